@@ -1,0 +1,1 @@
+"""Predicts the genres of a film from its poster, in JAX and Flax."""

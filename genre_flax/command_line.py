@@ -1,0 +1,67 @@
+"""How every binary starts, and how it fails."""
+
+from collections.abc import Callable, Sequence
+import sys
+
+from absl import app
+from absl import flags
+from absl import logging
+
+from genre_flax import errors
+
+
+def run(main: Callable[[list[str]], int | None]) -> None:
+  """Runs a binary's main function under absl.
+
+  Errors of the user's input end the program with status 2 and their message
+  alone; with --verbosity=1 and for all other exceptions a traceback is shown.
+
+  Args:
+    main: takes the arguments that are no flags, with the program's name first;
+      returns the exit status.
+  """
+
+  def guarded_main(argv: list[str]) -> int | None:
+    try:
+      return main(argv)
+    except errors.InputError as e:
+      if logging.get_verbosity() >= logging.DEBUG:
+        raise
+      print(f'error: {e}', file=sys.stderr)
+      return 2
+
+  app.run(guarded_main, flags_parser=_parse_flags)
+
+
+def _parse_flags(argv: Sequence[str]) -> list[str]:
+  """Parses the flags; a wrong one is a message, never a traceback."""
+  logging.set_verbosity(logging.INFO)
+  logging.get_absl_handler().setFormatter(_Formatter())
+  try:
+    # Config overrides that do not fit raise all of these types.
+    return flags.FLAGS(argv, known_only=False)
+  except (
+    flags.Error,
+    AttributeError,
+    ImportError,
+    KeyError,
+    OSError,
+    TypeError,
+    ValueError,
+  ) as e:
+    print(f'error: {_explain(e)}', file=sys.stderr)
+    print('Pass --help to see the flags.', file=sys.stderr)
+    sys.exit(2)
+
+
+def _explain(error: Exception) -> str:
+  text = str(error.args[0]) if isinstance(error, KeyError) else str(error)
+  return text.strip() or type(error).__name__
+
+
+class _Formatter(logging.PythonFormatter):
+  """Lines a person reads: the time, the level where it matters, the text."""
+
+  def format(self, record) -> str:
+    level = '' if record.levelname == 'INFO' else f'{record.levelname}: '
+    return f'{self.formatTime(record, "%H:%M:%S")} {level}{record.getMessage()}'

@@ -1,0 +1,1 @@
+"""The posters data set: film posters with one or more genres each."""

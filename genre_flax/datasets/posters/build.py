@@ -1,0 +1,108 @@
+"""Makes a prepared data set of a poster collection, from start to end."""
+
+from collections.abc import Mapping, Sequence
+import tempfile
+from typing import Any
+
+from absl import logging
+from etils import epath
+
+from genre_flax import errors
+from genre_flax.datasets.posters import collection as collection_lib
+from genre_flax.datasets.posters import data_card
+from genre_flax.datasets.posters import problems as problems_lib
+from genre_flax.datasets.posters import splits
+from genre_flax.datasets.posters import storage
+from genre_flax.datasets.posters import synthetic
+
+PROBLEMS_CSV = 'problems.csv'
+
+
+def build(
+  source: collection_lib.Source,
+  *,
+  data_dir: epath.PathLike,
+  shares: Mapping[str, int] = splits.DEFAULT_SHARES,
+  exclude_genres: Sequence[str] = (),
+  max_side: int | None = None,
+  skip_bad: bool = False,
+  overwrite: bool = False,
+  dry_run: bool = False,
+  progress: collection_lib.Progress = lambda items, total, description: items,
+) -> dict[str, Any]:
+  """Reads, checks, splits and stores a collection.
+
+  Args:
+    source: the CSV file and the image folder.
+    data_dir: the folder to write to.
+    shares: percent of each split; they sum up to 100.
+    exclude_genres: labels to drop.
+    max_side: larger images are scaled down to it, in pixels.
+    skip_bad: go on without the rows that have a problem.
+    overwrite: replace another data set that is there.
+    dry_run: read and check everything, and write no data set.
+    progress: shows how far the images are.
+
+  Returns:
+    The data card.
+
+  Raises:
+    InputError: there is a problem (all of them are then listed in
+      `data_dir`/problems.csv), or no data set can be made.
+  """
+  data_dir = epath.Path(data_dir)
+  with tempfile.TemporaryDirectory(prefix='genre_flax_') as spool:
+    collection = collection_lib.collect(
+      source,
+      shares=shares,
+      spool=epath.Path(spool),
+      exclude_genres=exclude_genres,
+      max_side=max_side,
+      progress=progress,
+    )
+    if collection.problems:
+      _report(collection.problems, data_dir, skip_bad)
+    collection_lib.require_usable(collection)
+    card = data_card.make(collection, source)
+    if dry_run:
+      return card
+    if not storage.write(
+      collection, card=card, data_dir=data_dir, overwrite=overwrite
+    ):
+      logging.info('%s holds this very data set already.', data_dir)
+    return card
+
+
+def _report(problems, data_dir, skip_bad):
+  """Lists all problems in a file, and fails unless they are to be skipped."""
+  data_dir.mkdir(parents=True, exist_ok=True)
+  full_list = data_dir / PROBLEMS_CSV
+  full_list.write_text(problems_lib.to_csv(problems))
+  summary = f'{problems_lib.summarize(problems)}\nAll are in {full_list}.'
+  if not skip_bad:
+    raise errors.InputError(
+      f'{summary}\nNothing was prepared. Mend them, or go on without these rows'
+      ' with --on_error=skip.'
+    )
+  logging.warning('%s\nGoing on without them.', summary)
+
+
+def build_synthetic(
+  *, data_dir: epath.PathLike, num_posters: int, seed: int = 0
+) -> dict[str, Any]:
+  """Draws synthetic posters and prepares them as any other collection.
+
+  Args:
+    data_dir: the folder to write to; if it holds these posters already,
+      nothing is done.
+    num_posters: how many to draw.
+    seed: of the collection.
+
+  Returns:
+    The data card.
+  """
+  with tempfile.TemporaryDirectory(prefix='genre_flax_') as folder:
+    csv, images = synthetic.write_posters(
+      folder, num_posters=num_posters, seed=seed
+    )
+    return build(collection_lib.Source(csv, images), data_dir=data_dir)

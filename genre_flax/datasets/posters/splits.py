@@ -1,0 +1,80 @@
+"""Which poster is in which split: a rule that moves none when more are added."""
+
+from collections.abc import Mapping, Sequence
+import hashlib
+
+from genre_flax import errors
+from genre_flax.datasets.posters import annotations
+
+# Shares of the whole in percent.
+DEFAULT_SHARES = {'train': 80, 'validation': 10, 'test': 10}
+
+
+def parse_shares(text: str) -> dict[str, int]:
+  """Reads shares such as '80,10,10' for train, validation and test.
+
+  Raises:
+    InputError: these are not three whole percentages that sum up to 100.
+  """
+  try:
+    shares = [int(part) for part in text.split(',')]
+  except ValueError:
+    shares = []
+  if len(shares) != 3 or min(shares) < 0 or sum(shares) != 100:
+    raise errors.InputError(
+      f'--splits={text}: expected three whole percentages for'
+      f' {", ".join(annotations.SPLITS)} that sum up to 100, such as 80,10,10'
+    )
+  return dict(zip(annotations.SPLITS, shares, strict=True))
+
+
+def by_hash(name: str, shares: Mapping[str, int]) -> str:
+  """The split of an example by its name alone.
+
+  Args:
+    name: of the example (or of its group).
+    shares: percent of each split; they sum up to 100.
+
+  Returns:
+    The split's name.
+  """
+  digest = hashlib.sha256(name.encode()).digest()
+  # 53 bits, so that the quotient is exact as a float below 100.
+  percent = 100 * (int.from_bytes(digest[:8], 'big') >> 11) / (1 << 53)
+  end = 0
+  for split, share in shares.items():
+    end += share
+    if percent < end:
+      return split
+  raise AssertionError(f'the shares {shares} do not sum up to 100')
+
+
+def assign(
+  rows: Sequence[annotations.Annotation],
+  content_hashes: Sequence[str],
+  *,
+  shares: Mapping[str, int],
+) -> list[str]:
+  """Gives each row its split.
+
+  A row's own split wins. Else rows whose images have the same bytes share the
+  split of the first of them, by the hash of its id; so a poster that is
+  appended later moves none of the earlier ones.
+
+  Args:
+    rows: of the CSV, in its order.
+    content_hashes: of the rows' image files.
+    shares: percent of each split; they sum up to 100.
+
+  Returns:
+    A split for each row.
+  """
+  split_of_content: dict[str, str] = {}
+  for row, content in zip(rows, content_hashes, strict=True):
+    if row.split is not None:
+      split_of_content.setdefault(content, row.split)
+  splits = []
+  for row, content in zip(rows, content_hashes, strict=True):
+    shared = split_of_content.setdefault(content, by_hash(row.id, shares))
+    splits.append(row.split or shared)
+  return splits

@@ -1,0 +1,160 @@
+r"""Makes a data set of a folder of posters and a CSV file of their genres.
+
+python -m genre_flax.prepare --csv=train.csv --images=Images --data_dir=data
+
+Every row and every image is read and checked before anything is written. Then
+the posters are split into train, validation and test, and stored as ArrayRecord
+files with a data card.
+"""
+
+import os
+import sys
+
+from absl import flags
+from etils import epath
+import tqdm
+
+from genre_flax import command_line
+from genre_flax import errors
+from genre_flax.datasets.posters import annotations
+from genre_flax.datasets.posters import build
+from genre_flax.datasets.posters import collection
+from genre_flax.datasets.posters import data_card
+from genre_flax.datasets.posters import splits
+from genre_flax.datasets.posters import storage
+
+_CSV = flags.DEFINE_string('csv', None, 'CSV file with a row for each poster.')
+_IMAGES = flags.DEFINE_string('images', None, 'Folder of the poster images.')
+_DATA_DIR = flags.DEFINE_string(
+  'data_dir', None, 'Folder to write the data set to.', required=True
+)
+_SYNTHETIC = flags.DEFINE_integer(
+  'synthetic',
+  0,
+  'Draw this many synthetic posters instead of reading --csv and --images.',
+  lower_bound=0,
+)
+_ID_COLUMN = flags.DEFINE_string(
+  'id_column', None, 'Column of the film ids; default: found by its name.'
+)
+_GENRE_COLUMN = flags.DEFINE_string(
+  'genre_column',
+  None,
+  'Column of the genre lists, "" for none; default: found by its name.',
+)
+_LABEL_COLUMNS = flags.DEFINE_list(
+  'label_columns',
+  None,
+  'One-hot columns, "" for none; default: all that hold 0 and 1.',
+)
+_IMAGE_COLUMN = flags.DEFINE_string(
+  'image_column', None, 'Column of the image paths below --images.'
+)
+_IMAGE_PATTERN = flags.DEFINE_string(
+  'image_pattern',
+  '{id}.jpg',
+  'Image path below --images, where there is no --image_column.',
+)
+_SPLITS = flags.DEFINE_string(
+  'splits',
+  '80,10,10',
+  'Percent for train, validation and test, drawn by a hash of the id; a column'
+  ' Split in the CSV wins.',
+)
+_EXCLUDE_GENRES = flags.DEFINE_list(
+  'exclude_genres', [], 'Labels to drop, such as N/A.'
+)
+_MAX_SIDE = flags.DEFINE_integer(
+  'max_side',
+  None,
+  'Scale images down whose longer side has more pixels; default: keep.',
+  lower_bound=16,
+)
+_ON_ERROR = flags.DEFINE_enum(
+  'on_error',
+  'fail',
+  ['fail', 'skip'],
+  'What to do about rows and images that cannot be used. Either way all are'
+  ' counted and listed in a file.',
+)
+_OVERWRITE = flags.DEFINE_bool(
+  'overwrite', False, 'Replace another data set in --data_dir.'
+)
+_DRY_RUN = flags.DEFINE_bool(
+  'dry_run', False, 'Read and check everything, print the card, write nothing.'
+)
+
+
+def main(argv: list[str]) -> None:
+  if len(argv) > 1:
+    raise errors.InputError(f'Unexpected arguments: {argv[1:]}')
+  data_dir = os.path.expanduser(_DATA_DIR.value)
+  if _SYNTHETIC.value:
+    if _CSV.value or _IMAGES.value:
+      raise errors.InputError(
+        'Give either --synthetic, or --csv and --images, not both.'
+      )
+    card = build.build_synthetic(
+      data_dir=data_dir, num_posters=_SYNTHETIC.value
+    )
+  else:
+    card = build.build(
+      _source_from_flags(),
+      data_dir=data_dir,
+      shares=splits.parse_shares(_SPLITS.value),
+      exclude_genres=_EXCLUDE_GENRES.value,
+      max_side=_MAX_SIDE.value,
+      skip_bad=_ON_ERROR.value == 'skip',
+      overwrite=_OVERWRITE.value,
+      dry_run=_DRY_RUN.value,
+      progress=_progress_bar,
+    )
+  print(data_card.to_markdown(card))
+  if _DRY_RUN.value:
+    print('Dry run: no data set was written.')
+    return
+  print(f'The data set is in {storage.dataset_path(data_dir)}. Train on it with:')
+  print(
+    '  python -m genre_flax.main --config=configs/poster_cnn.py'
+    f' --workdir=WORKDIR --config.dataset.data_dir={data_dir}'
+  )
+
+
+def _source_from_flags() -> collection.Source:
+  missing = [
+    f'--{flag.name}' for flag in (_CSV, _IMAGES) if not flag.value
+  ]
+  if missing:
+    raise errors.InputError(
+      f'{" and ".join(missing)} missing: name the CSV file and the folder of'
+      ' images, or try the program on drawn posters with --synthetic=600.'
+    )
+  if '{id}' not in _IMAGE_PATTERN.value:
+    raise errors.InputError(
+      f'--image_pattern={_IMAGE_PATTERN.value} needs {{id}} in it, where the'
+      " film's id goes; the default is '{id}.jpg'."
+    )
+  labels = _LABEL_COLUMNS.value
+  return collection.Source(
+    csv=epath.Path(os.path.expanduser(_CSV.value)),
+    images=epath.Path(os.path.expanduser(_IMAGES.value)),
+    columns=annotations.Columns(
+      id=_ID_COLUMN.value,
+      genre=_GENRE_COLUMN.value,
+      labels=None if labels is None else tuple(filter(None, labels)),
+      image=_IMAGE_COLUMN.value,
+      image_pattern=_IMAGE_PATTERN.value,
+    ),
+  )
+
+
+def _progress_bar(items, total, description):
+  """A bar on a terminal, and a line now and then in a log file."""
+  interval = 0.1 if sys.stderr.isatty() else 10.0
+  return tqdm.tqdm(
+    items, description, total, unit=' posters', mininterval=interval
+  )
+
+
+if __name__ == '__main__':
+  command_line.run(main)
