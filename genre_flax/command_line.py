@@ -1,6 +1,8 @@
 """How every binary starts, and how it fails."""
 
 from collections.abc import Callable, Sequence
+import logging as std_logging
+import pathlib
 import sys
 
 from absl import app
@@ -8,6 +10,8 @@ from absl import flags
 from absl import logging
 
 from genre_flax import errors
+
+_OWN_FOLDER = pathlib.Path(__file__).parent
 
 
 def run(main: Callable[[list[str]], int | None]) -> None:
@@ -37,6 +41,7 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
   """Parses the flags; a wrong one is a message, never a traceback."""
   logging.set_verbosity(logging.INFO)
   logging.get_absl_handler().setFormatter(_Formatter())
+  logging.get_absl_handler().python_handler.addFilter(_is_worth_showing)
   try:
     # Config overrides that do not fit raise all of these types.
     return flags.FLAGS(argv, known_only=False)
@@ -57,6 +62,15 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
 def _explain(error: Exception) -> str:
   text = str(error.args[0]) if isinstance(error, KeyError) else str(error)
   return text.strip() or type(error).__name__
+
+
+def _is_worth_showing(record) -> bool:
+  """Our own lines, and the warnings of the libraries, which tell too much."""
+  return (
+    record.levelno >= std_logging.WARNING
+    or logging.get_verbosity() >= logging.DEBUG
+    or _OWN_FOLDER in pathlib.Path(record.pathname).parents
+  )
 
 
 class _Formatter(logging.PythonFormatter):

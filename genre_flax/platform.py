@@ -8,10 +8,17 @@ from absl import logging
 import jax
 import jaxlib
 
+from genre_flax import errors
+
 # YNNPACK, the CPU kernel library that XLA calls for convolutions since jax
 # 0.9, trains poster_cnn at 250 x 250 pixels 3 to 4 times slower than XLA's own
 # kernels do. An empty list of fusion types turns it off.
 _CPU_FLAGS = ('--xla_cpu_experimental_ynn_fusion_type=',)
+_PROCESS_VARIABLES = (
+  'JAX_COORDINATOR_ADDRESS',
+  'JAX_NUM_PROCESSES',
+  'JAX_PROCESS_ID',
+)
 
 
 def configure(*, compilation_cache_dir: str | os.PathLike | None = None) -> None:
@@ -41,33 +48,35 @@ def default_compilation_cache_dir() -> pathlib.Path:
   return pathlib.Path(cache) / 'genre_flax' / 'compiled'
 
 
-def initialize_distributed(
-  *,
-  coordinator_address: str | None = None,
-  num_processes: int | None = None,
-  process_id: int | None = None,
-  detect: bool = False,
-) -> None:
+def initialize_distributed(*, detect: bool = False) -> None:
   """Joins the processes of a multi-host run; does nothing for a single one.
 
+  The environment variables JAX_COORDINATOR_ADDRESS ('host:port' of process 0),
+  JAX_NUM_PROCESSES and JAX_PROCESS_ID (from 0) name the processes. Where they
+  are not set, `detect` asks the cluster's own environment.
+
   Args:
-    coordinator_address: 'host:port' of process 0.
-    num_processes: number of processes of the run.
-    process_id: of this process, from 0.
-    detect: take all three from the environment (TPU pods, GKE, Slurm, MPI).
+    detect: take all three from the environment of a TPU pod, GKE, Slurm or MPI.
 
   Raises:
+    InputError: only some of the variables are set.
     RuntimeError: the processes did not find each other.
   """
-  if jax.distributed.is_initialized():
-    return
-  if coordinator_address is not None:
+  given = {name: os.environ.get(name) for name in _PROCESS_VARIABLES}
+  if any(given.values()):
+    missing = [name for name, value in given.items() if not value]
+    if missing:
+      raise errors.InputError(
+        f'Of {", ".join(given)}, {", ".join(missing)} are not set; a multi-host'
+        ' run needs all of them, a single process none.'
+      )
     # Without collectives of its own the CPU backend cannot cross processes.
     jax.config.update('jax_cpu_collectives_implementation', 'gloo')
+    address, num_processes, process_id = given.values()
     jax.distributed.initialize(
-      coordinator_address=coordinator_address,
-      num_processes=num_processes,
-      process_id=process_id,
+      coordinator_address=address,
+      num_processes=int(num_processes),
+      process_id=int(process_id),
     )
   elif detect:
     jax.distributed.initialize()

@@ -1,0 +1,140 @@
+"""Every key of a config, with its unit and range.
+
+Other configs start from this one and change a few keys. On the command line a
+key is overridden with `--config.KEY=VALUE`. A `placeholder` is a number that may
+be left unset; what then holds is said beside it. Nothing here is derived from
+another key: that is done in `genre_flax/config.py`, after all overrides.
+"""
+
+from ml_collections import config_dict
+
+
+def get_config() -> config_dict.ConfigDict:
+  """The defaults: a small residual network, trained from scratch."""
+  config = config_dict.ConfigDict()
+
+  # Decides the initial parameters, the order of the posters, augmentation and
+  # dropout. >= 0.
+  config.seed = 0
+
+  # --- Data ---
+  config.dataset = config_dict.ConfigDict()
+  # Folder that `genre_flax.prepare` wrote.
+  config.dataset.data_dir = ''
+  # > 0: draw this many synthetic posters into the workdir, and use these.
+  config.dataset.synthetic_posters = 0
+  config.dataset.train_split = 'train'
+  # Watched during training; the best checkpoint is chosen on it.
+  config.dataset.validation_split = 'validation'
+  # Evaluated once, when training has ended; '' for none.
+  config.dataset.test_split = 'test'
+  # 'none': decode each poster whenever it is needed. 'memory': keep decoded
+  # posters in the memory of the host (height * width * 3 bytes each).
+  config.dataset.cache = 'none'
+  # Threads that read and decode, per host. >= 1; unset: twice the CPU cores.
+  config.dataset.num_threads = config_dict.placeholder(int)
+  # Decoded batches to keep ready, per host. >= 1.
+  config.dataset.prefetch_batches = 4
+
+  # Input size in pixels, >= 16. Posters are stretched to it. A height or width
+  # of its own wins over image_size.
+  config.image_size = 224
+  config.image_height = config_dict.placeholder(int)
+  config.image_width = config_dict.placeholder(int)
+  # Pixels enter the network as (value - pixel_mean) / pixel_scale, value in
+  # [0, 255].
+  config.pixel_mean = 127.5
+  config.pixel_scale = 127.5
+
+  # --- Augmentation, on the device, of training batches only ---
+  config.augment = config_dict.ConfigDict()
+  # Least share of height and of width that a random crop keeps, (0, 1]; 1: no
+  # crop. The crop is scaled back to the input size.
+  config.augment.crop_scale = 0.8
+  # Farthest shift beyond the crop, as a share of the side, [0, 0.5]. The border
+  # is repeated.
+  config.augment.shift = 0.05
+  # Brightness is multiplied by 1 +- at most this, [0, 1).
+  config.augment.brightness = 0.2
+  # Contrast about the poster's mean is multiplied by 1 +- at most this, [0, 1).
+  config.augment.contrast = 0.2
+  # Probability of a mirror image, [0, 1]. Posters carry text: 0 by default.
+  config.augment.mirror = 0.0
+
+  # --- Model ---
+  config.model = config_dict.ConfigDict()
+  # One of genre_flax.models.MODELS; its own keys are below, under its name.
+  config.model.name = 'resnet'
+  # Of the computation: 'float32' or 'bfloat16'. Parameters are float32.
+  config.model.dtype = 'float32'
+
+  config.model.poster_cnn = config_dict.ConfigDict()
+  config.model.poster_cnn.features = (16, 32, 64, 64)
+  config.model.poster_cnn.dense_features = (128, 64)
+  config.model.poster_cnn.kernel_size = 5
+  config.model.poster_cnn.conv_dropout_rate = 0.25
+  config.model.poster_cnn.dense_dropout_rate = 0.5
+
+  config.model.resnet = config_dict.ConfigDict()
+  # Channels and blocks of each stage; each stage halves height and width.
+  config.model.resnet.features = (32, 64, 128, 256)
+  config.model.resnet.num_blocks = (1, 1, 1, 1)
+  # Before the logits, [0, 1).
+  config.model.resnet.dropout_rate = 0.2
+
+  config.model.tiny = config_dict.ConfigDict()
+  config.model.tiny.features = (16, 32, 64)
+  # Before the logits, [0, 1).
+  config.model.tiny.dropout_rate = 0.1
+
+  # --- Optimisation ---
+  # Posters a step over all hosts and devices; a multiple of the number of
+  # devices times accumulate_steps.
+  config.batch_size = 64
+  # Each step adds up the gradients of this many equal parts of the batch, which
+  # divides the memory for activations. >= 1.
+  config.accumulate_steps = 1
+  # Length of the training, in epochs; num_train_steps, in updates, wins.
+  config.num_epochs = 20.0
+  config.num_train_steps = config_dict.placeholder(int)
+
+  config.optimizer = config_dict.ConfigDict()
+  # 'adam' or 'sgd' (with Nesterov momentum beta1).
+  config.optimizer.name = 'adam'
+  # At its peak. > 0.
+  config.optimizer.learning_rate = 1e-3
+  # After warm-up: 'constant', 'cosine' or 'linear', the latter two down to
+  # final_learning_rate_factor times the peak at the last step.
+  config.optimizer.schedule = 'cosine'
+  config.optimizer.final_learning_rate_factor = 0.0
+  # Linear from 0, in epochs. >= 0.
+  config.optimizer.warmup_epochs = 1.0
+  config.optimizer.beta1 = 0.9
+  config.optimizer.beta2 = 0.999
+  config.optimizer.epsilon = 1e-8
+  # Decoupled, of kernels only (no biases, no BatchNorm). >= 0.
+  config.optimizer.weight_decay = 1e-2
+  # Greatest global norm of the gradient, > 0; unset: no clipping.
+  config.optimizer.clip_norm = config_dict.placeholder(float)
+  # Decay of the moving average of the parameters, [0, 1); 0: none. Evaluation
+  # uses the average where there is one.
+  config.ema_decay = 0.0
+
+  # --- Evaluation, checkpoints, logs ---
+  # Posters an evaluation step over all hosts; unset: batch_size.
+  config.eval_batch_size = config_dict.placeholder(int)
+  # Evaluate on the validation split, and save, every so many epochs. > 0.
+  config.eval_every_epochs = 1.0
+  # Save also every so many steps between evaluations; unset: do not.
+  config.checkpoint_every_steps = config_dict.placeholder(int)
+  # Best checkpoints to keep (by validation mean average precision), beside the
+  # latest one. >= 1.
+  config.keep_best = 1
+  # Steps between two lines of the log. >= 1.
+  config.log_every = 20
+  # Write TensorBoard events beside the JSON lines.
+  config.tensorboard = True
+  # Resamples of the bootstrap behind the 95 % intervals of final metrics. >= 0.
+  config.bootstrap_samples = 1000
+
+  return config

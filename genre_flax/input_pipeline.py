@@ -1,0 +1,236 @@
+"""Batches of posters, on the host.
+
+A batch is a function of the seed and the step alone: which posters are in the
+global batch at a step does not depend on the number of hosts or threads, nor on
+whether the run was interrupted. So nothing of the input needs to be saved.
+"""
+
+from collections.abc import Iterator
+import math
+import os
+from typing import Any
+
+from absl import logging
+import grain
+import numpy as np
+import psutil
+
+from genre_flax import errors
+from genre_flax import preprocess
+from genre_flax.datasets.posters import storage
+
+Batch = dict[str, np.ndarray]
+# A cache may take this share of the memory that is free when it is made.
+_CACHE_MEMORY_SHARE = 0.8
+
+
+class DecodedSplit:
+  """A split as decoded examples, by random access; safe to use from threads.
+
+  An example is {'image': uint8 [H, W, 3], 'labels': float32 [num_genres]}.
+  """
+
+  def __init__(
+    self,
+    split: storage.Split,
+    *,
+    image_shape: tuple[int, int],
+    cache: str = 'none',
+  ):
+    """Wraps a split.
+
+    Args:
+      split: of stored records.
+      image_shape: (height, width) to scale the posters to, in pixels.
+      cache: 'none', or 'memory' to keep every poster decoded.
+
+    Raises:
+      InputError: the cache does not fit into the host's free memory.
+    """
+    self._split = split
+    self._image_shape = image_shape
+    self._cache = None
+    if cache == 'memory':
+      self._cache = _MemoryCache(len(split), (*image_shape, 3))
+
+  def __len__(self) -> int:
+    return len(self._split)
+
+  def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+    if self._cache is None:
+      return self._decode(index)
+    return self._cache.get(index, self._decode)
+
+  def _decode(self, index: int) -> dict[str, np.ndarray]:
+    record = self._split[index]
+    height, width = self._image_shape
+    image = preprocess.decode_and_resize(
+      record.image, height=height, width=width
+    )
+    return {'image': image, 'labels': record.labels}
+
+
+class _MemoryCache:
+  """Decoded examples in one array, filled as they are asked for."""
+
+  def __init__(self, num_examples: int, shape: tuple[int, ...]):
+    size = num_examples * math.prod(shape)
+    free = psutil.virtual_memory().available
+    logging.info(
+      'The cache of %d decoded posters takes up to %.2f GB of memory; %.2f GB'
+      ' are free.',
+      num_examples,
+      size / 1e9,
+      free / 1e9,
+    )
+    if size > _CACHE_MEMORY_SHARE * free:
+      raise errors.InputError(
+        f"config.dataset.cache='memory' would take {size / 1e9:.2f} GB for"
+        f' {num_examples} posters of {shape[0]} x {shape[1]}, but only'
+        f' {free / 1e9:.2f} GB of memory are free (at most'
+        f' {_CACHE_MEMORY_SHARE:.0%} of which may be used). Set'
+        " --config.dataset.cache=none, or choose a smaller image_size."
+      )
+    # Pages that nobody wrote to take no memory yet.
+    self._images = np.empty((num_examples, *shape), np.uint8)
+    self._labels: list[np.ndarray | None] = [None] * num_examples
+
+  def get(self, index: int, decode: Any) -> dict[str, np.ndarray]:
+    # Labels are set last: where they are, the image is complete. Two threads
+    # may decode the same poster once; they write the same values.
+    if self._labels[index] is None:
+      example = decode(index)
+      self._images[index] = example['image']
+      self._labels[index] = example['labels']
+    return {'image': self._images[index], 'labels': self._labels[index]}
+
+
+class _PaddedSplit:
+  """A split, followed by blank examples up to a length."""
+
+  def __init__(self, split: DecodedSplit, length: int, blank: Batch):
+    self._split = split
+    self._length = length
+    self._blank = blank
+
+  def __len__(self) -> int:
+    return self._length
+
+  def __getitem__(self, index: int) -> dict[str, Any]:
+    is_real = index < len(self._split)
+    example = self._split[index] if is_real else self._blank
+    return {**example, 'mask': np.float32(is_real), 'index': np.int32(index)}
+
+
+def train_batches(
+  split: DecodedSplit,
+  *,
+  seed: int,
+  start_step: int,
+  global_batch_size: int,
+  host_index: int,
+  num_hosts: int,
+  num_threads: int | None,
+  prefetch_batches: int,
+) -> Iterator[Batch]:
+  """This host's part of the training batches, without end.
+
+  Every epoch is a permutation of the split; batches run on over the ends of
+  epochs.
+
+  Args:
+    split: with at least one example.
+    seed: decides the order.
+    start_step: updates done so far; the first batch is that of the next one.
+    global_batch_size: posters a step over all hosts; a multiple of num_hosts.
+    host_index: of this host, from 0.
+    num_hosts: of the run.
+    num_threads: that read and decode; None: twice the CPU cores.
+    prefetch_batches: batches to keep ready.
+
+  Yields:
+    {'image': uint8 [B, H, W, 3], 'labels': float32 [B, num_genres], 'mask':
+    float32 [B] of ones, 'index': int32 [B], the example's place in the global
+    batch}, where B = global_batch_size / num_hosts.
+  """
+
+  def place(position: int, example: dict[str, Any]) -> dict[str, Any]:
+    index = np.int32(position % global_batch_size)
+    return {**example, 'mask': np.float32(1), 'index': index}
+
+  examples = (
+    grain.MapDataset.source(split)
+    .seed(seed)
+    .shuffle()
+    .repeat()
+    .map_with_index(place)
+  )
+  batches = examples[host_index::num_hosts].batch(
+    global_batch_size // num_hosts, drop_remainder=True
+  )
+  return _iterate(batches[start_step:], num_threads, prefetch_batches)
+
+
+def num_eval_batches(num_examples: int, *, global_batch_size: int) -> int:
+  """Number of evaluation batches; the same on all hosts."""
+  return math.ceil(num_examples / global_batch_size)
+
+
+def eval_batches(
+  split: DecodedSplit,
+  *,
+  num_genres: int,
+  image_shape: tuple[int, int],
+  global_batch_size: int,
+  host_index: int,
+  num_hosts: int,
+  num_threads: int | None,
+  prefetch_batches: int,
+) -> Iterator[Batch]:
+  """This host's part of a split, every example once, padded to full batches.
+
+  Args:
+    split: of any length.
+    num_genres: number of labels.
+    image_shape: (height, width) in pixels.
+    global_batch_size: posters a step over all hosts; a multiple of num_hosts.
+    host_index: of this host, from 0.
+    num_hosts: of the run.
+    num_threads: that read and decode; None: twice the CPU cores.
+    prefetch_batches: batches to keep ready.
+
+  Yields:
+    As `train_batches`, but 'mask' is 0 on padding, and 'index' is the example's
+    place in the split. All hosts get the same number of batches.
+  """
+  count = num_eval_batches(len(split), global_batch_size=global_batch_size)
+  if not count:
+    return iter(())
+  blank = {
+    'image': np.zeros((*image_shape, 3), np.uint8),
+    'labels': np.zeros(num_genres, np.float32),
+  }
+  padded = _PaddedSplit(split, count * global_batch_size, blank)
+  batches = grain.MapDataset.source(padded)[host_index::num_hosts].batch(
+    global_batch_size // num_hosts, drop_remainder=True
+  )
+  return _iterate(batches, num_threads, prefetch_batches)
+
+
+def _iterate(
+  batches: grain.MapDataset, num_threads: int | None, prefetch_batches: int
+) -> Iterator[Batch]:
+  """Reads batches in threads, ahead of the consumer, and stops them at the end."""
+  num_threads = num_threads or 2 * (os.cpu_count() or 1)
+  iterator = iter(
+    batches.to_iter_dataset(
+      grain.ReadOptions(
+        num_threads=min(num_threads, prefetch_batches),
+        prefetch_buffer_size=prefetch_batches,
+      )
+    )
+  )
+  try:
+    yield from iterator
+  finally:
+    iterator.close()

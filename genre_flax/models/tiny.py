@@ -1,0 +1,41 @@
+"""A network small enough to learn something on a laptop in a minute."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from genre_flax.models import layers
+
+
+class Tiny(nn.Module):
+  """3 x 3 convolutions with max-pooling, then the mean and the maximum.
+
+  The maximum over the picture finds a motif wherever it is, the mean sees the
+  palette.
+
+  Attributes:
+    num_genres: number of logits.
+    features: channels of each convolution.
+    dropout_rate: before the logits.
+    dtype: of the computation; parameters and logits are float32.
+    axis_name: unused here; the mapped axis, for models with BatchNorm.
+  """
+
+  num_genres: int
+  features: tuple[int, ...] = (16, 32, 64)
+  dropout_rate: float = 0.1
+  dtype: Any = jnp.float32
+  axis_name: str | None = None
+
+  @nn.compact
+  def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
+    """Maps normalised images [B, H, W, 3] to logits [B, num_genres]."""
+    x = images
+    for features in self.features:
+      x = layers.ConvMaxPool(features, kernel_size=3, dtype=self.dtype)(x)
+    x = jnp.concatenate([x.mean(axis=(1, 2)), x.max(axis=(1, 2))], axis=-1)
+    x = layers.Dropout(self.dropout_rate)(x, deterministic=not train)
+    logits = nn.Dense(self.num_genres, dtype=self.dtype, name='head')(x)
+    return logits.astype(jnp.float32)

@@ -1,0 +1,75 @@
+"""All that a training step changes."""
+
+from typing import Any
+
+import flax.linen as nn
+from flax import struct
+import jax
+import jax.numpy as jnp
+import optax
+
+
+@struct.dataclass
+class TrainState:
+  """The state of a run; the same on all devices, and never stacked over them.
+
+  Attributes:
+    step: int32 [], the number of updates applied.
+    params: the network's parameters, float32.
+    batch_stats: BatchNorm's running statistics; empty for networks without.
+    ema_params: moving average of the parameters, or None.
+    opt_state: of the optax chain.
+  """
+
+  step: jax.Array
+  params: Any
+  batch_stats: Any
+  ema_params: Any
+  opt_state: Any
+
+  @property
+  def eval_params(self) -> Any:
+    """The parameters that evaluation and serving use."""
+    return self.params if self.ema_params is None else self.ema_params
+
+
+def create_train_state(
+  model: nn.Module,
+  optimizer: optax.GradientTransformation,
+  *,
+  key: jax.Array,
+  image_shape: tuple[int, int],
+  use_ema: bool,
+) -> TrainState:
+  """Initialises the network and the optimiser.
+
+  Args:
+    model: of `models.create_model`.
+    optimizer: of `optimizer.make_optimizer`.
+    key: for the parameters.
+    image_shape: (height, width) in pixels.
+    use_ema: whether to keep a moving average of the parameters.
+
+  Returns:
+    The state at step 0.
+  """
+
+  @jax.jit
+  def initialize(key):
+    images = jnp.zeros((1, *image_shape, 3), jnp.float32)
+    variables = model.init(key, images, train=False)
+    params = variables['params']
+    return TrainState(
+      step=jnp.zeros((), jnp.int32),
+      params=params,
+      batch_stats=variables.get('batch_stats', {}),
+      ema_params=jax.tree.map(jnp.copy, params) if use_ema else None,
+      opt_state=optimizer.init(params),
+    )
+
+  return initialize(key)
+
+
+def count_parameters(params: Any) -> int:
+  """Number of scalars in a tree of parameters."""
+  return sum(leaf.size for leaf in jax.tree.leaves(params))
