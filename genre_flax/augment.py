@@ -1,7 +1,7 @@
 """Augmentation of a batch on the device, and normalisation.
 
-Every example has a key of its own, folded from its place in the global batch, so
-what is drawn does not depend on how the batch is spread over devices.
+Every example has a key of its own, folded from its place in the global batch,
+so what is drawn does not depend on how the batch is spread over devices.
 """
 
 import jax

@@ -67,7 +67,7 @@ class Checkpointer:
         preservation_policy=keep,
         best_fn=_rank,
         best_mode='max',
-        read_only=self._read_only,
+        # Orbax's own read_only does no more, and warns of itself.
         create=not self._read_only,
         cleanup_tmp_directories=not self._read_only,
       ),
@@ -85,7 +85,7 @@ class Checkpointer:
 
   def steps(self) -> list[int]:
     """The steps of all checkpoints, ascending."""
-    return sorted(self._manager.all_steps(read=True))
+    return sorted(self._manager.all_steps())
 
   def save(
     self,

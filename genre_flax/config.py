@@ -243,9 +243,7 @@ def flatten(values: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
   return flat
 
 
-def check_resumable(
-  saved: Mapping[str, Any], config: ConfigDict
-) -> None:
+def check_resumable(saved: Mapping[str, Any], config: ConfigDict) -> None:
   """Refuses to go on with a run under a config that changes its meaning.
 
   Args:
@@ -267,9 +265,7 @@ def check_resumable(
   ]
   if changed:
     raise errors.InputError(
-      '\n  '.join(
-        ['The workdir holds a run with another config:', *changed]
-      )
+      '\n  '.join(['The workdir holds a run with another config:', *changed])
       + '\nTo go on with that run, give it the config it was started with. To'
       ' start another, choose another --workdir.'
     )

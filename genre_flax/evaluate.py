@@ -10,6 +10,7 @@ import numpy as np
 from scipy import special
 
 from genre_flax import augment
+from genre_flax import input_pipeline
 from genre_flax import metrics
 from genre_flax import parallel
 
@@ -44,8 +45,8 @@ def make_eval_step(
 
   Returns:
     Takes the variables of the model and a sharded batch of
-    `input_pipeline.eval_batches`; returns 'logits', 'labels', 'mask' and 'index'
-    of the whole global batch, and the sum 'loss' and its 'count'.
+    `input_pipeline.eval_batches`; returns 'logits', 'labels', 'mask' and
+    'index' of the whole global batch, and the sum 'loss' and its 'count'.
   """
 
   def eval_step(variables, batch):
@@ -123,8 +124,50 @@ def evaluate(
       f' {(times_seen == 0).sum()} never, {(times_seen > 1).sum()} more than'
       ' once.'
     )
-  scores = special.expit(logits.astype(np.float64))
-  return Predictions(scores, labels, loss / num_examples)
+  return Predictions(to_scores(logits), labels, loss / num_examples)
+
+
+def to_scores(logits: np.ndarray) -> np.ndarray:
+  """Probabilities, in float64: in float32 sure ones would tie at 1."""
+  return special.expit(logits.astype(np.float64))
+
+
+def evaluate_split(
+  eval_step: EvalStep,
+  variables: Variables,
+  split: input_pipeline.DecodedSplit,
+  *,
+  global_batch_size: int,
+  num_threads: int | None,
+  prefetch_batches: int,
+) -> Predictions:
+  """`evaluate` on the batches of a split; all hosts call it.
+
+  Args:
+    eval_step: of `make_eval_step`.
+    variables: 'params' and 'batch_stats', placed by `parallel.replicate`.
+    split: with at least one example.
+    global_batch_size: posters a step over all hosts; a multiple of the devices.
+    num_threads: that read and decode, per host; None: twice the CPU cores.
+    prefetch_batches: batches to keep ready, per host.
+
+  Returns:
+    The predictions, in the split's order.
+  """
+  return evaluate(
+    eval_step,
+    variables,
+    input_pipeline.eval_batches(
+      split,
+      global_batch_size=global_batch_size,
+      host_index=parallel.host_index(),
+      num_hosts=parallel.num_hosts(),
+      num_threads=num_threads,
+      prefetch_batches=prefetch_batches,
+    ),
+    num_examples=len(split),
+    num_genres=split.num_genres,
+  )
 
 
 def validation_metrics(predictions: Predictions) -> dict[str, float]:

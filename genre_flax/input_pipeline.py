@@ -5,7 +5,7 @@ global batch at a step does not depend on the number of hosts or threads, nor on
 whether the run was interrupted. So nothing of the input needs to be saved.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 import math
 import os
 from typing import Any
@@ -20,6 +20,7 @@ from genre_flax import preprocess
 from genre_flax.datasets.posters import storage
 
 Batch = dict[str, np.ndarray]
+Batches = Generator[Batch, None, None]
 # A cache may take this share of the memory that is free when it is made.
 _CACHE_MEMORY_SHARE = 0.8
 
@@ -56,6 +57,18 @@ class DecodedSplit:
   def __len__(self) -> int:
     return len(self._split)
 
+  @property
+  def num_genres(self) -> int:
+    """Number of labels."""
+    return self._split.num_genres
+
+  def blank_example(self) -> dict[str, np.ndarray]:
+    """An example of zeros, to pad with."""
+    return {
+      'image': np.zeros((*self._image_shape, 3), np.uint8),
+      'labels': np.zeros(self.num_genres, np.float32),
+    }
+
   def __getitem__(self, index: int) -> dict[str, np.ndarray]:
     if self._cache is None:
       return self._decode(index)
@@ -89,7 +102,7 @@ class _MemoryCache:
         f' {num_examples} posters of {shape[0]} x {shape[1]}, but only'
         f' {free / 1e9:.2f} GB of memory are free (at most'
         f' {_CACHE_MEMORY_SHARE:.0%} of which may be used). Set'
-        " --config.dataset.cache=none, or choose a smaller image_size."
+        ' --config.dataset.cache=none, or choose a smaller image_size.'
       )
     # Pages that nobody wrote to take no memory yet.
     self._images = np.empty((num_examples, *shape), np.uint8)
@@ -108,10 +121,10 @@ class _MemoryCache:
 class _PaddedSplit:
   """A split, followed by blank examples up to a length."""
 
-  def __init__(self, split: DecodedSplit, length: int, blank: Batch):
+  def __init__(self, split: DecodedSplit, length: int):
     self._split = split
     self._length = length
-    self._blank = blank
+    self._blank = split.blank_example()
 
   def __len__(self) -> int:
     return self._length
@@ -132,7 +145,7 @@ def train_batches(
   num_hosts: int,
   num_threads: int | None,
   prefetch_batches: int,
-) -> Iterator[Batch]:
+) -> Batches:
   """This host's part of the training batches, without end.
 
   Every epoch is a permutation of the split; batches run on over the ends of
@@ -179,20 +192,16 @@ def num_eval_batches(num_examples: int, *, global_batch_size: int) -> int:
 def eval_batches(
   split: DecodedSplit,
   *,
-  num_genres: int,
-  image_shape: tuple[int, int],
   global_batch_size: int,
   host_index: int,
   num_hosts: int,
   num_threads: int | None,
   prefetch_batches: int,
-) -> Iterator[Batch]:
+) -> Batches:
   """This host's part of a split, every example once, padded to full batches.
 
   Args:
     split: of any length.
-    num_genres: number of labels.
-    image_shape: (height, width) in pixels.
     global_batch_size: posters a step over all hosts; a multiple of num_hosts.
     host_index: of this host, from 0.
     num_hosts: of the run.
@@ -204,13 +213,7 @@ def eval_batches(
     place in the split. All hosts get the same number of batches.
   """
   count = num_eval_batches(len(split), global_batch_size=global_batch_size)
-  if not count:
-    return iter(())
-  blank = {
-    'image': np.zeros((*image_shape, 3), np.uint8),
-    'labels': np.zeros(num_genres, np.float32),
-  }
-  padded = _PaddedSplit(split, count * global_batch_size, blank)
+  padded = _PaddedSplit(split, count * global_batch_size)
   batches = grain.MapDataset.source(padded)[host_index::num_hosts].batch(
     global_batch_size // num_hosts, drop_remainder=True
   )
@@ -219,8 +222,8 @@ def eval_batches(
 
 def _iterate(
   batches: grain.MapDataset, num_threads: int | None, prefetch_batches: int
-) -> Iterator[Batch]:
-  """Reads batches in threads, ahead of the consumer, and stops them at the end."""
+) -> Batches:
+  """Reads batches in threads, ahead of the consumer; stops them at the end."""
   num_threads = num_threads or 2 * (os.cpu_count() or 1)
   iterator = iter(
     batches.to_iter_dataset(

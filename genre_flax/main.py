@@ -10,6 +10,7 @@ import os
 
 from absl import flags
 from absl import logging
+from etils import epath
 from ml_collections import config_flags
 
 from genre_flax import command_line
@@ -31,6 +32,9 @@ _DISTRIBUTED = flags.DEFINE_bool(
   'Take part in a multi-host run, which the cluster (TPU pod, GKE, Slurm) says'
   ' how to join. JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID'
   ' name the processes without this flag.',
+)
+_DRY_RUN = flags.DEFINE_bool(
+  'dry_run', False, 'Check the config and the data, say what the run is, stop.'
 )
 _CACHE_DIR = flags.DEFINE_string(
   'compilation_cache_dir',
@@ -54,10 +58,52 @@ def main(argv: list[str]) -> int:
 
   from genre_flax import train  # After the platform is set: it imports jax.
 
-  workdir = os.path.expanduser(_WORKDIR.value)
-  outcome = train.train_and_evaluate(_CONFIG.value, workdir)
-  logging.info('Done: %d steps.', outcome.step)
-  return outcome.exit_status
+  config, workdir = _CONFIG.value, os.path.expanduser(_WORKDIR.value)
+  if _DRY_RUN.value:
+    train.set_up(config, workdir)
+    print('Dry run: nothing was trained.')
+    return 0
+  outcome = train.train_and_evaluate(config, workdir)
+  if outcome.exit_status:
+    return outcome.exit_status
+  logging.info('Trained %d steps.', outcome.step)
+  if config.dataset.test_split:
+    _evaluate_best(config, workdir)
+  return 0
+
+
+def _evaluate_best(config, workdir):
+  """Evaluates the best checkpoint on the test split, and says what is next."""
+  from genre_flax import predict
+  from genre_flax import report
+  from genre_flax import summary
+  from genre_flax import train
+
+  predictor = predict.restore(workdir, step='best')
+  dataset = train.open_dataset(config, epath.Path(workdir))
+  result = summary.summarize_split(
+    predictor,
+    dataset,
+    config.dataset.test_split,
+    output=epath.Path(workdir),
+    batch_size=config.eval_batch_size or config.batch_size,
+    bootstrap_samples=config.bootstrap_samples,
+  )
+  if result is None:
+    return
+  print(
+    f'\nThe best checkpoint (step {predictor.step}) on the'
+    f' {result.report["num_examples"]} posters of the split'
+    f' {config.dataset.test_split}:\n'
+  )
+  print(f'{report.format_metrics(result.report)}\n')
+  print('Some of them, with the three likeliest genres:')
+  for line in result.examples:
+    print(f'  {line}')
+  print(f'\nContact sheet: {result.sheet_path}')
+  print(f'Metrics:       {result.metrics_path}')
+  print('Next, name the genres of posters of your own:')
+  print(f'  python -m genre_flax.top3 --workdir={workdir} POSTER.jpg')
 
 
 if __name__ == '__main__':

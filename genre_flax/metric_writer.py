@@ -1,4 +1,4 @@
-"""Writes metrics by step into the workdir: JSON lines and TensorBoard events."""
+"""Writes metrics by step into the workdir: JSON lines, TensorBoard events."""
 
 from collections.abc import Mapping
 import json

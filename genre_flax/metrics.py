@@ -6,9 +6,9 @@ average precision and ROC-AUC are not means over batches; they run on the host,
 in NumPy, for many weightings of the examples at once, which is what a bootstrap
 asks for.
 
-Definitions and the treatment of ties are those of scikit-learn, where it has the
-metric. Genres without a positive have no average precision and genres without
-both a positive and a negative have no ROC-AUC; means leave them out.
+Definitions and the treatment of ties are those of scikit-learn, where it has
+the metric. Genres without a positive have no average precision and genres
+without both a positive and a negative have no ROC-AUC; means leave them out.
 """
 
 from collections.abc import Callable
@@ -173,9 +173,7 @@ def _exact_match(scores, labels, weights):
 
 def _mean_average_precision(scores, labels, weights):
   """Mean of the genres' average precision."""
-  return _mean_of_defined(
-    average_precision(Ranked.of(scores, labels), weights)
-  )
+  return _mean_of_defined(average_precision(Ranked.of(scores, labels), weights))
 
 
 def _micro_average_precision(scores, labels, weights):
@@ -313,7 +311,7 @@ def bootstrap_intervals(
 
 
 def _hits(scores, labels):
-  """bool [N, k]: whether each of the named genres is right."""
+  """Bool [N, k]: whether each of the named genres is right."""
   return np.take_along_axis(labels > 0, top_k(scores), axis=1)
 
 
@@ -336,6 +334,8 @@ def _mean_of_defined(values):
 
 
 def _divide(numerator, denominator, *, empty=0.0):
-  """numerator / denominator, and `empty` where the denominator is 0."""
+  """Numerator / denominator, and `empty` where the denominator is 0."""
   is_empty = denominator == 0
-  return np.where(is_empty, empty, numerator / np.where(is_empty, 1, denominator))
+  return np.where(
+    is_empty, empty, numerator / np.where(is_empty, 1, denominator)
+  )

@@ -70,9 +70,7 @@ def make_optimizer(
     parts.append(optax.clip_by_global_norm(config.clip_norm))
   if config.name == 'adam':
     parts.append(
-      optax.scale_by_adam(
-        b1=config.beta1, b2=config.beta2, eps=config.epsilon
-      )
+      optax.scale_by_adam(b1=config.beta1, b2=config.beta2, eps=config.epsilon)
     )
   else:
     parts.append(optax.trace(decay=config.beta1, nesterov=True))

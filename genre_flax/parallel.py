@@ -2,13 +2,14 @@
 
 A step is written for one device and one slice of the batch. The state is the
 same on all devices and is not stacked over them: `pmap` takes it with
-`in_axes=None` and returns it with `out_axes=None`. That return is a promise that
-all devices computed the same value, which holds as long as a step sums its
+`in_axes=None` and returns it with `out_axes=None`. That return is a promise
+that all devices computed the same value, which holds as long as a step sums its
 gradients, statistics and metrics over `AXIS_NAME`.
 """
 
-from collections.abc import Callable, Iterable, Iterator
 import collections
+from collections.abc import Callable, Generator
+import contextlib
 import functools
 import itertools
 from typing import Any
@@ -84,24 +85,28 @@ def shard_batch(batch: Batch) -> Batch:
   )
 
 
-def shard_ahead(batches: Iterable[Batch], *, ahead: int = 2) -> Iterator[Batch]:
+def shard_ahead(
+  batches: Generator[Batch, None, None], *, ahead: int = 2
+) -> Generator[Batch, None, None]:
   """Places batches on the devices before they are asked for.
 
   Args:
-    batches: of a host.
+    batches: of a host; closed with this generator.
     ahead: how many to place in advance; their copies run while the devices
       compute.
 
   Yields:
     Sharded batches, in order.
   """
-  iterator = iter(batches)
-  placed = collections.deque(
-    shard_batch(batch) for batch in itertools.islice(iterator, ahead)
-  )
-  while placed:
-    yield placed.popleft()
-    placed.extend(shard_batch(batch) for batch in itertools.islice(iterator, 1))
+  with contextlib.closing(batches):
+    placed = collections.deque(
+      shard_batch(batch) for batch in itertools.islice(batches, ahead)
+    )
+    while placed:
+      yield placed.popleft()
+      placed.extend(
+        shard_batch(batch) for batch in itertools.islice(batches, 1)
+      )
 
 
 def num_hosts() -> int:

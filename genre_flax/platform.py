@@ -21,7 +21,9 @@ _PROCESS_VARIABLES = (
 )
 
 
-def configure(*, compilation_cache_dir: str | os.PathLike | None = None) -> None:
+def configure(
+  *, compilation_cache_dir: str | os.PathLike | None = None
+) -> None:
   """Sets XLA's flags and the compilation cache; call it before any JAX array.
 
   Flags that the user has put into `XLA_FLAGS` win.
@@ -97,8 +99,10 @@ def _is_known_to_xla(flag: str) -> bool:
   for library in sorted(pathlib.Path(jaxlib.__file__).parent.glob('*.so')):
     if library.stat().st_size < 1 << 20:
       continue
-    with open(library, 'rb') as f:
-      with mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        if content.find(name) >= 0:
-          return True
+    with (
+      open(library, 'rb') as f,
+      mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as content,
+    ):
+      if content.find(name) >= 0:
+        return True
   return False

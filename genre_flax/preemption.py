@@ -40,7 +40,8 @@ class StopNotice:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     self._signal = number
     logging.warning(
-      '%s: stopping after this step. Press Ctrl-C again to stop without saving.',
+      '%s: stopping after this step. Press Ctrl-C again to stop without'
+      ' saving.',
       signal.Signals(number).name,
     )
     if jax.distributed.is_initialized():

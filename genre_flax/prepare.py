@@ -113,7 +113,9 @@ def main(argv: list[str]) -> None:
   if _DRY_RUN.value:
     print('Dry run: no data set was written.')
     return
-  print(f'The data set is in {storage.dataset_path(data_dir)}. Train on it with:')
+  print(
+    f'The data set is in {storage.dataset_path(data_dir)}. Train on it with:'
+  )
   print(
     '  python -m genre_flax.main --config=configs/poster_cnn.py'
     f' --workdir=WORKDIR --config.dataset.data_dir={data_dir}'
@@ -121,9 +123,7 @@ def main(argv: list[str]) -> None:
 
 
 def _source_from_flags() -> collection.Source:
-  missing = [
-    f'--{flag.name}' for flag in (_CSV, _IMAGES) if not flag.value
-  ]
+  missing = [f'--{flag.name}' for flag in (_CSV, _IMAGES) if not flag.value]
   if missing:
     raise errors.InputError(
       f'{" and ".join(missing)} missing: name the CSV file and the folder of'

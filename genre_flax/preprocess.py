@@ -1,16 +1,12 @@
 """From an image file's bytes to pixels, the same in training and serving."""
 
-
-
 import numpy as np
 from PIL import Image
 
 from genre_flax.datasets.posters import images
 
 
-def decode_and_resize(
-  content: bytes, *, height: int, width: int
-) -> np.ndarray:
+def decode_and_resize(content: bytes, *, height: int, width: int) -> np.ndarray:
   """Decodes an image and scales it to the network's input size.
 
   The whole poster is kept: where its proportions differ from height : width, it

@@ -1,5 +1,6 @@
 """What the training loop tells: lines, a progress bar, metrics by step."""
 
+from collections.abc import Iterator
 import contextlib
 import datetime
 import math
@@ -14,6 +15,7 @@ import tqdm
 
 from genre_flax import config as config_lib
 from genre_flax import metric_writer
+from genre_flax import overview
 
 
 class NonFiniteError(FloatingPointError):
@@ -61,7 +63,7 @@ class TrainLog:
     )
 
   @contextlib.contextmanager
-  def waiting_for_input(self):
+  def waiting_for_input(self) -> Iterator[None]:
     """Counts the time inside as spent on waiting for a batch."""
     started = time.monotonic()
     yield
@@ -120,7 +122,7 @@ class TrainLog:
     }
     self._writer.write(step, 'train', report)
     eta = math.ceil(remaining * seconds / num_steps)
-    self.info(
+    self._info(
       f'step {step}/{self._schedule.num_train_steps}'
       f' (epoch {step / self._schedule.steps_per_epoch:.2f})'
       f'  loss {report["loss"]:.4f}  lr {report["learning_rate"]:.2e}'
@@ -130,12 +132,19 @@ class TrainLog:
     self._step = step
     self.restart_clock()
 
+  def validation(
+    self, step: int, split: str, results: dict[str, float]
+  ) -> None:
+    """Reports the metrics of a validation split."""
+    self._writer.write(step, split, results)
+    self._info(overview.describe_validation(step, results))
+
   def restart_clock(self) -> None:
     """Leaves the time since the last report out of the next."""
     self._waited = 0.0
     self._started = time.monotonic()
 
-  def info(self, text: str) -> None:
+  def _info(self, text: str) -> None:
     """Logs a line above the progress bar."""
     if self._is_active:
       self._bar.clear()

@@ -23,6 +23,28 @@ MODELS: dict[str, type[nn.Module]] = {
 DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
 
 
+def create_from_config(
+  config: Mapping[str, Any], *, num_genres: int, axis_name: str | None = None
+) -> nn.Module:
+  """Makes the network of a config.
+
+  Args:
+    config: `config.model`.
+    num_genres: number of logits.
+    axis_name: the mapped axis that BatchNorm averages its statistics over.
+
+  Returns:
+    The Flax module.
+  """
+  return create_model(
+    config['name'],
+    num_genres=num_genres,
+    dtype=config['dtype'],
+    options=config[config['name']],
+    axis_name=axis_name,
+  )
+
+
 def create_model(
   name: str,
   *,

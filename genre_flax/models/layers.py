@@ -16,8 +16,8 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 from jax import lax
+import jax.numpy as jnp
 
 Dtype = Any
 
@@ -178,7 +178,7 @@ class ConvMaxPool(nn.Module):
 
   @nn.compact
   def __call__(self, images: jax.Array) -> jax.Array:
-    """Maps [B, H, W, C] to [B, (H - k + 1) // 2, (W - k + 1) // 2, features]."""
+    """Maps [B, H, W, C] to [B, (H - k + 1) // 2, (W - k + 1) // 2, F]."""
     kernel = self.param(
       'kernel',
       nn.initializers.glorot_uniform(),
@@ -212,7 +212,7 @@ class Conv(nn.Module):
 
   @nn.compact
   def __call__(self, images: jax.Array) -> jax.Array:
-    """Maps [B, H, W, C] to [B, ceil(H / stride), ceil(W / stride), features]."""
+    """Maps [B, H, W, C] to [B, ceil(H / stride), ceil(W / stride), F]."""
     kernel = self.param(
       'kernel',
       nn.initializers.variance_scaling(2.0, 'fan_out', 'normal'),

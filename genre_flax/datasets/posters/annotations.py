@@ -237,8 +237,7 @@ def _find_columns(
       return next((by_lower_case[n] for n in usual if n in by_lower_case), '')
     if given and given not in frame.columns:
       raise errors.InputError(
-        f'{path} has no column {given!r}; its columns are'
-        f' {list(frame.columns)}'
+        f'{path} has no column {given!r}; its columns are {list(frame.columns)}'
       )
     return given
 
@@ -351,9 +350,7 @@ class _RowReader:
       return self._names.image_pattern.replace('{id}', name)
     image = cells[self._names.image].strip()
     if not image:
-      raise _BadRow(
-        'missing image', f'column {self._names.image!r} is empty'
-      )
+      raise _BadRow('missing image', f'column {self._names.image!r} is empty')
     if _escapes(image):
       raise _BadRow(
         'image outside the folder',

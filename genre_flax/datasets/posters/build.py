@@ -101,8 +101,15 @@ def build_synthetic(
   Returns:
     The data card.
   """
+  name = f'synthetic posters (number {num_posters}, seed {seed})'
+  if storage.dataset_path(data_dir).exists():
+    card = storage.read_card(data_dir)
+    if card['source']['csv'] == name:
+      return card
+  logging.info('Drawing %d synthetic posters.', num_posters)
   with tempfile.TemporaryDirectory(prefix='genre_flax_') as folder:
     csv, images = synthetic.write_posters(
       folder, num_posters=num_posters, seed=seed
     )
-    return build(collection_lib.Source(csv, images), data_dir=data_dir)
+    source = collection_lib.Source(csv, images, name=name)
+    return build(source, data_dir=data_dir)

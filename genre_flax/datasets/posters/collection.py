@@ -33,11 +33,13 @@ class Source:
     csv: the CSV file.
     images: the folder of its images.
     columns: which columns of the CSV hold what.
+    name: what the data card calls it, in place of the paths.
   """
 
   csv: epath.Path
   images: epath.Path
   columns: annotations_lib.Columns = annotations_lib.Columns()
+  name: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -32,8 +32,8 @@ def make(
   return {
     'fingerprint': collection.fingerprint(),
     'source': {
-      'csv': str(source.csv),
-      'images': str(source.images),
+      'csv': source.name or str(source.csv),
+      'images': source.name or str(source.images),
       'encoding': annotations.encoding,
       'ignored_columns': list(annotations.ignored_columns),
       'rows': annotations.num_rows,
@@ -192,8 +192,7 @@ def _table(header: list[str], rows: list[list[str]]) -> list[str]:
     first, *others = cells
     padded = [first.ljust(widths[0])]
     padded += [
-      cell.rjust(width)
-      for cell, width in zip(others, widths[1:], strict=True)
+      cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)
     ]
     return f'| {" | ".join(padded)} |'
 

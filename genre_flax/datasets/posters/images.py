@@ -59,12 +59,7 @@ def check(path: epath.Path, *, max_side: int | None = None) -> CheckedImage:
   Raises:
     BadImageError: the file is missing or empty, or does not decode.
   """
-  try:
-    content = path.read_bytes()
-  except (FileNotFoundError, NotADirectoryError):
-    raise BadImageError('missing image', 'there is no such file') from None
-  except OSError as e:
-    raise BadImageError('unreadable image', str(e)) from None
+  content = read(path)
   image, is_normal = open_rgb(content)
   if max_side is not None and max(image.size) > max_side:
     image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
@@ -76,6 +71,20 @@ def check(path: epath.Path, *, max_side: int | None = None) -> CheckedImage:
     sha256=hashlib.sha256(content).hexdigest(),
     jpeg=jpeg,
   )
+
+
+def read(path: epath.Path) -> bytes:
+  """The bytes of an image file.
+
+  Raises:
+    BadImageError: there is no such file, or it cannot be read.
+  """
+  try:
+    return path.read_bytes()
+  except (FileNotFoundError, NotADirectoryError):
+    raise BadImageError('missing image', 'there is no such file') from None
+  except OSError as e:
+    raise BadImageError('unreadable image', str(e)) from None
 
 
 def to_jpeg(image: Image.Image) -> bytes:
@@ -95,8 +104,8 @@ def open_rgb(
 
   Args:
     content: the file's bytes.
-    at_least: (width, height) that suffice; a JPEG may then be decoded at a half,
-      a quarter or an eighth of its size, which is faster.
+    at_least: (width, height) that suffice; a JPEG may then be decoded at a
+      half, a quarter or an eighth of its size, which is faster.
 
   Returns:
     The image in mode RGB, and whether `content` was an upright RGB JPEG.
@@ -128,8 +137,10 @@ def open_rgb(
         image.draft('RGB', at_least)
       image.load()
       upright = ImageOps.exif_transpose(image)
-      is_normal = is_normal and upright.size == image.size and (
-        image.getexif().get(0x0112, 1) == 1
+      is_normal = (
+        is_normal
+        and upright.size == image.size
+        and (image.getexif().get(0x0112, 1) == 1)
       )
       return _to_rgb(upright), is_normal
     except Exception as e:  # As above.

@@ -39,8 +39,9 @@ def summarize(problems: Sequence[Problem], *, first: int = 10) -> str:
     first: how many to spell out.
   """
   lines = [f'{len(problems)} problem(s):']
-  for kind, count in count_by_kind(problems).items():
-    lines.append(f'  {count:6d}  {kind}')
+  lines += [
+    f'  {count:6d}  {kind}' for kind, count in count_by_kind(problems).items()
+  ]
   shown = problems[:first]
   lines.append(
     'The first of them:' if len(shown) < len(problems) else 'They are:'

@@ -1,4 +1,4 @@
-"""Which poster is in which split: a rule that moves none when more are added."""
+"""Which poster is in which split: a rule that moves none as more are added."""
 
 from collections.abc import Mapping, Sequence
 import hashlib

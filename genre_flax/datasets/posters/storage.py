@@ -135,18 +135,22 @@ class Record:
 
 
 class Split:
-  """Random access to the records of one split; safe to use from threads."""
+  """Random access to the records of one split; safe to use from threads.
+
+  Attributes:
+    num_genres: number of labels.
+  """
 
   def __init__(self, source: Sequence[dict[str, Any]], num_genres: int):
     self._source = source
-    self._num_genres = num_genres
+    self.num_genres = num_genres
 
   def __len__(self) -> int:
     return len(self._source)
 
   def __getitem__(self, index: int) -> Record:
     stored = self._source[int(index)]
-    labels = np.zeros(self._num_genres, np.float32)
+    labels = np.zeros(self.num_genres, np.float32)
     labels[np.asarray(stored['genres'], int)] = 1.0
     return Record(stored['id'].decode(), stored['image'], labels)
 

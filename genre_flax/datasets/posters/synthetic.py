@@ -123,9 +123,28 @@ def _add_noise(image: Image.Image, rng: Rng) -> Image.Image:
   return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 
 
-_SYLLABLES = (
-  'ka lo ri ven dar mo sul ta ne bri on el gar th us mar li co ze ra'.split()
-)
+_SYLLABLES = [
+  'ka',
+  'lo',
+  'ri',
+  'ven',
+  'dar',
+  'mo',
+  'sul',
+  'ta',
+  'ne',
+  'bri',
+  'on',
+  'el',
+  'gar',
+  'th',
+  'us',
+  'mar',
+  'li',
+  'co',
+  'ze',
+  'ra',
+]
 
 
 def _draw_title(draw: ImageDraw.ImageDraw, rng: Rng) -> None:
@@ -202,7 +221,9 @@ def _balloons(draw, rng, x, y, size):
 
 def _smile(draw, rng, x, y, size):
   radius = size * 0.75
-  draw.ellipse(_box(x, y, radius, radius), fill=(255, 214, 40), outline=(90, 60, 10))
+  draw.ellipse(
+    _box(x, y, radius, radius), fill=(255, 214, 40), outline=(90, 60, 10)
+  )
   for side in (-1, 1):
     eye = (x + side * radius * 0.35, y - radius * 0.25)
     draw.ellipse(_box(*eye, radius * 0.1, radius * 0.16), fill=(40, 30, 20))
@@ -308,9 +329,7 @@ def _cactus(draw, rng, x, y, size):
   for side, height in ((-1, -0.1), (1, 0.2)):
     joint_y, arm_x = y + height * size, x + side * size * 0.42
     reach = sorted((x, arm_x))
-    draw.rectangle(
-      (reach[0], joint_y - trunk, reach[1], joint_y), fill=green
-    )
+    draw.rectangle((reach[0], joint_y - trunk, reach[1], joint_y), fill=green)
     draw.rectangle(
       (arm_x - trunk, joint_y - size * 0.45, arm_x + trunk, joint_y),
       fill=green,

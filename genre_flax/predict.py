@@ -1,0 +1,169 @@
+"""From a workdir to scored genres; all else that is needed is in its meta."""
+
+import dataclasses
+import math
+from typing import Any
+
+from etils import epath
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from genre_flax import checkpoint
+from genre_flax import config as config_lib
+from genre_flax import errors
+from genre_flax import evaluate
+from genre_flax import input_pipeline
+from genre_flax import models
+from genre_flax import parallel
+from genre_flax.datasets.posters import storage
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictor:
+  """A trained network, ready to use.
+
+  Attributes:
+    step: of its checkpoint.
+    genres: the label names.
+    label_prior: [num_genres], each genre's share of the training split.
+    config: that it was trained with.
+    fingerprint: of the data set that it was trained on.
+    variables: of the network, placed on the devices.
+    eval_step: of `evaluate.make_eval_step`.
+  """
+
+  step: int
+  genres: tuple[str, ...]
+  label_prior: np.ndarray
+  config: ml_collections.ConfigDict
+  fingerprint: str
+  variables: evaluate.Variables
+  eval_step: evaluate.EvalStep
+
+  @property
+  def image_shape(self) -> tuple[int, int]:
+    """(height, width) of the input, in pixels."""
+    return config_lib.image_shape(self.config)
+
+  def fit_batch_size(self, batch_size: int) -> int:
+    """`batch_size`, rounded up to a multiple of the devices."""
+    num_devices = parallel.num_devices()
+    return math.ceil(batch_size / num_devices) * num_devices
+
+  def predict(self, images: np.ndarray, *, batch_size: int) -> np.ndarray:
+    """Scores images that `preprocess.decode_and_resize` made.
+
+    Args:
+      images: uint8 [N, H, W, 3].
+      batch_size: images a step, of `fit_batch_size`; N is padded to a multiple
+        of it.
+
+    Returns:
+      float64 [N, num_genres], probabilities.
+    """
+    pieces = []
+    for start in range(0, len(images), batch_size):
+      piece = images[start : start + batch_size]
+      missing = batch_size - len(piece)
+      batch = {
+        'image': np.pad(piece, ((0, missing), (0, 0), (0, 0), (0, 0))),
+        'labels': np.zeros((batch_size, len(self.genres)), np.float32),
+        'mask': np.ones(batch_size, np.float32),
+        'index': np.arange(batch_size, dtype=np.int32),
+      }
+      output = self.eval_step(self.variables, parallel.shard_batch(batch))
+      logits = jax.device_get(output['logits'])
+      pieces.append(evaluate.to_scores(logits[: len(piece)]))
+    return np.concatenate(pieces)
+
+  def evaluate_split(
+    self, dataset: storage.PosterDataset, split: str, *, batch_size: int
+  ) -> evaluate.Predictions:
+    """Scores a whole split; all hosts call it.
+
+    Args:
+      dataset: with the genres that the network was trained on.
+      split: its name.
+      batch_size: posters a step over all hosts, of `fit_batch_size`.
+
+    Returns:
+      The predictions, in the split's order.
+
+    Raises:
+      InputError: the data set has no such split, or other genres.
+    """
+    if dataset.genres != self.genres:
+      missing = sorted(set(self.genres) - set(dataset.genres))
+      extra = sorted(set(dataset.genres) - set(self.genres))
+      raise errors.InputError(
+        f'The data set in {dataset.data_dir} has other genres than the network'
+        f' was trained on: it lacks {missing} and adds {extra}.'
+      )
+    return evaluate.evaluate_split(
+      self.eval_step,
+      self.variables,
+      input_pipeline.DecodedSplit(
+        dataset.open_split(split), image_shape=self.image_shape
+      ),
+      global_batch_size=batch_size,
+      num_threads=self.config.dataset.num_threads,
+      prefetch_batches=self.config.dataset.prefetch_batches,
+    )
+
+
+def restore(workdir: epath.PathLike, *, step: str = 'best') -> Predictor:
+  """Restores the network of a checkpoint.
+
+  Args:
+    workdir: of the run.
+    step: 'best' (by validation mean average precision), 'latest' or a number.
+
+  Returns:
+    The predictor.
+
+  Raises:
+    InputError: there is no such checkpoint, or it is damaged.
+  """
+  with checkpoint.Checkpointer(workdir, read_only=True) as checkpointer:
+    found = checkpointer.find_step(step)
+    meta = checkpointer.read_meta(found)
+    config = ml_collections.ConfigDict(meta['config'])
+    model = models.create_from_config(
+      config.model,
+      num_genres=len(meta['genres']),
+      axis_name=parallel.AXIS_NAME,
+    )
+    template = _template(model, config)
+    restored = checkpointer.restore_model(found, template)
+  params = restored.get('ema_params', restored['params'])
+  return Predictor(
+    step=found,
+    genres=tuple(meta['genres']),
+    label_prior=np.asarray(meta['label_prior']),
+    config=config,
+    fingerprint=meta['dataset_fingerprint'],
+    variables=parallel.replicate(
+      {'params': params, 'batch_stats': restored['batch_stats']}
+    ),
+    eval_step=evaluate.make_eval_step(
+      model, pixel_mean=config.pixel_mean, pixel_scale=config.pixel_scale
+    ),
+  )
+
+
+def _template(model: Any, config: ml_collections.ConfigDict) -> dict[str, Any]:
+  """Blank arrays in the shapes of the checkpoint's 'model' item."""
+  images = jnp.zeros((1, *config_lib.image_shape(config), 3))
+  shapes = jax.eval_shape(
+    lambda: model.init(jax.random.key(0), images, train=False)
+  )
+  blank = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
+  template = {
+    'params': blank['params'],
+    'batch_stats': blank.get('batch_stats', {}),
+  }
+  if config.ema_decay > 0:
+    template['ema_params'] = blank['params']
+  return template

@@ -1,0 +1,140 @@
+r"""Names the three likeliest genres of posters, or evaluates a split.
+
+python -m genre_flax.top3 --workdir=WORKDIR poster.jpg folder_of_posters
+python -m genre_flax.top3 --workdir=WORKDIR --split=test
+
+The workdir is all that it needs to name genres; a split also needs the data set
+that the network was trained on, or another with the same genres.
+"""
+
+import os
+import sys
+
+from absl import flags
+from etils import epath
+
+from genre_flax import command_line
+from genre_flax import errors
+from genre_flax import platform
+
+_WORKDIR = flags.DEFINE_string(
+  'workdir', None, 'Folder of the training run.', required=True
+)
+_SPLIT = flags.DEFINE_string(
+  'split', None, 'Evaluate this split: train, validation or test.'
+)
+_DATA_DIR = flags.DEFINE_string(
+  'data_dir',
+  None,
+  'Data set of the split, as `genre_flax.prepare` wrote it; default: the one'
+  ' that the network was trained on.',
+)
+_STEP = flags.DEFINE_string(
+  'step',
+  'best',
+  'Checkpoint to use: best (by validation mean average precision), latest, or'
+  ' the number of a step.',
+)
+_OUTPUT = flags.DEFINE_string(
+  'output',
+  None,
+  'Folder for predictions.csv and contact_sheet.png, and for metrics.json of a'
+  ' split. Default: for a split WORKDIR/eval/SPLIT_STEP, for images none.',
+)
+_BATCH_SIZE = flags.DEFINE_integer(
+  'batch_size', 64, 'Posters a step, over all devices.', lower_bound=1
+)
+_BOOTSTRAP_SAMPLES = flags.DEFINE_integer(
+  'bootstrap_samples',
+  1000,
+  'Resamples behind the 95 % intervals; 0 for no intervals.',
+  lower_bound=0,
+)
+_DISTRIBUTED = flags.DEFINE_bool(
+  'distributed', False, 'Take part in a multi-host run, as in genre_flax.main.'
+)
+
+
+def main(argv: list[str]) -> int:
+  paths = argv[1:]
+  if bool(paths) == bool(_SPLIT.value):
+    raise errors.InputError(
+      'Give either image files and folders to name the genres of, or a split to'
+      ' evaluate, as --split=test.'
+    )
+  platform.configure(
+    compilation_cache_dir=platform.default_compilation_cache_dir()
+  )
+  platform.initialize_distributed(detect=_DISTRIBUTED.value)
+
+  # After the platform is set: these import jax.
+  from genre_flax import predict
+
+  predictor = predict.restore(
+    os.path.expanduser(_WORKDIR.value), step=_STEP.value
+  )
+  if paths:
+    return _name_genres(predictor, paths)
+  return _evaluate(predictor)
+
+
+def _evaluate(predictor) -> int:
+  from genre_flax import report
+  from genre_flax import summary
+  from genre_flax.datasets.posters import storage
+
+  split, workdir = _SPLIT.value, epath.Path(os.path.expanduser(_WORKDIR.value))
+  data_dir = _DATA_DIR.value or predictor.config.dataset.data_dir
+  dataset = storage.open_dataset(
+    os.path.expanduser(data_dir) if data_dir else workdir / 'data'
+  )
+  output = _OUTPUT.value or workdir / 'eval' / f'{split}_{predictor.step}'
+  result = summary.summarize_split(
+    predictor,
+    dataset,
+    split,
+    output=epath.Path(output),
+    batch_size=_BATCH_SIZE.value,
+    bootstrap_samples=_BOOTSTRAP_SAMPLES.value,
+  )
+  if result is not None:
+    print(
+      f'Split {split}: {result.report["num_examples"]} posters, checkpoint'
+      f' {predictor.step} ({_STEP.value})\n'
+    )
+    print(f'{report.format_metrics(result.report)}\n')
+    print(f'{report.format_genres(result.report)}\n')
+    print(f'Metrics:       {result.metrics_path}')
+    print(f'Contact sheet: {result.sheet_path}')
+  return 0
+
+
+def _name_genres(predictor, paths: list[str]) -> int:
+  from genre_flax import image_files
+  from genre_flax import report
+
+  output = None if _OUTPUT.value is None else epath.Path(_OUTPUT.value)
+  collector = image_files.Collector(predictor.genres)
+  num_bad = 0
+  for result in image_files.predict_files(
+    predictor, image_files.find(paths), batch_size=_BATCH_SIZE.value
+  ):
+    if result.error is not None:
+      num_bad += 1
+      print(f'error: {result.path}: {result.error}', file=sys.stderr)
+      continue
+    print(
+      report.format_top_three(str(result.path), result.scores, predictor.genres)
+    )
+    if output is not None:
+      collector.add(result)
+  if output is not None and collector.num_results:
+    for path in collector.write(output):
+      print(f'Wrote {path}')
+  if num_bad:
+    print(f'{num_bad} file(s) could not be read.', file=sys.stderr)
+  return 1 if num_bad else 0
+
+
+if __name__ == '__main__':
+  command_line.run(main)

@@ -1,0 +1,141 @@
+"""The training step: augmentation, loss, gradients, update, moving average."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import ml_collections
+import optax
+
+from genre_flax import augment
+from genre_flax import metrics
+from genre_flax import parallel
+from genre_flax import rng
+from genre_flax import train_state as train_state_lib
+
+TrainState = train_state_lib.TrainState
+TrainStep = Callable[
+  [TrainState, parallel.Batch], tuple[TrainState, dict[str, jax.Array]]
+]
+
+
+def make_train_step(
+  model: nn.Module,
+  optimizer: optax.GradientTransformation,
+  learning_rate_fn: Callable[[jax.Array | int], jax.Array],
+  *,
+  config: ml_collections.ConfigDict,
+) -> TrainStep:
+  """Makes the step for one device; `parallel.parallelize` runs it on all.
+
+  Args:
+    model: of `models.create_model`, with axis_name=parallel.AXIS_NAME.
+    optimizer: of `optimizer.make_optimizer`.
+    learning_rate_fn: the same that the optimiser was made with, for the log.
+    config: validated.
+
+  Returns:
+    Takes the state and one device's slice of a batch of
+    `input_pipeline.train_batches`; returns the next state and metrics, the same
+    on all devices: the sum 'loss' over 'count' examples, 'gradient_norm' before
+    clipping, and 'learning_rate'.
+  """
+
+  def loss_fn(params, batch_stats, batch, keys, global_count):
+    images = augment.augment(
+      batch['image'],
+      key=keys['augment'],
+      index=batch['index'],
+      config=config.augment,
+    )
+    images = augment.normalize(
+      images, pixel_mean=config.pixel_mean, pixel_scale=config.pixel_scale
+    )
+    logits, changed = model.apply(
+      {'params': params, 'batch_stats': batch_stats},
+      images,
+      train=True,
+      rngs={'dropout': keys['dropout']},
+      mutable=['batch_stats'],
+    )
+    loss, _ = metrics.sigmoid_cross_entropy(
+      logits, batch['labels'], batch['mask']
+    )
+    return loss / global_count, (loss, changed.get('batch_stats', {}))
+
+  grad_fn = jax.grad(loss_fn, has_aux=True)
+
+  def accumulate(params, batch_stats, batch, keys, global_count):
+    """Sums gradients over config.accumulate_steps parts of the batch."""
+    if config.accumulate_steps == 1:
+      return grad_fn(params, batch_stats, batch, keys, global_count)
+    parts = jax.tree.map(
+      lambda x: x.reshape(config.accumulate_steps, -1, *x.shape[1:]), batch
+    )
+
+    def add_part(carry, numbered_part):
+      grads, (loss, batch_stats) = carry
+      number, part = numbered_part
+      part_keys = {
+        **keys,
+        'dropout': jax.random.fold_in(keys['dropout'], number),
+      }
+      part_grads, (part_loss, batch_stats) = grad_fn(
+        params, batch_stats, part, part_keys, global_count
+      )
+      grads = jax.tree.map(jnp.add, grads, part_grads)
+      return (grads, (loss + part_loss, batch_stats)), None
+
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    carry, _ = jax.lax.scan(
+      add_part,
+      (zeros, (jnp.zeros(()), batch_stats)),
+      (jnp.arange(config.accumulate_steps), parts),
+    )
+    return carry
+
+  def train_step(state, batch):
+    dropout_key = rng.stream_key(config.seed, rng.Stream.DROPOUT, state.step)
+    keys = {
+      'augment': rng.stream_key(config.seed, rng.Stream.AUGMENT, state.step),
+      'dropout': jax.random.fold_in(
+        dropout_key, jax.lax.axis_index(parallel.AXIS_NAME)
+      ),
+    }
+    count = jax.lax.psum((batch['mask'] > 0).sum(), parallel.AXIS_NAME)
+    count = count.astype(jnp.float32)
+    grads, (loss, batch_stats) = accumulate(
+      state.params, state.batch_stats, batch, keys, count
+    )
+    grads, loss = jax.lax.psum((grads, loss), parallel.AXIS_NAME)
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    new_state = TrainState(
+      step=state.step + 1,
+      params=params,
+      batch_stats=batch_stats,
+      ema_params=_update_ema(state, params, config.ema_decay),
+      opt_state=opt_state,
+    )
+    return new_state, {
+      'loss': loss,
+      'count': count,
+      'gradient_norm': optax.global_norm(grads),
+      'learning_rate': jnp.asarray(learning_rate_fn(state.step), jnp.float32),
+    }
+
+  return train_step
+
+
+def _update_ema(state: TrainState, params: Any, decay: float) -> Any:
+  if state.ema_params is None:
+    return None
+  # The average starts short, or it would remember the random start.
+  decay = jnp.minimum(decay, (1 + state.step) / (10 + state.step))
+  return jax.tree.map(
+    lambda average, new: decay * average + (1 - decay) * new,
+    state.ema_params,
+    params,
+  )
