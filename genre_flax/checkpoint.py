@@ -14,6 +14,7 @@ from typing import Any
 from absl import logging
 from etils import epath
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
@@ -170,10 +171,12 @@ class Checkpointer:
           meta=ocp.args.JsonRestore(),
         ),
       )
+      state = _join(restored['model'], restored['optimizer'])
+      _check_shapes(state, template)
     except Exception as e:  # Damaged files raise whatever their reader does.
       logging.error('Checkpoint %d cannot be read: %s', step, e)
       return None
-    return _join(restored['model'], restored['optimizer'])
+    return state
 
   def _move_away(self, step):
     self._manager.close()
@@ -237,6 +240,7 @@ class Checkpointer:
         step,
         args=ocp.args.Composite(model=ocp.args.StandardRestore(template)),
       )
+      _check_shapes(restored['model'], template)
     except Exception as e:  # Damaged files raise whatever their reader does.
       raise errors.InputError(
         f'Checkpoint {step} in {self._workdir} cannot be read: {e}'
@@ -260,6 +264,22 @@ def _join(model: Any, optimizer: Any) -> train_state_lib.TrainState:
     ema_params=model.get('ema_params'),
     opt_state=optimizer['opt_state'],
   )
+
+
+def _check_shapes(restored: Any, template: Any) -> None:
+  """Raises ValueError where an array has another shape than was asked for."""
+  wrong = [
+    f'{jax.tree_util.keystr(path)} is {np.shape(got)}, expected'
+    f' {np.shape(expected)}'
+    for (path, got), expected in zip(
+      jax.tree_util.tree_leaves_with_path(restored),
+      jax.tree.leaves(template),
+      strict=True,
+    )
+    if np.shape(got) != np.shape(expected)
+  ]
+  if wrong:
+    raise ValueError(f'it holds another network: {"; ".join(wrong)}')
 
 
 def _rank(metrics: Mapping[str, float]) -> float:

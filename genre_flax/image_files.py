@@ -47,11 +47,7 @@ def find(paths: Sequence[str]) -> list[epath.Path]:
     if not path.is_dir():
       files.append(path)
       continue
-    found = sorted(
-      file
-      for file in path.glob('**/*')
-      if file.suffix.lower() in _SUFFIXES and file.is_file()
-    )
+    found = [file for file in _walk(path) if file.suffix.lower() in _SUFFIXES]
     if not found:
       raise errors.InputError(
         f'There is no image in {path}: no file that ends in'
@@ -59,6 +55,15 @@ def find(paths: Sequence[str]) -> list[epath.Path]:
       )
     files += found
   return files
+
+
+def _walk(folder: epath.Path) -> Iterator[epath.Path]:
+  """All files below a folder, sorted."""
+  for path in sorted(folder.iterdir()):
+    if path.is_dir():
+      yield from _walk(path)
+    else:
+      yield path
 
 
 def predict_files(

@@ -49,16 +49,13 @@ def main(argv: list[str]) -> int:
       f'Unexpected arguments: {argv[1:]}. Flags start with --, and overrides'
       ' are --config.KEY=VALUE.'
     )
-  if _CONFIG.value is None:
-    raise errors.InputError(
-      '--config is missing; start with --config=configs/quickstart.py'
-    )
+  config = _read_config()
   platform.configure(compilation_cache_dir=_CACHE_DIR.value)
   platform.initialize_distributed(detect=_DISTRIBUTED.value)
 
   from genre_flax import train  # After the platform is set: it imports jax.
 
-  config, workdir = _CONFIG.value, os.path.expanduser(_WORKDIR.value)
+  workdir = os.path.expanduser(_WORKDIR.value)
   if _DRY_RUN.value:
     train.set_up(config, workdir)
     print('Dry run: nothing was trained.')
@@ -70,6 +67,19 @@ def main(argv: list[str]) -> int:
   if config.dataset.test_split:
     _evaluate_best(config, workdir)
   return 0
+
+
+def _read_config():
+  """The config with its overrides."""
+  if _CONFIG.value is None:
+    raise errors.InputError(
+      '--config is missing; start with --config=configs/quickstart.py'
+    )
+  try:
+    _CONFIG.value.seed  # noqa: B018  A file that failed to load raises here.
+  except OSError as e:
+    raise errors.InputError(f'--config cannot be read. {e}') from e
+  return _CONFIG.value
 
 
 def _evaluate_best(config, workdir):

@@ -288,7 +288,7 @@ def bootstrap_intervals(
     confidence: of the intervals.
 
   Returns:
-    (low, high) for each metric.
+    (low, high) for each metric; NaN where no resample has the metric.
   """
   rng = np.random.default_rng(seed)
   num_examples = len(scores)
@@ -305,7 +305,13 @@ def bootstrap_intervals(
   tail = 100 * (1 - confidence) / 2
   intervals = {}
   for name, values in samples.items():
-    low, high = np.nanpercentile(np.concatenate(values), [tail, 100 - tail])
+    defined = np.concatenate(values)
+    defined = defined[~np.isnan(defined)]
+    low, high = (
+      np.percentile(defined, [tail, 100 - tail])
+      if defined.size
+      else (np.nan, np.nan)
+    )
     intervals[name] = (float(low), float(high))
   return intervals
 

@@ -278,12 +278,12 @@ def _train(run, state, checkpointer, log):
         is_stopping = stop.is_set(step) and step < num_steps
         is_eval = step == num_steps or step % run.schedule.eval_every_steps == 0
         if is_eval or is_stopping or _is_checkpoint_step(config, step):
-          log.flush()  # Raises on NaN: such a state must not be saved.
-          results = validate(state) if is_eval else None
-          if results is not None:
-            log.validation(step, config.dataset.validation_split, results)
-          checkpointer.save(state, meta=meta, metrics=results)
-          log.restart_clock()
+          log.check()  # Raises on NaN: such a state must not be saved.
+          with log.paused():
+            results = validate(state) if is_eval else None
+            if results is not None:
+              log.validation(step, config.dataset.validation_split, results)
+            checkpointer.save(state, meta=meta, metrics=results)
         if is_stopping:
           checkpointer.wait()
           logging.warning(

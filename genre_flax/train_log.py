@@ -51,8 +51,8 @@ class TrainLog:
     self._log_every = log_every
     self._is_active = is_active
     self._pending: list[tuple[int, dict[str, Any]]] = []
-    self._step = start_step
-    self._waited = 0.0
+    self._window: list[dict[str, np.ndarray]] = []
+    self._waited = self._paused = 0.0
     self._started = time.monotonic()
     self._bar = tqdm.tqdm(
       total=schedule.num_train_steps,
@@ -69,6 +69,13 @@ class TrainLog:
     yield
     self._waited += time.monotonic() - started
 
+  @contextlib.contextmanager
+  def paused(self) -> Iterator[None]:
+    """Leaves the time inside out of the rates."""
+    started = time.monotonic()
+    yield
+    self._paused += time.monotonic() - started
+
   def add(self, step: int, values: dict[str, jax.Array]) -> None:
     """Takes the metrics of a step, and reports when it is time.
 
@@ -77,25 +84,25 @@ class TrainLog:
       values: scalars on the devices; 'loss' and 'count' are sums.
 
     Raises:
-      NonFiniteError: see `flush`.
+      NonFiniteError: see `check`.
     """
     self._pending.append((step, values))
     self._bar.update()
-    if step % self._log_every == 0:
-      self.flush()
+    if step % self._log_every == 0 or step == self._schedule.num_train_steps:
+      self.check()
+      self._report(step)
 
-  def flush(self) -> None:
-    """Reports what was added since the last time; waits for the devices.
+  def check(self) -> None:
+    """Fetches the metrics of the steps so far; waits for the devices.
 
     Raises:
-      NonFiniteError: a metric of one of these steps is not finite.
+      NonFiniteError: one of them is not finite.
     """
     if not self._pending:
       return
     steps, values = zip(*self._pending, strict=True)
     self._pending.clear()
-    values = jax.device_get(values)
-    for step, step_values in zip(steps, values, strict=True):
+    for step, step_values in zip(steps, jax.device_get(values), strict=True):
       for name, value in step_values.items():
         if not np.isfinite(value):
           raise NonFiniteError(
@@ -104,11 +111,11 @@ class TrainLog:
             ' config.optimizer.clip_norm, or use'
             " config.model.dtype='float32'."
           )
-    self._report(steps[-1], list(values))
+      self._window.append(step_values)
 
-  def _report(self, step, values):
-    seconds = time.monotonic() - self._started
-    num_steps = step - self._step
+  def _report(self, step):
+    values, num_steps = self._window, len(self._window)
+    seconds = time.monotonic() - self._started - self._paused
     loss = sum(float(v['loss']) for v in values)
     count = sum(float(v['count']) for v in values)
     rate = num_steps * self._schedule.global_batch_size / seconds
@@ -129,8 +136,9 @@ class TrainLog:
       f'  {rate:.1f} images/s  input wait {report["input_wait_share"]:.1%}'
       f'  ETA {datetime.timedelta(seconds=eta)}'
     )
-    self._step = step
-    self.restart_clock()
+    self._window = []
+    self._waited = self._paused = 0.0
+    self._started = time.monotonic()
 
   def validation(
     self, step: int, split: str, results: dict[str, float]
@@ -138,11 +146,6 @@ class TrainLog:
     """Reports the metrics of a validation split."""
     self._writer.write(step, split, results)
     self._info(overview.describe_validation(step, results))
-
-  def restart_clock(self) -> None:
-    """Leaves the time since the last report out of the next."""
-    self._waited = 0.0
-    self._started = time.monotonic()
 
   def _info(self, text: str) -> None:
     """Logs a line above the progress bar."""

@@ -122,7 +122,7 @@ def make_train_step(
     return new_state, {
       'loss': loss,
       'count': count,
-      'gradient_norm': optax.global_norm(grads),
+      'gradient_norm': optax.tree.norm(grads),
       'learning_rate': jnp.asarray(learning_rate_fn(state.step), jnp.float32),
     }
 

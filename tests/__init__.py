@@ -1,0 +1,1 @@
+"""The tests; they draw their own posters."""

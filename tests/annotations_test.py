@@ -1,0 +1,320 @@
+"""Tests of reading the CSV file of a poster collection."""
+
+from etils import epath
+import pytest
+
+from genre_flax import errors
+from genre_flax.datasets.posters import annotations
+from genre_flax.datasets.posters import columns
+
+
+def _read(tmp_path, text, exclude_genres=(), **given):
+  path = epath.Path(tmp_path) / 'posters.csv'
+  path.write_text(text)
+  return annotations.read_csv(
+    path, columns=columns.Columns(**given), exclude_genres=exclude_genres
+  )
+
+
+def _only_problem(found):
+  [problem] = found.problems
+  assert problem.file.endswith('posters.csv')
+  return problem
+
+
+@pytest.mark.parametrize(
+  ('text', 'genres'),
+  [
+    ("['Drama', 'Action']", ('Action', 'Drama')),
+    ('["Drama", "Action"]', ('Action', 'Drama')),
+    ("('Drama', 'Action')", ('Action', 'Drama')),
+    ("{'Drama', 'Action'}", ('Action', 'Drama')),
+    ("['Drama']", ('Drama',)),
+    ('[]', ()),
+    ('Drama|Action', ('Action', 'Drama')),
+    ('Drama | Action', ('Action', 'Drama')),
+    ('Drama, Action', ('Action', 'Drama')),
+    ('Drama,Action', ('Action', 'Drama')),
+    ('Drama; Action', ('Action', 'Drama')),
+    ('Drama / Action', ('Action', 'Drama')),
+    ('Drama/Action', ('Action', 'Drama')),
+    ('Western/Adventure', ('Adventure', 'Western')),
+    ('Sci-Fi|Reality-TV', ('Reality-TV', 'Sci-Fi')),
+    ('Film Noir, War', ('Film Noir', 'War')),
+    ('N/A', ('N/A',)),
+    ('Drama / N/A', ('Drama', 'N/A')),
+    ('N/A|Drama', ('Drama', 'N/A')),
+    ("['N/A']", ('N/A',)),
+    ('Drama', ('Drama',)),
+    (' Drama ', ('Drama',)),
+    ('Drama|Drama|', ('Drama',)),
+    ('', ()),
+    ('  ', ()),
+  ],
+)
+def test_genre_lists_of_all_kinds_are_read(text, genres):
+  assert annotations.parse_genres(text) == genres
+
+
+@pytest.mark.parametrize(
+  'text', ["['Drama'", '[1, 2]', "{'id': 18}", '[Drama, Action]', "[['Drama']]"]
+)
+def test_a_list_that_is_no_list_of_names_is_refused(text):
+  with pytest.raises(ValueError, match='is not a list of names; expected one'):
+    annotations.parse_genres(text)
+
+
+@pytest.mark.parametrize('text', ["['Drama' 'Action']", '[\'Drama\'\n "War"]'])
+def test_names_without_a_comma_are_not_joined_to_one(text):
+  with pytest.raises(ValueError, match='lacks a comma between two names'):
+    annotations.parse_genres(text)
+
+
+@pytest.mark.parametrize(
+  'text',
+  [
+    'Id,Action,Drama\na,1,0\nb,1,1\n',
+    'Id,Action,Drama\na,1.0,0.0\nb, 1 ,1\n',
+    'Id,Genre,Action,Drama\na,Action,1,0\nb,Action|Drama,1,1\n',
+    "Id,Genre\na,\"['Action']\"\nb,\"['Drama', 'Action']\"\n",
+    'Id,Genre\na,Action\nb,Action|Drama\n',
+    'Id,Genre\na,Action\nb,"Action, Drama"\n',
+    'Id,Genre\na,Action\nb,Action / Drama\n',
+    'Genre,Id\nAction,a\nAction|Drama,b\n',
+  ],
+)
+def test_all_shapes_of_a_csv_say_the_same(tmp_path, text):
+  found = _read(tmp_path, text)
+  assert found.genres == ('Action', 'Drama')
+  assert [
+    (row.id, row.image, row.genres, row.split, row.row) for row in found.rows
+  ] == [
+    ('a', 'a.jpg', ('Action',), None, 2),
+    ('b', 'b.jpg', ('Action', 'Drama'), None, 3),
+  ]
+  assert found.problems == []
+  assert (found.num_rows, found.num_repeated) == (2, 0)
+
+
+def test_one_hot_columns_without_a_poster_are_genres(tmp_path):
+  found = _read(tmp_path, 'Id,War,Drama\na,0,1\n')
+  assert found.genres == ('Drama', 'War')
+
+
+def test_ignored_columns_and_encoding_are_told(tmp_path):
+  found = _read(tmp_path, 'Id,Title,Genre\na,x,Drama\n')
+  assert found.ignored_columns == ('Title',)
+  assert found.encoding == 'utf-8'
+
+
+@pytest.mark.parametrize(
+  ('pattern', 'image'),
+  [
+    ('{id}.png', 'a1.png'),
+    ('big/{id}/poster-{id}.jpg', 'big/a1/poster-a1.jpg'),
+  ],
+)
+def test_an_image_pattern_may_have_folders(tmp_path, pattern, image):
+  found = _read(tmp_path, 'Id,Genre\na1,Drama\n', image_pattern=pattern)
+  assert found.rows[0].image == image
+
+
+def test_an_image_column_wins_over_the_pattern(tmp_path):
+  found = _read(
+    tmp_path,
+    'Id,Genre,File\n2001/a,Drama, sub/x.png \n',
+    image='File',
+    image_pattern='{id}.jpg',
+  )
+  # The id names no file then, and may look like a path.
+  assert (found.rows[0].id, found.rows[0].image) == ('2001/a', 'sub/x.png')
+
+
+@pytest.mark.parametrize(
+  ('cell', 'split'),
+  [
+    ('train', 'train'),
+    ('Training', 'train'),
+    ('val', 'validation'),
+    ('valid', 'validation'),
+    ('DEV', 'validation'),
+    ('validation', 'validation'),
+    (' test ', 'test'),
+    ('', None),
+  ],
+)
+def test_the_split_column_is_read(tmp_path, cell, split):
+  found = _read(tmp_path, f'Id,Genre,Split\na,Drama,{cell}\n')
+  assert found.rows[0].split == split
+
+
+def test_rows_with_the_same_id_are_merged(tmp_path):
+  found = _read(
+    tmp_path, 'Id,Genre\na,Drama|War\nb,War\na,"War, Drama"\n a ,War|Drama\n'
+  )
+  assert [row.id for row in found.rows] == ['a', 'b']
+  assert (found.num_rows, found.num_repeated) == (4, 2)
+  assert found.problems == []
+
+
+def test_ids_that_differ_by_case_or_zeros_are_different_films(tmp_path):
+  found = _read(tmp_path, 'Id,Genre\ntt1,War\nTT1,Drama\ntt01,Drama\n')
+  assert [row.id for row in found.rows] == ['tt1', 'TT1', 'tt01']
+
+
+@pytest.mark.parametrize(
+  ('text', 'words'),
+  [
+    (
+      'Id,Genre\na,Drama\nb,War\na,War\n',
+      ["id 'a'", 'row 2', "genres ['Drama'] there, ['War'] here"],
+    ),
+    (
+      'Id,Genre,Split\na,War,test\nb,War,\na,War,train\n',
+      ['row 2', 'split test there, train here'],
+    ),
+  ],
+)
+def test_a_repeated_id_with_other_content_is_a_problem(tmp_path, text, words):
+  found = _read(tmp_path, text)
+  problem = _only_problem(found)
+  assert (problem.row, problem.kind) == (4, 'repeated id, other content')
+  for word in words:
+    assert word in problem.reason
+  assert [row.row for row in found.rows] == [2, 3]
+
+
+def test_two_images_of_one_id_are_a_problem(tmp_path):
+  found = _read(
+    tmp_path, 'Id,Genre,File\na,War,1.jpg\na,War,2.jpg\n', image='File'
+  )
+  reason = _only_problem(found).reason
+  assert 'image 1.jpg there, 2.jpg here' in reason
+  assert 'ids of their own' in reason
+  assert 'genres' not in reason
+
+
+@pytest.mark.parametrize(
+  ('row', 'kind', 'words'),
+  [
+    (',Drama,0,1,train', 'missing id', ["'Id' is empty"]),
+    ('a,Drama,0,2,train', 'label not 0 or 1', ["'Drama' is '2'"]),
+    ('a,Drama,,1,train', 'label not 0 or 1', ["'Action' is ''"]),
+    ('a,Drama', 'label not 0 or 1', ["'Action' is ''"]),
+    ('a,War,0,0,train', 'unknown genre', ["'Genre'", "['War']", 'one-hot']),
+    ('a,[Drama],0,1,train', 'bad genre list', ["'Genre'", "'[Drama]'"]),
+    ('a,,0,0,train', 'no genre', ['expected at least one genre, got none']),
+    (
+      'a,Drama,1,0,train',
+      'labels disagree',
+      ["'Genre' says ['Drama']", "one-hot columns say ['Action']"],
+    ),
+    ('a,,0,1,train', 'labels disagree', ['says []', "say ['Drama']"]),
+    (
+      'a,Drama,0,1,half',
+      'unknown split',
+      ["'Split' is 'half'", 'train, validation, test'],
+    ),
+  ],
+)
+def test_a_bad_row_is_a_problem_and_the_others_are_kept(
+  tmp_path, row, kind, words
+):
+  found = _read(
+    tmp_path,
+    'Id,Genre,Action,Drama,Split\n'
+    'x,Action,1,0,train\n'
+    f'{row}\n'
+    'y,Drama,0,1,test\n',
+  )
+  problem = _only_problem(found)
+  assert (problem.row, problem.kind) == (3, kind)
+  for word in words:
+    assert word in problem.reason
+  assert [(good.id, good.row) for good in found.rows] == [('x', 2), ('y', 4)]
+  assert found.num_rows == 3
+
+
+@pytest.mark.parametrize(
+  'name', ['../a', 'a/b', '/a', '..', '..\\a', 'C:\\a', 'a/', '\\\\host\\a']
+)
+def test_an_id_with_a_path_in_it_is_a_problem(tmp_path, name):
+  found = _read(tmp_path, f'Id,Genre\n{name},Drama\n')
+  problem = _only_problem(found)
+  assert (problem.row, problem.kind) == (2, 'id with a path')
+  assert repr(name) in problem.reason
+  assert '--image_column' in problem.reason
+  assert found.rows == []
+
+
+@pytest.mark.parametrize('name', ['a..b', '...', 'a.b', 'N:A', 'tt 1', 'é'])
+def test_odd_ids_without_a_path_are_fine(tmp_path, name):
+  path = epath.Path(tmp_path) / 'posters.csv'
+  path.write_bytes(f'Id,Genre\n{name},Drama\n'.encode())
+  assert [row.id for row in annotations.read_csv(path).rows] == [name]
+
+
+@pytest.mark.parametrize('image', ['../a.jpg', 'x/../../a.jpg', '/a.jpg'])
+def test_an_image_outside_the_folder_is_a_problem(tmp_path, image):
+  found = _read(tmp_path, f'Id,Genre,File\na,Drama,{image}\n', image='File')
+  problem = _only_problem(found)
+  assert (problem.row, problem.kind) == (2, 'image outside the folder')
+  assert repr(image) in problem.reason
+
+
+def test_an_empty_image_cell_is_a_problem(tmp_path):
+  found = _read(tmp_path, 'Id,Genre,File\na,Drama,\n', image='File')
+  assert _only_problem(found).reason == "column 'File' is empty"
+
+
+def test_excluded_genres_are_dropped(tmp_path):
+  found = _read(
+    tmp_path, 'Id,Genre\na,Drama|N/A\nb,N/A\n', exclude_genres=['N/A']
+  )
+  assert found.genres == ('Drama',)
+  assert [row.genres for row in found.rows] == [('Drama',)]
+  problem = _only_problem(found)
+  assert (problem.row, problem.kind) == (3, 'no genre')
+  assert "only the excluded ['N/A']" in problem.reason
+
+
+@pytest.mark.parametrize(
+  'text',
+  [
+    'Id,Genre,Drama,War\na,Drama|N/A,1,0\nb,War,0,1\n',
+    'Id,Genre,Drama,War,N/A\na,Drama,1,0,1\nb,War,0,1,0\n',
+  ],
+  ids=['in the list alone', 'in the one-hot columns alone'],
+)
+def test_an_excluded_genre_may_lack_in_list_or_columns(tmp_path, text):
+  found = _read(tmp_path, text, exclude_genres=['N/A'])
+  assert found.problems == []
+  assert found.genres == ('Drama', 'War')
+  assert [row.genres for row in found.rows] == [('Drama',), ('War',)]
+
+
+def test_an_excluded_genre_that_is_not_there_is_refused(tmp_path):
+  with pytest.raises(errors.InputError) as error:
+    _read(tmp_path, 'Id,Genre\na,Drama\n', exclude_genres=['n/a'])
+  message = str(error.value)
+  assert "--exclude_genres names ['n/a']" in message
+  assert "its genres are ['Drama']" in message
+
+
+def test_problems_are_in_the_order_of_the_rows(tmp_path):
+  found = _read(tmp_path, 'Id,Genre\n../a,War\nb,War,x,y\nc,\nd,War\n,War\n')
+  assert [(problem.row, problem.kind) for problem in found.problems] == [
+    (2, 'id with a path'),
+    (3, 'too many cells'),
+    (4, 'no genre'),
+    (6, 'missing id'),
+  ]
+  assert found.num_rows == 5
+
+
+def test_list_or_columns_alone_can_be_used_where_they_disagree(tmp_path):
+  text = 'Id,Genre,Drama,War\na,War,1,0\nb,War,0,1\n'
+  listed = _read(tmp_path, text, labels=())
+  assert [row.genres for row in listed.rows] == [('War',), ('War',)]
+  one_hot = _read(tmp_path, text, genre='')
+  assert [row.genres for row in one_hot.rows] == [('Drama',), ('War',)]

@@ -1,0 +1,178 @@
+"""Tests of the data card."""
+
+import json
+
+from etils import epath
+import pytest
+
+from genre_flax.datasets.posters import annotations
+from genre_flax.datasets.posters import collection
+from genre_flax.datasets.posters import data_card
+from genre_flax.datasets.posters import problems
+
+
+def _example(name, genres, split, *, size=(10, 20), sha256=None, png=False):
+  height, width = size
+  return collection.Example(
+    id=name,
+    path=epath.Path(f'{name}.jpg'),
+    genres=genres,
+    split=split,
+    height=height,
+    width=width,
+    sha256=sha256 or name,
+    is_reencoded=png,
+  )
+
+
+@pytest.fixture
+def card():
+  examples = (
+    _example('a', ('Drama',), 'train', size=(10, 20), sha256='x'),
+    _example('b', ('Drama', 'War'), 'train', size=(40, 30), sha256='x'),
+    _example('c', ('War',), 'train', size=(20, 80), png=True),
+    _example('d', ('Drama', 'War'), 'train', size=(30, 25), sha256='y'),
+    _example('e', ('Drama', 'War'), 'test', sha256='y', png=True),
+  )
+  found = collection.Collection(
+    examples=examples,
+    problems=(
+      problems.Problem('p.csv', 3, 'no genre', 'none'),
+      problems.Problem('p.csv', 4, 'missing image', 'gone'),
+      problems.Problem('p.csv', 5, 'missing image', 'gone'),
+    ),
+    annotations=annotations.Annotations(
+      rows=[],
+      genres=('Drama', 'Short', 'War'),
+      problems=[],
+      num_rows=10,
+      num_repeated=2,
+      ignored_columns=('Title', 'Year'),
+      encoding='latin-1',
+    ),
+    shares={'train': 80, 'validation': 0, 'test': 20},
+    max_side=100,
+  )
+  source = collection.Source(epath.Path('p.csv'), epath.Path('posters'))
+  return data_card.make(found, source)
+
+
+def test_the_source_is_told(card):
+  assert card['source'] == {
+    'csv': 'p.csv',
+    'images': 'posters',
+    'encoding': 'latin-1',
+    'ignored_columns': ['Title', 'Year'],
+    'rows': 10,
+  }
+
+
+def test_posters_and_genres_are_counted_by_split(card):
+  assert card['genres'] == ['Drama', 'Short', 'War']
+  assert card['num_examples'] == 5
+  assert card['splits'] == {
+    'train': {
+      'num_examples': 4,
+      'genres': {'Drama': 3, 'Short': 0, 'War': 3},
+      'genres_per_poster': {'1': 2, '2': 2},
+      'mean_genres_per_poster': 1.5,
+    },
+    'test': {
+      'num_examples': 1,
+      'genres': {'Drama': 1, 'Short': 0, 'War': 1},
+      'genres_per_poster': {'2': 1},
+      'mean_genres_per_poster': 2.0,
+    },
+  }
+
+
+def test_the_prior_is_of_the_training_split_alone(card):
+  assert card['label_prior'] == [0.75, 0.0, 0.75]
+
+
+def test_the_prior_of_no_examples_is_zero():
+  assert data_card.label_prior([], ['a', 'b']) == [0.0, 0.0]
+
+
+def test_image_sizes_are_in_pixels(card):
+  # Heights 10, 40, 20, 30, 10 and widths 20, 30, 80, 25, 20.
+  assert card['image_size'] == {
+    'height': {'min': 10, 'median': 20, 'max': 40},
+    'width': {'min': 20, 'median': 25, 'max': 80},
+    'max_side': 100,
+    'num_reencoded': 2,
+  }
+
+
+def test_duplicates_are_named(card):
+  assert card['duplicates'] == {
+    'num_repeated_rows': 2,
+    'identical_images': [['a', 'b'], ['d', 'e']],
+    'identical_with_other_genres': [['a', 'b']],
+    'identical_in_other_splits': [['d', 'e']],
+  }
+
+
+def test_what_was_skipped_is_counted_by_kind(card):
+  assert card['skipped'] == {'missing image': 2, 'no genre': 1}
+
+
+def test_json_holds_the_card(card):
+  assert json.loads(json.dumps(card)) == card
+
+
+def test_markdown_says_it_for_people(card):
+  card['fingerprint'] = '0123456789abcdef'
+  assert data_card.to_markdown(card) == (
+    '# Data card: posters\n'
+    '\n'
+    '5 posters, 3 genres, fingerprint 0123456789abcdef\n'
+    '\n'
+    '- CSV: p.csv (10 rows, latin-1)\n'
+    '- Images: posters\n'
+    '- Ignored columns: Title, Year\n'
+    '- Height: 10 to 40 pixels, median 20\n'
+    '- Width: 20 to 80 pixels, median 25\n'
+    '- Converted to RGB JPEG: 2\n'
+    '- Rows merged with an equal one: 2\n'
+    '- Groups of identical images: 2 (1 with unlike genres, 1 across splits)\n'
+    '- Skipped: 2 missing image, 1 no genre (see skipped.csv)\n'
+    '\n'
+    '## Splits\n'
+    '\n'
+    '| split | posters | genres a poster |\n'
+    '| ----- | ------: | --------------: |\n'
+    '| train |       4 |            1.50 |\n'
+    '| test  |       1 |            2.00 |\n'
+    '\n'
+    '## Genres\n'
+    '\n'
+    '| genre | train | test | share of train |\n'
+    '| ----- | ----: | ---: | -------------: |\n'
+    '| Drama |     3 |    1 |         75.0 % |\n'
+    '| Short |     0 |    0 |          0.0 % |\n'
+    '| War   |     3 |    1 |         75.0 % |\n'
+  )
+
+
+def test_markdown_without_problems_says_none(card):
+  card['skipped'] = {}
+  card['source']['ignored_columns'] = []
+  text = data_card.to_markdown(card)
+  assert '- Skipped: none\n' in text
+  assert 'Ignored columns' not in text
+
+
+def test_a_named_source_hides_its_paths(card):
+  del card
+  example = _example('a', ('Drama',), 'train')
+  found = collection.Collection(
+    examples=(example,),
+    problems=(),
+    annotations=annotations.Annotations([], ('Drama',), [], 1, 0, (), 'utf-8'),
+    shares={'train': 100, 'validation': 0, 'test': 0},
+    max_side=None,
+  )
+  source = collection.Source(epath.Path('x'), epath.Path('y'), name='drawn')
+  made = data_card.make(found, source)
+  assert (made['source']['csv'], made['source']['images']) == ('drawn', 'drawn')

@@ -1,0 +1,106 @@
+import jax
+import numpy as np
+import optax
+import pytest
+
+from genre_flax import evaluate
+from genre_flax import input_pipeline
+from genre_flax import models
+from genre_flax import parallel
+
+SHAPE = (24, 16)
+
+
+@pytest.fixture(scope='module')
+def network(dataset):
+  model = models.create_model(
+    'tiny', num_genres=len(dataset.genres), options={'features': (4, 8)}
+  )
+  images = np.zeros((1, *SHAPE, 3), np.float32)
+  params = model.init(jax.random.key(0), images, train=False)['params']
+  return model, params
+
+
+def decoded(dataset, split='train'):
+  return input_pipeline.DecodedSplit(
+    dataset.open_split(split), image_shape=SHAPE
+  )
+
+
+def run(network, split, batch_size):
+  model, params = network
+  return evaluate.evaluate_split(
+    evaluate.make_eval_step(model, pixel_mean=127.5, pixel_scale=127.5),
+    parallel.replicate({'params': params, 'batch_stats': {}}),
+    split,
+    global_batch_size=batch_size,
+    num_threads=1,
+    prefetch_batches=2,
+  )
+
+
+@pytest.mark.parametrize('batch_size', [8, 16, 64, 104, 256])
+def test_equals_the_network_applied_to_each_example(
+  network, dataset, batch_size
+):
+  model, params = network
+  split = decoded(dataset)
+  assert len(split) % 8  # Padding has to be left out.
+  predictions = run(network, split, batch_size)
+  images = np.stack([split[i]['image'] for i in range(len(split))])
+  labels = np.stack([split[i]['labels'] for i in range(len(split))])
+  logits = jax.jit(lambda x: model.apply({'params': params}, x, train=False))(
+    (images.astype(np.float32) - 127.5) / 127.5
+  )
+  np.testing.assert_allclose(
+    predictions.scores, 1 / (1 + np.exp(-logits)), atol=1e-5
+  )
+  np.testing.assert_array_equal(predictions.labels, labels)
+  expected = optax.sigmoid_binary_cross_entropy(logits, labels).sum(1).mean()
+  assert predictions.loss == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_validation_metrics_have_the_loss_and_all_metrics(network, dataset):
+  predictions = run(network, decoded(dataset, 'test'), 8)
+  results = evaluate.validation_metrics(predictions)
+  assert results['loss'] == predictions.loss
+  assert 0 <= results['mean_average_precision'] <= 1
+
+
+def batches_of(split, batch_size=16):
+  return input_pipeline.eval_batches(
+    split,
+    global_batch_size=batch_size,
+    host_index=0,
+    num_hosts=1,
+    num_threads=1,
+    prefetch_batches=2,
+  )
+
+
+@pytest.mark.parametrize('fault', ['missing', 'twice'])
+def test_a_lost_or_doubled_example_raises(network, dataset, fault):
+  model, params = network
+  split = decoded(dataset)
+
+  def faulty():
+    batches = list(batches_of(split))
+    if fault == 'missing':
+      yield from batches[1:]
+    else:
+      yield from [*batches, batches[0]]
+
+  with pytest.raises(RuntimeError, match='never|more than once'):
+    evaluate.evaluate(
+      evaluate.make_eval_step(model, pixel_mean=0.0, pixel_scale=1.0),
+      parallel.replicate({'params': params, 'batch_stats': {}}),
+      faulty(),
+      num_examples=len(split),
+      num_genres=len(dataset.genres),
+    )
+
+
+def test_sure_scores_do_not_tie():
+  scores = evaluate.to_scores(np.array([20.0, 21.0, -800.0], np.float32))
+  assert scores[0] < scores[1] < 1
+  assert 0 <= scores[2] < 1e-300

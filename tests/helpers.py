@@ -1,0 +1,46 @@
+"""Small things that several tests need."""
+
+import jax
+import numpy as np
+
+from configs import default
+
+
+def tiny_config(data_dir, **changes):
+  """A run of a few seconds on the synthetic posters of the fixture."""
+  config = default.get_config()
+  config.dataset.data_dir = str(data_dir)
+  config.dataset.cache = 'memory'
+  config.image_height = 32
+  config.image_width = 24
+  config.model.name = 'tiny'
+  config.model.tiny.features = (8, 16)
+  config.batch_size = 16
+  config.num_train_steps = 6
+  config.eval_every_epochs = 0.5
+  config.optimizer.learning_rate = 3e-3
+  config.optimizer.warmup_epochs = 0.0
+  config.log_every = 2
+  config.bootstrap_samples = 20
+  config.tensorboard = False
+  with config.unlocked():
+    config.update_from_flattened_dict(changes)
+  return config
+
+
+def assert_trees_equal(actual, expected):
+  """Same structure, and the same numbers bit for bit."""
+  assert jax.tree.structure(actual) == jax.tree.structure(expected)
+  for a, b in zip(
+    jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True
+  ):
+    np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+
+
+def assert_trees_close(actual, expected, *, atol):
+  """Same structure, and numbers that differ by at most `atol`."""
+  assert jax.tree.structure(actual) == jax.tree.structure(expected)
+  for a, b in zip(
+    jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True
+  ):
+    np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=0, atol=atol)

@@ -1,0 +1,126 @@
+"""Tests of the TFDS builder, on the posters in its dummy_data folder."""
+
+import pathlib
+
+from etils import epath
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from genre_flax.datasets.posters import collection
+from genre_flax.datasets.posters import data_card
+from genre_flax.datasets.posters import images
+from genre_flax.datasets.posters import posters_dataset_builder
+
+_FOLDER = epath.Path(posters_dataset_builder.__file__).parent
+_DUMMY_DATA = _FOLDER / 'dummy_data'
+
+
+@pytest.fixture(scope='module')
+def found(tmp_path_factory):
+  return collection.collect(
+    collection.Source(_DUMMY_DATA / 'posters.csv', _DUMMY_DATA / 'images'),
+    shares={'train': 80, 'validation': 10, 'test': 10},
+    spool=epath.Path(tmp_path_factory.mktemp('spool')),
+  )
+
+
+@pytest.fixture(scope='module')
+def builder(found, tmp_path_factory):
+  source = collection.Source(_DUMMY_DATA, _DUMMY_DATA, name='dummy data')
+  made = posters_dataset_builder.Builder(
+    collection=found,
+    card=data_card.make(found, source),
+    data_dir=tmp_path_factory.mktemp('builder'),
+  )
+  made.download_and_prepare()
+  return made
+
+
+def test_the_dummy_data_are_six_small_good_posters(found):
+  assert found.problems == ()
+  assert [example.split for example in found.examples] == (
+    ['train'] * 4 + ['validation', 'test']
+  )
+  for example in found.examples:
+    assert (example.height, example.width) == (60, 40)
+    assert not example.is_reencoded
+  files = list((_DUMMY_DATA / 'images').iterdir())
+  assert len(files) == 6
+  assert sum(len(path.read_bytes()) for path in files) < 16000
+
+
+def test_the_builder_stores_every_poster(builder, found):
+  stored = {}
+  for split in ('train', 'validation', 'test'):
+    for record in builder.as_data_source(
+      split, decoders={'image': tfds.decode.SkipDecoding()}
+    ):
+      stored[record['id'].decode()] = (split, record)
+  assert sorted(stored) == [example.id for example in found.examples]
+  names = builder.info.features['genres'].feature.names
+  for example in found.examples:
+    split, record = stored[example.id]
+    assert split == example.split
+    assert record['image'] == example.path.read_bytes()
+    genres = tuple(names[label] for label in record['genres'])
+    assert genres == example.genres
+
+
+def test_tfds_decodes_the_images_by_itself(builder, found):
+  record = builder.as_data_source('test')[0]
+  pixels, _ = images.open_rgb(found.examples[-1].path.read_bytes())
+  np.testing.assert_array_equal(record['image'], np.asarray(pixels))
+
+
+def test_the_info_has_description_citation_and_names(builder):
+  info = builder.info
+  assert info.full_name == 'posters/1.0.0'
+  assert info.description == (_FOLDER / 'README.md').read_text().strip()
+  citations = (_FOLDER / 'CITATIONS.bib').read_text().strip()
+  assert info.citation == citations
+  assert citations.startswith('@inproceedings{chu2017movie')
+  assert info.supervised_keys == ('image', 'genres')
+  assert info.metadata['source']['csv'] == 'dummy data'
+  assert info.features['genres'].feature.names == [
+    'Action',
+    'Adventure',
+    'Animation',
+    'Comedy',
+    'Crime',
+    'Documentary',
+    'Drama',
+    'Fantasy',
+    'Horror',
+    'Romance',
+    'Sci-Fi',
+    'Western',
+  ]
+
+
+def test_what_was_prepared_opens_without_the_builder(builder):
+  again = tfds.builder_from_directory(builder.data_path)
+  assert again.info.splits['train'].num_examples == 4
+  assert again.info.description == builder.info.description
+  assert again.info.citation == builder.info.citation
+
+
+def test_all_tags_are_tags_that_tfds_knows():
+  metadata = tfds.core.dataset_metadata
+  known = metadata.valid_tags()
+  lines = (_FOLDER / 'TAGS.txt').read_text().splitlines()
+  tags = [line.split('#')[0].strip() for line in lines]
+  assert len(tags) >= 3
+  assert set(tags) <= set(known)
+
+
+def test_the_folder_has_the_layout_of_tfds():
+  names = {path.name for path in pathlib.Path(_FOLDER).iterdir()}
+  assert names >= {
+    'posters_dataset_builder.py',
+    'README.md',
+    'CITATIONS.bib',
+    'TAGS.txt',
+    'dummy_data',
+    '__init__.py',
+  }

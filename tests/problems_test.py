@@ -1,0 +1,62 @@
+"""Tests of telling what is wrong with rows and images."""
+
+import csv
+import io
+
+from genre_flax.datasets.posters import problems
+
+
+def _problem(row, kind='missing image', reason='there is no such file'):
+  return problems.Problem('posters.csv', row, kind, reason)
+
+
+def test_kinds_are_counted_the_most_frequent_first():
+  found = [_problem(2, 'b'), _problem(3, 'c'), _problem(4, 'a')]
+  found += [_problem(5, 'c')]
+  assert list(problems.count_by_kind(found).items()) == [
+    ('c', 2),
+    ('a', 1),
+    ('b', 1),
+  ]
+  assert problems.count_by_kind([]) == {}
+
+
+def test_a_summary_has_the_counts_and_the_first_ten():
+  found = [_problem(row) for row in range(2, 14)]
+  found.append(_problem(14, 'no genre', 'expected at least one genre'))
+  assert problems.summarize(found).split('\n') == [
+    '13 problem(s):',
+    '      12  missing image',
+    '       1  no genre',
+    'The first of them:',
+  ] + [
+    f'  posters.csv, row {row}: there is no such file' for row in range(2, 12)
+  ]
+
+
+def test_a_short_summary_has_them_all():
+  summary = problems.summarize([_problem(2), _problem(7)])
+  assert summary.split('\n')[2:] == [
+    'They are:',
+    '  posters.csv, row 2: there is no such file',
+    '  posters.csv, row 7: there is no such file',
+  ]
+
+
+def test_problems_sort_by_file_and_row():
+  other = problems.Problem('a.csv', 20, 'x', 'y')
+  assert sorted([_problem(10), _problem(9), other]) == [
+    other,
+    _problem(9),
+    _problem(10),
+  ]
+
+
+def test_the_full_list_is_csv_with_a_header():
+  reason = 'column "Genre" is [\'Drama\', \'War\'],\nand "é"'
+  text = problems.to_csv([_problem(2), _problem(3, 'bad', reason)])
+  assert list(csv.reader(io.StringIO(text))) == [
+    ['file', 'row', 'kind', 'reason'],
+    ['posters.csv', '2', 'missing image', 'there is no such file'],
+    ['posters.csv', '3', 'bad', reason],
+  ]
