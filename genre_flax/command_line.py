@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 import logging as std_logging
 import pathlib
 import sys
+import warnings
 
 from absl import app
 from absl import flags
@@ -42,6 +43,8 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
   logging.set_verbosity(logging.INFO)
   logging.get_absl_handler().setFormatter(_Formatter())
   logging.get_absl_handler().python_handler.addFilter(_is_worth_showing)
+  # Odd metadata, of a file that Pillow does not name; what matters is an error.
+  warnings.filterwarnings('ignore', category=UserWarning, module=r'PIL\.')
   try:
     # Config overrides that do not fit raise all of these types.
     return flags.FLAGS(argv, known_only=False)
@@ -59,9 +62,15 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
     sys.exit(2)
 
 
-def _explain(error: Exception) -> str:
-  text = str(error.args[0]) if isinstance(error, KeyError) else str(error)
-  return text.strip() or type(error).__name__
+def _explain(error: BaseException) -> str:
+  cause = error.args[0] if error.args else None
+  # ml_collections wraps a KeyError, whose text is quoted, for an unknown key.
+  if isinstance(error, AttributeError) and isinstance(cause, KeyError):
+    key, _, hint = str(cause.args[0]).partition('\n')
+    return f'The config has no key {key}. {hint}'.strip()
+  if isinstance(error, KeyError):
+    return str(cause)
+  return str(error).strip() or type(error).__name__
 
 
 def _is_worth_showing(record) -> bool:

@@ -8,6 +8,7 @@ files with a data card.
 """
 
 import os
+import shlex
 import sys
 
 from absl import flags
@@ -16,9 +17,9 @@ import tqdm
 
 from genre_flax import command_line
 from genre_flax import errors
-from genre_flax.datasets.posters import annotations
 from genre_flax.datasets.posters import build
 from genre_flax.datasets.posters import collection
+from genre_flax.datasets.posters import columns
 from genre_flax.datasets.posters import data_card
 from genre_flax.datasets.posters import splits
 from genre_flax.datasets.posters import storage
@@ -88,26 +89,29 @@ _DRY_RUN = flags.DEFINE_bool(
 def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise errors.InputError(f'Unexpected arguments: {argv[1:]}')
+  if not _DATA_DIR.value:
+    raise errors.InputError(
+      '--data_dir is empty: name the folder to write the data set to.'
+    )
   data_dir = os.path.expanduser(_DATA_DIR.value)
+  options = {
+    'data_dir': data_dir,
+    'shares': splits.parse_shares(_SPLITS.value),
+    'exclude_genres': _EXCLUDE_GENRES.value,
+    'max_side': _MAX_SIDE.value,
+    'overwrite': _OVERWRITE.value,
+    'dry_run': _DRY_RUN.value,
+    'progress': _progress_bar,
+  }
   if _SYNTHETIC.value:
     if _CSV.value or _IMAGES.value:
       raise errors.InputError(
         'Give either --synthetic, or --csv and --images, not both.'
       )
-    card = build.build_synthetic(
-      data_dir=data_dir, num_posters=_SYNTHETIC.value
-    )
+    card = build.build_synthetic(num_posters=_SYNTHETIC.value, **options)
   else:
     card = build.build(
-      _source_from_flags(),
-      data_dir=data_dir,
-      shares=splits.parse_shares(_SPLITS.value),
-      exclude_genres=_EXCLUDE_GENRES.value,
-      max_side=_MAX_SIDE.value,
-      skip_bad=_ON_ERROR.value == 'skip',
-      overwrite=_OVERWRITE.value,
-      dry_run=_DRY_RUN.value,
-      progress=_progress_bar,
+      _source_from_flags(), skip_bad=_ON_ERROR.value == 'skip', **options
     )
   print(data_card.to_markdown(card))
   if _DRY_RUN.value:
@@ -118,7 +122,7 @@ def main(argv: list[str]) -> None:
   )
   print(
     '  python -m genre_flax.main --config=configs/poster_cnn.py'
-    f' --workdir=WORKDIR --config.dataset.data_dir={data_dir}'
+    f' --workdir=WORKDIR --config.dataset.data_dir={shlex.quote(data_dir)}'
   )
 
 
@@ -138,7 +142,7 @@ def _source_from_flags() -> collection.Source:
   return collection.Source(
     csv=epath.Path(os.path.expanduser(_CSV.value)),
     images=epath.Path(os.path.expanduser(_IMAGES.value)),
-    columns=annotations.Columns(
+    columns=columns.Columns(
       id=_ID_COLUMN.value,
       genre=_GENRE_COLUMN.value,
       labels=None if labels is None else tuple(filter(None, labels)),

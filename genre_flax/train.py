@@ -1,5 +1,6 @@
 """Training, from top to bottom."""
 
+import collections
 from collections.abc import Callable
 import dataclasses
 import json
@@ -32,6 +33,9 @@ from genre_flax.datasets.posters import build
 from genre_flax.datasets.posters import storage
 
 TrainState = train_state_lib.TrainState
+# Steps that the host may be ahead of the devices. One is enough to keep them
+# busy; more would hold more batches in memory, and hide waiting for input.
+_MAX_STEPS_AHEAD = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -265,6 +269,7 @@ def _train(run, state, checkpointer, log):
   meta = run.meta()
   step = int(state.step)
   batches = parallel.shard_ahead(run.train_batches(step))
+  in_flight = collections.deque()
   try:
     with preemption.StopNotice() as stop:
       while step < num_steps:
@@ -274,6 +279,9 @@ def _train(run, state, checkpointer, log):
           state, values = train_step(state, batch)
         step += 1
         log.add(step, values)
+        in_flight.append(values['loss'])
+        if len(in_flight) > _MAX_STEPS_AHEAD:
+          in_flight.popleft().block_until_ready()
 
         is_stopping = stop.is_set(step) and step < num_steps
         is_eval = step == num_steps or step % run.schedule.eval_every_steps == 0

@@ -41,6 +41,7 @@ def _only_problem(found):
     ('Western/Adventure', ('Adventure', 'Western')),
     ('Sci-Fi|Reality-TV', ('Reality-TV', 'Sci-Fi')),
     ('Film Noir, War', ('Film Noir', 'War')),
+    ('Film  Noir, War\nFilm', ('Film Noir', 'War Film')),
     ('N/A', ('N/A',)),
     ('Drama / N/A', ('Drama', 'N/A')),
     ('N/A|Drama', ('Drama', 'N/A')),

@@ -158,7 +158,7 @@ def test_the_file_that_was_perhaps_meant_is_named(folder, name):
   [problem] = folder.collect().problems
   assert problem.kind == 'missing image'
   assert problem.reason.endswith(
-    f'there is no such file, but a {name}; see --image_pattern'
+    f'there is no such file, but there is {name}; see --image_pattern'
   )
 
 

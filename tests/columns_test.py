@@ -61,7 +61,11 @@ def test_half_0_and_1_are_no_labels(tmp_path):
 
 
 def test_a_row_index_without_a_name_is_no_label(tmp_path):
-  found = _find(tmp_path, ',Id,Drama\n0,a,1\n1,b,0\n')
+  found = _find(
+    tmp_path,
+    ',Id,Drama,Genre,Split,File\n0,a,1,x,test,y\n1,b,0,x,test,z\n',
+    image='File',
+  )
   assert found.labels == ('Drama',)
   assert found.ignored == ()
 

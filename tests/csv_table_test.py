@@ -64,6 +64,11 @@ def test_quoted_cells_hold_commas_quotes_and_line_ends(tmp_path):
   assert table.rows[3] == {'Id': 'b', 'Title': 'w'}
 
 
+def test_a_name_over_two_lines_is_one_line(tmp_path):
+  table = _read(tmp_path, '"Film\n  Id",Genre\na,Drama\n')
+  assert table.columns == ('Film Id', 'Genre')
+
+
 def test_blank_lines_are_no_rows_but_are_counted(tmp_path):
   table = _read(tmp_path, '\nId,Genre\n\na,Drama\n,\n \nb,Action\n\n')
   assert list(table.rows) == [4, 7]

@@ -142,11 +142,21 @@ def test_cmyk_jpeg_is_not_inverted():
     # 25700 = 100 x 257, and 65535 = 255 x 257.
     (_encode(Image.fromarray(np.full((4, 4), 25700, np.uint16)), 'PNG'), 100),
     (_encode(Image.fromarray(np.full((4, 4), 65535, np.uint16)), 'PNG'), 255),
+    # 65300 = 254.1 x 257; it is not 65300 / 256 = 255.1.
+    (_encode(Image.fromarray(np.full((4, 4), 65300, np.uint16)), 'PNG'), 254),
     (_png(1, 1, depth=2, color_type=0, rows=[b'\x40']), 85),  # 1 of 3.
     # RGB of 16 bits: 100 x 256 + 7.
     (_png(1, 1, depth=16, color_type=2, rows=[b'\x64\x07' * 3]), 100),
   ],
-  ids=['grey', 'one bit', '16 bit', '16 bit white', 'two bits', '16 bit rgb'],
+  ids=[
+    'grey',
+    'one bit',
+    '16 bit',
+    '16 bit white',
+    '16 bit light',
+    'two bits',
+    '16 bit rgb',
+  ],
 )
 def test_grey_and_16_bits_are_scaled_to_8(content, pixel):
   assert _first_pixel(content) == (pixel, pixel, pixel)

@@ -110,6 +110,8 @@ def test_the_ends_of_the_hash_are_in_the_outer_splits(monkeypatch, digest):
   monkeypatch.setattr(splits.hashlib, 'sha256', Digest)
   expected = 'train' if digest[0] == 0 else 'test'
   assert splits.by_hash('tt1', _SHARES) == expected
+  middle = {'train': 0, 'validation': 100, 'test': 0}
+  assert splits.by_hash('tt1', middle) == 'validation'
 
 
 def test_adding_posters_moves_none():

@@ -3,23 +3,19 @@
 import ast
 from collections.abc import Sequence
 import dataclasses
-import io
 import re
 
 from etils import epath
-import pandas as pd
 
 from genre_flax import errors
+from genre_flax.datasets.posters import columns as columns_lib
+from genre_flax.datasets.posters import csv_table
 from genre_flax.datasets.posters import problems as problems_lib
 
 Problem = problems_lib.Problem
 
 SPLITS = ('train', 'validation', 'test')
 
-# Column names to look for when none is given, compared without case.
-_ID_COLUMNS = ('id', 'imdbid', 'imdb_id', 'movie_id', 'film_id')
-_GENRE_COLUMNS = ('genre', 'genres')
-_SPLIT_COLUMN = 'split'
 _SPLIT_ALIASES = {
   'train': 'train',
   'training': 'train',
@@ -31,26 +27,8 @@ _SPLIT_ALIASES = {
 }
 # `Action / Adventure` and `Action/Adventure` are two genres, N/A is one.
 _SEPARATORS = re.compile(r'\s*[|,;]\s*|\s+/\s+|(?<!\bN)/|/(?!A\b)', re.I)
-
-
-@dataclasses.dataclass(frozen=True)
-class Columns:
-  """Which columns of the CSV hold what; None means: find it by its name.
-
-  Attributes:
-    id: of the film; its posters' file names and splits follow from it.
-    genre: a list of genres. '' means that there is none.
-    labels: the one-hot columns. () means that there are none.
-    image: the image's path below the image folder; without one the path is
-      `image_pattern` with the id.
-    image_pattern: such as '{id}.jpg'.
-  """
-
-  id: str | None = None
-  genre: str | None = None
-  labels: tuple[str, ...] | None = None
-  image: str | None = None
-  image_pattern: str = '{id}.jpg'
+# As numpy prints an array of strings: ['Action' 'Drama'].
+_NO_COMMA = re.compile(r"""['"]\s+['"]""")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +60,7 @@ class Annotations:
     rows: the good rows, in the file's order, each id once.
     genres: all genres, sorted, those without a poster among them.
     problems: the bad rows.
-    num_rows: rows in the file.
+    num_rows: rows in the file, without the header and blank rows.
     num_repeated: rows left out since an earlier one says the same.
     ignored_columns: that hold neither id, image, split nor genres.
     encoding: of the file.
@@ -111,24 +89,33 @@ def parse_genres(text: str) -> tuple[str, ...]:
     ValueError: the text starts like a Python list and is none.
   """
   text = text.strip()
-  if text.startswith(('[', '(')):
+  if text.startswith(('[', '(', '{')):
     try:
       names = ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
       names = None
-    if not isinstance(names, (list, tuple)) or not all(
+    if not isinstance(names, (list, tuple, set)) or not all(
       isinstance(name, str) for name in names
     ):
-      raise ValueError(f'{text!r} is not a Python list of strings')
+      raise ValueError(
+        f"{text!r} is not a list of names; expected one such as ['Action',"
+        " 'Drama'] or Action|Drama"
+      )
+    if _NO_COMMA.search(text):
+      # Python would join the two into one name.
+      raise ValueError(
+        f"{text!r} lacks a comma between two names; expected ['Action',"
+        " 'Drama']"
+      )
   else:
     names = _SEPARATORS.split(text)
-  return tuple(sorted({name.strip() for name in names} - {''}))
+  return tuple(sorted({' '.join(name.split()) for name in names} - {''}))
 
 
 def read_csv(
   path: epath.PathLike,
   *,
-  columns: Columns = Columns(),
+  columns: columns_lib.Columns = columns_lib.BY_NAME,
   exclude_genres: Sequence[str] = (),
 ) -> Annotations:
   """Reads a CSV of posters and their genres.
@@ -149,152 +136,44 @@ def read_csv(
   Raises:
     InputError: the file is missing, empty or no CSV, or lacks a column.
   """
-  frame, encoding = _read_frame(epath.Path(path))
-  names = _find_columns(frame, columns, path)
-  vocabulary = _vocabulary(frame, names)
-  unknown = sorted(set(exclude_genres) - set(vocabulary))
+  table = csv_table.read(epath.Path(path))
+  names = columns_lib.find(table, columns)
+  excluded = frozenset(exclude_genres)
+  listed = _listed_genres(table, names)
+  vocabulary = frozenset(names.labels or listed)
+  unknown = sorted(excluded - vocabulary - listed)
   if unknown:
     raise errors.InputError(
-      f'exclude_genres has {unknown}, which {path} does not have; its genres'
-      f' are {sorted(vocabulary)}'
+      f'--exclude_genres names {unknown}, which {path} does not have; its'
+      f' genres are {sorted(vocabulary)}.'
     )
-  reader = _RowReader(str(path), names, vocabulary, frozenset(exclude_genres))
-  for row in frame.to_dict('index').items():
-    reader.read(*row)
+  reader = _RowReader(str(path), names, vocabulary, excluded)
+  for row, cells in table.rows.items():
+    reader.read(row, cells)
   return Annotations(
     rows=list(reader.rows.values()),
-    genres=tuple(sorted(set(vocabulary) - set(exclude_genres))),
-    problems=sorted(reader.problems),
-    num_rows=len(frame),
+    genres=tuple(sorted(vocabulary - excluded)),
+    problems=sorted(table.problems + reader.problems),
+    num_rows=len(table.rows) + len(table.problems),
     num_repeated=reader.num_repeated,
     ignored_columns=names.ignored,
-    encoding=encoding,
+    encoding=table.encoding,
   )
 
 
-def _read_frame(path: epath.Path) -> tuple[pd.DataFrame, str]:
-  """Reads all cells as text, indexed by the row numbers of a spreadsheet."""
-  if not path.exists():
-    raise errors.InputError(f'There is no CSV file {path}.')
-  if path.is_dir():
-    raise errors.InputError(f'{path} is a folder; --csv wants a CSV file.')
-  content = path.read_bytes()
-  encoding = 'utf-8-sig'
-  try:
-    text = content.decode(encoding)
-  except UnicodeDecodeError:
-    encoding = 'latin-1'
-    text = content.decode(encoding)
-  try:
-    frame = pd.read_csv(
-      io.StringIO(text),
-      dtype=str,
-      keep_default_na=False,
-      skip_blank_lines=False,
-      skipinitialspace=True,
-    )
-  except (pd.errors.EmptyDataError, pd.errors.ParserError) as e:
-    raise errors.InputError(
-      f'{path} is not a CSV file with a header: {e}'
-    ) from None
-  if not isinstance(frame.index, pd.RangeIndex):
-    # pandas takes the surplus for row labels, and shifts all columns.
-    raise errors.InputError(
-      f'{path}: the rows have more cells than the header has names'
-      f' ({list(frame.columns)}); a genre list with commas needs quotes.'
-    )
-  frame = frame.fillna('')  # Rows with fewer cells than the header.
-  frame.columns = [str(name).strip() for name in frame.columns]
-  frame.index = pd.RangeIndex(2, 2 + len(frame))
-  is_blank = (frame.apply(lambda column: column.str.strip()) == '').all(axis=1)
-  frame = frame[~is_blank]
-  if frame.empty:
-    raise errors.InputError(f'{path} has a header and no rows.')
-  return frame, encoding
-
-
-@dataclasses.dataclass(frozen=True)
-class _Found:
-  """The columns of one file, found; '' and () where there is none."""
-
-  id: str
-  genre: str
-  labels: tuple[str, ...]
-  image: str
-  image_pattern: str
-  split: str
-  ignored: tuple[str, ...]
-
-
-def _find_columns(
-  frame: pd.DataFrame, columns: Columns, path: epath.PathLike
-) -> _Found:
-  """Finds each column by its given or its usual name."""
-  by_lower_case = {name.lower(): name for name in frame.columns}
-
-  def find(given: str | None, usual: Sequence[str]) -> str:
-    if given is None:
-      return next((by_lower_case[n] for n in usual if n in by_lower_case), '')
-    if given and given not in frame.columns:
-      raise errors.InputError(
-        f'{path} has no column {given!r}; its columns are {list(frame.columns)}'
-      )
-    return given
-
-  id_column = find(columns.id, _ID_COLUMNS)
-  if not id_column:
-    raise errors.InputError(
-      f'{path} has no column named like an id; its columns are'
-      f' {list(frame.columns)}. Name one with --id_column.'
-    )
-  genre = find(columns.genre, _GENRE_COLUMNS)
-  image = find(columns.image, ())
-  split = by_lower_case.get(_SPLIT_COLUMN, '')
-  others = [
-    name
-    for name in frame.columns
-    if name not in (id_column, genre, image, split)
-  ]
-  if columns.labels is None:
-    labels = tuple(name for name in others if _is_one_hot(frame[name]))
-  else:
-    labels = tuple(find(name, ()) for name in columns.labels)
-  if not genre and not labels:
-    raise errors.InputError(
-      f'{path} has neither a column of genre lists nor one-hot columns of 0 and'
-      f' 1; its columns are {list(frame.columns)}. Name the list with'
-      ' --genre_column, or the one-hot columns with --label_columns.'
-    )
-  return _Found(
-    id=id_column,
-    genre=genre,
-    labels=labels,
-    image=image,
-    image_pattern=columns.image_pattern,
-    split=split,
-    ignored=tuple(name for name in others if name not in labels),
-  )
-
-
-def _is_one_hot(column: pd.Series) -> bool:
-  """Whether most cells are 0 or 1; the others are then bad labels."""
-  return column.str.strip().isin(list(_BINARY)).mean() > 0.5
-
-
-_BINARY = {'0': False, '1': True, '0.0': False, '1.0': True}
-
-
-def _vocabulary(frame: pd.DataFrame, names: _Found) -> tuple[str, ...]:
-  """The one-hot columns, or without any all genres of the list column."""
-  if names.labels:
-    return names.labels
-  vocabulary = set()
-  for text in frame[names.genre].unique():
+def _listed_genres(
+  table: csv_table.Table, names: columns_lib.Found
+) -> frozenset[str]:
+  """All genres of the list column."""
+  if not names.genre:
+    return frozenset()
+  listed = set()
+  for text in set(table.column(names.genre)):
     try:
-      vocabulary.update(parse_genres(text))
+      listed.update(parse_genres(text))
     except ValueError:
       continue  # Its rows are reported one by one.
-  return tuple(sorted(vocabulary))
+  return frozenset(listed)
 
 
 class _BadRow(Exception):
@@ -307,13 +186,13 @@ class _RowReader:
   def __init__(
     self,
     file: str,
-    names: _Found,
-    vocabulary: tuple[str, ...],
+    names: columns_lib.Found,
+    vocabulary: frozenset[str],
     excluded: frozenset[str],
   ):
     self._file = file
     self._names = names
-    self._vocabulary = frozenset(vocabulary)
+    self._vocabulary = vocabulary
     self._excluded = excluded
     self.rows: dict[str, Annotation] = {}
     self.problems: list[Problem] = []
@@ -340,7 +219,9 @@ class _RowReader:
     if not self._names.image and _escapes(name, separators=True):
       raise _BadRow(
         'id with a path',
-        f'id {name!r} has a path in it; an id is a plain file name',
+        f'column {self._names.id!r} is {name!r}, which has a path in it;'
+        ' expected a plain name. Name the column of the image paths, if there'
+        ' is one, with --image_column',
       )
     return name
 
@@ -354,51 +235,57 @@ class _RowReader:
     if _escapes(image):
       raise _BadRow(
         'image outside the folder',
-        f'image path {image!r} leads out of the image folder',
+        f'column {self._names.image!r} is {image!r}, which leads out of the'
+        ' image folder; expected a path below it',
       )
     return image
 
   def _genres(self, cells: dict[str, str]) -> tuple[str, ...]:
     """The row's genres, agreed on by the list and the one-hot columns."""
     names = self._names
-    listed = one_hot = None
-    if names.labels:
-      values = {}
-      for label in names.labels:
-        cell = cells[label].strip()
-        if cell not in _BINARY:
-          raise _BadRow(
-            'label not 0 or 1', f'column {label!r} is {cell!r}, not 0 or 1'
-          )
-        values[label] = _BINARY[cell]
-      one_hot = tuple(sorted(name for name, is_set in values.items() if is_set))
-    if names.genre:
-      try:
-        listed = parse_genres(cells[names.genre])
-      except ValueError as e:
-        raise _BadRow(
-          'bad genre list', f'column {names.genre!r}: {e}'
-        ) from None
-      unknown = sorted(set(listed) - self._vocabulary)
-      if unknown:
-        raise _BadRow(
-          'unknown genre',
-          f'column {names.genre!r} has {unknown}, but there is no such one-hot'
-          ' column',
-        )
-    if listed is not None and one_hot is not None and listed != one_hot:
+    one_hot = self._one_hot(cells) if names.labels else None
+    listed = self._listed(cells) if names.genre else one_hot
+    if one_hot is None:
+      one_hot = listed
+    kept, also = listed - self._excluded, one_hot - self._excluded
+    if kept != also:
       raise _BadRow(
         'labels disagree',
-        f'column {names.genre!r} says {list(listed)}, the one-hot columns say'
-        f' {list(one_hot)}; correct the row, or use the one-hot columns alone'
+        f'column {names.genre!r} says {sorted(kept)}, the one-hot columns say'
+        f' {sorted(also)}; correct the row, or use the one-hot columns alone'
         " (--genre_column='') or the list alone (--label_columns='')",
       )
-    genres = listed if listed is not None else one_hot
-    kept = tuple(name for name in genres if name not in self._excluded)
     if not kept:
-      why = f'only the excluded {list(genres)}' if genres else 'none'
-      raise _BadRow('no genre', f'a poster needs at least one genre; got {why}')
-    return kept
+      got = f'only the excluded {sorted(listed)}' if listed else 'none'
+      raise _BadRow('no genre', f'expected at least one genre, got {got}')
+    return tuple(sorted(kept))
+
+  def _one_hot(self, cells: dict[str, str]) -> set[str]:
+    genres = set()
+    for label in self._names.labels:
+      cell = cells[label].strip()
+      if cell not in columns_lib.BINARY:
+        raise _BadRow(
+          'label not 0 or 1', f'column {label!r} is {cell!r}, not 0 or 1'
+        )
+      if columns_lib.BINARY[cell]:
+        genres.add(label)
+    return genres
+
+  def _listed(self, cells: dict[str, str]) -> set[str]:
+    column = self._names.genre
+    try:
+      genres = set(parse_genres(cells[column]))
+    except ValueError as e:
+      raise _BadRow('bad genre list', f'column {column!r}: {e}') from None
+    unknown = sorted(genres - self._vocabulary - self._excluded)
+    if unknown:
+      raise _BadRow(
+        'unknown genre',
+        f'column {column!r} has {unknown}, for which there is no one-hot'
+        ' column',
+      )
+    return genres
 
   def _split(self, cells: dict[str, str]) -> str | None:
     if not self._names.split:
@@ -409,7 +296,8 @@ class _RowReader:
     if text not in _SPLIT_ALIASES:
       raise _BadRow(
         'unknown split',
-        f'column {self._names.split!r} is {text!r}, not one of {SPLITS}',
+        f'column {self._names.split!r} is {text!r}; expected one of'
+        f' {", ".join(SPLITS)}',
       )
     return _SPLIT_ALIASES[text]
 
@@ -418,14 +306,21 @@ class _RowReader:
     if earlier is None:
       self.rows[annotation.id] = annotation
       return
-    same = dataclasses.replace(annotation, row=earlier.row) == earlier
-    if not same:
+    differences = [
+      f'{what} {there} there, {here} here'
+      for what, there, here in (
+        ('genres', list(earlier.genres), list(annotation.genres)),
+        ('image', earlier.image, annotation.image),
+        ('split', earlier.split, annotation.split),
+      )
+      if there != here
+    ]
+    if differences:
       raise _BadRow(
         'repeated id, other content',
-        f'id {annotation.id!r} stands in row {earlier.row} too, with genres'
-        f' {list(earlier.genres)}, image {earlier.image!r} and split'
-        f' {earlier.split}, against {list(annotation.genres)},'
-        f' {annotation.image!r} and {annotation.split} here',
+        f'id {annotation.id!r} stands in row {earlier.row} too, but with'
+        f' {"; ".join(differences)}. Keep one of the rows, or give them ids of'
+        ' their own',
       )
     self.num_repeated += 1
 
@@ -436,4 +331,4 @@ def _escapes(path: str, *, separators: bool = False) -> bool:
   if separators and len(parts) > 1:
     return True
   is_absolute = not parts[0] or re.match(r'[A-Za-z]:$', parts[0])
-  return bool(is_absolute) or '..' in parts or '\0' in path
+  return bool(is_absolute) or '..' in parts

@@ -51,6 +51,7 @@ def build(
       `data_dir`/problems.csv), or no data set can be made.
   """
   data_dir = epath.Path(data_dir)
+  storage.check_place(data_dir)
   with tempfile.TemporaryDirectory(prefix='genre_flax_') as spool:
     collection = collection_lib.collect(
       source,
@@ -60,8 +61,7 @@ def build(
       max_side=max_side,
       progress=progress,
     )
-    if collection.problems:
-      _report(collection.problems, data_dir, skip_bad)
+    _report(collection.problems, data_dir, skip_bad=skip_bad, dry_run=dry_run)
     collection_lib.require_usable(collection)
     card = data_card.make(collection, source)
     if dry_run:
@@ -73,12 +73,29 @@ def build(
     return card
 
 
-def _report(problems, data_dir, skip_bad):
+def _report(
+  problems: Sequence[problems_lib.Problem],
+  data_dir: epath.Path,
+  *,
+  skip_bad: bool,
+  dry_run: bool,
+) -> None:
   """Lists all problems in a file, and fails unless they are to be skipped."""
-  data_dir.mkdir(parents=True, exist_ok=True)
   full_list = data_dir / PROBLEMS_CSV
-  full_list.write_text(problems_lib.to_csv(problems))
-  summary = f'{problems_lib.summarize(problems)}\nAll are in {full_list}.'
+  if not problems:
+    if not dry_run:
+      full_list.unlink(missing_ok=True)  # Those of an earlier run are mended.
+    return
+  if dry_run:
+    where = f'Without --dry_run all are written to {full_list}.'
+  else:
+    storage.make_folder(data_dir)
+    try:
+      full_list.write_text(problems_lib.to_csv(problems), encoding='utf-8')
+      where = f'All are in {full_list}.'
+    except OSError as e:
+      where = f'They could not be listed in {full_list}: {e.strerror}.'
+  summary = f'{problems_lib.summarize(problems)}\n{where}'
   if not skip_bad:
     raise errors.InputError(
       f'{summary}\nNothing was prepared. Mend them, or go on without these rows'
@@ -88,21 +105,22 @@ def _report(problems, data_dir, skip_bad):
 
 
 def build_synthetic(
-  *, data_dir: epath.PathLike, num_posters: int, seed: int = 0
+  *, data_dir: epath.PathLike, num_posters: int, seed: int = 0, **options: Any
 ) -> dict[str, Any]:
   """Draws synthetic posters and prepares them as any other collection.
 
   Args:
-    data_dir: the folder to write to; if it holds these posters already,
-      nothing is done.
+    data_dir: the folder to write to.
     num_posters: how many to draw.
     seed: of the collection.
+    **options: of `build`. Without any, nothing is done if `data_dir` holds
+      these posters already.
 
   Returns:
     The data card.
   """
   name = f'synthetic posters (number {num_posters}, seed {seed})'
-  if storage.dataset_path(data_dir).exists():
+  if not options and storage.dataset_path(data_dir).exists():
     card = storage.read_card(data_dir)
     if card['source']['csv'] == name:
       return card
@@ -112,4 +130,4 @@ def build_synthetic(
       folder, num_posters=num_posters, seed=seed
     )
     source = collection_lib.Source(csv, images, name=name)
-    return build(source, data_dir=data_dir)
+    return build(source, data_dir=data_dir, **options)

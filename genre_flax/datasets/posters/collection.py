@@ -16,6 +16,7 @@ from etils import epath
 
 from genre_flax import errors
 from genre_flax.datasets.posters import annotations as annotations_lib
+from genre_flax.datasets.posters import columns as columns_lib
 from genre_flax.datasets.posters import images
 from genre_flax.datasets.posters import problems as problems_lib
 from genre_flax.datasets.posters import splits
@@ -38,7 +39,7 @@ class Source:
 
   csv: epath.Path
   images: epath.Path
-  columns: annotations_lib.Columns = annotations_lib.Columns()
+  columns: columns_lib.Columns = columns_lib.BY_NAME
   name: str | None = None
 
 
@@ -72,13 +73,16 @@ class Example:
     Raises:
       InputError: the file is not the one that was checked.
     """
-    content = self.path.read_bytes()
-    if (
-      not self.is_reencoded
-      and hashlib.sha256(content).hexdigest() != self.sha256
-    ):
+    if self.is_reencoded:
+      return self.path.read_bytes()
+    try:
+      content = self.path.read_bytes()
+    except OSError:
+      content = None
+    if content is None or hashlib.sha256(content).hexdigest() != self.sha256:
       raise errors.InputError(
-        f'{self.path} was changed while it was read; start again.'
+        f'{self.path} was changed or removed after it was checked; run prepare'
+        ' again, and leave the images alone meanwhile.'
       )
     return content
 
@@ -139,8 +143,7 @@ def collect(
     The good examples and the problems of the others.
 
   Raises:
-    InputError: the CSV or the folder cannot be read at all, or no poster is
-      good, or a split comes out empty.
+    InputError: the CSV or the folder cannot be read at all.
   """
   if not source.images.is_dir():
     what = 'is a file' if source.images.exists() else 'does not exist'
@@ -203,7 +206,7 @@ def _check_all(folder, rows, spool, max_side):
     try:
       checked = images.check(path, max_side=max_side)
     except images.BadImageError as e:
-      return row, e
+      return row, _with_hint(e, path)
     if checked.jpeg is not None:
       path = spool / f'{number}.jpg'
       path.write_bytes(checked.jpeg)
@@ -213,6 +216,20 @@ def _check_all(folder, rows, spool, max_side):
 
   with futures.ThreadPoolExecutor(os.cpu_count()) as pool:
     yield from pool.map(check, enumerate(rows))
+
+
+def _with_hint(error: images.BadImageError, path: epath.Path):
+  """Names the file that was perhaps meant, where there is none at `path`."""
+  if error.kind != images.MISSING:
+    return error
+  for suffix in ('.jpg', '.jpeg', '.png', '.webp', '.gif'):
+    for other in (path.with_suffix(suffix), path.with_suffix(suffix.upper())):
+      if other.exists():
+        reason = (
+          f'{error.reason}, but there is {other.name}; see --image_pattern'
+        )
+        return images.BadImageError(error.kind, reason)
+  return error
 
 
 def require_usable(collection: Collection) -> None:

@@ -3,18 +3,40 @@
 import dataclasses
 import hashlib
 import io
-import warnings
 
 from etils import epath
 import numpy as np
+from PIL import GifImagePlugin
 from PIL import Image
-from PIL import ImageOps
+from PIL import ImageFile
+from PIL import JpegImagePlugin
+from PIL import PngImagePlugin
+from PIL import WebPImagePlugin
 
 # A poster has well under a megapixel. A small file can unpack to gigabytes;
 # 64 megapixels are 192 MB.
 MAX_PIXELS = 1 << 26
 JPEG_QUALITY = 95
-FORMATS = ('JPEG', 'PNG', 'WEBP', 'GIF')
+MISSING = 'missing image'  # The kind of error.
+_MAX_JPEG_SIDE = 65500  # libjpeg writes no more.
+
+_READERS = {
+  'JPEG': JpegImagePlugin.JpegImageFile,
+  'PNG': PngImagePlugin.PngImageFile,
+  'WebP': WebPImagePlugin.WebPImageFile,
+  'GIF': GifImagePlugin.GifImageFile,
+}
+_ORIENTATION_TAG = 0x0112
+# How to turn an image upright, by its EXIF orientation.
+_TO_UPRIGHT = {
+  2: Image.Transpose.FLIP_LEFT_RIGHT,
+  3: Image.Transpose.ROTATE_180,
+  4: Image.Transpose.FLIP_TOP_BOTTOM,
+  5: Image.Transpose.TRANSPOSE,
+  6: Image.Transpose.ROTATE_270,
+  7: Image.Transpose.TRANSVERSE,
+  8: Image.Transpose.ROTATE_90,
+}
 
 
 class BadImageError(ValueError):
@@ -64,6 +86,12 @@ def check(path: epath.Path, *, max_side: int | None = None) -> CheckedImage:
   if max_side is not None and max(image.size) > max_side:
     image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
     is_normal = False
+  if not is_normal and max(image.size) > _MAX_JPEG_SIDE:
+    raise BadImageError(
+      'image too large',
+      f'{image.width} x {image.height} pixels; a JPEG has at most'
+      f' {_MAX_JPEG_SIDE:,} a side. Scale it down, or pass --max_side',
+    )
   jpeg = None if is_normal else to_jpeg(image)
   return CheckedImage(
     height=image.height,
@@ -82,9 +110,9 @@ def read(path: epath.Path) -> bytes:
   try:
     return path.read_bytes()
   except (FileNotFoundError, NotADirectoryError):
-    raise BadImageError('missing image', 'there is no such file') from None
+    raise BadImageError(MISSING, 'there is no such file') from None
   except OSError as e:
-    raise BadImageError('unreadable image', str(e)) from None
+    raise BadImageError('unreadable image', str(e.strerror or e)) from None
 
 
 def to_jpeg(image: Image.Image) -> bytes:
@@ -115,61 +143,94 @@ def open_rgb(
   """
   if not content:
     raise BadImageError('empty image', 'the file has no bytes')
+  image_format = _find_format(content)
+  if image_format is None:
+    raise BadImageError('not an image', _describe(content))
+  # Not by Image.open: what that says about large or odd files it says through
+  # the warning filters of the process, which threads cannot set safely, and it
+  # takes a phone's JPEG with a second picture in it for another format.
   try:
-    with warnings.catch_warnings():
-      # The limit below is stricter than the one that Pillow warns at.
-      warnings.simplefilter('ignore', Image.DecompressionBombWarning)
-      image = Image.open(io.BytesIO(content), formats=FORMATS)
+    with _READERS[image_format](io.BytesIO(content)) as image:
+      return _decode(image, at_least)
+  except BadImageError:
+    raise
   except Image.DecompressionBombError as e:
     raise BadImageError('decompression bomb', str(e)) from None
   except Exception as e:  # Pillow's readers raise whatever they meet.
-    raise BadImageError('not an image', _describe(content, e)) from None
-  with image:
-    if image.width * image.height > MAX_PIXELS:
-      raise BadImageError(
-        'decompression bomb',
-        f'{image.width} x {image.height} pixels; at most {MAX_PIXELS:,} in all'
-        ' are accepted',
-      )
-    is_normal = image.format == 'JPEG' and image.mode == 'RGB'
-    try:
-      if at_least is not None:
-        image.draft('RGB', at_least)
-      image.load()
-      upright = ImageOps.exif_transpose(image)
-      is_normal = (
-        is_normal
-        and upright.size == image.size
-        and (image.getexif().get(0x0112, 1) == 1)
-      )
-      return _to_rgb(upright), is_normal
-    except Exception as e:  # As above.
-      raise BadImageError('truncated or corrupt image', str(e)) from None
+    raise BadImageError(
+      'truncated or corrupt image',
+      f'it does not decode: {str(e) or type(e).__name__}',
+    ) from None
+
+
+def _find_format(content: bytes) -> str | None:
+  """The format by the first bytes, whatever the file is called."""
+  if content.startswith(b'\xff\xd8\xff'):
+    return 'JPEG'
+  if content.startswith(b'\x89PNG\r\n\x1a\n'):
+    return 'PNG'
+  if content.startswith(b'RIFF') and content[8:12] == b'WEBP':
+    return 'WebP'
+  if content.startswith((b'GIF87a', b'GIF89a')):
+    return 'GIF'
+  return None
+
+
+def _decode(
+  image: ImageFile.ImageFile, at_least: tuple[int, int] | None
+) -> tuple[Image.Image, bool]:
+  """As `open_rgb`, of an image whose pixels are not yet read."""
+  if image.width * image.height > MAX_PIXELS:
+    raise BadImageError(
+      'decompression bomb',
+      f'{image.width} x {image.height} pixels; at most {MAX_PIXELS:,} in all'
+      ' are accepted',
+    )
+  if at_least is not None:
+    # Of a JPEG the EXIF data is known before the pixels; others have no draft.
+    swaps_sides = image.format == 'JPEG' and _orientation(image) >= 5
+    image.draft('RGB', at_least[::-1] if swaps_sides else at_least)
+  image.load()
+  orientation = _orientation(image)
+  is_normal = (
+    image.format == 'JPEG' and image.mode == 'RGB' and orientation == 1
+  )
+  if orientation != 1:
+    return _to_rgb(image.transpose(_TO_UPRIGHT[orientation])), is_normal
+  return _to_rgb(image.copy()), is_normal  # A plain image: it holds no file.
+
+
+def _orientation(image: ImageFile.ImageFile) -> int:
+  """By the EXIF data, 1 to 8; 1 is upright."""
+  try:
+    orientation = image.getexif().get(_ORIENTATION_TAG)
+    return orientation if orientation in _TO_UPRIGHT else 1
+  except Exception:  # Broken EXIF data is no fault of the picture.
+    return 1
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-  if image.mode == 'RGB':
-    return image
   if image.mode.startswith('I') or image.mode == 'F':
-    values = np.asarray(image, np.float32)
-    # Pillow has 16-bit grey as I;16 or, from older files, as 32-bit I.
-    image = Image.fromarray(
-      np.clip(values / 257.0 + 0.5, 0, 255).astype(np.uint8)
-    )
-  if image.has_transparency_data:
+    image = _to_8_bits(image)
+  if image.has_transparency_data:  # RGB may have a transparent colour.
     image = image.convert('RGBA')
     white = Image.new('RGBA', image.size, 'white')
     image = Image.alpha_composite(white, image)
-  return image.convert('RGB')
+  return image if image.mode == 'RGB' else image.convert('RGB')
 
 
-def _describe(content: bytes, error: Exception) -> str:
-  head = content[:64].lstrip().lower()
-  if head.startswith((b'<!doctype', b'<html', b'<?xml', b'<')):
-    return 'the file is an HTML page, not an image'
-  if isinstance(error, Image.UnidentifiedImageError):
-    return (
-      f'the file starts with {content[:8]!r}, which is none of'
-      f' {", ".join(FORMATS)}'
-    )
-  return str(error)
+def _to_8_bits(image: Image.Image) -> Image.Image:
+  """16-bit grey, which Pillow has as I;16 or, in older versions, as I."""
+  values = np.asarray(image, np.float32)
+  transparent = image.info.get('transparency')
+  if transparent is not None:
+    values = np.where(values == transparent, 65535, values)
+  return Image.fromarray(np.clip(values / 257.0 + 0.5, 0, 255).astype(np.uint8))
+
+
+def _describe(content: bytes) -> str:
+  head = content[:64].removeprefix(b'\xef\xbb\xbf').lstrip().lower()
+  if head.startswith((b'<!doctype html', b'<html')):
+    return 'the file is an HTML page; download the image anew'
+  expected = ', '.join(_READERS)
+  return f'the file starts with {content[:8]!r}; expected one of {expected}'

@@ -8,6 +8,7 @@ import json
 from typing import Any
 import uuid
 
+from absl import logging
 from etils import epath
 import numpy as np
 import tensorflow_datasets as tfds
@@ -21,6 +22,7 @@ from genre_flax.datasets.posters import problems as problems_lib
 CARD_JSON = 'data_card.json'
 CARD_MARKDOWN = 'data_card.md'
 SKIPPED_CSV = 'skipped.csv'
+_PARTIAL = 'incomplete.'
 
 
 def dataset_path(data_dir: epath.PathLike) -> epath.Path:
@@ -49,48 +51,113 @@ def write(
     collection: with at least one example.
     card: of `data_card.make`.
     data_dir: the folder that `open_dataset` takes.
-    overwrite: whether to replace another data set that is there.
+    overwrite: whether to replace what is there, be it the same.
 
   Returns:
     False if this very data set was there already, and nothing was done.
 
   Raises:
-    InputError: another data set is there.
+    InputError: another data set is there, or `data_dir` cannot be written to.
   """
   final = dataset_path(data_dir)
-  if final.exists():
-    present = read_card(data_dir)['fingerprint']
+  if final.exists() and not overwrite:
+    present = _read_fingerprint(final)
     if present == card['fingerprint']:
       return False
-    if not overwrite:
-      raise errors.InputError(
-        f'{data_dir} holds another data set (fingerprint {present}, this one'
-        f' has {card["fingerprint"]}). Choose another --data_dir, or pass'
-        ' --overwrite to replace it.'
+    if present is None:
+      what = f'something that is no data set: {final} has no {CARD_JSON}'
+    else:
+      what = (
+        f'another data set: its fingerprint is {present}, that of this one'
+        f' {card["fingerprint"]}'
       )
-  final.parent.mkdir(parents=True, exist_ok=True)
-  partial = final.parent / f'incomplete.{uuid.uuid4().hex[:8]}'
+    raise errors.InputError(
+      f'{data_dir} holds {what}. Choose another --data_dir, or pass --overwrite'
+      ' to replace it.'
+    )
+  make_folder(final.parent)
+  for other in final.parent.glob(f'{_PARTIAL}*'):
+    logging.warning(
+      '%s is left of a run that was interrupted, or belongs to one that still'
+      ' runs. Delete it if none does.',
+      other,
+    )
+  partial = final.parent / f'{_PARTIAL}{uuid.uuid4().hex[:8]}'
+  make_folder(partial)
   try:
     _write_records(collection, card, partial)
     # TFDS has laid its files out as NAME/VERSION once more.
     written = dataset_path(partial)
-    (written / CARD_JSON).write_text(json.dumps(card, indent=2) + '\n')
-    (written / CARD_MARKDOWN).write_text(data_card.to_markdown(card))
+    texts = {
+      CARD_JSON: json.dumps(card, indent=2) + '\n',
+      CARD_MARKDOWN: data_card.to_markdown(card),
+    }
     if collection.problems:
-      skipped = problems_lib.to_csv(collection.problems)
-      (written / SKIPPED_CSV).write_text(skipped)
-    if overwrite and final.exists():
-      final.rename(partial / 'replaced')
-    try:
-      written.rename(final)
-    except OSError as e:
-      raise errors.InputError(
-        f'{final} appeared while it was written: does another prepare run into'
-        ' this folder?'
-      ) from e
+      texts[SKIPPED_CSV] = problems_lib.to_csv(collection.problems)
+    for name, text in texts.items():
+      (written / name).write_text(text, encoding='utf-8')
+    _publish(written, final, replaced=partial / 'replaced', overwrite=overwrite)
   finally:
     partial.rmtree(missing_ok=True)
   return True
+
+
+def _publish(
+  written: epath.Path,
+  final: epath.Path,
+  *,
+  replaced: epath.Path,
+  overwrite: bool,
+) -> None:
+  """Gives a whole data set its name; what had the name is kept if it fails."""
+  try:
+    if overwrite and final.exists():
+      final.rename(replaced)
+    written.rename(final)
+  except OSError as e:
+    raise errors.InputError(
+      f'{final} was made or changed while this data set was written; does'
+      ' another prepare run into the same folder? Run prepare again.'
+    ) from e
+  finally:
+    if replaced.exists() and not final.exists():
+      replaced.rename(final)
+
+
+def check_place(data_dir: epath.PathLike) -> None:
+  """Raises InputError where `data_dir` cannot be a folder."""
+  data_dir = epath.Path(data_dir)
+  for path in (data_dir, *data_dir.parents):
+    if path.exists():
+      if not path.is_dir():
+        raise errors.InputError(
+          f'--data_dir={data_dir} cannot be made: {path} is a file; expected a'
+          ' folder.'
+        )
+      return
+
+
+def make_folder(path: epath.Path) -> None:
+  """Makes a folder and those above it.
+
+  Raises:
+    InputError: it cannot be made.
+  """
+  try:
+    path.mkdir(parents=True, exist_ok=True)
+  except OSError as e:
+    raise errors.InputError(
+      f'The folder {path} cannot be made: {e.strerror or e}. Choose another'
+      ' --data_dir.'
+    ) from None
+
+
+def _read_fingerprint(final: epath.Path) -> str | None:
+  """That of the data set in a folder; None where there is no whole one."""
+  try:
+    return json.loads((final / CARD_JSON).read_text())['fingerprint']
+  except (OSError, ValueError, KeyError, TypeError):
+    return None
 
 
 def _write_records(collection, card, folder):
@@ -107,7 +174,7 @@ def read_card(data_dir: epath.PathLike) -> dict[str, Any]:
   """The data card of the data set in `data_dir`.
 
   Raises:
-    InputError: there is no data set.
+    InputError: there is no data set, or its card is damaged.
   """
   path = dataset_path(data_dir) / CARD_JSON
   if not path.exists():
@@ -116,7 +183,13 @@ def read_card(data_dir: epath.PathLike) -> dict[str, Any]:
       ' Make one with `python -m genre_flax.prepare --csv=FILE --images=FOLDER'
       ' --data_dir=FOLDER`.'
     )
-  return json.loads(path.read_text())
+  try:
+    return json.loads(path.read_text())
+  except ValueError as e:
+    raise errors.InputError(
+      f'The data card {path} is damaged: {e}. Run prepare again with'
+      ' --overwrite.'
+    ) from None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,10 +271,17 @@ class PosterDataset:
       InputError: there is no such split, or its files are damaged.
     """
     expected = self.num_examples(split)
-    builder = tfds.builder_from_directory(str(dataset_path(self.data_dir)))
-    source = builder.as_data_source(
-      split=split, decoders={'image': tfds.decode.SkipDecoding()}
-    )
+    try:
+      builder = tfds.builder_from_directory(str(dataset_path(self.data_dir)))
+      source = builder.as_data_source(
+        split=split, decoders={'image': tfds.decode.SkipDecoding()}
+      )
+      source[0]  # The files are opened only now.
+    except (OSError, RuntimeError, ValueError) as e:
+      raise errors.InputError(
+        f'The split {split!r} in {self.data_dir} is damaged: {e}. Run prepare'
+        ' again with --overwrite.'
+      ) from e
     if len(source) != expected:
       raise errors.InputError(
         f'The split {split!r} in {self.data_dir} has {len(source)} records; its'
