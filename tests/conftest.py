@@ -21,7 +21,7 @@ jax.config.update('jax_num_cpu_devices', NUM_DEVICES)
 
 @pytest.fixture(scope='session')
 def data_dir(tmp_path_factory):
-  """A data set of 117 synthetic posters: 93 to train, 12 to validate and test."""
+  """117 synthetic posters: 93 to train, 12 to validate, 12 to test."""
   folder = tmp_path_factory.mktemp('data')
   build.build_synthetic(data_dir=folder, num_posters=117)
   return folder

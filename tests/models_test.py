@@ -7,7 +7,6 @@ from configs import default
 from genre_flax import models
 from genre_flax import train_state
 
-
 KEY = jax.random.key(1)
 
 

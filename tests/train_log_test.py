@@ -32,9 +32,7 @@ def log(tmp_path, clock):
   schedule = config_lib.make_schedule(
     config, num_train_examples=160, num_hosts=1, num_devices=1
   )
-  writer = metric_writer.MetricWriter(
-    tmp_path, start_step=0, tensorboard=False
-  )
+  writer = metric_writer.MetricWriter(tmp_path, start_step=0, tensorboard=False)
   log = train_log.TrainLog(
     schedule, writer, start_step=0, log_every=4, is_active=True
   )
@@ -51,9 +49,7 @@ def values(loss, count=16.0):
   }
 
 
-def test_a_report_covers_the_steps_since_the_last(
-  log, clock, tmp_path, caplog
-):
+def test_a_report_covers_the_steps_since_the_last(log, clock, tmp_path, caplog):
   caplog.set_level(logging.INFO)
   for step in range(1, 5):
     with log.waiting_for_input():
