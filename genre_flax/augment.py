@@ -8,6 +8,9 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
+# Luma of red, green and blue (ITU-R BT.601).
+_LUMA = (0.299, 0.587, 0.114)
+
 
 def normalize(
   images: jax.Array, *, pixel_mean: float, pixel_scale: float
@@ -27,30 +30,45 @@ def normalize(
 
 def augment(
   images: jax.Array,
+  labels: jax.Array,
   *,
   key: jax.Array,
   index: jax.Array,
   config: ml_collections.ConfigDict,
-) -> jax.Array:
-  """Crops, shifts, mirrors, brightens and contrasts each poster at random.
+) -> tuple[jax.Array, jax.Array]:
+  """Draws another view of each poster.
 
   Args:
     images: uint8 [B, H, W, 3].
+    labels: float32 [B, num_genres] of 0 and 1.
     key: of the step.
-    index: int32 [B], the examples' places in the global batch.
+    index: int32 [B], the examples' places in the global batch. For mixup,
+      places 2 i and 2 i + 1 must be neighbours, the even one first.
     config: `config.augment`.
 
   Returns:
-    [B, H, W, 3] with values in [0, 255]: float32, or the images themselves
-    where the config asks for nothing.
+    Images [B, H, W, 3] with values in [0, 255], float32 (or as they were where
+    the config asks for nothing), and labels, which mixup blends.
   """
   keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
-  draws = jax.vmap(lambda k: jax.random.uniform(k, (7,)))(keys)
+  geometry, color, erasing, blend = (
+    jax.vmap(lambda k, number=number: jax.random.fold_in(k, number))(keys)
+    for number in range(4)
+  )
   if config.crop_scale < 1 or config.shift > 0 or config.mirror > 0:
-    images = _crop(images, draws[:, :5], config)
-  if config.brightness > 0 or config.contrast > 0:
-    images = _change_color(images, draws[:, 5:], config)
-  return images
+    images = _crop(images, _uniform(geometry, 5), config)
+  if config.brightness > 0 or config.contrast > 0 or config.saturation > 0:
+    images = _change_color(images, _uniform(color, 3), config)
+  if config.erase > 0:
+    images = _erase(images, _uniform(erasing, 5), config)
+  if config.mixup_alpha > 0:
+    images, labels = _mix_up(images, labels, blend, config)
+  return images, labels
+
+
+def _uniform(keys, number):
+  """[B, number] draws from [0, 1)."""
+  return jax.vmap(lambda key: jax.random.uniform(key, (number,)))(keys)
 
 
 def _crop(images, draws, config):
@@ -81,9 +99,53 @@ def _sampling_matrix(size, scale_draw, offset_draw, config):
 
 
 def _change_color(images, draws, config):
+  """Brightness, contrast about the mean, saturation about the luma."""
   images = images.astype(jnp.float32)
-  factors = 2 * draws[:, :, None, None, None] - 1  # [B, 2, 1, 1, 1], +-1.
+  factors = 2 * draws[:, :, None, None, None] - 1  # [B, 3, 1, 1, 1], +-1.
   images = images * (1 + config.brightness * factors[:, 0])
   mean = images.mean(axis=(1, 2, 3), keepdims=True)
   images = mean + (images - mean) * (1 + config.contrast * factors[:, 1])
+  if config.saturation > 0:
+    grey = (images * jnp.array(_LUMA)).sum(axis=-1, keepdims=True)
+    images = grey + (images - grey) * (1 + config.saturation * factors[:, 2])
   return jnp.clip(images, 0, 255)
+
+
+def _erase(images, draws, config):
+  """Random erasing (Zhong et al., 2020): one rectangle becomes mid-grey.
+
+  Its sides are 0.15 to 0.5 of the image's.
+  """
+
+  def span(size, extent_draw, start_draw):
+    extent = size * (0.15 + 0.35 * extent_draw)
+    start = (size - extent) * start_draw
+    places = jnp.arange(size) + 0.5
+    return (places >= start[:, None]) & (places < (start + extent)[:, None])
+
+  is_erased = draws[:, 4] < config.erase
+  rows = span(images.shape[1], draws[:, 0], draws[:, 1])
+  columns = span(images.shape[2], draws[:, 2], draws[:, 3])
+  inside = rows[:, :, None] & columns[:, None, :] & is_erased[:, None, None]
+  return jnp.where(inside[..., None], 127.5, images.astype(jnp.float32))
+
+
+def _mix_up(images, labels, keys, config):
+  """Mixup (Zhang et al., 2018) of examples 2 i and 2 i + 1 with each other.
+
+  Both are blended with the weight that the even one draws from
+  Beta(alpha, alpha), so a pair gives two different blends.
+  """
+  if images.shape[0] % 2:
+    raise ValueError(
+      f'mixup blends pairs, but a device has {images.shape[0]} examples a step'
+    )
+  alpha = config.mixup_alpha
+  weight = jax.vmap(lambda key: jax.random.beta(key, alpha, alpha))(keys[::2])
+
+  def blend(x):
+    pairs = x.astype(jnp.float32).reshape(-1, 2, *x.shape[1:])
+    own = weight.reshape(-1, *(1,) * x.ndim)
+    return (own * pairs + (1 - own) * pairs[:, ::-1]).reshape(x.shape)
+
+  return blend(images), blend(labels)

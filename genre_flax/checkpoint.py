@@ -221,31 +221,58 @@ class Checkpointer:
       )
     return int(which)
 
-  def restore_model(self, step: int, template: Any) -> Any:
-    """Restores the 'model' item alone.
+  def restore_model(self, step: int) -> dict[str, Any]:
+    """Restores the 'model' item alone, as it was saved.
 
     Args:
       step: of an existing checkpoint.
-      template: a dict of 'params', 'batch_stats' and, where the run kept an
-        average, 'ema_params', on the host.
 
     Returns:
-      A dict like the template, on the host.
+      'params', 'batch_stats' and, where the run kept an average, 'ema_params',
+      as NumPy arrays.
 
     Raises:
-      InputError: the checkpoint is damaged or holds another network.
+      InputError: the checkpoint is damaged.
     """
     try:
       restored = self._manager.restore(
-        step,
-        args=ocp.args.Composite(model=ocp.args.StandardRestore(template)),
+        step, args=ocp.args.Composite(model=ocp.args.StandardRestore())
       )
-      _check_shapes(restored['model'], template)
     except Exception as e:  # Damaged files raise whatever their reader does.
       raise errors.InputError(
         f'Checkpoint {step} in {self._workdir} cannot be read: {e}'
       ) from e
     return restored['model']
+
+
+def read_model(
+  workdir: epath.PathLike, *, step: str
+) -> tuple[int, dict[str, Any], dict[str, Any]]:
+  """Reads what is needed to use the network of a workdir.
+
+  Args:
+    workdir: of the run.
+    step: of the checkpoint, as in `Checkpointer.find_step`.
+
+  Returns:
+    The step, the meta, and the variables {'params', 'batch_stats'}: the moving
+    average of the parameters where the run kept one.
+
+  Raises:
+    InputError: there is no such checkpoint, or it is damaged.
+  """
+  with Checkpointer(workdir, read_only=True) as checkpointer:
+    found = checkpointer.find_step(step)
+    meta = checkpointer.read_meta(found)
+    model = checkpointer.restore_model(found)
+  return (
+    found,
+    meta,
+    {
+      'params': model.get('ema_params', model['params']),
+      'batch_stats': model['batch_stats'],
+    },
+  )
 
 
 def _split(state: train_state_lib.TrainState) -> tuple[Any, Any]:

@@ -1,6 +1,6 @@
-"""What a config means: its rules, what follows from it, what may change."""
+"""What a config means: what follows from it, and what a resume may change."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 import dataclasses
 import json
 import math
@@ -9,8 +9,6 @@ from typing import Any
 import ml_collections
 
 from genre_flax import errors
-from genre_flax import models
-from genre_flax import optimizer
 
 ConfigDict = ml_collections.ConfigDict
 
@@ -32,97 +30,6 @@ _FREE_KEYS = (
 )
 # Keys that a resume may change where the schedule does not depend on them.
 _LENGTH_KEYS = ('num_epochs', 'num_train_steps')
-
-_Rule = tuple[str, Callable[[Any], bool], str]
-_RULES: tuple[_Rule, ...] = (
-  ('seed', lambda v: 0 <= v < 2**31, 'from 0 to 2**31 - 1'),
-  ('dataset.synthetic_posters', lambda v: v >= 0, 'at least 0'),
-  ('dataset.cache', lambda v: v in ('none', 'memory'), "'none' or 'memory'"),
-  ('dataset.num_threads', lambda v: v >= 1, 'at least 1'),
-  ('dataset.prefetch_batches', lambda v: v >= 1, 'at least 1'),
-  ('image_size', lambda v: v >= 16, 'at least 16 pixels'),
-  ('image_height', lambda v: v >= 16, 'at least 16 pixels'),
-  ('image_width', lambda v: v >= 16, 'at least 16 pixels'),
-  ('pixel_scale', lambda v: v > 0, 'above 0'),
-  ('augment.crop_scale', lambda v: 0 < v <= 1, 'above 0 and at most 1'),
-  ('augment.shift', lambda v: 0 <= v <= 0.5, 'from 0 to 0.5'),
-  ('augment.brightness', lambda v: 0 <= v < 1, 'at least 0 and below 1'),
-  ('augment.contrast', lambda v: 0 <= v < 1, 'at least 0 and below 1'),
-  ('augment.mirror', lambda v: 0 <= v <= 1, 'from 0 to 1'),
-  (
-    'model.name',
-    lambda v: v in models.MODELS,
-    f'one of {", ".join(models.MODELS)}',
-  ),
-  (
-    'model.dtype',
-    lambda v: v in models.DTYPES,
-    f'one of {", ".join(models.DTYPES)}',
-  ),
-  ('batch_size', lambda v: v >= 1, 'at least 1'),
-  ('accumulate_steps', lambda v: v >= 1, 'at least 1'),
-  ('num_epochs', lambda v: 0 < v < math.inf, 'above 0'),
-  ('num_train_steps', lambda v: v >= 1, 'at least 1'),
-  (
-    'optimizer.name',
-    lambda v: v in optimizer.OPTIMIZERS,
-    f'one of {", ".join(optimizer.OPTIMIZERS)}',
-  ),
-  ('optimizer.learning_rate', lambda v: 0 < v < math.inf, 'above 0'),
-  (
-    'optimizer.schedule',
-    lambda v: v in optimizer.SCHEDULES,
-    f'one of {", ".join(optimizer.SCHEDULES)}',
-  ),
-  (
-    'optimizer.final_learning_rate_factor',
-    lambda v: 0 <= v <= 1,
-    'from 0 to 1',
-  ),
-  ('optimizer.warmup_epochs', lambda v: v >= 0, 'at least 0'),
-  ('optimizer.beta1', lambda v: 0 <= v < 1, 'at least 0 and below 1'),
-  ('optimizer.beta2', lambda v: 0 <= v < 1, 'at least 0 and below 1'),
-  ('optimizer.epsilon', lambda v: v > 0, 'above 0'),
-  ('optimizer.weight_decay', lambda v: v >= 0, 'at least 0'),
-  ('optimizer.clip_norm', lambda v: v > 0, 'above 0'),
-  ('ema_decay', lambda v: 0 <= v < 1, 'at least 0 and below 1'),
-  ('eval_batch_size', lambda v: v >= 1, 'at least 1'),
-  ('eval_every_epochs', lambda v: v > 0, 'above 0'),
-  ('checkpoint_every_steps', lambda v: v >= 1, 'at least 1'),
-  ('keep_best', lambda v: v >= 1, 'at least 1'),
-  ('log_every', lambda v: v >= 1, 'at least 1'),
-  ('bootstrap_samples', lambda v: v >= 0, 'at least 0'),
-)
-
-
-def validate(config: ConfigDict) -> None:
-  """Checks every value against its range.
-
-  Args:
-    config: with every key of configs/default.py.
-
-  Raises:
-    InputError: a value is out of its range; all of them are named.
-  """
-  faults = []
-  for key, is_valid, rule in _RULES:
-    value = get(config, key)
-    if value is not None and not is_valid(value):
-      faults.append(f'config.{key}={value!r}: must be {rule}')
-  if not config.dataset.data_dir and not config.dataset.synthetic_posters:
-    faults.append(
-      'config.dataset.data_dir is empty: give the folder that'
-      ' `python -m genre_flax.prepare` wrote, or draw posters with'
-      ' --config.dataset.synthetic_posters=600'
-    )
-  if config.dataset.data_dir and config.dataset.synthetic_posters:
-    faults.append(
-      f'config.dataset.data_dir={config.dataset.data_dir!r} and'
-      f' config.dataset.synthetic_posters={config.dataset.synthetic_posters}'
-      ' exclude each other: set one of them'
-    )
-  if faults:
-    raise errors.InputError('\n  '.join(['Invalid config:', *faults]))
 
 
 def get(config: ConfigDict, key: str) -> Any:

@@ -1,6 +1,6 @@
 """The one evaluation that training and the eval binary share."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 import dataclasses
 from typing import Any
 
@@ -23,14 +23,25 @@ class Predictions:
   """What a network says of every example of a split, in the split's order.
 
   Attributes:
-    scores: float64 [N, num_genres], probabilities.
+    logits: float32 [N, num_genres].
     labels: float32 [N, num_genres] of 0 and 1.
-    loss: mean over examples of the cross-entropy summed over genres.
   """
 
-  scores: np.ndarray
+  logits: np.ndarray
   labels: np.ndarray
-  loss: float
+
+  @property
+  def scores(self) -> np.ndarray:
+    """float64 [N, num_genres], probabilities as the network gives them."""
+    # In float32 sure ones would tie at 1.
+    return special.expit(self.logits.astype(np.float64))
+
+  @property
+  def loss(self) -> float:
+    """Mean over examples of the cross-entropy summed over genres."""
+    logits = self.logits.astype(np.float64)
+    losses = np.logaddexp(0, logits) - self.labels * logits
+    return float(losses.sum(axis=1).mean())
 
 
 def make_eval_step(
@@ -44,104 +55,106 @@ def make_eval_step(
     pixel_scale: of the preprocessing.
 
   Returns:
-    Takes the variables of the model and a sharded batch of
-    `input_pipeline.eval_batches`; returns 'logits', 'labels', 'mask' and
-    'index' of the whole global batch, and the sum 'loss' and its 'count'.
+    A step for `run_over_split` that gives 'logits' and 'labels'.
   """
 
   def eval_step(variables, batch):
-    images = augment.normalize(
-      batch['image'], pixel_mean=pixel_mean, pixel_scale=pixel_scale
-    )
-    logits = model.apply(variables, images, train=False)
-    loss, count = metrics.sigmoid_cross_entropy(
-      logits, batch['labels'], batch['mask']
-    )
-    own = {
-      'logits': logits,
-      'labels': batch['labels'],
-      'mask': batch['mask'],
-      'index': batch['index'],
-    }
-    gathered = jax.lax.all_gather(own, parallel.AXIS_NAME, tiled=True)
-    summed = jax.lax.psum({'loss': loss, 'count': count}, parallel.AXIS_NAME)
-    return {**gathered, **summed}
+    if 'features' in batch:
+      logits = model.apply(
+        variables, batch['features'], train=False, method='classify'
+      )
+    else:
+      images = augment.normalize(
+        batch['image'], pixel_mean=pixel_mean, pixel_scale=pixel_scale
+      )
+      logits = model.apply(variables, images, train=False)
+    return {'logits': logits, 'labels': batch['labels']}
 
-  return parallel.parallelize(eval_step)
+  return gather_outputs(eval_step)
 
 
-def evaluate(
-  eval_step: EvalStep,
-  variables: Variables,
-  batches: Iterable[parallel.Batch],
-  *,
-  num_examples: int,
-  num_genres: int,
-) -> Predictions:
-  """Runs a network over a whole split; all hosts call it.
+def gather_outputs(step: EvalStep) -> EvalStep:
+  """Runs a step on all devices, and gives all of them all examples' outputs.
 
   Args:
-    eval_step: of `make_eval_step`.
-    variables: 'params' and 'batch_stats', placed by `parallel.replicate`.
-    batches: of `input_pipeline.eval_batches`.
-    num_examples: of the split over all hosts; at least 1.
-    num_genres: number of labels.
+    step: takes variables and one device's slice of a batch; returns arrays of
+      [per_device_batch_size, ...].
 
   Returns:
-    The predictions, the same on all hosts.
+    Takes the variables and a sharded batch; returns arrays of
+    [global_batch_size, ...], with the batch's 'mask' and 'index'.
+  """
+
+  def gathering_step(variables, batch):
+    outputs = step(variables, batch)
+    outputs = {**outputs, 'mask': batch['mask'], 'index': batch['index']}
+    return jax.lax.all_gather(outputs, parallel.AXIS_NAME, tiled=True)
+
+  return parallel.parallelize(gathering_step)
+
+
+def run_over_split(
+  step: EvalStep,
+  variables: Variables,
+  batches: input_pipeline.Batches,
+  *,
+  num_examples: int,
+) -> dict[str, np.ndarray]:
+  """Runs a step over a whole split; all hosts call it.
+
+  Args:
+    step: of `gather_outputs`.
+    variables: of the network, placed by `parallel.replicate`.
+    batches: of `input_pipeline.eval_batches`.
+    num_examples: of the split over all hosts; at least 1.
+
+  Returns:
+    The step's outputs, [num_examples, ...] in the split's order, on all hosts.
 
   Raises:
     RuntimeError: an example was missing, or was seen twice.
   """
-  logits = np.zeros((num_examples, num_genres), np.float32)
-  labels = np.zeros((num_examples, num_genres), np.float32)
+  collected: dict[str, np.ndarray] = {}
   times_seen = np.zeros(num_examples, int)
-  loss = count = 0.0
 
-  def collect(output):
-    nonlocal loss, count
-    output = jax.device_get(output)
-    is_real = output['mask'] > 0
-    index = output['index'][is_real]
-    logits[index] = output['logits'][is_real]
-    labels[index] = output['labels'][is_real]
+  def collect(outputs):
+    outputs = jax.device_get(outputs)
+    is_real = outputs.pop('mask') > 0
+    index = outputs.pop('index')[is_real]
     np.add.at(times_seen, index, 1)
-    loss += float(output['loss'])
-    count += float(output['count'])
+    for name, values in outputs.items():
+      if name not in collected:
+        shape = (num_examples, *values.shape[1:])
+        collected[name] = np.zeros(shape, values.dtype)
+      collected[name][index] = values[is_real]
 
   pending = None
   for batch in parallel.shard_ahead(batches):
-    output = eval_step(variables, batch)
+    outputs = step(variables, batch)
     # The last batch is fetched while this one is computed.
     if pending is not None:
       collect(pending)
-    pending = output
+    pending = outputs
   if pending is not None:
     collect(pending)
-  if not (times_seen == 1).all() or count != num_examples:
+  if not (times_seen == 1).all():
     raise RuntimeError(
-      f'Evaluation saw {int(count)} examples of {num_examples}:'
-      f' {(times_seen == 0).sum()} never, {(times_seen > 1).sum()} more than'
-      ' once.'
+      f'Of {num_examples} examples, {(times_seen == 0).sum()} were never seen,'
+      f' {(times_seen > 1).sum()} more than once.'
     )
-  return Predictions(to_scores(logits), labels, loss / num_examples)
-
-
-def to_scores(logits: np.ndarray) -> np.ndarray:
-  """Probabilities, in float64: in float32 sure ones would tie at 1."""
-  return special.expit(logits.astype(np.float64))
+  return collected
 
 
 def evaluate_split(
   eval_step: EvalStep,
   variables: Variables,
-  split: input_pipeline.DecodedSplit,
+  split: input_pipeline.Examples,
   *,
   global_batch_size: int,
   num_threads: int | None,
   prefetch_batches: int,
 ) -> Predictions:
-  """`evaluate` on the batches of a split; all hosts call it.
+  """Scores a whole split; all hosts call it.
 
   Args:
     eval_step: of `make_eval_step`.
@@ -152,9 +165,12 @@ def evaluate_split(
     prefetch_batches: batches to keep ready, per host.
 
   Returns:
-    The predictions, in the split's order.
+    The predictions, the same on all hosts.
+
+  Raises:
+    RuntimeError: an example was missing, or was seen twice.
   """
-  return evaluate(
+  outputs = run_over_split(
     eval_step,
     variables,
     input_pipeline.eval_batches(
@@ -166,8 +182,8 @@ def evaluate_split(
       prefetch_batches=prefetch_batches,
     ),
     num_examples=len(split),
-    num_genres=split.num_genres,
   )
+  return Predictions(outputs['logits'], outputs['labels'])
 
 
 def validation_metrics(predictions: Predictions) -> dict[str, float]:

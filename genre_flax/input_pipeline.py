@@ -8,7 +8,7 @@ whether the run was interrupted. So nothing of the input needs to be saved.
 from collections.abc import Generator
 import math
 import os
-from typing import Any
+from typing import Any, Protocol
 
 from absl import logging
 import grain
@@ -23,6 +23,26 @@ Batch = dict[str, np.ndarray]
 Batches = Generator[Batch, None, None]
 # A cache may take this share of the memory that is free when it is made.
 _CACHE_MEMORY_SHARE = 0.8
+
+
+class Examples(Protocol):
+  """A split that batches are made of; safe to use from threads.
+
+  An example is a dict of arrays with 'labels', float32 [num_genres].
+  """
+
+  @property
+  def num_genres(self) -> int:
+    """Number of labels."""
+
+  def blank_example(self) -> dict[str, np.ndarray]:
+    """An example of zeros, to pad with."""
+
+  def __len__(self) -> int:
+    """Number of examples."""
+
+  def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+    """The example at `index`."""
 
 
 class DecodedSplit:
@@ -121,7 +141,7 @@ class _MemoryCache:
 class _PaddedSplit:
   """A split, followed by blank examples up to a length."""
 
-  def __init__(self, split: DecodedSplit, length: int):
+  def __init__(self, split: Examples, length: int):
     self._split = split
     self._length = length
     self._blank = split.blank_example()
@@ -135,8 +155,33 @@ class _PaddedSplit:
     return {**example, 'mask': np.float32(is_real), 'index': np.int32(index)}
 
 
+class _HostView:
+  """The examples of one host: its block of every global batch."""
+
+  def __init__(
+    self,
+    examples: grain.MapDataset,
+    *,
+    global_batch_size: int,
+    host_index: int,
+    num_hosts: int,
+  ):
+    self._examples = examples
+    self._global_batch_size = global_batch_size
+    self._block = global_batch_size // num_hosts
+    self._start = host_index * self._block
+    self._length = len(examples) // global_batch_size * self._block
+
+  def __len__(self) -> int:
+    return self._length
+
+  def __getitem__(self, index: int) -> dict[str, Any]:
+    step, place = divmod(index, self._block)
+    return self._examples[step * self._global_batch_size + self._start + place]
+
+
 def train_batches(
-  split: DecodedSplit,
+  split: Examples,
   *,
   seed: int,
   start_step: int,
@@ -164,7 +209,9 @@ def train_batches(
   Yields:
     {'image': uint8 [B, H, W, 3], 'labels': float32 [B, num_genres], 'mask':
     float32 [B] of ones, 'index': int32 [B], the example's place in the global
-    batch}, where B = global_batch_size / num_hosts.
+    batch}, where B = global_batch_size / num_hosts; other examples than
+    DecodedSplit's have what they have in place of 'image'. The hosts' batches,
+    one after the other, are the global batch.
   """
 
   def place(position: int, example: dict[str, Any]) -> dict[str, Any]:
@@ -178,10 +225,15 @@ def train_batches(
     .repeat()
     .map_with_index(place)
   )
-  batches = examples[host_index::num_hosts].batch(
-    global_batch_size // num_hosts, drop_remainder=True
+  return _iterate(
+    examples,
+    start_step=start_step,
+    global_batch_size=global_batch_size,
+    host_index=host_index,
+    num_hosts=num_hosts,
+    num_threads=num_threads,
+    prefetch_batches=prefetch_batches,
   )
-  return _iterate(batches[start_step:], num_threads, prefetch_batches)
 
 
 def num_eval_batches(num_examples: int, *, global_batch_size: int) -> int:
@@ -190,7 +242,7 @@ def num_eval_batches(num_examples: int, *, global_batch_size: int) -> int:
 
 
 def eval_batches(
-  split: DecodedSplit,
+  split: Examples,
   *,
   global_batch_size: int,
   host_index: int,
@@ -214,16 +266,37 @@ def eval_batches(
   """
   count = num_eval_batches(len(split), global_batch_size=global_batch_size)
   padded = _PaddedSplit(split, count * global_batch_size)
-  batches = grain.MapDataset.source(padded)[host_index::num_hosts].batch(
-    global_batch_size // num_hosts, drop_remainder=True
+  return _iterate(
+    grain.MapDataset.source(padded),
+    start_step=0,
+    global_batch_size=global_batch_size,
+    host_index=host_index,
+    num_hosts=num_hosts,
+    num_threads=num_threads,
+    prefetch_batches=prefetch_batches,
   )
-  return _iterate(batches, num_threads, prefetch_batches)
 
 
 def _iterate(
-  batches: grain.MapDataset, num_threads: int | None, prefetch_batches: int
+  examples: grain.MapDataset,
+  *,
+  start_step: int,
+  global_batch_size: int,
+  host_index: int,
+  num_hosts: int,
+  num_threads: int | None,
+  prefetch_batches: int,
 ) -> Batches:
   """Reads batches in threads, ahead of the consumer; stops them at the end."""
+  view = _HostView(
+    examples,
+    global_batch_size=global_batch_size,
+    host_index=host_index,
+    num_hosts=num_hosts,
+  )
+  batches = grain.MapDataset.source(view).batch(
+    global_batch_size // num_hosts, drop_remainder=True
+  )[start_step:]
   num_threads = num_threads or 2 * (os.cpu_count() or 1)
   iterator = iter(
     batches.to_iter_dataset(

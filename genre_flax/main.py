@@ -53,11 +53,13 @@ def main(argv: list[str]) -> int:
   platform.configure(compilation_cache_dir=_CACHE_DIR.value)
   platform.initialize_distributed(detect=_DISTRIBUTED.value)
 
-  from genre_flax import train  # After the platform is set: it imports jax.
+  # After the platform is set: these import jax.
+  from genre_flax import run
+  from genre_flax import train
 
   workdir = os.path.expanduser(_WORKDIR.value)
   if _DRY_RUN.value:
-    train.set_up(config, workdir)
+    run.set_up(config, workdir)
     print('Dry run: nothing was trained.')
     return 0
   outcome = train.train_and_evaluate(config, workdir)
@@ -86,11 +88,11 @@ def _evaluate_best(config, workdir):
   """Evaluates the best checkpoint on the test split, and says what is next."""
   from genre_flax import predict
   from genre_flax import report
+  from genre_flax import run
   from genre_flax import summary
-  from genre_flax import train
 
   predictor = predict.restore(workdir, step='best')
-  dataset = train.open_dataset(config, epath.Path(workdir))
+  dataset = run.open_dataset(config, epath.Path(workdir))
   result = summary.summarize_split(
     predictor,
     dataset,

@@ -1,55 +1,20 @@
-"""Losses and metrics: pure functions of arrays.
+"""Metrics of a split: pure functions of arrays.
 
-A loss is a (sum, count) pair on the device, to be added up over devices before
-it is divided. The metrics of a split need the scores of all its examples, since
-average precision and ROC-AUC are not means over batches; they run on the host,
-in NumPy, for many weightings of the examples at once, which is what a bootstrap
-asks for.
+They need the scores of all its examples, since average precision and ROC-AUC
+are not means over batches. So they run on the host, in NumPy, for many
+weightings of the examples at once, which is what a bootstrap asks for.
 
 Definitions and the treatment of ties are those of scikit-learn, where it has
 the metric. Genres without a positive have no average precision and genres
 without both a positive and a negative have no ROC-AUC; means leave them out.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 import dataclasses
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 
 TOP_K = 3
-
-
-def sigmoid_cross_entropy(
-  logits: jax.Array, labels: jax.Array, mask: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-  """Binary cross-entropy, summed over genres and over real examples.
-
-  Args:
-    logits: [B, num_genres].
-    labels: [B, num_genres] of 0 and 1.
-    mask: [B], 0 for padding.
-
-  Returns:
-    (sum, count) of real examples, float32 [].
-
-  Raises:
-    ValueError: the shapes do not fit.
-  """
-  if logits.shape != labels.shape or mask.shape != logits.shape[:1]:
-    raise ValueError(
-      f'logits {logits.shape}, labels {labels.shape} and mask {mask.shape} do'
-      ' not fit; expected [B, L], [B, L] and [B]'
-    )
-  losses = optax.sigmoid_binary_cross_entropy(
-    logits.astype(jnp.float32), labels.astype(jnp.float32)
-  ).sum(axis=-1)
-  # `where`, since 0 * nan is nan: padding may hold anything.
-  return jnp.where(mask > 0, losses, 0.0).sum(), (mask > 0).sum().astype(
-    jnp.float32
-  )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,29 +120,32 @@ def top_k(scores: np.ndarray, k: int = TOP_K) -> np.ndarray:
   return np.argsort(-scores, axis=1, kind='stable')[:, :k]
 
 
-# A metric of a split: (scores [N, L], labels [N, L], weights [R, N]) -> [R].
-Metric = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+# A metric of a split: (scores [N, L], decided bool [N, L], labels [N, L],
+# weights [R, N]) -> [R].
+Metric = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
-def _accuracy(scores, labels, weights):
-  """Share of (poster, genre) pairs decided right at threshold 0.5."""
-  right = ((scores >= 0.5) == (labels > 0)).mean(axis=1)
-  return _weighted_mean(right, weights)
+def _accuracy(scores, decided, labels, weights):
+  """Share of (poster, genre) pairs decided right."""
+  del scores
+  return _weighted_mean((decided == (labels > 0)).mean(axis=1), weights)
 
 
-def _exact_match(scores, labels, weights):
+def _exact_match(scores, decided, labels, weights):
   """Share of posters whose genres are all decided right."""
-  right = ((scores >= 0.5) == (labels > 0)).all(axis=1)
-  return _weighted_mean(right, weights)
+  del scores
+  return _weighted_mean((decided == (labels > 0)).all(axis=1), weights)
 
 
-def _mean_average_precision(scores, labels, weights):
+def _mean_average_precision(scores, decided, labels, weights):
   """Mean of the genres' average precision."""
+  del decided
   return _mean_of_defined(average_precision(Ranked.of(scores, labels), weights))
 
 
-def _micro_average_precision(scores, labels, weights):
+def _micro_average_precision(scores, decided, labels, weights):
   """Average precision of all (poster, genre) pairs in one ranking."""
+  del decided
   ranked = Ranked.of(scores.reshape(-1, 1), labels.reshape(-1, 1))
   # A resample at a time: the ranking is as long as all genres together.
   return np.array(
@@ -188,37 +156,43 @@ def _micro_average_precision(scores, labels, weights):
   )
 
 
-def _mean_roc_auc(scores, labels, weights):
+def _mean_roc_auc(scores, decided, labels, weights):
   """Mean of the genres' area under the ROC curve."""
+  del decided
   return _mean_of_defined(roc_auc(Ranked.of(scores, labels), weights))
 
 
-def _micro_f1(scores, labels, weights):
-  """F1 of all decisions together, at threshold 0.5."""
-  counts = _confusion(scores, labels, weights)
+def _micro_f1(scores, decided, labels, weights):
+  """F1 of all decisions together."""
+  del scores
+  counts = _confusion(decided, labels, weights)
   true, predicted, actual = (count.sum(axis=1) for count in counts)
   return _divide(2 * true, predicted + actual)
 
 
-def _macro_f1(scores, labels, weights):
-  """Mean of the genres' F1 at threshold 0.5; 0 where it is undefined."""
-  true, predicted, actual = _confusion(scores, labels, weights)
+def _macro_f1(scores, decided, labels, weights):
+  """Mean of the genres' F1; 0 where it is undefined."""
+  del scores
+  true, predicted, actual = _confusion(decided, labels, weights)
   return _divide(2 * true, predicted + actual).mean(axis=1)
 
 
-def _precision_at_3(scores, labels, weights):
+def _precision_at_3(scores, decided, labels, weights):
   """Share of the three named genres that are right."""
+  del decided
   return _weighted_mean(_hits(scores, labels).mean(axis=1), weights)
 
 
-def _recall_at_3(scores, labels, weights):
+def _recall_at_3(scores, decided, labels, weights):
   """Share of a poster's genres that are among the three named."""
+  del decided
   found = _hits(scores, labels).sum(axis=1)
   return _weighted_mean(_divide(found, labels.sum(axis=1)), weights)
 
 
-def _hit_at_3(scores, labels, weights):
+def _hit_at_3(scores, decided, labels, weights):
   """Share of posters with at least one of the three named genres right."""
+  del decided
   return _weighted_mean(_hits(scores, labels).any(axis=1), weights)
 
 
@@ -237,14 +211,22 @@ METRICS: dict[str, Metric] = {
 
 
 def compute(
-  scores: np.ndarray, labels: np.ndarray, *, weights: np.ndarray | None = None
+  scores: np.ndarray,
+  labels: np.ndarray,
+  *,
+  decided: np.ndarray | None = None,
+  weights: np.ndarray | None = None,
+  names: Sequence[str] = tuple(METRICS),
 ) -> dict[str, np.ndarray]:
-  """All METRICS of a split.
+  """The metrics of a split.
 
   Args:
     scores: [N, L], probabilities.
     labels: [N, L] of 0 and 1.
+    decided: bool [N, L], the genres given to each poster; None: those with a
+      score of at least 0.5.
     weights: [R, N], R weightings of the examples; None: one of ones.
+    names: of the metrics, keys of METRICS.
 
   Returns:
     [R] for each metric.
@@ -263,11 +245,34 @@ def compute(
     raise ValueError(
       f'{(~np.isfinite(scores)).sum()} of {scores.size} scores are not finite'
     )
+  if decided is None:
+    decided = scores >= 0.5
   if weights is None:
     weights = np.ones((1, len(scores)))
   return {
-    name: metric(scores, labels, weights) for name, metric in METRICS.items()
+    name: METRICS[name](scores, decided, labels, weights) for name in names
   }
+
+
+def bootstrap_weights(
+  num_examples: int, *, num_samples: int, seed: int = 0
+) -> Iterator[np.ndarray]:
+  """How often each example is in each resample of a bootstrap.
+
+  Args:
+    num_examples: of the split.
+    num_samples: resamples.
+    seed: of the resampling.
+
+  Yields:
+    [R, num_examples], at most 50 resamples at a time: for usual splits that
+    fits the processor's caches.
+  """
+  rng = np.random.default_rng(seed)
+  shares = np.full(num_examples, 1 / num_examples)
+  for start in range(0, num_samples, 50):
+    size = min(50, num_samples - start)
+    yield rng.multinomial(num_examples, shares, size=size).astype(float)
 
 
 def bootstrap_intervals(
@@ -275,43 +280,42 @@ def bootstrap_intervals(
   labels: np.ndarray,
   *,
   num_samples: int,
-  seed: int = 0,
+  decided: np.ndarray | None = None,
+  names: Sequence[str] = tuple(METRICS),
   confidence: float = 0.95,
 ) -> dict[str, tuple[float, float]]:
   """Percentile bootstrap over examples (Efron and Tibshirani, 1993, ch. 13).
 
+  The percentiles are shifted by the bootstrap's estimate of its bias (ibid.,
+  ch. 10): a resample repeats examples, which raises the average precision of
+  rare genres in most of them.
+
   Args:
     scores: [N, L], probabilities.
     labels: [N, L] of 0 and 1.
-    num_samples: resamples; at least 1.
-    seed: of the resampling.
+    num_samples: resamples; 0 gives no intervals.
+    decided: as in `compute`.
+    names: of the metrics, keys of METRICS.
     confidence: of the intervals.
 
   Returns:
     (low, high) for each metric; NaN where no resample has the metric.
   """
-  rng = np.random.default_rng(seed)
-  num_examples = len(scores)
-  samples: dict[str, list[np.ndarray]] = {name: [] for name in METRICS}
-  # 50 at a time: [50, N] arrays fit the processor's caches for usual N.
-  for start in range(0, num_samples, 50):
-    weights = rng.multinomial(
-      num_examples,
-      np.full(num_examples, 1 / num_examples),
-      size=min(50, num_samples - start),
-    ).astype(float)
-    for name, values in compute(scores, labels, weights=weights).items():
-      samples[name].append(values)
+  given = compute(scores, labels, decided=decided, names=names)
+  samples: dict[str, list[float]] = {name: [] for name in names}
+  for weights in bootstrap_weights(len(scores), num_samples=num_samples):
+    values = compute(
+      scores, labels, decided=decided, weights=weights, names=names
+    )
+    for name in names:
+      samples[name].extend(values[name][~np.isnan(values[name])])
   tail = 100 * (1 - confidence) / 2
   intervals = {}
   for name, values in samples.items():
-    defined = np.concatenate(values)
-    defined = defined[~np.isnan(defined)]
-    low, high = (
-      np.percentile(defined, [tail, 100 - tail])
-      if defined.size
-      else (np.nan, np.nan)
-    )
+    low = high = np.nan
+    if values:
+      bias = np.mean(values) - given[name][0]
+      low, high = np.percentile(values, [tail, 100 - tail]) - bias
     intervals[name] = (float(low), float(high))
   return intervals
 
@@ -321,10 +325,10 @@ def _hits(scores, labels):
   return np.take_along_axis(labels > 0, top_k(scores), axis=1)
 
 
-def _confusion(scores, labels, weights):
+def _confusion(decided, labels, weights):
   """[R, L] each: true positives, predicted positives, actual positives."""
-  predicted, actual = (scores >= 0.5).astype(float), labels
-  return weights @ (predicted * actual), weights @ predicted, weights @ actual
+  predicted = decided.astype(float)
+  return weights @ (predicted * labels), weights @ predicted, weights @ labels
 
 
 def _weighted_mean(values, weights):

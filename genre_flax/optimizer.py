@@ -7,6 +7,8 @@ import jax
 import ml_collections
 import optax
 
+from genre_flax import params as params_lib
+
 OPTIMIZERS = ('adam', 'sgd')
 SCHEDULES = ('constant', 'cosine', 'linear')
 
@@ -53,7 +55,7 @@ def make_optimizer(
   *,
   learning_rate_fn: Callable[[jax.Array | int], jax.Array],
 ) -> optax.GradientTransformation:
-  """Clipping, the optimiser, decoupled weight decay, the learning rate.
+  """Clipping, the optimiser, decoupled weight decay, the learning rates.
 
   Weight decay is decoupled from the gradient's statistics (Loshchilov and
   Hutter, 2019) and scaled with the learning rate.
@@ -63,7 +65,7 @@ def make_optimizer(
     learning_rate_fn: of `make_learning_rate_fn`.
 
   Returns:
-    An optax transformation.
+    An optax transformation of parameters by flat paths, of `params.split`.
   """
   parts = []
   if config.clip_norm is not None:
@@ -79,11 +81,16 @@ def make_optimizer(
       optax.add_decayed_weights(config.weight_decay, mask=is_decayed)
     )
   parts.append(optax.scale_by_learning_rate(learning_rate_fn))
+  if config.backbone_factor != 1:
+    parts.append(optax.masked(optax.scale(config.backbone_factor), is_backbone))
   return optax.chain(*parts)
 
 
-def is_decayed(params: Any) -> Any:
-  """A tree of bools: True for kernels, False for biases and norm scales."""
-  return jax.tree_util.tree_map_with_path(
-    lambda path, _: path[-1].key == 'kernel', params
-  )
+def is_decayed(params: dict[str, Any]) -> dict[str, bool]:
+  """True for kernels, False for biases and norm scales; by flat paths."""
+  return {path: path.endswith('/kernel') for path in params}
+
+
+def is_backbone(params: dict[str, Any]) -> dict[str, bool]:
+  """False for the layer that gives the logits; by flat paths."""
+  return {path: not params_lib.is_head(path) for path in params}

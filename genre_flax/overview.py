@@ -1,14 +1,17 @@
 """What a run is, in words, for the log."""
 
-import flax.traverse_util
 import jax
 import ml_collections
 import numpy as np
 
 from genre_flax import config as config_lib
 from genre_flax import parallel
+from genre_flax import params as params_lib
 from genre_flax import train_state
 from genre_flax.datasets.posters import storage
+
+# A network with more arrays than this is shown by its modules.
+_MAX_LINES = 40
 
 
 def describe_run(
@@ -52,15 +55,36 @@ def describe_run(
   )
 
 
-def describe_parameters(params: dict) -> str:
-  """A line for each array of parameters, and their number."""
-  flat = flax.traverse_util.flatten_dict(params, sep='/')
+def describe_parameters(params: dict, *, trainable: str) -> str:
+  """A line for each array of parameters, and their number.
+
+  Args:
+    params: a tree.
+    trainable: pattern of those that are trained, of `params.split`.
+  """
+  trained, _ = params_lib.split(params, trainable)
+  flat = params_lib.flatten(params, sep='/')
   name_width = max(len(name) for name in flat)
-  lines = [f'The network: {train_state.count_parameters(params):,} parameters']
+  lines = [
+    f'The network: {train_state.count_parameters(params):,} parameters,'
+    f' {train_state.count_parameters(trained):,} of them trained'
+  ]
+  if len(flat) > _MAX_LINES:
+    return '\n'.join([*lines, *_sums_by_module(flat)])
   for name, value in flat.items():
     shape = ' x '.join(str(size) for size in value.shape)
     lines.append(f'  {name:{name_width}}  {value.size:>10,}  {shape}')
   return '\n'.join(lines)
+
+
+def _sums_by_module(flat):
+  """A line for each module at the second level of the tree."""
+  sums = {}
+  for path, value in flat.items():
+    module = '/'.join(path.split('/')[:2])
+    sums[module] = sums.get(module, 0) + value.size
+  width = max(map(len, sums))
+  return [f'  {name:{width}}  {size:>10,}' for name, size in sums.items()]
 
 
 def describe_validation(step: int, results: dict[str, float]) -> str:

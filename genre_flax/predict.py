@@ -2,14 +2,13 @@
 
 import dataclasses
 import math
-from typing import Any
 
 from etils import epath
 import jax
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
+from genre_flax import calibration as calibration_lib
 from genre_flax import checkpoint
 from genre_flax import config as config_lib
 from genre_flax import errors
@@ -30,6 +29,7 @@ class Predictor:
     label_prior: [num_genres], each genre's share of the training split.
     config: that it was trained with.
     fingerprint: of the data set that it was trained on.
+    calibration: fitted to the validation split.
     variables: of the network, placed on the devices.
     eval_step: of `evaluate.make_eval_step`.
   """
@@ -39,6 +39,7 @@ class Predictor:
   label_prior: np.ndarray
   config: ml_collections.ConfigDict
   fingerprint: str
+  calibration: calibration_lib.Calibration
   variables: evaluate.Variables
   eval_step: evaluate.EvalStep
 
@@ -61,7 +62,7 @@ class Predictor:
         of it.
 
     Returns:
-      float64 [N, num_genres], probabilities.
+      float64 [N, num_genres], calibrated probabilities.
     """
     pieces = []
     for start in range(0, len(images), batch_size):
@@ -75,8 +76,8 @@ class Predictor:
       }
       output = self.eval_step(self.variables, parallel.shard_batch(batch))
       logits = jax.device_get(output['logits'])
-      pieces.append(evaluate.to_scores(logits[: len(piece)]))
-    return np.concatenate(pieces)
+      pieces.append(logits[: len(piece)])
+    return self.calibration.to_scores(np.concatenate(pieces))
 
   def evaluate_split(
     self, dataset: storage.PosterDataset, split: str, *, batch_size: int
@@ -126,44 +127,26 @@ def restore(workdir: epath.PathLike, *, step: str = 'best') -> Predictor:
   Raises:
     InputError: there is no such checkpoint, or it is damaged.
   """
-  with checkpoint.Checkpointer(workdir, read_only=True) as checkpointer:
-    found = checkpointer.find_step(step)
-    meta = checkpointer.read_meta(found)
-    config = ml_collections.ConfigDict(meta['config'])
-    model = models.create_from_config(
-      config.model,
-      num_genres=len(meta['genres']),
-      axis_name=parallel.AXIS_NAME,
-    )
-    template = _template(model, config)
-    restored = checkpointer.restore_model(found, template)
-  params = restored.get('ema_params', restored['params'])
+  found, meta, restored = checkpoint.read_model(workdir, step=step)
+  config = ml_collections.ConfigDict(meta['config'])
+  model = models.create_from_config(
+    config.model,
+    num_genres=len(meta['genres']),
+    axis_name=parallel.AXIS_NAME,
+  )
   return Predictor(
     step=found,
     genres=tuple(meta['genres']),
     label_prior=np.asarray(meta['label_prior']),
     config=config,
     fingerprint=meta['dataset_fingerprint'],
-    variables=parallel.replicate(
-      {'params': params, 'batch_stats': restored['batch_stats']}
+    calibration=(
+      calibration_lib.from_dict(meta['calibration'], genres=meta['genres'])
+      if 'calibration' in meta
+      else calibration_lib.identity(meta['genres'])
     ),
+    variables=parallel.replicate(restored),
     eval_step=evaluate.make_eval_step(
       model, pixel_mean=config.pixel_mean, pixel_scale=config.pixel_scale
     ),
   )
-
-
-def _template(model: Any, config: ml_collections.ConfigDict) -> dict[str, Any]:
-  """Blank arrays in the shapes of the checkpoint's 'model' item."""
-  images = jnp.zeros((1, *config_lib.image_shape(config), 3))
-  shapes = jax.eval_shape(
-    lambda: model.init(jax.random.key(0), images, train=False)
-  )
-  blank = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
-  template = {
-    'params': blank['params'],
-    'batch_stats': blank.get('batch_stats', {}),
-  }
-  if config.ema_decay > 0:
-    template['ema_params'] = blank['params']
-  return template

@@ -8,65 +8,117 @@ from typing import Any
 from etils import epath
 import numpy as np
 
+from genre_flax import calibration as calibration_lib
 from genre_flax import evaluate
 from genre_flax import metrics
 
 FILE_NAME = 'metrics.json'
 
 
+# Metrics of decisions, and the operating point that each is also given at.
+_FITTED = {
+  'exact_match': 'exact_match',
+  'micro_f1': 'f1',
+  'macro_f1': 'f1',
+}
+
+
 def make_report(
   predictions: evaluate.Predictions,
   *,
-  genres: Sequence[str],
+  calibration: calibration_lib.Calibration,
   label_prior: np.ndarray,
   bootstrap_samples: int,
 ) -> dict[str, Any]:
   """All metrics of a split, with what they are worth beside them.
 
+  Metrics of decisions are given at threshold 0.5 and, with the suffix _fitted,
+  at the operating point that was fitted to the validation split.
+
   Args:
     predictions: of the whole split.
-    genres: the label names.
+    calibration: of the network.
     label_prior: [num_genres], the training split's share of each genre. The
-      trivial predictor gives these scores to every poster.
+      trivial predictor gives these scores to every poster; for a fitted metric
+      it gives the best constant set of the most frequent genres.
     bootstrap_samples: resamples behind the intervals; 0 for no intervals.
 
   Returns:
     {'num_examples', 'loss', 'metrics': {name: {'value', 'low', 'high',
-    'trivial'}}, 'genres': {name: {'average_precision', 'roc_auc', 'support'}}};
+    'trivial'}}, 'expected_calibration_error': {'network', 'calibrated'},
+    'genres': {name: {'average_precision', 'roc_auc', 'support', 'threshold'}}};
     what is not defined is None.
   """
-  scores, labels = predictions.scores, predictions.labels
-  values = metrics.compute(scores, labels)
-  trivial = metrics.compute(np.tile(label_prior, (len(labels), 1)), labels)
-  intervals = dict.fromkeys(values, (math.nan, math.nan))
-  if bootstrap_samples:
-    intervals = metrics.bootstrap_intervals(
-      scores, labels, num_samples=bootstrap_samples
+  labels = predictions.labels
+  scores = calibration.to_scores(predictions.logits)
+  entries = _entries(
+    scores,
+    labels,
+    trivial=metrics.compute(np.tile(label_prior, (len(labels), 1)), labels),
+    bootstrap_samples=bootstrap_samples,
+  )
+  for name, point in _FITTED.items():
+    fitted = _entries(
+      scores,
+      labels,
+      decided=calibration.decide(scores, point),
+      names=(name,),
+      trivial={name: _best_constant_set(name, labels, label_prior)},
+      bootstrap_samples=bootstrap_samples,
     )
+    entries[f'{name}_fitted'] = fitted[name]
   ranked, ones = metrics.Ranked.of(scores, labels), np.ones((1, len(scores)))
   average_precision = metrics.average_precision(ranked, ones)[0]
   roc_auc = metrics.roc_auc(ranked, ones)[0]
+  error = calibration_lib.expected_calibration_error
   return {
     'num_examples': len(labels),
     'loss': predictions.loss,
-    'metrics': {
-      name: {
-        'value': _number(values[name][0]),
-        'low': _number(intervals[name][0]),
-        'high': _number(intervals[name][1]),
-        'trivial': _number(trivial[name][0]),
-      }
-      for name in values
+    'metrics': entries,
+    'expected_calibration_error': {
+      'network': error(predictions.scores, labels),
+      'calibrated': error(scores, labels),
     },
     'genres': {
       genre: {
         'average_precision': _number(average_precision[i]),
         'roc_auc': _number(roc_auc[i]),
         'support': int(labels[:, i].sum()),
+        'threshold': float(calibration.thresholds['f1'][i]),
       }
-      for i, genre in enumerate(genres)
+      for i, genre in enumerate(calibration.genres)
     },
   }
+
+
+def _entries(scores, labels, *, trivial, bootstrap_samples, **options):
+  """{name: {'value', 'low', 'high', 'trivial'}} of some metrics."""
+  values = metrics.compute(scores, labels, **options)
+  intervals = metrics.bootstrap_intervals(
+    scores, labels, num_samples=bootstrap_samples, **options
+  )
+  return {
+    name: {
+      'value': _number(values[name][0]),
+      'low': _number(intervals[name][0]),
+      'high': _number(intervals[name][1]),
+      'trivial': _number(np.max(trivial[name])),
+    }
+    for name in values
+  }
+
+
+def _best_constant_set(name, labels, label_prior):
+  """The metric of the best answer that is the same for every poster."""
+  by_share = np.argsort(-label_prior, kind='stable')
+  values = []
+  for size in range(1, len(by_share) + 1):
+    decided = np.zeros(labels.shape, bool)
+    decided[:, by_share[:size]] = True
+    values.append(
+      metrics.compute(labels, labels, decided=decided, names=(name,))[name]
+    )
+  return np.concatenate(values)
 
 
 def write_report(report: dict[str, Any], folder: epath.Path) -> epath.Path:
@@ -89,8 +141,14 @@ def format_metrics(report: dict[str, Any]) -> str:
       f'{_show(entry["trivial"]):>8}'
     )
   lines.append(
-    '(trivial: the same scores for every poster, the share of each genre in the'
-    ' training split)'
+    '(trivial: the same answer for every poster, from the shares of the genres'
+    ' in the training\nsplit; _fitted: at thresholds fitted to the validation'
+    ' split, else at 0.5)'
+  )
+  error = report['expected_calibration_error']
+  lines.append(
+    f'Expected calibration error: {error["calibrated"]:.4f}'
+    f' ({error["network"]:.4f} before calibration)'
   )
   return '\n'.join(lines)
 

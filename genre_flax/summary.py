@@ -10,7 +10,6 @@ from etils import epath
 import numpy as np
 
 from genre_flax import contact_sheet
-from genre_flax import evaluate
 from genre_flax import metrics
 from genre_flax import parallel
 from genre_flax import predict
@@ -79,22 +78,22 @@ def summarize_split(
     'step': predictor.step,
     **report_lib.make_report(
       predictions,
-      genres=predictor.genres,
+      calibration=predictor.calibration,
       label_prior=predictor.label_prior,
       bootstrap_samples=bootstrap_samples,
     ),
   }
+  scores = predictor.calibration.to_scores(predictions.logits)
+  labels = predictions.labels
   records = dataset.open_split(split)
   output.mkdir(parents=True, exist_ok=True)
   names = [records[i].id for i in range(len(records))]
-  write_predictions(
-    output / PREDICTIONS_CSV, names, predictions.scores, predictor.genres
-  )
+  write_predictions(output / PREDICTIONS_CSV, names, scores, predictor.genres)
   shown = _spread(len(records), _NUM_ON_SHEET)
   sheet_path = output / CONTACT_SHEET
   sheet_path.write_bytes(
     contact_sheet.draw(
-      [_entry(records[i], predictions, i) for i in shown],
+      [_entry(records[i], scores[i], labels[i]) for i in shown],
       genres=predictor.genres,
     )
   )
@@ -103,7 +102,7 @@ def summarize_split(
     metrics_path=report_lib.write_report(report, output),
     sheet_path=sheet_path,
     examples=tuple(
-      _describe_example(names[i], predictions, i, predictor.genres)
+      _describe_example(names[i], scores[i], labels[i], predictor.genres)
       for i in shown[:5]
     ),
   )
@@ -137,21 +136,18 @@ def _spread(length: int, number: int) -> list[int]:
   return [i * length // number for i in range(number)]
 
 
-def _entry(
-  record: storage.Record, predictions: evaluate.Predictions, index: int
-) -> contact_sheet.Entry:
+def _entry(record, scores, labels):
   return contact_sheet.Entry(
     image=preprocess.decode_and_resize(
       record.image, height=_SHEET_HEIGHT, width=_SHEET_WIDTH
     ),
-    scores=predictions.scores[index],
-    labels=predictions.labels[index],
+    scores=scores,
+    labels=labels,
     name=record.id,
   )
 
 
-def _describe_example(name, predictions, index, genres):
-  scores, labels = predictions.scores[index], predictions.labels[index]
+def _describe_example(name, scores, labels, genres):
   truth = ', '.join(genres[i] for i in np.flatnonzero(labels))
   line = report_lib.format_top_three(name, scores, genres)
   right = int(labels[metrics.top_k(scores[None])[0]].sum())

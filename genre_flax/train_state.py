@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from genre_flax import params as params_lib
+
 
 @struct.dataclass
 class TrainState:
@@ -18,7 +20,7 @@ class TrainState:
     params: the network's parameters, float32.
     batch_stats: BatchNorm's running statistics; empty for networks without.
     ema_params: moving average of the parameters, or None.
-    opt_state: of the optax chain.
+    opt_state: of the optax chain, for the parameters that are trained.
   """
 
   step: jax.Array
@@ -32,6 +34,21 @@ class TrainState:
     """The parameters that evaluation and serving use."""
     return self.params if self.ema_params is None else self.ema_params
 
+  def eval_variables(self) -> dict[str, Any]:
+    """The variables of the network that evaluation and serving use."""
+    return {'params': self.eval_params, 'batch_stats': self.batch_stats}
+
+  def with_variables(self, variables: dict[str, Any]) -> 'TrainState':
+    """The state with other parameters and statistics, at its start."""
+    params = jax.tree.map(jnp.asarray, variables['params'])
+    return self.replace(
+      params=params,
+      batch_stats=jax.tree.map(jnp.asarray, variables['batch_stats']),
+      ema_params=(
+        None if self.ema_params is None else jax.tree.map(jnp.copy, params)
+      ),
+    )
+
 
 def create_train_state(
   model: nn.Module,
@@ -39,6 +56,7 @@ def create_train_state(
   *,
   key: jax.Array,
   image_shape: tuple[int, int],
+  trainable: str,
   use_ema: bool,
 ) -> TrainState:
   """Initialises the network and the optimiser.
@@ -48,6 +66,7 @@ def create_train_state(
     optimizer: of `optimizer.make_optimizer`.
     key: for the parameters.
     image_shape: (height, width) in pixels.
+    trainable: pattern of the parameters that are trained, of `params.split`.
     use_ema: whether to keep a moving average of the parameters.
 
   Returns:
@@ -59,12 +78,13 @@ def create_train_state(
     images = jnp.zeros((1, *image_shape, 3), jnp.float32)
     variables = model.init(key, images, train=False)
     params = variables['params']
+    trained, _ = params_lib.split(params, trainable)
     return TrainState(
       step=jnp.zeros((), jnp.int32),
       params=params,
       batch_stats=variables.get('batch_stats', {}),
       ema_params=jax.tree.map(jnp.copy, params) if use_ema else None,
-      opt_state=optimizer.init(params),
+      opt_state=optimizer.init(trained),
     )
 
   return initialize(key)

@@ -10,8 +10,9 @@ import ml_collections
 import optax
 
 from genre_flax import augment
-from genre_flax import metrics
+from genre_flax import losses
 from genre_flax import parallel
+from genre_flax import params as params_lib
 from genre_flax import rng
 from genre_flax import train_state as train_state_lib
 
@@ -26,6 +27,7 @@ def make_train_step(
   optimizer: optax.GradientTransformation,
   learning_rate_fn: Callable[[jax.Array | int], jax.Array],
   *,
+  loss: losses.Loss,
   config: ml_collections.ConfigDict,
 ) -> TrainStep:
   """Makes the step for one device; `parallel.parallelize` runs it on all.
@@ -34,6 +36,7 @@ def make_train_step(
     model: of `models.create_model`, with axis_name=parallel.AXIS_NAME.
     optimizer: of `optimizer.make_optimizer`.
     learning_rate_fn: the same that the optimiser was made with, for the log.
+    loss: of `losses.make_loss`.
     config: validated.
 
   Returns:
@@ -43,52 +46,47 @@ def make_train_step(
     clipping, and 'learning_rate'.
   """
 
-  def loss_fn(params, batch_stats, batch, keys, global_count):
-    images = augment.augment(
-      batch['image'],
-      key=keys['augment'],
-      index=batch['index'],
-      config=config.augment,
-    )
-    images = augment.normalize(
-      images, pixel_mean=config.pixel_mean, pixel_scale=config.pixel_scale
-    )
+  def loss_fn(trained, fixed, batch_stats, batch, keys, global_count):
+    inputs, labels, method = _prepare_inputs(batch, keys['augment'], config)
     logits, changed = model.apply(
-      {'params': params, 'batch_stats': batch_stats},
-      images,
+      {'params': params_lib.merge(trained, fixed), 'batch_stats': batch_stats},
+      inputs,
       train=True,
       rngs={'dropout': keys['dropout']},
       mutable=['batch_stats'],
+      method=method,
     )
-    loss, _ = metrics.sigmoid_cross_entropy(
-      logits, batch['labels'], batch['mask']
-    )
-    return loss / global_count, (loss, changed.get('batch_stats', {}))
+    total, _ = loss(logits, labels, batch['mask'])
+    # A pass that changes no statistics returns none.
+    batch_stats = changed.get('batch_stats') or batch_stats
+    return total / global_count, (total, batch_stats)
 
   grad_fn = jax.grad(loss_fn, has_aux=True)
 
-  def accumulate(params, batch_stats, batch, keys, global_count):
+  def accumulate(trained, fixed, batch_stats, batch, keys, global_count):
     """Sums gradients over config.accumulate_steps parts of the batch."""
     if config.accumulate_steps == 1:
-      return grad_fn(params, batch_stats, batch, keys, global_count)
+      return grad_fn(trained, fixed, batch_stats, batch, keys, global_count)
     parts = jax.tree.map(
       lambda x: x.reshape(config.accumulate_steps, -1, *x.shape[1:]), batch
     )
 
     def add_part(carry, numbered_part):
-      grads, (loss, batch_stats) = carry
+      grads, (total, batch_stats) = carry
       number, part = numbered_part
-      part_keys = {
-        **keys,
-        'dropout': jax.random.fold_in(keys['dropout'], number),
-      }
-      part_grads, (part_loss, batch_stats) = grad_fn(
-        params, batch_stats, part, part_keys, global_count
+      dropout_key = jax.random.fold_in(keys['dropout'], number)
+      part_grads, (part_total, batch_stats) = grad_fn(
+        trained,
+        fixed,
+        batch_stats,
+        part,
+        {**keys, 'dropout': dropout_key},
+        global_count,
       )
       grads = jax.tree.map(jnp.add, grads, part_grads)
-      return (grads, (loss + part_loss, batch_stats)), None
+      return (grads, (total + part_total, batch_stats)), None
 
-    zeros = jax.tree.map(jnp.zeros_like, params)
+    zeros = jax.tree.map(jnp.zeros_like, trained)
     carry, _ = jax.lax.scan(
       add_part,
       (zeros, (jnp.zeros(()), batch_stats)),
@@ -106,21 +104,22 @@ def make_train_step(
     }
     count = jax.lax.psum((batch['mask'] > 0).sum(), parallel.AXIS_NAME)
     count = count.astype(jnp.float32)
-    grads, (loss, batch_stats) = accumulate(
-      state.params, state.batch_stats, batch, keys, count
+    trained, fixed = params_lib.split(state.params, config.trainable)
+    grads, (total, batch_stats) = accumulate(
+      trained, fixed, state.batch_stats, batch, keys, count
     )
-    grads, loss = jax.lax.psum((grads, loss), parallel.AXIS_NAME)
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
+    grads, total = jax.lax.psum((grads, total), parallel.AXIS_NAME)
+    updates, opt_state = optimizer.update(grads, state.opt_state, trained)
+    trained = optax.apply_updates(trained, updates)
     new_state = TrainState(
       step=state.step + 1,
-      params=params,
+      params=params_lib.merge(trained, fixed),
       batch_stats=batch_stats,
-      ema_params=_update_ema(state, params, config.ema_decay),
+      ema_params=_update_ema(state, trained, config),
       opt_state=opt_state,
     )
     return new_state, {
-      'loss': loss,
+      'loss': total,
       'count': count,
       'gradient_norm': optax.tree.norm(grads),
       'learning_rate': jnp.asarray(learning_rate_fn(state.step), jnp.float32),
@@ -129,13 +128,31 @@ def make_train_step(
   return train_step
 
 
-def _update_ema(state: TrainState, params: Any, decay: float) -> Any:
+def _prepare_inputs(batch, key, config):
+  """The network's inputs, the labels, and the method that takes the inputs."""
+  if 'features' in batch:
+    return batch['features'], batch['labels'], 'classify'
+  images, labels = augment.augment(
+    batch['image'],
+    batch['labels'],
+    key=key,
+    index=batch['index'],
+    config=config.augment,
+  )
+  images = augment.normalize(
+    images, pixel_mean=config.pixel_mean, pixel_scale=config.pixel_scale
+  )
+  return images, labels, '__call__'
+
+
+def _update_ema(state: TrainState, trained: dict, config: Any) -> Any:
   if state.ema_params is None:
     return None
   # The average starts short, or it would remember the random start.
-  decay = jnp.minimum(decay, (1 + state.step) / (10 + state.step))
-  return jax.tree.map(
-    lambda average, new: decay * average + (1 - decay) * new,
-    state.ema_params,
-    params,
-  )
+  decay = jnp.minimum(config.ema_decay, (1 + state.step) / (10 + state.step))
+  averages, fixed = params_lib.split(state.ema_params, config.trainable)
+  averages = {
+    path: decay * average + (1 - decay) * trained[path]
+    for path, average in averages.items()
+  }
+  return params_lib.merge(averages, fixed)

@@ -6,11 +6,24 @@ import pytest
 from configs import default
 from genre_flax import augment
 
+ALL = {
+  'crop_scale': 0.6,
+  'shift': 0.1,
+  'brightness': 0.3,
+  'contrast': 0.3,
+  'saturation': 0.5,
+  'mirror': 0.5,
+  'erase': 0.5,
+  'mixup_alpha': 0.4,
+}
+
 
 def make_config(**changes):
   config = default.get_config().augment
   config.crop_scale = 1.0
-  config.shift = config.brightness = config.contrast = config.mirror = 0.0
+  for name in ALL:
+    if name != 'crop_scale':
+      config[name] = 0.0
   config.update(changes)
   return config
 
@@ -24,9 +37,12 @@ def random_images(batch=4, height=12, width=10):
 
 def apply(images, config, *, seed=0, index=None):
   index = jnp.arange(len(images)) if index is None else index
-  return augment.augment(
-    images, key=jax.random.key(seed), index=index, config=config
+  labels = jnp.zeros((len(images), 2))
+  augmented, same_labels = augment.augment(
+    images, labels, key=jax.random.key(seed), index=index, config=config
   )
+  assert same_labels is labels or config.mixup_alpha
+  return augmented
 
 
 def test_normalize_worked_out_by_hand():
@@ -38,9 +54,6 @@ def test_normalize_worked_out_by_hand():
 def test_a_config_that_asks_for_nothing_changes_nothing():
   images = random_images()
   assert apply(images, make_config()) is images
-
-
-ALL = dict(crop_scale=0.6, shift=0.1, brightness=0.3, contrast=0.3, mirror=0.5)
 
 
 @pytest.mark.parametrize('name', ALL)
@@ -64,7 +77,7 @@ def test_values_stay_in_the_range_of_pixels():
   out = apply(random_images(batch=64), make_config(**ALL))
   assert out.shape == (64, 12, 10, 3)
   assert float(out.min()) >= 0
-  assert float(out.max()) <= 255
+  assert float(out.max()) <= 255 + 1e-3  # Blending rounds.
 
 
 def test_mirror_reverses_columns():
@@ -127,3 +140,75 @@ def test_contrast_keeps_the_mean():
   assert spread.min() >= 0.5 - 1e-3
   assert spread.max() <= 1.5 + 1e-3
   assert spread.std() > 0.1
+
+
+def test_saturation_keeps_the_luma_and_greys():
+  images = jnp.asarray(
+    np.tile([[[[120.0, 100, 80]], [[90.0, 90, 90]]]], (64, 1, 1, 1)), jnp.uint8
+  )
+  out = np.asarray(apply(images, make_config(saturation=0.5)))
+  luma = out @ np.array([0.299, 0.587, 0.114])
+  np.testing.assert_allclose(luma[:, 0, 0], 103.7, atol=0.1)
+  np.testing.assert_allclose(out[:, 1, 0], 90, atol=1e-2)
+  spread = (out[:, 0, 0, 0] - out[:, 0, 0, 2]) / 40
+  assert spread.min() >= 0.5 - 1e-3
+  assert spread.max() <= 1.5 + 1e-3
+  assert spread.std() > 0.1
+
+
+def test_erasing_greys_one_rectangle_of_some_posters():
+  images = jnp.zeros((64, 40, 20, 3), jnp.uint8)
+  out = np.asarray(apply(images, make_config(erase=0.5)))[..., 0]
+  assert set(np.unique(out)) == {0.0, 127.5}
+  num_erased = 0
+  for image in out:
+    rows, columns = np.nonzero(image)
+    if not len(rows):
+      continue
+    num_erased += 1
+    height = rows.max() - rows.min() + 1
+    width = columns.max() - columns.min() + 1
+    assert height * width == len(rows)
+    assert 0.15 * 40 - 1 <= height <= 0.5 * 40 + 1
+    assert 0.15 * 20 - 1 <= width <= 0.5 * 20 + 1
+  assert 16 < num_erased < 48
+
+
+class TestMixup:
+  images = jnp.asarray(
+    np.arange(8.0)[:, None, None, None] * 20 * np.ones((1, 3, 2, 3)), jnp.uint8
+  )
+  labels = jnp.eye(8)
+
+  def mix(self, *, index=None, seed=0):
+    index = jnp.arange(8) if index is None else index
+    return augment.augment(
+      self.images[index],
+      self.labels[index],
+      key=jax.random.key(seed),
+      index=index,
+      config=make_config(mixup_alpha=0.4),
+    )
+
+  def test_images_and_labels_are_blended_alike_in_pairs(self):
+    images, labels = map(np.asarray, self.mix())
+    for i in range(8):
+      partner = i + 1 if i % 2 == 0 else i - 1
+      own = labels[i, i]
+      assert 0 <= own <= 1
+      assert labels[i, partner] == pytest.approx(1 - own, abs=1e-6)
+      assert labels[i].sum() == pytest.approx(1)
+      np.testing.assert_allclose(
+        images[i], 20 * (own * i + (1 - own) * partner), atol=1e-3
+      )
+    assert len(set(np.diag(labels)[::2].round(6))) == 4
+
+  def test_a_pair_is_blended_alike_in_any_part_of_the_batch(self):
+    whole = self.mix()
+    part = self.mix(index=jnp.arange(4, 6))
+    for a, b in zip(part, whole, strict=True):
+      np.testing.assert_allclose(a, b[4:6], atol=1e-4)
+
+  def test_a_device_with_an_odd_number_raises(self):
+    with pytest.raises(ValueError, match='a device has 3 examples'):
+      self.mix(index=jnp.arange(3))

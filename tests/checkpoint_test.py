@@ -111,33 +111,44 @@ def test_meta_and_model_are_read_alone(tmp_path):
   save(tmp_path, [(3, 0.5)])
   with checkpoint.Checkpointer(tmp_path, read_only=True) as checkpointer:
     assert checkpointer.read_meta(3) == META
-    state = make_state(0, seed=9)
-    model = checkpointer.restore_model(
-      3,
-      {
-        'params': state.params,
-        'batch_stats': state.batch_stats,
-        'ema_params': state.ema_params,
-      },
-    )
+    model = checkpointer.restore_model(3)
   helpers.assert_trees_equal(model['params'], make_state(3).params)
   helpers.assert_trees_equal(model['ema_params'], make_state(3).ema_params)
 
 
-def test_a_model_of_other_shapes_is_refused(tmp_path):
+@pytest.mark.parametrize('ema', [True, False])
+def test_read_model_gives_the_parameters_to_serve(tmp_path, ema):
+  state = make_state(3, ema=ema)
+  with checkpoint.Checkpointer(tmp_path) as checkpointer:
+    checkpointer.save(state, meta=META)
+  step, meta, variables = checkpoint.read_model(tmp_path, step='latest')
+  assert (step, meta) == (3, META)
+  helpers.assert_trees_equal(
+    variables, {'params': state.eval_params, 'batch_stats': state.batch_stats}
+  )
+
+
+def test_a_network_without_statistics_is_read_too(tmp_path):
+  state = make_state(3).replace(batch_stats={})
+  with checkpoint.Checkpointer(tmp_path) as checkpointer:
+    checkpointer.save(state, meta=META)
+    checkpointer.wait()
+    helpers.assert_trees_equal(checkpointer.restore_latest(state), state)
+  _, _, variables = checkpoint.read_model(tmp_path, step='latest')
+  assert variables['batch_stats'] == {}
+
+
+def test_a_state_of_other_shapes_is_not_taken(tmp_path, caplog):
   save(tmp_path, [(3, 0.5)])
-  template = {
-    'params': {'a': {'kernel': np.zeros((5, 5), np.float32)}},
-    'batch_stats': {'norm': {'mean': np.zeros(4, np.float32)}},
-    'ema_params': {'a': {'kernel': np.zeros((5, 5), np.float32)}},
-  }
+  other = make_state(0)
+  other.params['a']['kernel'] = np.zeros((5, 5), np.float32)
   with (
-    checkpoint.Checkpointer(tmp_path, read_only=True) as checkpointer,
-    pytest.raises(
-      errors.InputError, match=r'another network: .*\(3, 4\), expected \(5, 5\)'
-    ),
+    checkpoint.Checkpointer(tmp_path) as checkpointer,
+    pytest.raises(errors.InputError, match='can be read'),
   ):
-    checkpointer.restore_model(3, template)
+    checkpointer.restore_latest(other)
+  assert 'another network' in caplog.text
+  assert '(3, 4), expected (5, 5)' in caplog.text
 
 
 def damage(workdir, step, item='model'):

@@ -2,6 +2,7 @@ import pytest
 
 from genre_flax import config as config_lib
 from genre_flax import errors
+from genre_flax import validation
 from tests import helpers
 
 
@@ -33,25 +34,25 @@ def make_config(**changes):
 )
 def test_a_value_out_of_range_is_named_with_its_rule(key, value):
   with pytest.raises(errors.InputError) as e:
-    config_lib.validate(make_config(**{key: value}))
+    validation.validate(make_config(**{key: value}))
   assert f'config.{key}={value!r}: must be ' in str(e.value)
 
 
 def test_all_faults_are_named_at_once():
   with pytest.raises(errors.InputError) as e:
-    config_lib.validate(make_config(batch_size=0, ema_decay=-1.0))
+    validation.validate(make_config(batch_size=0, ema_decay=-1.0))
   assert 'config.batch_size=0' in str(e.value)
   assert 'config.ema_decay=-1.0' in str(e.value)
 
 
 def test_data_comes_from_one_place():
-  config_lib.validate(make_config())
+  validation.validate(make_config())
   neither = make_config(**{'dataset.data_dir': ''})
   with pytest.raises(errors.InputError, match='genre_flax.prepare'):
-    config_lib.validate(neither)
+    validation.validate(neither)
   both = make_config(**{'dataset.synthetic_posters': 10})
   with pytest.raises(errors.InputError, match='exclude each other'):
-    config_lib.validate(both)
+    validation.validate(both)
 
 
 @pytest.mark.parametrize(

@@ -25,15 +25,16 @@ def _example(name, genres, split, *, size=(10, 20), sha256=None, png=False):
   )
 
 
-@pytest.fixture
-def card():
-  examples = (
-    _example('a', ('Drama',), 'train', size=(10, 20), sha256='x'),
-    _example('b', ('Drama', 'War'), 'train', size=(40, 30), sha256='x'),
-    _example('c', ('War',), 'train', size=(20, 80), png=True),
-    _example('d', ('Drama', 'War'), 'train', size=(30, 25), sha256='y'),
-    _example('e', ('Drama', 'War'), 'test', sha256='y', png=True),
-  )
+EXAMPLES = (
+  _example('a', ('Drama',), 'train', size=(10, 20), sha256='x'),
+  _example('b', ('Drama', 'War'), 'train', size=(40, 30), sha256='x'),
+  _example('c', ('War',), 'train', size=(20, 80), png=True),
+  _example('d', ('Drama', 'War'), 'train', size=(30, 25), sha256='y'),
+  _example('e', ('Drama', 'War'), 'test', sha256='y', png=True),
+)
+
+
+def _make(examples):
   found = collection.Collection(
     examples=examples,
     problems=(
@@ -55,6 +56,11 @@ def card():
   )
   source = collection.Source(epath.Path('p.csv'), epath.Path('posters'))
   return data_card.make(found, source)
+
+
+@pytest.fixture
+def card():
+  return _make(EXAMPLES)
 
 
 def test_the_source_is_told(card):
@@ -90,8 +96,8 @@ def test_the_prior_is_of_the_training_split_alone(card):
   assert card['label_prior'] == [0.75, 0.0, 0.75]
 
 
-def test_the_prior_of_no_examples_is_zero():
-  assert data_card.label_prior([], ['a', 'b']) == [0.0, 0.0]
+def test_without_a_training_split_the_prior_is_zero():
+  assert _make(EXAMPLES[-1:])['label_prior'] == [0.0, 0.0, 0.0]
 
 
 def test_image_sizes_are_in_pixels(card):

@@ -1,6 +1,3 @@
-import math
-
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from sklearn import metrics as sklearn_metrics
@@ -19,38 +16,6 @@ def random_split(seed=0, num_examples=60, num_genres=7, decimals=2):
 
 def value(name, scores, labels, weights=None):
   return metrics.compute(scores, labels, weights=weights)[name][0]
-
-
-class TestLoss:
-  def test_value_worked_out_by_hand(self):
-    # Two genres: -log(sigmoid(0)) = log 2 each, summed over genres.
-    total, count = metrics.sigmoid_cross_entropy(
-      jnp.zeros((3, 2)), jnp.array([[1.0, 0], [0, 0], [1, 1]]), jnp.ones(3)
-    )
-    assert float(count) == 3
-    assert float(total) == pytest.approx(3 * 2 * math.log(2), rel=1e-6)
-
-  def test_padding_does_not_count_even_where_it_is_not_finite(self):
-    logits = jnp.array([[0.0, 0.0], [jnp.nan, jnp.inf]])
-    total, count = metrics.sigmoid_cross_entropy(
-      logits, jnp.zeros((2, 2)), jnp.array([1.0, 0.0])
-    )
-    assert float(count) == 1
-    assert float(total) == pytest.approx(2 * math.log(2), rel=1e-6)
-
-  def test_bfloat16_logits_are_summed_in_float32(self):
-    total, _ = metrics.sigmoid_cross_entropy(
-      jnp.zeros((1, 1000), jnp.bfloat16), jnp.zeros((1, 1000)), jnp.ones(1)
-    )
-    assert total.dtype == jnp.float32
-    assert float(total) == pytest.approx(1000 * math.log(2), rel=1e-5)
-
-  @pytest.mark.parametrize('mask_shape', [(), (2,), (3, 1), (3, 2)])
-  def test_a_mask_of_the_wrong_shape_raises(self, mask_shape):
-    with pytest.raises(ValueError, match='mask'):
-      metrics.sigmoid_cross_entropy(
-        jnp.zeros((3, 2)), jnp.zeros((3, 2)), jnp.ones(mask_shape)
-      )
 
 
 class TestAgainstScikitLearn:
@@ -188,6 +153,19 @@ class TestBootstrap:
     assert intervals['recall_at_3'] == (1.0, 1.0)
     assert intervals['precision_at_3'] == pytest.approx((1 / 3, 1 / 3))
 
+  def test_intervals_hold_the_value_even_where_resamples_are_biased(self):
+    # Two positives a genre: repeating them raises average precision.
+    rng = np.random.default_rng(0)
+    labels = np.zeros((200, 20))
+    for genre in range(20):
+      labels[rng.choice(200, 2, replace=False), genre] = 1
+    scores = rng.random(labels.shape)
+    value = metrics.compute(scores, labels)['mean_average_precision'][0]
+    low, high = metrics.bootstrap_intervals(scores, labels, num_samples=200)[
+      'mean_average_precision'
+    ]
+    assert low < value < high
+
   def test_many_weightings_at_once_equal_one_at_a_time(self):
     scores, labels = random_split(4)
     weights = np.random.default_rng(1).integers(0, 3, (5, len(scores)))
@@ -206,6 +184,22 @@ class TestBootstrap:
     )
     for name in metrics.METRICS:
       assert weighted[name][0] == pytest.approx(repeated[name][0], abs=1e-12)
+
+
+class TestDecisions:
+  def test_decisions_can_be_given(self):
+    scores, labels = random_split(6)
+    decided = scores >= np.linspace(0.2, 0.8, 7)
+    got = metrics.compute(
+      scores, labels, decided=decided, names=('micro_f1', 'exact_match')
+    )
+    assert got.keys() == {'micro_f1', 'exact_match'}
+    assert got['micro_f1'][0] == pytest.approx(
+      sklearn_metrics.f1_score(labels, decided, average='micro')
+    )
+    assert got['exact_match'][0] == pytest.approx(
+      sklearn_metrics.accuracy_score(labels, decided)
+    )
 
 
 class TestBadInput:

@@ -7,6 +7,7 @@ from etils import epath
 import numpy as np
 import pytest
 
+from genre_flax import calibration
 from genre_flax import errors
 from genre_flax import image_files
 from genre_flax import metrics
@@ -77,6 +78,7 @@ def test_padding_does_not_change_scores(predictor, dataset, count):
 
 def test_files_and_splits_are_scored_alike(predictor, dataset, tmp_path):
   predictions = predictor.evaluate_split(dataset, 'test', batch_size=8)
+  scores = predictor.calibration.to_scores(predictions.logits)
   records = dataset.open_split('test')
   for i in range(3):
     (tmp_path / f'{i}.jpg').write_bytes(records[i].image)
@@ -86,7 +88,18 @@ def test_files_and_splits_are_scored_alike(predictor, dataset, tmp_path):
     )
   )
   for i, result in enumerate(results):
-    np.testing.assert_allclose(result.scores, predictions.scores[i], atol=1e-6)
+    np.testing.assert_allclose(result.scores, scores[i], atol=1e-6)
+
+
+def test_the_calibration_was_fitted_to_the_validation_split(predictor, dataset):
+  predictions = predictor.evaluate_split(dataset, 'validation', batch_size=8)
+  again = calibration.fit(
+    predictions.logits, predictions.labels, genres=dataset.genres
+  )
+  np.testing.assert_allclose(
+    predictor.calibration.slope, again.slope, atol=1e-4
+  )
+  assert not np.allclose(predictor.calibration.slope, 1)
 
 
 def test_the_moving_average_is_what_is_served(data_dir, tmp_path):
@@ -178,7 +191,7 @@ class TestSummary:
     assert stored['split'] == 'test'
     assert stored['step'] == predictor.step
     assert stored['num_examples'] == dataset.num_examples('test')
-    assert stored['metrics'].keys() == metrics.METRICS.keys()
+    assert metrics.METRICS.keys() < stored['metrics'].keys()
     assert made.sheet_path.exists()
     table = made.metrics_path.parent / summary.PREDICTIONS_CSV
     assert len(table.read_text().splitlines()) == 1 + stored['num_examples']

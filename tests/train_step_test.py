@@ -7,6 +7,7 @@ import optax
 import pytest
 
 from genre_flax import augment
+from genre_flax import losses
 from genre_flax import models
 from genre_flax import optimizer as optimizer_lib
 from genre_flax import parallel
@@ -64,10 +65,14 @@ def make_step(config):
     optimizer,
     key=jax.random.key(0),
     image_shape=SHAPE,
+    trainable=config.trainable,
     use_ema=config.ema_decay > 0,
   )
+  loss = losses.make_loss(
+    config.loss, label_prior=[0.3] * NUM_GENRES, num_examples=100
+  )
   step = train_step_lib.make_train_step(
-    model, optimizer, rate_fn, config=config
+    model, optimizer, rate_fn, loss=loss, config=config
   )
   return model, step, jax.device_get(state)
 
@@ -267,3 +272,26 @@ def test_bfloat16_leaves_parameters_and_gradients_in_float32():
     'float32',
     'int32',
   }
+
+
+def test_only_the_parameters_that_match_are_trained():
+  config = make_config(trainable='head/.*', ema_decay=0.9)
+  _, step, state = make_step(config)
+  new_state, _ = run(step, state, [make_batch()], num_devices=2)
+  for tree in ('params', 'ema_params'):
+    before, after = getattr(state, tree), getattr(new_state, tree)
+    for name in before:
+      for leaf in before[name]:
+        same = np.array_equal(before[name][leaf], after[name][leaf])
+        assert same == (name != 'head'), (tree, name, leaf)
+  # The optimiser remembers nothing of the others.
+  shapes = {np.shape(x) for x in jax.tree.leaves(new_state.opt_state)}
+  assert shapes == {(), (16, NUM_GENRES), (NUM_GENRES,)}
+
+
+def test_mixup_is_the_same_on_any_number_of_devices():
+  config = make_config(**{'optimizer.name': 'sgd', 'augment.mixup_alpha': 0.4})
+  _, step, state = make_step(config)
+  one, _ = run(step, state, [make_batch()], num_devices=1)
+  eight, _ = run(step, state, [make_batch()], num_devices=8)
+  helpers.assert_trees_close(one.params, eight.params, atol=1e-5)

@@ -11,6 +11,7 @@ import pytest
 from genre_flax import checkpoint
 from genre_flax import errors
 from genre_flax import metric_writer
+from genre_flax import run as run_lib
 from genre_flax import train
 from genre_flax import train_log
 from tests import helpers
@@ -32,7 +33,7 @@ def config(data_dir):
 
 def final_state(config, workdir):
   """The whole state in the workdir's latest checkpoint."""
-  run = train.set_up(config, workdir)
+  run = run_lib.set_up(config, workdir)
   with checkpoint.Checkpointer(workdir) as checkpointer:
     return checkpointer.restore_latest(jax.device_get(run.create_state()))
 
@@ -54,6 +55,7 @@ def stop_after(monkeypatch, step):
 
 def test_a_run_learns_and_leaves_what_it_should(config, tmp_path):
   config.num_train_steps = 30
+  config.head_bias_from_prior = False
   outcome = train.train_and_evaluate(config, tmp_path)
   assert outcome == train.Outcome(step=30, exit_status=0)
   losses = [line['loss'] for line in train_lines(tmp_path)]
@@ -161,7 +163,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good(
   config.num_train_steps = 12
   config.optimizer.schedule = 'constant'
   monkeypatch.setattr(train.config_lib, 'check_resumable', lambda *_: None)
-  make = train.Run.make_train_step
+  make = run_lib.Run.make_train_step
 
   def make_failing(self):
     step = make(self)
@@ -176,7 +178,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good(
 
     return failing
 
-  monkeypatch.setattr(train.Run, 'make_train_step', make_failing)
+  monkeypatch.setattr(run_lib.Run, 'make_train_step', make_failing)
   with pytest.raises(train_log.NonFiniteError, match='Step 8: loss is nan'):
     train.train_and_evaluate(config, tmp_path)
   with checkpoint.Checkpointer(tmp_path) as checkpointer:
@@ -186,11 +188,11 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good(
 def test_sigterm_saves_and_says_how_to_go_on(config, tmp_path, caplog):
   config.num_train_steps = 1000
   config.eval_every_epochs = 1000.0
-  make = train.Run.make_train_step
+  make = run_lib.Run.make_train_step
   handler = signal.getsignal(signal.SIGTERM)
   calls = []
 
-  class Patched(train.Run):
+  class Patched(run_lib.Run):
     def make_train_step(self):
       step = make(self)
 
@@ -203,7 +205,7 @@ def test_sigterm_saves_and_says_how_to_go_on(config, tmp_path, caplog):
       return interrupted
 
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(train, 'Run', Patched)
+    patch.setattr(run_lib, 'Run', Patched)
     outcome = train.train_and_evaluate(config, tmp_path)
   assert outcome == train.Outcome(step=4, exit_status=143)
   assert 'The same command goes on from there' in caplog.text
@@ -244,5 +246,5 @@ def test_synthetic_posters_are_drawn_into_the_workdir_once(
   config.dataset.synthetic_posters = 80
   caplog.set_level('INFO')
   for _ in range(2):
-    train.set_up(config, tmp_path)
+    run_lib.set_up(config, tmp_path)
   assert caplog.text.count('Drawing 80 synthetic posters') == 1

@@ -11,11 +11,13 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
+from genre_flax.models import efficientnet_lite
 from genre_flax.models import poster_cnn
 from genre_flax.models import resnet
 from genre_flax.models import tiny
 
 MODELS: dict[str, type[nn.Module]] = {
+  'efficientnet_lite': efficientnet_lite.EfficientNetLite,
   'poster_cnn': poster_cnn.PosterCNN,
   'resnet': resnet.ResNet,
   'tiny': tiny.Tiny,

@@ -12,6 +12,7 @@ while on TPU those are the forms that move the fewest bytes.
 """
 
 from collections.abc import Callable
+import functools
 import math
 from typing import Any
 
@@ -161,6 +162,131 @@ def pointwise_conv(images: jax.Array, kernel: jax.Array) -> jax.Array:
   return jnp.dot(images, kernel[0, 0])
 
 
+def depthwise_conv(
+  images: jax.Array, kernel: jax.Array, *, stride: int = 1
+) -> jax.Array:
+  """A depthwise convolution with 'SAME' padding.
+
+  Args:
+    images: [B, H, W, C].
+    kernel: [kernel_size, kernel_size, 1, C].
+    stride: in both directions.
+
+  Returns:
+    [B, ceil(H / stride), ceil(W / stride), C].
+  """
+  return lax.platform_dependent(
+    images,
+    kernel,
+    cpu=lambda x, k: _depthwise_by_shifts(x, k, stride),
+    default=lambda x, k: _depthwise_by_conv(x, k, stride),
+  )
+
+
+def _depthwise_by_conv(images, kernel, stride):
+  return lax.conv_general_dilated(
+    images,
+    kernel,
+    window_strides=(stride, stride),
+    padding='SAME',
+    dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+    feature_group_count=images.shape[-1],
+  )
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _depthwise_by_shifts(images, kernel, stride):
+  """The sum over the kernel's places of shifted images times a weight.
+
+  XLA's CPU backend makes one loop of it that runs along the channels, 10 to 20
+  times faster than its grouped convolution.
+  """
+  return _sum_of_shifts(
+    _pad_same(images, kernel.shape[0], stride), kernel, stride
+  )
+
+
+def _depthwise_forward(images, kernel, stride):
+  return _depthwise_by_shifts(images, kernel, stride), (images, kernel)
+
+
+def _depthwise_backward(stride, saved, gradient):
+  images, kernel = saved
+  size = kernel.shape[0]
+  (top, bottom), (left, right) = _same_padding(images.shape, size, stride)
+  height, width = images.shape[1:3]
+  # To the images: a convolution of the gradient, with zeros between its rows
+  # and columns for a stride, with the kernel turned around.
+  out_height, out_width = gradient.shape[1:3]
+  dilated_height = stride * (out_height - 1) + 1
+  dilated_width = stride * (out_width - 1) + 1
+  padded = lax.pad(
+    gradient,
+    jnp.zeros((), gradient.dtype),
+    (
+      (0, 0, 0),
+      (size - 1 - top, height - dilated_height + top, stride - 1),
+      (size - 1 - left, width - dilated_width + left, stride - 1),
+      (0, 0, 0),
+    ),
+  )
+  to_images = _sum_of_shifts(padded, kernel[::-1, ::-1], 1)
+  # To the kernel: sums over all pixels. Column sums of a whole batch are slow
+  # on XLA's CPU backend; an image at a time, rows first, they are not.
+  padded_images = jnp.pad(
+    images, ((0, 0), (top, bottom), (left, right), (0, 0))
+  )
+
+  def add_image(total, pair):
+    image, image_gradient = pair
+    products = [
+      (shifted * image_gradient[None]).sum(axis=1, dtype=jnp.float32)
+      for shifted in _shifts(image[None], size, stride, image_gradient.shape)
+    ]
+    return total + jnp.concatenate(products), None
+
+  zeros = jnp.zeros((size * size, out_width, images.shape[-1]), jnp.float32)
+  by_column, _ = lax.scan(add_image, zeros, (padded_images, gradient))
+  to_kernel = by_column.sum(axis=1).reshape(kernel.shape)
+  return to_images, to_kernel.astype(kernel.dtype)
+
+
+_depthwise_by_shifts.defvjp(_depthwise_forward, _depthwise_backward)
+
+
+def _same_padding(shape, size, stride):
+  """((top, bottom), (left, right)) of 'SAME' padding."""
+  return lax.padtype_to_pads(shape[1:3], (size, size), (stride, stride), 'SAME')
+
+
+def _pad_same(images, size, stride):
+  rows, columns = _same_padding(images.shape, size, stride)
+  return jnp.pad(images, ((0, 0), rows, columns, (0, 0)))
+
+
+def _shifts(padded, size, stride, out_shape):
+  """Yields padded [B, ...] images at each place of the kernel."""
+  height, width = out_shape[-3:-1]
+  for row in range(size):
+    for column in range(size):
+      yield padded[
+        :,
+        row : row + stride * (height - 1) + 1 : stride,
+        column : column + stride * (width - 1) + 1 : stride,
+      ]
+
+
+def _sum_of_shifts(padded, kernel, stride):
+  size = kernel.shape[0]
+  height = (padded.shape[1] - size) // stride + 1
+  width = (padded.shape[2] - size) // stride + 1
+  weights = kernel.reshape(size * size, -1)
+  shifts = _shifts(padded, size, stride, (height, width, 0))
+  return sum(
+    shifted * weight for shifted, weight in zip(shifts, weights, strict=True)
+  )
+
+
 class ConvMaxPool(nn.Module):
   """A 'VALID' convolution with bias, then ReLU and 2 x 2 max-pooling.
 
@@ -231,6 +357,31 @@ class Conv(nn.Module):
     )
 
 
+class DepthwiseConv(nn.Module):
+  """A depthwise convolution without bias and with 'SAME' padding.
+
+  Attributes:
+    kernel_size: side of the square kernel, in pixels.
+    stride: in both directions.
+    dtype: of the computation; parameters are float32.
+  """
+
+  kernel_size: int
+  stride: int = 1
+  dtype: Dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, images: jax.Array) -> jax.Array:
+    """Maps [B, H, W, C] to [B, ceil(H / stride), ceil(W / stride), C]."""
+    kernel = self.param(
+      'kernel',
+      nn.initializers.variance_scaling(2.0, 'fan_out', 'normal'),
+      (self.kernel_size, self.kernel_size, 1, images.shape[-1]),
+    )
+    images, kernel = nn.dtypes.promote_dtype(images, kernel, dtype=self.dtype)
+    return depthwise_conv(images, kernel, stride=self.stride)
+
+
 def random_bytes(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
   """Random uint8 of any shape, four from each random word.
 
@@ -266,6 +417,26 @@ class Dropout(nn.Module):
     drawn = random_bytes(self.make_rng('dropout'), inputs.shape)
     keep = drawn >= jnp.uint8(dropped)
     scale = jnp.asarray(256 / (256 - dropped), inputs.dtype)
+    return jnp.where(keep, inputs * scale, jnp.zeros_like(inputs))
+
+
+class StochasticDepth(nn.Module):
+  """Drops the whole of an example, and scales the others (Huang et al., 2016).
+
+  Attributes:
+    rate: share of examples set to 0, in [0, 1).
+  """
+
+  rate: float
+
+  @nn.compact
+  def __call__(self, inputs: jax.Array, *, deterministic: bool) -> jax.Array:
+    """Returns an array of the shape and dtype of `inputs`, [B, ...]."""
+    if deterministic or self.rate == 0:
+      return inputs
+    shape = (inputs.shape[0],) + (1,) * (inputs.ndim - 1)
+    keep = jax.random.bernoulli(self.make_rng('dropout'), 1 - self.rate, shape)
+    scale = jnp.asarray(1 / (1 - self.rate), inputs.dtype)
     return jnp.where(keep, inputs * scale, jnp.zeros_like(inputs))
 
 

@@ -1,9 +1,9 @@
 """The data card: what a prepared data set holds, for people and programs."""
 
-from collections.abc import Sequence
+import dataclasses
 from typing import Any
 
-import numpy as np
+import pandas as pd
 
 from genre_flax.datasets.posters import annotations as annotations_lib
 from genre_flax.datasets.posters import collection as collection_lib
@@ -23,11 +23,15 @@ def make(
     A card that JSON can hold. `label_prior` is each genre's share of positives
     in the training split, in the order of `genres`.
   """
-  examples = collection.examples
-  by_split = {
-    split: [example for example in examples if example.split == split]
-    for split in annotations_lib.SPLITS
-  }
+  frame = pd.DataFrame(
+    [dataclasses.asdict(example) for example in collection.examples]
+  )
+  # [posters, genres] of 0 and 1.
+  labels = pd.DataFrame(
+    [[genre in names for genre in collection.genres] for names in frame.genres],
+    columns=list(collection.genres),
+  ).astype(int)
+  is_train = frame.split == 'train'
   annotations = collection.annotations
   return {
     'fingerprint': collection.fingerprint(),
@@ -39,79 +43,60 @@ def make(
       'rows': annotations.num_rows,
     },
     'genres': list(collection.genres),
-    'num_examples': len(examples),
+    'num_examples': len(frame),
     'splits': {
-      split: _describe_split(members, collection.genres)
-      for split, members in by_split.items()
-      if members
+      split: _describe_split(labels[frame.split == split])
+      for split in annotations_lib.SPLITS
+      if (frame.split == split).any()
     },
-    'label_prior': label_prior(by_split['train'], collection.genres),
+    'label_prior': labels[is_train].mean().fillna(0.0).tolist(),
     'image_size': {
-      'height': _describe_sizes([example.height for example in examples]),
-      'width': _describe_sizes([example.width for example in examples]),
+      'height': _describe_sizes(frame.height),
+      'width': _describe_sizes(frame.width),
       'max_side': collection.max_side,
-      'num_reencoded': sum(example.is_reencoded for example in examples),
+      'num_reencoded': int(frame.is_reencoded.sum()),
     },
     'duplicates': {
       'num_repeated_rows': annotations.num_repeated,
-      **_identical_images(examples),
+      **_identical_images(frame),
     },
     'skipped': problems_lib.count_by_kind(collection.problems),
   }
 
 
-def label_prior(
-  examples: Sequence[collection_lib.Example], genres: Sequence[str]
-) -> list[float]:
-  """The share of `examples` that has each genre; zeros without examples."""
-  counts = _count_genres(examples, genres)
-  return [count / max(1, len(examples)) for count in counts.values()]
-
-
-def _count_genres(examples, genres) -> dict[str, int]:
-  counts = dict.fromkeys(genres, 0)
-  for example in examples:
-    for genre in example.genres:
-      counts[genre] += 1
-  return counts
-
-
-def _describe_split(examples, genres) -> dict[str, Any]:
-  numbers = [len(example.genres) for example in examples]
+def _describe_split(labels: pd.DataFrame) -> dict[str, Any]:
+  """Counts of one split, of its [posters, genres]."""
+  numbers = labels.sum(axis='columns')
   return {
-    'num_examples': len(examples),
-    'genres': _count_genres(examples, genres),
+    'num_examples': len(labels),
+    'genres': labels.sum().to_dict(),
     'genres_per_poster': {
-      str(number): numbers.count(number) for number in sorted(set(numbers))
+      str(number): int(count)
+      for number, count in numbers.value_counts().sort_index().items()
     },
-    'mean_genres_per_poster': float(np.mean(numbers)),
+    'mean_genres_per_poster': float(numbers.mean()),
   }
 
 
-def _describe_sizes(sizes: Sequence[int]) -> dict[str, int]:
+def _describe_sizes(sizes: pd.Series) -> dict[str, int]:
   return {
-    'min': int(np.min(sizes)),
-    'median': int(np.median(sizes)),
-    'max': int(np.max(sizes)),
+    'min': int(sizes.min()),
+    'median': int(sizes.median()),
+    'max': int(sizes.max()),
   }
 
 
-def _identical_images(examples) -> dict[str, Any]:
-  groups: dict[str, list[collection_lib.Example]] = {}
-  for example in examples:
-    groups.setdefault(example.sha256, []).append(example)
-  repeated = [group for group in groups.values() if len(group) > 1]
+def _identical_images(frame: pd.DataFrame) -> dict[str, list[list[str]]]:
+  """Ids of posters whose files have the same bytes, in groups."""
+  repeated = frame[frame.duplicated('sha256', keep=False)]
+  groups = [group for _, group in repeated.groupby('sha256', sort=False)]
   return {
-    'identical_images': [[e.id for e in group] for group in repeated],
+    'identical_images': [group.id.tolist() for group in groups],
     'identical_with_other_genres': [
-      [e.id for e in group]
-      for group in repeated
-      if len({e.genres for e in group}) > 1
+      group.id.tolist() for group in groups if group.genres.nunique() > 1
     ],
     'identical_in_other_splits': [
-      [e.id for e in group]
-      for group in repeated
-      if len({e.split for e in group}) > 1
+      group.id.tolist() for group in groups if group.split.nunique() > 1
     ],
   }
 

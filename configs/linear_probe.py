@@ -1,0 +1,31 @@
+"""A head on the features of a frozen EfficientNet-Lite, in minutes on a CPU."""
+
+from ml_collections import config_dict
+
+from configs import default
+
+
+def get_config() -> config_dict.ConfigDict:
+  config = default.get_config()
+  config.dataset.cache = 'features'
+  config.image_height = 360
+  config.image_width = 240
+  config.pixel_mean = 127.0
+  config.pixel_scale = 128.0
+  config.model.name = 'efficientnet_lite'
+  config.model.efficientnet_lite.variant = 0
+  config.model.efficientnet_lite.dropout_rate = 0.5
+  config.pretrained = 'efficientnet_lite0'
+  config.trainable = 'head/.*'
+  config.augment.crop_scale = 1.0
+  config.augment.shift = 0.0
+  config.augment.brightness = 0.0
+  config.augment.contrast = 0.0
+  config.batch_size = 256
+  config.eval_batch_size = 32
+  config.num_epochs = 60.0
+  config.eval_every_epochs = 5.0
+  config.optimizer.learning_rate = 3e-3
+  config.optimizer.weight_decay = 0.1
+  config.ema_decay = 0.99
+  return config

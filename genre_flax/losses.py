@@ -1,0 +1,134 @@
+"""Losses for many labels of unlike frequency, by config.
+
+All are binary cross-entropies with other weights, so each is written as
+per-element losses of a positive and of a negative, and each is plain binary
+cross-entropy at its neutral parameters. A loss is a (sum, count) pair, to be
+added up over devices before it is divided.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+LOSSES = ('sigmoid_cross_entropy', 'focal', 'asymmetric')
+# (logits [B, L], labels [B, L], mask [B]) -> (sum, count).
+Loss = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+
+
+def make_loss(
+  config: Any, *, label_prior: Sequence[float], num_examples: int
+) -> Loss:
+  """The loss of a config.
+
+  Args:
+    config: `config.loss`.
+    label_prior: [L], each genre's share of the training split.
+    num_examples: of the training split.
+
+  Returns:
+    A function of logits [B, L], labels [B, L] of 0 and 1 and a mask [B] that
+    returns the loss, summed over genres and over real examples, and the number
+    of real examples, both float32 [].
+  """
+  elementwise = _ELEMENTWISE[config.name]
+  weights = class_balanced_weights(
+    np.asarray(label_prior) * num_examples,
+    beta=config.class_balanced_beta,
+  )
+
+  def loss(logits, labels, mask):
+    if logits.shape != labels.shape or mask.shape != logits.shape[:1]:
+      raise ValueError(
+        f'logits {logits.shape}, labels {labels.shape} and mask {mask.shape} do'
+        ' not fit; expected [B, L], [B, L] and [B]'
+      )
+    logits = logits.astype(jnp.float32)
+    labels = labels.astype(jnp.float32)
+    positive, negative = elementwise(logits, config)
+    smoothed = labels * (1 - config.label_smoothing) + (
+      config.label_smoothing / 2
+    )
+    losses = smoothed * weights * positive + (1 - smoothed) * negative
+    # `where`, since 0 * nan is nan: padding may hold anything.
+    total = jnp.where(mask > 0, losses.sum(axis=-1), 0.0).sum()
+    return total, (mask > 0).sum().astype(jnp.float32)
+
+  return loss
+
+
+def _cross_entropy(logits, config):
+  """-log p of a positive, -log(1 - p) of a negative."""
+  del config
+  return -jax.nn.log_sigmoid(logits), -jax.nn.log_sigmoid(-logits)
+
+
+def _focal(logits, config):
+  """Focal loss (Lin et al., 2017, equation 4) without its class weight.
+
+  Elements that are decided well weigh less: (1 - p_t) ** gamma.
+  """
+  positive, negative = _cross_entropy(logits, config)
+  p = jax.nn.sigmoid(logits)
+  return (
+    _power(1 - p, config.focal_gamma) * positive,
+    _power(p, config.focal_gamma) * negative,
+  )
+
+
+def _asymmetric(logits, config):
+  """Asymmetric loss (Ridnik et al., 2021, equations 5 to 7).
+
+  Negatives are focused on more than positives, and those with a probability
+  below the margin are left out: p_m = max(p - margin, 0).
+  """
+  p = jax.nn.sigmoid(logits)
+  shifted = jnp.maximum(p - config.asymmetric_margin, 0.0)
+  positive, negative = _cross_entropy(logits, config)
+  if config.asymmetric_margin > 0:
+    negative = -jnp.log1p(-shifted)
+  return (
+    _power(1 - p, config.asymmetric_gamma_positive) * positive,
+    _power(shifted, config.asymmetric_gamma_negative) * negative,
+  )
+
+
+def _power(base, exponent):
+  """Powers with a gradient that is finite at base 0."""
+  if exponent == 0:
+    return 1.0
+  is_zero = base <= 0
+  safe = jnp.where(is_zero, 1.0, base)
+  return jnp.where(is_zero, 0.0, safe**exponent)
+
+
+_ELEMENTWISE = {
+  'sigmoid_cross_entropy': _cross_entropy,
+  'focal': _focal,
+  'asymmetric': _asymmetric,
+}
+
+
+def class_balanced_weights(counts: np.ndarray, *, beta: float) -> np.ndarray:
+  """Weights of the positives by the effective number of examples.
+
+  Cui et al., 2019, equation 2: (1 - beta) / (1 - beta ** n), scaled so that
+  their mean over the genres that occur is 1.
+
+  Args:
+    counts: [L], positives of each genre.
+    beta: [0, 1); 0 gives weights of 1.
+
+  Returns:
+    float32 [L]; 1 for a genre that does not occur.
+  """
+  counts = np.asarray(counts, np.float64)
+  occurs = counts > 0
+  if beta == 0 or not occurs.any():
+    return np.ones(len(counts), np.float32)
+  weights = np.ones(len(counts))
+  weights[occurs] = (1 - beta) / -np.expm1(counts[occurs] * np.log(beta))
+  weights[occurs] /= weights[occurs].mean()
+  return weights.astype(np.float32)
