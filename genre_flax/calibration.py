@@ -1,8 +1,9 @@
 """From logits to probabilities one can trust, and to decisions.
 
 All is fitted on the validation split, kept with the checkpoint, and then left
-alone: Platt's scaling of each genre, and two operating points, a threshold for
-each genre that is best for F1, and one for all that is best for exact matches.
+alone: Platt's scaling of each genre, and an operating point for each metric of
+decisions: thresholds of the genres for macro-F1, one threshold for all genres
+for micro-F1, and one for exact matches.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from scipy import special
 
 from genre_flax import errors
 
-OPERATING_POINTS = ('f1', 'exact_match')
+OPERATING_POINTS = ('micro_f1', 'macro_f1', 'exact_match')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,7 +148,10 @@ def fit(
     slope=slope,
     intercept=intercept,
     thresholds={
-      'f1': thresholds,
+      'micro_f1': np.full(
+        len(genres), fit_threshold(scores.ravel(), labels.ravel())
+      ),
+      'macro_f1': thresholds,
       'exact_match': np.full(
         len(genres), fit_exact_match_threshold(scores, labels)
       ),
@@ -203,7 +207,7 @@ def fit_platt(
 
 
 def fit_threshold(scores: np.ndarray, labels: np.ndarray) -> float:
-  """The threshold with the greatest F1 of one genre.
+  """The threshold with the greatest F1, of one genre or of all pairs.
 
   Of the F1 over the labels that are there and the F1 that the scores themselves
   let expect (Lipton et al., 2014) the mean is taken: the first alone follows

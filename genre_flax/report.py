@@ -15,14 +15,6 @@ from genre_flax import metrics
 FILE_NAME = 'metrics.json'
 
 
-# Metrics of decisions, and the operating point that each is also given at.
-_FITTED = {
-  'exact_match': 'exact_match',
-  'micro_f1': 'f1',
-  'macro_f1': 'f1',
-}
-
-
 def make_report(
   predictions: evaluate.Predictions,
   *,
@@ -33,7 +25,7 @@ def make_report(
   """All metrics of a split, with what they are worth beside them.
 
   Metrics of decisions are given at threshold 0.5 and, with the suffix _fitted,
-  at the operating point that was fitted to the validation split.
+  at the operating point that was fitted for them to the validation split.
 
   Args:
     predictions: of the whole split.
@@ -57,11 +49,11 @@ def make_report(
     trivial=metrics.compute(np.tile(label_prior, (len(labels), 1)), labels),
     bootstrap_samples=bootstrap_samples,
   )
-  for name, point in _FITTED.items():
+  for name in calibration_lib.OPERATING_POINTS:
     fitted = _entries(
       scores,
       labels,
-      decided=calibration.decide(scores, point),
+      decided=calibration.decide(scores, name),
       names=(name,),
       trivial={name: _best_constant_set(name, labels, label_prior)},
       bootstrap_samples=bootstrap_samples,
@@ -84,7 +76,7 @@ def make_report(
         'average_precision': _number(average_precision[i]),
         'roc_auc': _number(roc_auc[i]),
         'support': int(labels[:, i].sum()),
-        'threshold': float(calibration.thresholds['f1'][i]),
+        'threshold': float(calibration.thresholds['macro_f1'][i]),
       }
       for i, genre in enumerate(calibration.genres)
     },

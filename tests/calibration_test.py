@@ -89,7 +89,7 @@ def test_thresholds_raise_f1_over_one_half():
     true = (decided * new_labels).sum()
     return 2 * true / (decided.sum() + new_labels.sum())
 
-  assert f1(fitted.decide(scores, 'f1')) > f1(scores >= 0.5)
+  assert f1(fitted.decide(scores, 'micro_f1')) > f1(scores >= 0.5)
 
 
 def test_exact_match_threshold_is_the_best_of_its_grid():
@@ -113,7 +113,7 @@ def test_a_genre_without_positives_keeps_the_sigmoid():
   fitted = calibration.fit(logits, labels, genres=GENRES)
   assert fitted.slope[1] == 1
   assert fitted.intercept[1] == 0
-  thresholds = fitted.thresholds['f1']
+  thresholds = fitted.thresholds['macro_f1']
   assert thresholds[1] == pytest.approx((thresholds[0] + thresholds[2]) / 2)
 
 

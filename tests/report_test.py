@@ -69,12 +69,13 @@ def test_fitted_metrics_are_those_of_the_fitted_decisions(predictions):
   fitted = dataclasses.replace(
     calibration.identity(GENRES),
     thresholds={
-      'f1': np.array([0.5, 0.5, 0.5, 0.7]),
+      'micro_f1': np.array([0.5, 0.5, 0.5, 0.7]),
+      'macro_f1': np.full(4, 0.5),
       'exact_match': np.full(4, 0.65),
     },
   )
   made = make(predictions, calibration=fitted)['metrics']
-  # At 'f1' War is decided for no poster: 3 right of 4 decided, 4 to be found.
+  # At 'micro_f1' War is decided for no poster: 3 right of 4 decided, 4 to be found.
   assert made['micro_f1_fitted']['value'] == pytest.approx(2 * 3 / (4 + 4))
   assert made['exact_match']['value'] == pytest.approx(2 / 3)
   # At 0.65 the second poster loses War, the third is right.
