@@ -75,7 +75,7 @@ def test_fitted_metrics_are_those_of_the_fitted_decisions(predictions):
     },
   )
   made = make(predictions, calibration=fitted)['metrics']
-  # At 'micro_f1' War is decided for no poster: 3 right of 4 decided, 4 to be found.
+  # At 'micro_f1' War is decided for no poster: 3 right of 4 decided, of 4.
   assert made['micro_f1_fitted']['value'] == pytest.approx(2 * 3 / (4 + 4))
   assert made['exact_match']['value'] == pytest.approx(2 / 3)
   # At 0.65 the second poster loses War, the third is right.
