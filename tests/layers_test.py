@@ -2,6 +2,7 @@
 
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -126,11 +127,9 @@ class TestDropout:
 
 
 def test_batch_norm_uses_the_statistics_of_all_devices():
-  x = random_array(0, (8, 4, 6)) * 3 + 1
-  norm = layers.batch_norm(train=True, axis_name='batch', dtype=jnp.float32)()
-  variables = layers.batch_norm(
-    train=False, axis_name=None, dtype=jnp.float32
-  )().init(jax.random.key(0), x[0])
+  x = random_array(0, (8, 2, 2, 2, 6)) * 3 + 1
+  norm = layers.BatchNorm(use_batch_statistics=True, axis_name='batch')
+  variables = norm.init(jax.random.key(0), x[0])
 
   def step(x):
     return norm.apply(variables, x, mutable=['batch_stats'])
@@ -147,3 +146,113 @@ def test_batch_norm_uses_the_statistics_of_all_devices():
     np.testing.assert_allclose(
       changed['batch_stats']['mean'][device], 0.1 * mean, atol=1e-5
     )
+
+
+@pytest.mark.parametrize('shape', [(3, 4, 5, 6), (1, 7, 1, 2)])
+def test_channel_sums_by_image_are_sums(shape):
+  images, factors = random_array(0, shape), random_array(1, shape)
+  got = layers._channel_sums_by_image(images, factors)
+  expected = layers._channel_sums_at_once(images, factors)
+  for a, b in zip(got, expected, strict=True):
+    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_channel_affine_and_its_gradients():
+  def plain(images, scale, shift):
+    return images * scale + shift
+
+  arguments = (
+    random_array(0, (2, 3, 4, 5)),
+    random_array(1, (5,)),
+    random_array(2, (5,)),
+  )
+  assert_same(layers.channel_affine, plain, *arguments)
+
+
+def test_channel_moments_and_their_gradients():
+  def both(moments):
+    return lambda images: jnp.concatenate(moments(images))
+
+  def plain(images):
+    return images.mean(axis=(0, 1, 2)), (images**2).mean(axis=(0, 1, 2))
+
+  assert_same(
+    both(layers.channel_moments), both(plain), random_array(0, (2, 3, 4, 5))
+  )
+
+
+@pytest.mark.parametrize('use_batch_statistics', [True, False])
+def test_batch_norm_is_flaxs_with_all_gradients(use_batch_statistics):
+  images = random_array(0, (4, 3, 5, 6)) * 2 + 1
+  ours = layers.BatchNorm(use_batch_statistics=use_batch_statistics)
+  flaxs = nn.BatchNorm(
+    use_running_average=not use_batch_statistics, momentum=0.9, epsilon=1e-3
+  )
+  variables = {
+    'params': {
+      'scale': 1 + random_array(1, (6,)),
+      'bias': random_array(2, (6,)),
+    },
+    'batch_stats': {
+      'mean': random_array(3, (6,)),
+      'var': 1 + random_array(4, (6,)) ** 2,
+    },
+  }
+
+  def run(module):
+    def loss(params, images):
+      out, changed = module.apply(
+        {**variables, 'params': params}, images, mutable=['batch_stats']
+      )
+      weights = jnp.cos(jnp.arange(out.size)).reshape(out.shape)
+      return (out * weights).sum(), (out, changed)
+
+    return jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))(
+      variables['params'], images
+    )
+
+  (_, (out, changed)), gradients = run(ours)
+  (_, (expected, expected_changed)), expected_gradients = run(flaxs)
+  np.testing.assert_allclose(out, expected, atol=1e-4)
+  for got, wanted in (
+    (changed, expected_changed),
+    (gradients, expected_gradients),
+  ):
+    assert jax.tree.structure(got) == jax.tree.structure(wanted)
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(wanted), strict=True):
+      np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize('stride', [1, 2])
+@pytest.mark.parametrize('size', [3, 5])
+@pytest.mark.parametrize('height, width', [(8, 8), (7, 10), (5, 3)])
+def test_depthwise_by_shifts_is_a_grouped_convolution(
+  size, stride, height, width
+):
+  images = random_array(0, (2, height, width, 4))
+  kernel = random_array(1, (size, size, 1, 4))
+  assert_same(
+    lambda x, k: layers._depthwise_by_shifts(x, k, stride),
+    lambda x, k: layers._depthwise_by_conv(x, k, stride),
+    images,
+    kernel,
+  )
+
+
+def test_stochastic_depth_drops_whole_examples():
+  inputs = jnp.ones((2000, 3, 2))
+
+  def apply(*, deterministic):
+    return layers.StochasticDepth(0.25).apply(
+      {},
+      inputs,
+      deterministic=deterministic,
+      rngs={'dropout': jax.random.key(0)},
+    )
+
+  out = np.asarray(apply(deterministic=False))
+  assert (out == out[:, :1, :1]).all()
+  assert set(np.unique(out)) == {np.float32(0), np.float32(4 / 3)}
+  # Standard error of the share over 2,000 examples: 0.01.
+  assert (out[:, 0, 0] == 0).mean() == pytest.approx(0.25, abs=0.04)
+  assert apply(deterministic=True) is inputs

@@ -6,6 +6,7 @@ depth are scaled, but not those of the stem, the last block and the top.
 """
 
 from collections.abc import Callable
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -127,8 +128,9 @@ class Backbone(nn.Module):
   @nn.compact
   def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
     """Maps normalised images [B, H, W, 3] to features [B, 1280]."""
-    norm = layers.batch_norm(
-      train=train and self.batch_norm == 'synchronized',
+    norm = functools.partial(
+      layers.BatchNorm,
+      use_batch_statistics=train and self.batch_norm == 'synchronized',
       axis_name=self.axis_name,
       dtype=self.dtype,
     )

@@ -440,29 +440,159 @@ class StochasticDepth(nn.Module):
     return jnp.where(keep, inputs * scale, jnp.zeros_like(inputs))
 
 
-def batch_norm(
-  *, train: bool, axis_name: str | None, dtype: Dtype
-) -> Callable[..., Any]:
-  """A BatchNorm class whose statistics are those of the whole global batch.
+def channel_sums(
+  images: jax.Array, factors: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """Sums over all pixels of `images`, and of `images * factors`.
 
   Args:
-    train: whether to use (and update) the statistics of the batch.
-    axis_name: the mapped axis to average the statistics over; None for one
-      device.
-    dtype: of the output; statistics are float32.
+    images: [B, H, W, C].
+    factors: [B, H, W, C].
 
   Returns:
-    `flax.linen.BatchNorm` with these arguments set.
+    Two arrays [C], float32.
+  """
+  return lax.platform_dependent(
+    images,
+    factors,
+    cpu=_channel_sums_by_image,
+    default=_channel_sums_at_once,
+  )
+
+
+def _channel_sums_at_once(images, factors):
+  images, factors = images.astype(jnp.float32), factors.astype(jnp.float32)
+  return images.sum(axis=(0, 1, 2)), (images * factors).sum(axis=(0, 1, 2))
+
+
+def _channel_sums_by_image(images, factors):
+  """Adds up rows an image at a time, and their columns last.
+
+  XLA's CPU backend sums over all but the last axis one element at a time; this
+  runs along the channels, 3 to 6 times faster.
   """
 
-  def create(**kwargs) -> nn.BatchNorm:
-    return nn.BatchNorm(
-      use_running_average=not train,
-      axis_name=axis_name if train else None,
-      momentum=0.9,
-      epsilon=1e-3,
-      dtype=dtype,
-      **kwargs,
-    )
+  def add_image(totals, pair):
+    image, factor = (x.astype(jnp.float32) for x in pair)
+    return (
+      totals[0] + image.sum(axis=0),
+      totals[1] + (image * factor).sum(axis=0),
+    ), None
 
-  return create
+  zeros = jnp.zeros(images.shape[2:], jnp.float32)
+  totals, _ = lax.scan(add_image, (zeros, zeros), (images, factors))
+  return totals[0].sum(axis=0), totals[1].sum(axis=0)
+
+
+@jax.custom_vjp
+def channel_affine(
+  images: jax.Array, scale: jax.Array, shift: jax.Array
+) -> jax.Array:
+  """`images * scale + shift`, a scale and a shift for each channel.
+
+  Args:
+    images: [B, H, W, C].
+    scale: [C].
+    shift: [C].
+
+  Returns:
+    [B, H, W, C], of the dtype of `images`.
+  """
+  return images * scale.astype(images.dtype) + shift.astype(images.dtype)
+
+
+def _channel_affine_forward(images, scale, shift):
+  return channel_affine(images, scale, shift), (images, scale)
+
+
+def _channel_affine_backward(saved, gradient):
+  images, scale = saved
+  to_shift, to_scale = channel_sums(gradient, images)
+  return (
+    gradient * scale.astype(gradient.dtype),
+    to_scale.astype(scale.dtype),
+    to_shift.astype(scale.dtype),
+  )
+
+
+channel_affine.defvjp(_channel_affine_forward, _channel_affine_backward)
+
+
+@jax.custom_vjp
+def channel_moments(images: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """The means over all pixels of `images` and of their squares.
+
+  Args:
+    images: [B, H, W, C].
+
+  Returns:
+    Two arrays [C], float32.
+  """
+  total, squares = channel_sums(images, images)
+  count = images.size // images.shape[-1]
+  return total / count, squares / count
+
+
+def _channel_moments_forward(images):
+  return channel_moments(images), images
+
+
+def _channel_moments_backward(images, gradients):
+  to_mean, to_square = gradients
+  count = images.size // images.shape[-1]
+  gradient = (to_mean + 2 * to_square * images.astype(jnp.float32)) / count
+  return (gradient.astype(images.dtype),)
+
+
+channel_moments.defvjp(_channel_moments_forward, _channel_moments_backward)
+
+
+class BatchNorm(nn.Module):
+  """Batch normalisation (Ioffe and Szegedy, 2015).
+
+  In training with `use_batch_statistics` the statistics are those of the whole
+  global batch, and the running ones are updated; else the running ones serve.
+
+  Attributes:
+    use_batch_statistics: see above.
+    axis_name: the mapped axis to average the statistics over; None for one
+      device.
+    momentum: of the running statistics.
+    epsilon: added to the variance.
+    dtype: of the output; statistics are float32.
+    scale_init: of the scale.
+  """
+
+  use_batch_statistics: bool
+  axis_name: str | None = None
+  momentum: float = 0.9
+  epsilon: float = 1e-3
+  dtype: Dtype = jnp.float32
+  scale_init: Callable[..., jax.Array] = nn.initializers.ones
+
+  @nn.compact
+  def __call__(self, images: jax.Array) -> jax.Array:
+    """Returns an array of the shape of `images`, [B, H, W, C]."""
+    features = images.shape[-1]
+    scale = self.param('scale', self.scale_init, (features,))
+    bias = self.param('bias', nn.initializers.zeros, (features,))
+    running_mean = self.variable(
+      'batch_stats', 'mean', jnp.zeros, (features,), jnp.float32
+    )
+    running_variance = self.variable(
+      'batch_stats', 'var', jnp.ones, (features,), jnp.float32
+    )
+    mean, variance = running_mean.value, running_variance.value
+    if self.use_batch_statistics and not self.is_initializing():
+      mean, square = channel_moments(images)
+      if self.axis_name is not None:
+        mean, square = lax.pmean((mean, square), self.axis_name)
+      variance = jnp.maximum(square - mean**2, 0.0)
+      for running, new in ((running_mean, mean), (running_variance, variance)):
+        running.value = (
+          self.momentum * running.value + (1 - self.momentum) * new
+        )
+    factor = scale * lax.rsqrt(variance + self.epsilon)
+    return channel_affine(
+      images.astype(self.dtype), factor, bias - mean * factor
+    )

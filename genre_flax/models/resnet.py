@@ -1,5 +1,6 @@
 """A small residual network, to train from scratch."""
 
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -34,8 +35,11 @@ class ResNet(nn.Module):
   @nn.compact
   def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
     """Maps normalised images [B, H, W, 3] to logits [B, num_genres]."""
-    norm = layers.batch_norm(
-      train=train, axis_name=self.axis_name, dtype=self.dtype
+    norm = functools.partial(
+      layers.BatchNorm,
+      use_batch_statistics=train,
+      axis_name=self.axis_name,
+      dtype=self.dtype,
     )
     x = images
     for _ in range(2):
