@@ -62,7 +62,7 @@ class Checkpointer:
       ]
     )
     return ocp.CheckpointManager(
-      self._directory.absolute(),
+      self._directory.resolve(),
       item_names=_ITEMS,
       options=ocp.CheckpointManagerOptions(
         preservation_policy=keep,
