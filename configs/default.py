@@ -86,6 +86,8 @@ def get_config() -> config_dict.ConfigDict:
   # 'frozen': use and keep the running statistics, in training too.
   # 'synchronized': use and update those of the global batch.
   config.model.efficientnet_lite.batch_norm = 'frozen'
+  # Normalise the features before the head with a BatchNorm of its own.
+  config.model.efficientnet_lite.feature_norm = False
 
   config.model.poster_cnn = config_dict.ConfigDict()
   config.model.poster_cnn.features = (16, 32, 64, 64)

@@ -14,7 +14,8 @@ def get_config() -> config_dict.ConfigDict:
   config.pixel_scale = 128.0
   config.model.name = 'efficientnet_lite'
   config.model.efficientnet_lite.variant = 0
-  config.model.efficientnet_lite.dropout_rate = 0.5
+  config.model.efficientnet_lite.dropout_rate = 0.0
+  config.model.efficientnet_lite.feature_norm = True
   config.pretrained = 'efficientnet_lite0'
   config.trainable = 'head/.*'
   config.augment.crop_scale = 1.0
@@ -25,7 +26,10 @@ def get_config() -> config_dict.ConfigDict:
   config.eval_batch_size = 32
   config.num_epochs = 60.0
   config.eval_every_epochs = 5.0
-  config.optimizer.learning_rate = 3e-3
-  config.optimizer.weight_decay = 0.1
+  # Plain gradient descent with decoupled decay is L2-regularised logistic
+  # regression; the features are many and the posters few.
+  config.optimizer.name = 'sgd'
+  config.optimizer.learning_rate = 5e-3
+  config.optimizer.weight_decay = 3.0
   config.ema_decay = 0.99
   return config

@@ -106,8 +106,8 @@ def graft(
 
 
 def is_head(path: str) -> bool:
-  """Whether a path is of the layer that gives the logits."""
-  return path.split('/')[0] == HEAD
+  """Whether a path is of what comes after the features: head, head_norm."""
+  return path.split('/')[0].split('_')[0] == HEAD
 
 
 def with_prior_bias(params: Any, label_prior: np.ndarray) -> Any:

@@ -169,6 +169,9 @@ class EfficientNetLite(nn.Module):
     stochastic_depth_rate: of the last block; it grows from 0 linearly.
     batch_norm: 'frozen' to use the running statistics in training too and leave
       them as they are, 'synchronized' to use those of the global batch.
+    feature_norm: whether to normalise the features before the logits with a
+      BatchNorm that is never frozen, for a head on a frozen backbone (He et
+      al., 2022, 'Masked Autoencoders', appendix A.1).
     dtype: of the computation; parameters and logits are float32.
     axis_name: the mapped axis that BatchNorm averages over.
   """
@@ -178,6 +181,7 @@ class EfficientNetLite(nn.Module):
   dropout_rate: float = 0.2
   stochastic_depth_rate: float = 0.1
   batch_norm: str = 'frozen'
+  feature_norm: bool = False
   dtype: Any = jnp.float32
   axis_name: str | None = None
 
@@ -190,6 +194,8 @@ class EfficientNetLite(nn.Module):
       dtype=self.dtype,
       axis_name=self.axis_name,
     )
+    if self.feature_norm:
+      self.head_norm = layers.BatchNorm(axis_name=self.axis_name)
     self.dropout = layers.Dropout(self.dropout_rate)
     self.head = nn.Dense(self.num_genres, dtype=self.dtype)
 
@@ -203,5 +209,10 @@ class EfficientNetLite(nn.Module):
 
   def classify(self, features: jax.Array, *, train: bool) -> jax.Array:
     """Maps features [B, 1280] to logits [B, num_genres]."""
+    if self.feature_norm:
+      # BatchNorm is for pictures [B, H, W, C].
+      features = self.head_norm(
+        features[:, None, None], use_batch_statistics=train
+      )[:, 0, 0]
     features = self.dropout(features, deterministic=not train)
     return self.head(features).astype(jnp.float32)

@@ -554,7 +554,7 @@ class BatchNorm(nn.Module):
   global batch, and the running ones are updated; else the running ones serve.
 
   Attributes:
-    use_batch_statistics: see above.
+    use_batch_statistics: see above; here or in the call.
     axis_name: the mapped axis to average the statistics over; None for one
       device.
     momentum: of the running statistics.
@@ -563,7 +563,7 @@ class BatchNorm(nn.Module):
     scale_init: of the scale.
   """
 
-  use_batch_statistics: bool
+  use_batch_statistics: bool | None = None
   axis_name: str | None = None
   momentum: float = 0.9
   epsilon: float = 1e-3
@@ -571,8 +571,13 @@ class BatchNorm(nn.Module):
   scale_init: Callable[..., jax.Array] = nn.initializers.ones
 
   @nn.compact
-  def __call__(self, images: jax.Array) -> jax.Array:
+  def __call__(
+    self, images: jax.Array, *, use_batch_statistics: bool | None = None
+  ) -> jax.Array:
     """Returns an array of the shape of `images`, [B, H, W, C]."""
+    use_batch_statistics = nn.merge_param(
+      'use_batch_statistics', self.use_batch_statistics, use_batch_statistics
+    )
     features = images.shape[-1]
     scale = self.param('scale', self.scale_init, (features,))
     bias = self.param('bias', nn.initializers.zeros, (features,))
@@ -583,7 +588,7 @@ class BatchNorm(nn.Module):
       'batch_stats', 'var', jnp.ones, (features,), jnp.float32
     )
     mean, variance = running_mean.value, running_variance.value
-    if self.use_batch_statistics and not self.is_initializing():
+    if use_batch_statistics and not self.is_initializing():
       mean, square = channel_moments(images)
       if self.axis_name is not None:
         mean, square = lax.pmean((mean, square), self.axis_name)
