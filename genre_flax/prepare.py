@@ -1,4 +1,4 @@
-r"""Makes a data set of a folder of posters and a CSV file of their genres.
+r"""Makes a data set of folders of posters and CSV files of their genres.
 
 python -m genre_flax.prepare --csv=train.csv --images=Images --data_dir=data
 
@@ -18,14 +18,21 @@ import tqdm
 from genre_flax import command_line
 from genre_flax import errors
 from genre_flax.datasets.posters import build
-from genre_flax.datasets.posters import collection
 from genre_flax.datasets.posters import columns
 from genre_flax.datasets.posters import data_card
+from genre_flax.datasets.posters import sources
 from genre_flax.datasets.posters import splits
 from genre_flax.datasets.posters import storage
 
-_CSV = flags.DEFINE_string('csv', None, 'CSV file with a row for each poster.')
-_IMAGES = flags.DEFINE_string('images', None, 'Folder of the poster images.')
+_CSV = flags.DEFINE_multi_string(
+  'csv',
+  [],
+  'CSV file with a row for each poster. To make one data set of several files,'
+  ' give --csv and --images several times, in the same order.',
+)
+_IMAGES = flags.DEFINE_multi_string(
+  'images', [], 'Folder of the poster images of the CSV at the same place.'
+)
 _DATA_DIR = flags.DEFINE_string(
   'data_dir', None, 'Folder to write the data set to.', required=True
 )
@@ -65,6 +72,12 @@ _SPLITS = flags.DEFINE_string(
 _EXCLUDE_GENRES = flags.DEFINE_list(
   'exclude_genres', [], 'Labels to drop, such as N/A.'
 )
+_GENRE_NAMES = flags.DEFINE_string(
+  'genre_names',
+  None,
+  'Text file of genres to call otherwise, with a line such as `Sci-Fi = Science'
+  ' Fiction` for each.',
+)
 _MAX_SIDE = flags.DEFINE_integer(
   'max_side',
   None,
@@ -98,6 +111,11 @@ def main(argv: list[str]) -> None:
     'data_dir': data_dir,
     'shares': splits.parse_shares(_SPLITS.value),
     'exclude_genres': _EXCLUDE_GENRES.value,
+    'genre_names': (
+      sources.read_genre_names(os.path.expanduser(_GENRE_NAMES.value))
+      if _GENRE_NAMES.value
+      else None
+    ),
     'max_side': _MAX_SIDE.value,
     'overwrite': _OVERWRITE.value,
     'dry_run': _DRY_RUN.value,
@@ -111,7 +129,7 @@ def main(argv: list[str]) -> None:
     card = build.build_synthetic(num_posters=_SYNTHETIC.value, **options)
   else:
     card = build.build(
-      _source_from_flags(), skip_bad=_ON_ERROR.value == 'skip', **options
+      *_sources_from_flags(), skip_bad=_ON_ERROR.value == 'skip', **options
     )
   print(data_card.to_markdown(card))
   if _DRY_RUN.value:
@@ -126,12 +144,17 @@ def main(argv: list[str]) -> None:
   )
 
 
-def _source_from_flags() -> collection.Source:
+def _sources_from_flags() -> list[sources.Source]:
   missing = [f'--{flag.name}' for flag in (_CSV, _IMAGES) if not flag.value]
   if missing:
     raise errors.InputError(
       f'{" and ".join(missing)} missing: name the CSV file and the folder of'
       ' images, or try the program on drawn posters with --synthetic=600.'
+    )
+  if len(_CSV.value) != len(_IMAGES.value):
+    raise errors.InputError(
+      f'Got {len(_CSV.value)} --csv and {len(_IMAGES.value)} --images; give one'
+      ' folder of images for each CSV file, in the same order.'
     )
   if '{id}' not in _IMAGE_PATTERN.value:
     raise errors.InputError(
@@ -139,17 +162,21 @@ def _source_from_flags() -> collection.Source:
       " film's id goes; the default is '{id}.jpg'."
     )
   labels = _LABEL_COLUMNS.value
-  return collection.Source(
-    csv=epath.Path(os.path.expanduser(_CSV.value)),
-    images=epath.Path(os.path.expanduser(_IMAGES.value)),
-    columns=columns.Columns(
-      id=_ID_COLUMN.value,
-      genre=_GENRE_COLUMN.value,
-      labels=None if labels is None else tuple(filter(None, labels)),
-      image=_IMAGE_COLUMN.value,
-      image_pattern=_IMAGE_PATTERN.value,
-    ),
+  given = columns.Columns(
+    id=_ID_COLUMN.value,
+    genre=_GENRE_COLUMN.value,
+    labels=None if labels is None else tuple(filter(None, labels)),
+    image=_IMAGE_COLUMN.value,
+    image_pattern=_IMAGE_PATTERN.value,
   )
+  return [
+    sources.Source(
+      csv=epath.Path(os.path.expanduser(csv)),
+      images=epath.Path(os.path.expanduser(images)),
+      columns=given,
+    )
+    for csv, images in zip(_CSV.value, _IMAGES.value, strict=True)
+  ]
 
 
 def _progress_bar(items, total, description):

@@ -12,6 +12,7 @@ from genre_flax import errors
 from genre_flax.datasets.posters import build
 from genre_flax.datasets.posters import collection
 from genre_flax.datasets.posters import images
+from genre_flax.datasets.posters import sources
 from genre_flax.datasets.posters import storage
 from genre_flax.datasets.posters import synthetic
 
@@ -38,7 +39,7 @@ def source(tmp_path):
     (folder / 'images' / f'{name}.jpg').write_bytes(content)
   (folder / 'images' / 'f.jpg').write_bytes(b'<html>Not found</html>')
   (folder / 'posters.csv').write_text(_GOOD)
-  return collection.Source(folder / 'posters.csv', folder / 'images')
+  return sources.Source(folder / 'posters.csv', folder / 'images')
 
 
 @pytest.fixture
@@ -215,7 +216,7 @@ def test_converted_images_are_thrown_away_in_the_end(
 def test_synthetic_posters_are_drawn_once(data_dir, monkeypatch):
   card = build.build_synthetic(data_dir=data_dir, num_posters=40)
   assert card['num_examples'] == 40
-  assert card['source']['csv'] == 'synthetic posters (number 40, seed 0)'
+  assert card['sources'][0]['csv'] == 'synthetic posters (number 40, seed 0)'
   monkeypatch.setattr(synthetic, 'write_posters', None)
   assert build.build_synthetic(data_dir=data_dir, num_posters=40) == card
 

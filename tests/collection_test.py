@@ -12,6 +12,7 @@ from genre_flax import errors
 from genre_flax.datasets.posters import collection
 from genre_flax.datasets.posters import columns
 from genre_flax.datasets.posters import images
+from genre_flax.datasets.posters import sources
 from genre_flax.datasets.posters import synthetic
 
 _ALL_TRAIN = {'train': 100, 'validation': 0, 'test': 0}
@@ -45,11 +46,11 @@ class _Folder:
     return self.path / 'images' / f'{name}.jpg'
 
   def collect(self, shares=_ALL_TRAIN, given=columns.BY_NAME, **options):
-    source = collection.Source(
+    source = sources.Source(
       self.path / 'posters.csv', self.path / 'images', given
     )
     return collection.collect(
-      source, shares=shares, spool=self.spool, **options
+      [source], shares=shares, spool=self.spool, **options
     )
 
 
@@ -65,6 +66,8 @@ def test_good_posters_become_examples_in_the_order_of_the_csv(folder):
   second, first = found.examples
   assert first == collection.Example(
     id='a',
+    film='a',
+    source=0,
     path=folder.image('a'),
     genres=('Drama',),
     split='train',
@@ -75,6 +78,8 @@ def test_good_posters_become_examples_in_the_order_of_the_csv(folder):
   )
   assert dataclasses.replace(second, path=None) == collection.Example(
     id='b',
+    film='b',
+    source=0,
     path=None,
     genres=('Drama', 'War'),
     split='train',
@@ -188,22 +193,6 @@ def test_equal_images_share_a_split_and_the_csv_wins(folder):
   assert other.split == 'test'
 
 
-@pytest.mark.parametrize(
-  ('images_name', 'words'),
-  [('none', 'does not exist'), ('posters.csv', 'is a file')],
-)
-def test_a_folder_that_is_no_folder_is_refused(folder, images_name, words):
-  folder.write('Id,Genre\na,Drama\n')
-  source = collection.Source(
-    folder.path / 'posters.csv', folder.path / images_name
-  )
-  with pytest.raises(errors.InputError) as error:
-    collection.collect(source, shares=_ALL_TRAIN, spool=folder.spool)
-  message = str(error.value)
-  assert f'--images={folder.path / images_name} {words}' in message
-  assert 'expected the folder of the posters' in message
-
-
 def test_progress_is_told_of_every_row(folder):
   folder.write('Id,Genre\na,Drama\nb,Drama\n', a=_jpeg('red'))
   seen = []
@@ -284,7 +273,7 @@ def test_the_order_of_the_rows_holds_with_many_threads(folder, monkeypatch):
     folder.path / 'drawn', num_posters=24
   )
   found = collection.collect(
-    collection.Source(csv_file, image_folder),
+    [sources.Source(csv_file, image_folder)],
     shares=_ALL_TRAIN,
     spool=folder.spool,
     max_side=60,
@@ -301,3 +290,84 @@ def test_the_order_of_the_rows_holds_with_many_threads(folder, monkeypatch):
     expected = drawn.resize((1, 1), Image.Resampling.BOX).getpixel((0, 0))
     actual = stored.resize((1, 1), Image.Resampling.BOX).getpixel((0, 0))
     assert all(abs(a - b) <= 3 for a, b in zip(actual, expected, strict=True))
+
+
+def _two_sources(folder, first, second, pictures):
+  """Two CSVs with folders of their own; pictures: path below the folder."""
+  found = []
+  for name, text in (('one', first), ('two', second)):
+    (folder.path / name).mkdir()
+    (folder.path / f'{name}.csv').write_text(text)
+    found.append(
+      sources.Source(
+        folder.path / f'{name}.csv',
+        folder.path / name,
+        columns.Columns(image='File'),
+      )
+    )
+  for path, content in pictures.items():
+    (folder.path / path).write_bytes(content)
+  return found
+
+
+def test_several_sources_become_one_collection(folder):
+  red, blue, green = _jpeg('red'), _jpeg('blue'), _jpeg('green')
+  given = _two_sources(
+    folder,
+    'Id,Genre,File\na,Sci-Fi,1.jpg\na,Sci-Fi,2.jpg\na#2,War,3.jpg\n',
+    'Id,Genre,File\na,Science Fiction,1.jpg\na,Science Fiction,x.jpg\n'
+    'b,Drama,1.jpg\n',
+    {
+      'one/1.jpg': red,
+      'one/2.jpg': blue,
+      'one/3.jpg': green,
+      # The same picture of the same film, one that is new, another film's.
+      'two/1.jpg': red,
+      'two/x.jpg': green,
+    },
+  )
+  found = collection.collect(
+    given,
+    shares=_ALL_TRAIN,
+    spool=folder.spool,
+    genre_names={'Sci-Fi': 'Science Fiction'},
+  )
+  assert found.genres == ('Drama', 'Science Fiction', 'War')
+  assert found.num_merged == 1
+  assert [
+    (example.id, example.film, example.source, example.path.name)
+    for example in found.examples
+  ] == [
+    ('a', 'a', 0, '1.jpg'),
+    # The id a#2 is another film's.
+    ('a#3', 'a', 0, '2.jpg'),
+    ('a#2', 'a#2', 0, '3.jpg'),
+    ('a#4', 'a', 1, 'x.jpg'),
+    ('b', 'b', 1, '1.jpg'),
+  ]
+  assert found.examples[3].path == folder.path / 'two' / 'x.jpg'
+  assert {e.genres for e in found.examples if e.film == 'a'} == {
+    ('Science Fiction',)
+  }
+
+
+def test_all_posters_of_a_film_are_in_one_split(folder):
+  numbers = range(40)
+  pictures = {}
+  for name in ('one', 'two'):
+    for number in numbers:
+      color = (6 * number, 0 if name == 'one' else 255, 0)
+      pictures[f'{name}/{number}.jpg'] = _jpeg(color)
+  text = 'Id,Genre,File\n' + ''.join(f'x{n},War,{n}.jpg\n' for n in numbers)
+  given = _two_sources(folder, text, text, pictures)
+  found = collection.collect(
+    given,
+    shares={'train': 40, 'validation': 30, 'test': 30},
+    spool=folder.spool,
+  )
+  splits_of_films = {}
+  for example in found.examples:
+    splits_of_films.setdefault(example.film, []).append(example.split)
+  assert len(found.examples) == 80
+  assert all(len(set(both)) == 1 for both in splits_of_films.values())
+  assert len({both[0] for both in splits_of_films.values()}) == 3

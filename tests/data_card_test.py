@@ -1,5 +1,6 @@
 """Tests of the data card."""
 
+import dataclasses
 import json
 
 from etils import epath
@@ -9,12 +10,25 @@ from genre_flax.datasets.posters import annotations
 from genre_flax.datasets.posters import collection
 from genre_flax.datasets.posters import data_card
 from genre_flax.datasets.posters import problems
+from genre_flax.datasets.posters import sources
 
 
-def _example(name, genres, split, *, size=(10, 20), sha256=None, png=False):
+def _example(
+  name,
+  genres,
+  split,
+  *,
+  film=None,
+  source=0,
+  size=(10, 20),
+  sha256=None,
+  png=False,
+):
   height, width = size
   return collection.Example(
     id=name,
+    film=film or name,
+    source=source,
     path=epath.Path(f'{name}.jpg'),
     genres=genres,
     split=split,
@@ -34,6 +48,18 @@ EXAMPLES = (
 )
 
 
+_ANNOTATIONS = annotations.Annotations(
+  rows=[],
+  genres=('Drama', 'Short', 'War'),
+  listed_names=frozenset(),
+  problems=[],
+  num_rows=10,
+  num_repeated=2,
+  ignored_columns=('Title', 'Year'),
+  encoding='latin-1',
+)
+
+
 def _make(examples):
   found = collection.Collection(
     examples=examples,
@@ -42,20 +68,13 @@ def _make(examples):
       problems.Problem('p.csv', 4, 'missing image', 'gone'),
       problems.Problem('p.csv', 5, 'missing image', 'gone'),
     ),
-    annotations=annotations.Annotations(
-      rows=[],
-      genres=('Drama', 'Short', 'War'),
-      problems=[],
-      num_rows=10,
-      num_repeated=2,
-      ignored_columns=('Title', 'Year'),
-      encoding='latin-1',
-    ),
+    sources=(sources.Source(epath.Path('p.csv'), epath.Path('posters')),),
+    annotations=(_ANNOTATIONS,),
+    num_merged=0,
     shares={'train': 80, 'validation': 0, 'test': 20},
     max_side=100,
   )
-  source = collection.Source(epath.Path('p.csv'), epath.Path('posters'))
-  return data_card.make(found, source)
+  return data_card.make(found)
 
 
 @pytest.fixture
@@ -64,13 +83,16 @@ def card():
 
 
 def test_the_source_is_told(card):
-  assert card['source'] == {
-    'csv': 'p.csv',
-    'images': 'posters',
-    'encoding': 'latin-1',
-    'ignored_columns': ['Title', 'Year'],
-    'rows': 10,
-  }
+  assert card['sources'] == [
+    {
+      'csv': 'p.csv',
+      'images': 'posters',
+      'encoding': 'latin-1',
+      'ignored_columns': ['Title', 'Year'],
+      'rows': 10,
+      'posters': 5,
+    }
+  ]
 
 
 def test_posters_and_genres_are_counted_by_split(card):
@@ -113,6 +135,7 @@ def test_image_sizes_are_in_pixels(card):
 def test_duplicates_are_named(card):
   assert card['duplicates'] == {
     'num_repeated_rows': 2,
+    'num_merged_posters': 0,
     'identical_images': [['a', 'b'], ['d', 'e']],
     'identical_with_other_genres': [['a', 'b']],
     'identical_in_other_splits': [['d', 'e']],
@@ -135,13 +158,14 @@ def test_markdown_says_it_for_people(card):
     '5 posters, 3 genres, fingerprint 0123456789abcdef\n'
     '\n'
     '- CSV: p.csv (10 rows, latin-1)\n'
-    '- Images: posters\n'
+    '- Images: posters (5 posters)\n'
     '- Ignored columns: Title, Year\n'
     '- Height: 10 to 40 pixels, median 20\n'
     '- Width: 20 to 80 pixels, median 25\n'
     '- Converted to RGB JPEG: 2\n'
     '- Rows merged with an equal one: 2\n'
     '- Groups of identical images: 2 (1 with unlike genres, 1 across splits)\n'
+    '- Films: 5, of them 0 with several posters\n'
     '- Skipped: 2 missing image, 1 no genre (see skipped.csv)\n'
     '\n'
     '## Splits\n'
@@ -163,7 +187,7 @@ def test_markdown_says_it_for_people(card):
 
 def test_markdown_without_problems_says_none(card):
   card['skipped'] = {}
-  card['source']['ignored_columns'] = []
+  card['sources'][0]['ignored_columns'] = []
   text = data_card.to_markdown(card)
   assert '- Skipped: none\n' in text
   assert 'Ignored columns' not in text
@@ -175,10 +199,55 @@ def test_a_named_source_hides_its_paths(card):
   found = collection.Collection(
     examples=(example,),
     problems=(),
-    annotations=annotations.Annotations([], ('Drama',), [], 1, 0, (), 'utf-8'),
+    sources=(sources.Source(epath.Path('x'), epath.Path('y'), name='drawn'),),
+    annotations=(_ANNOTATIONS,),
+    num_merged=0,
     shares={'train': 100, 'validation': 0, 'test': 0},
     max_side=None,
   )
-  source = collection.Source(epath.Path('x'), epath.Path('y'), name='drawn')
-  made = data_card.make(found, source)
-  assert (made['source']['csv'], made['source']['images']) == ('drawn', 'drawn')
+  [told] = data_card.make(found)['sources']
+  assert (told['csv'], told['images']) == ('drawn', 'drawn')
+
+
+def test_overlaps_of_the_sources_are_named():
+  def row(name, genres):
+    return annotations.Annotation(
+      id=name, image='', genres=genres, split=None, file='', row=2
+    )
+
+  def said(*rows):
+    return dataclasses.replace(_ANNOTATIONS, rows=list(rows))
+
+  drama, war = ('Drama',), ('War',)
+  found = collection.Collection(
+    examples=(
+      _example('a', drama, 'train'),
+      _example('b', drama, 'train'),
+      _example('a#2', drama, 'train', film='a', source=1),
+      _example('c', war, 'test', source=1),
+    ),
+    problems=(),
+    sources=(
+      sources.Source(epath.Path('p.csv'), epath.Path('posters')),
+      sources.Source(epath.Path('q.csv'), epath.Path('more')),
+    ),
+    annotations=(
+      said(row('a', drama), row('b', drama)),
+      said(row('a', drama), row('b', war), row('c', war)),
+    ),
+    num_merged=1,
+    shares={'train': 80, 'validation': 0, 'test': 20},
+    max_side=None,
+  )
+  made = data_card.make(found)
+  assert [told['posters'] for told in made['sources']] == [2, 2]
+  assert made['films'] == {
+    'num_films': 3,
+    'num_with_several_posters': 1,
+    'in_several_sources': ['a', 'b'],
+    'with_other_genres_elsewhere': ['b'],
+  }
+  assert (
+    '- Overlap: 2 films are in several sources, 1 of them with unlike genres; 1'
+    ' posters were the same and were merged\n'
+  ) in data_card.to_markdown(made)

@@ -73,7 +73,7 @@ def test_another_architecture_is_refused_with_the_differences(
 def test_a_head_of_other_genres_is_refused(source, tmp_path):
   csv, images = build.synthetic.write_posters(tmp_path / 'p', num_posters=80)
   build.build(
-    build.collection_lib.Source(csv, images),
+    build.sources_lib.Source(csv, images),
     data_dir=tmp_path / 'data',
     exclude_genres=['Western'],
     skip_bad=True,

@@ -11,6 +11,7 @@ from genre_flax.datasets.posters import collection
 from genre_flax.datasets.posters import data_card
 from genre_flax.datasets.posters import images
 from genre_flax.datasets.posters import posters_dataset_builder
+from genre_flax.datasets.posters import sources
 
 _FOLDER = epath.Path(posters_dataset_builder.__file__).parent
 _DUMMY_DATA = _FOLDER / 'dummy_data'
@@ -19,7 +20,11 @@ _DUMMY_DATA = _FOLDER / 'dummy_data'
 @pytest.fixture(scope='module')
 def found(tmp_path_factory):
   return collection.collect(
-    collection.Source(_DUMMY_DATA / 'posters.csv', _DUMMY_DATA / 'images'),
+    [
+      sources.Source(
+        _DUMMY_DATA / 'posters.csv', _DUMMY_DATA / 'images', name='dummy data'
+      )
+    ],
     shares={'train': 80, 'validation': 10, 'test': 10},
     spool=epath.Path(tmp_path_factory.mktemp('spool')),
   )
@@ -27,10 +32,9 @@ def found(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def builder(found, tmp_path_factory):
-  source = collection.Source(_DUMMY_DATA, _DUMMY_DATA, name='dummy data')
   made = posters_dataset_builder.Builder(
     collection=found,
-    card=data_card.make(found, source),
+    card=data_card.make(found),
     data_dir=tmp_path_factory.mktemp('builder'),
   )
   made.download_and_prepare()
@@ -81,7 +85,7 @@ def test_the_info_has_description_citation_and_names(builder):
   assert info.citation == citations
   assert citations.startswith('@inproceedings{chu2017movie')
   assert info.supervised_keys == ('image', 'genres')
-  assert info.metadata['source']['csv'] == 'dummy data'
+  assert info.metadata['sources'][0]['csv'] == 'dummy data'
   assert info.features['genres'].feature.names == [
     'Action',
     'Adventure',

@@ -207,7 +207,7 @@ class TestSummary:
       tmp_path / 'posters', num_posters=60
     )
     build.build(
-      build.collection_lib.Source(epath.Path(csv_file), epath.Path(folder)),
+      build.sources_lib.Source(epath.Path(csv_file), epath.Path(folder)),
       data_dir=tmp_path / 'data',
       exclude_genres=['Western'],
       skip_bad=True,

@@ -207,3 +207,35 @@ def test_help_names_the_flags():
   assert 'python -m genre_flax.prepare --csv=' in result.stdout
   for flag in ('csv', 'images', 'on_error', 'splits', '[no]dry_run'):
     assert f'--{flag}:' in result.stdout
+
+
+def test_several_csv_files_become_one_data_set(folder):
+  more = folder / 'more'
+  (more / 'big').mkdir(parents=True)
+  for name in ('x1', 'x9'):
+    file = io.BytesIO()
+    Image.new('RGB', (16, 24), (200, 200, 9)).save(file, 'PNG')
+    (more / 'big' / f'{name}.png').write_bytes(file.getvalue())
+  (folder / 'more.csv').write_text(
+    'film,kinds,Split\nx1,Comedy|Drama,train\nx9,Comedy,test\n'
+  )
+  (folder / 'names.txt').write_text('Comédie = Comedy\n', encoding='utf-8')
+  result = _prepare(
+    *_flags(folder, 'good.csv'),
+    f'--csv={folder / "more.csv"}',
+    f'--images={more}',
+    f'--genre_names={folder / "names.txt"}',
+  )
+  assert result.returncode == 0, result.stderr
+  assert '5 posters, 2 genres' in result.stdout
+  assert '- Films: 4, of them 1 with several posters' in result.stdout
+  assert '- Overlap: 1 films are in several sources, 0 of them' in result.stdout
+  dataset = storage.open_dataset(folder / 'my data')
+  assert dataset.genres == ('Comedy', 'Drama')
+  train = dataset.open_split('train')
+  assert {train[i].id for i in range(len(train))} == {'x1', 'x1#2'}
+
+
+def test_a_csv_without_its_folder_is_refused(folder):
+  result = _prepare(*_flags(folder, 'good.csv'), f'--csv={folder / "bad.csv"}')
+  _assert_fails(result, 'Got 2 --csv and 1 --images', 'in the same order')

@@ -6,7 +6,7 @@ from etils import epath
 import pytest
 
 from genre_flax.datasets.posters import build
-from genre_flax.datasets.posters import collection
+from genre_flax.datasets.posters import sources
 from genre_flax.datasets.posters import storage
 
 FOLDER = pathlib.Path(__file__).parents[2] / 'shared' / 'posters'
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture(scope='module')
 def prepared(tmp_path_factory):
   data_dir = tmp_path_factory.mktemp('real')
-  source = collection.Source(
+  source = sources.Source(
     csv=epath.Path(FOLDER / 'train.csv'), images=epath.Path(FOLDER / 'Images')
   )
   build.build(source, data_dir=data_dir)
@@ -28,7 +28,7 @@ def prepared(tmp_path_factory):
 
 def test_every_row_is_accounted_for(prepared):
   card = prepared.card
-  assert card['source']['rows'] == 5610
+  assert card['sources'][0]['rows'] == 5610
   assert card['duplicates']['num_repeated_rows'] == 10
   assert card['num_examples'] == 5600
   assert card['skipped'] == {}

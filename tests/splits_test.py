@@ -162,3 +162,22 @@ def test_equal_images_with_splits_of_their_own_keep_them():
 def test_every_row_needs_a_hash():
   with pytest.raises(ValueError, match='shorter'):
     splits.assign([_row('a'), _row('b')], ['x'], shares=_SHARES)
+
+
+def test_a_further_poster_of_a_film_goes_where_the_film_is():
+  train, test = _first_id('train'), _first_id('test')
+  rows = [_row(train), _row(test), _row(train), _row(test)]
+  # The third poster has the picture of the other film: the film wins.
+  contents = ['a', 'b', 'b', 'c']
+  assert splits.assign(rows, contents, shares=_SHARES) == [
+    'train',
+    'test',
+    'train',
+    'test',
+  ]
+
+
+def test_the_split_of_one_row_holds_for_the_whole_film():
+  train = _first_id('train')
+  rows = [_row(train), _row(train, 'test')]
+  assert splits.assign(rows, ['a', 'b'], shares=_SHARES) == ['test', 'test']

@@ -1,6 +1,7 @@
 """Tests of prepared data sets on disk."""
 
 from concurrent import futures
+import dataclasses
 import json
 import os
 import pathlib
@@ -18,6 +19,7 @@ from genre_flax.datasets.posters import build
 from genre_flax.datasets.posters import collection
 from genre_flax.datasets.posters import data_card
 from genre_flax.datasets.posters import problems
+from genre_flax.datasets.posters import sources
 from genre_flax.datasets.posters import storage
 from genre_flax.datasets.posters import synthetic
 
@@ -31,13 +33,12 @@ class _Posters:
     csv_file, images = synthetic.write_posters(
       folder, num_posters=num_posters, seed=seed
     )
-    self.source = collection.Source(csv_file, images)
     spool = epath.Path(folder) / 'spool'
     spool.mkdir()
     self.collection = collection.collect(
-      self.source, shares=_SHARES, spool=spool
+      [sources.Source(csv_file, images)], shares=_SHARES, spool=spool
     )
-    self.card = data_card.make(self.collection, self.source)
+    self.card = data_card.make(self.collection)
 
   def write(self, data_dir, **options):
     return storage.write(
@@ -139,13 +140,7 @@ def test_the_card_lies_beside_the_records_in_json_and_markdown(
 
 def test_skipped_rows_are_listed_beside_the_records(posters, tmp_path):
   problem = problems.Problem('é.csv', 3, 'missing image', 'gone')
-  skipped = collection.Collection(
-    examples=posters.collection.examples,
-    problems=(problem,),
-    annotations=posters.collection.annotations,
-    shares=_SHARES,
-    max_side=None,
-  )
+  skipped = dataclasses.replace(posters.collection, problems=(problem,))
   storage.write(skipped, card=posters.card, data_dir=tmp_path)
   listed = storage.dataset_path(tmp_path) / 'skipped.csv'
   assert listed.read_bytes().decode() == problems.to_csv([problem])

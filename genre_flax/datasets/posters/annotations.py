@@ -1,13 +1,12 @@
 """Reads the CSV file of a poster collection, in the shapes met in the wild."""
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import dataclasses
 import re
 
 from etils import epath
 
-from genre_flax import errors
 from genre_flax.datasets.posters import columns as columns_lib
 from genre_flax.datasets.posters import csv_table
 from genre_flax.datasets.posters import problems as problems_lib
@@ -57,8 +56,9 @@ class Annotations:
   """What `read_csv` found.
 
   Attributes:
-    rows: the good rows, in the file's order, each id once.
+    rows: the good rows, in the file's order, each poster of a film once.
     genres: all genres, sorted, those without a poster among them.
+    listed_names: all genres as the file calls them, the excluded ones too.
     problems: the bad rows.
     num_rows: rows in the file, without the header and blank rows.
     num_repeated: rows left out since an earlier one says the same.
@@ -68,6 +68,7 @@ class Annotations:
 
   rows: list[Annotation]
   genres: tuple[str, ...]
+  listed_names: frozenset[str]
   problems: list[Problem]
   num_rows: int
   num_repeated: int
@@ -117,18 +118,20 @@ def read_csv(
   *,
   columns: columns_lib.Columns = columns_lib.BY_NAME,
   exclude_genres: Sequence[str] = (),
+  genre_names: Mapping[str, str] | None = None,
 ) -> Annotations:
   """Reads a CSV of posters and their genres.
 
   Genres come from a list column, from one-hot columns, or from both, which must
-  then agree in every row. The encoding may be UTF-8, with or without a byte
-  order mark, or Latin-1.
+  then agree in every row. A film may have several rows with an image each. The
+  encoding may be UTF-8, with or without a byte order mark, or Latin-1.
 
   Args:
     path: of the CSV file.
     columns: which columns hold what.
     exclude_genres: labels to drop, such as 'N/A'; a row left with none is a
       problem.
+    genre_names: what to call a genre instead; first of all.
 
   Returns:
     The rows, and the problems of those that cannot be used.
@@ -138,21 +141,19 @@ def read_csv(
   """
   table = csv_table.read(epath.Path(path))
   names = columns_lib.find(table, columns)
-  excluded = frozenset(exclude_genres)
+  renamed = dict(genre_names or {})
   listed = _listed_genres(table, names)
-  vocabulary = frozenset(names.labels or listed)
-  unknown = sorted(excluded - vocabulary - listed)
-  if unknown:
-    raise errors.InputError(
-      f'--exclude_genres names {unknown}, which {path} does not have; its'
-      f' genres are {sorted(vocabulary)}.'
-    )
-  reader = _RowReader(str(path), names, vocabulary, excluded)
+  vocabulary = frozenset(
+    renamed.get(name, name) for name in names.labels or listed
+  )
+  excluded = frozenset(exclude_genres)
+  reader = _RowReader(str(path), names, vocabulary, excluded, renamed)
   for row, cells in table.rows.items():
     reader.read(row, cells)
   return Annotations(
     rows=list(reader.rows.values()),
     genres=tuple(sorted(vocabulary - excluded)),
+    listed_names=listed.union(names.labels),
     problems=sorted(table.problems + reader.problems),
     num_rows=len(table.rows) + len(table.problems),
     num_repeated=reader.num_repeated,
@@ -189,12 +190,15 @@ class _RowReader:
     names: columns_lib.Found,
     vocabulary: frozenset[str],
     excluded: frozenset[str],
+    renamed: Mapping[str, str],
   ):
     self._file = file
     self._names = names
     self._vocabulary = vocabulary
     self._excluded = excluded
-    self.rows: dict[str, Annotation] = {}
+    self._renamed = renamed
+    self._first_rows: dict[str, Annotation] = {}
+    self.rows: dict[tuple[str, str], Annotation] = {}
     self.problems: list[Problem] = []
     self.num_repeated = 0
 
@@ -269,15 +273,16 @@ class _RowReader:
           'label not 0 or 1', f'column {label!r} is {cell!r}, not 0 or 1'
         )
       if columns_lib.BINARY[cell]:
-        genres.add(label)
+        genres.add(self._renamed.get(label, label))
     return genres
 
   def _listed(self, cells: dict[str, str]) -> set[str]:
     column = self._names.genre
     try:
-      genres = set(parse_genres(cells[column]))
+      listed = parse_genres(cells[column])
     except ValueError as e:
       raise _BadRow('bad genre list', f'column {column!r}: {e}') from None
+    genres = {self._renamed.get(name, name) for name in listed}
     unknown = sorted(genres - self._vocabulary - self._excluded)
     if unknown:
       raise _BadRow(
@@ -302,15 +307,11 @@ class _RowReader:
     return _SPLIT_ALIASES[text]
 
   def _add(self, annotation: Annotation) -> None:
-    earlier = self.rows.get(annotation.id)
-    if earlier is None:
-      self.rows[annotation.id] = annotation
-      return
+    earlier = self._first_rows.setdefault(annotation.id, annotation)
     differences = [
       f'{what} {there} there, {here} here'
       for what, there, here in (
         ('genres', list(earlier.genres), list(annotation.genres)),
-        ('image', earlier.image, annotation.image),
         ('split', earlier.split, annotation.split),
       )
       if there != here
@@ -319,10 +320,14 @@ class _RowReader:
       raise _BadRow(
         'repeated id, other content',
         f'id {annotation.id!r} stands in row {earlier.row} too, but with'
-        f' {"; ".join(differences)}. Keep one of the rows, or give them ids of'
-        ' their own',
+        f' {"; ".join(differences)}. Make the rows agree, keep one of them, or'
+        ' give them ids of their own',
       )
-    self.num_repeated += 1
+    poster = (annotation.id, annotation.image)
+    if poster in self.rows:
+      self.num_repeated += 1
+    else:
+      self.rows[poster] = annotation
 
 
 def _escapes(path: str, *, separators: bool = False) -> bool:

@@ -11,6 +11,7 @@ from genre_flax import errors
 from genre_flax.datasets.posters import collection as collection_lib
 from genre_flax.datasets.posters import data_card
 from genre_flax.datasets.posters import problems as problems_lib
+from genre_flax.datasets.posters import sources as sources_lib
 from genre_flax.datasets.posters import splits
 from genre_flax.datasets.posters import storage
 from genre_flax.datasets.posters import synthetic
@@ -19,11 +20,11 @@ PROBLEMS_CSV = 'problems.csv'
 
 
 def build(
-  source: collection_lib.Source,
-  *,
+  *sources: sources_lib.Source,
   data_dir: epath.PathLike,
   shares: Mapping[str, int] = splits.DEFAULT_SHARES,
   exclude_genres: Sequence[str] = (),
+  genre_names: Mapping[str, str] | None = None,
   max_side: int | None = None,
   skip_bad: bool = False,
   overwrite: bool = False,
@@ -33,10 +34,11 @@ def build(
   """Reads, checks, splits and stores a collection.
 
   Args:
-    source: the CSV file and the image folder.
+    *sources: the CSV files and the image folders.
     data_dir: the folder to write to.
     shares: percent of each split; they sum up to 100.
     exclude_genres: labels to drop.
+    genre_names: what to call a genre instead.
     max_side: larger images are scaled down to it, in pixels.
     skip_bad: go on without the rows that have a problem.
     overwrite: replace another data set that is there.
@@ -54,16 +56,17 @@ def build(
   storage.check_place(data_dir)
   with tempfile.TemporaryDirectory(prefix='genre_flax_') as spool:
     collection = collection_lib.collect(
-      source,
+      sources,
       shares=shares,
       spool=epath.Path(spool),
       exclude_genres=exclude_genres,
+      genre_names=genre_names,
       max_side=max_side,
       progress=progress,
     )
     _report(collection.problems, data_dir, skip_bad=skip_bad, dry_run=dry_run)
     collection_lib.require_usable(collection)
-    card = data_card.make(collection, source)
+    card = data_card.make(collection)
     if dry_run:
       return card
     if not storage.write(
@@ -122,12 +125,12 @@ def build_synthetic(
   name = f'synthetic posters (number {num_posters}, seed {seed})'
   if not options and storage.dataset_path(data_dir).exists():
     card = storage.read_card(data_dir)
-    if card['source']['csv'] == name:
+    if card['sources'][0]['csv'] == name:
       return card
   logging.info('Drawing %d synthetic posters.', num_posters)
   with tempfile.TemporaryDirectory(prefix='genre_flax_') as folder:
     csv, images = synthetic.write_posters(
       folder, num_posters=num_posters, seed=seed
     )
-    source = collection_lib.Source(csv, images, name=name)
+    source = sources_lib.Source(csv, images, name=name)
     return build(source, data_dir=data_dir, **options)

@@ -1,4 +1,4 @@
-"""From a CSV file and a folder of images to examples that are known to be good.
+"""From CSV files and folders of images to examples that are known to be good.
 
 Nothing is written here but scaled or re-encoded images, into a folder that the
 caller throws away after the data set is made from it.
@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent import futures
 import dataclasses
 import hashlib
+import itertools
 import json
 import os
 from typing import TypeVar
@@ -16,9 +17,9 @@ from etils import epath
 
 from genre_flax import errors
 from genre_flax.datasets.posters import annotations as annotations_lib
-from genre_flax.datasets.posters import columns as columns_lib
 from genre_flax.datasets.posters import images
 from genre_flax.datasets.posters import problems as problems_lib
+from genre_flax.datasets.posters import sources as sources_lib
 from genre_flax.datasets.posters import splits
 
 _T = TypeVar('_T')
@@ -27,28 +28,13 @@ Progress = Callable[[Iterable[_T], int, str], Iterable[_T]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
-  """Where a collection lies.
-
-  Attributes:
-    csv: the CSV file.
-    images: the folder of its images.
-    columns: which columns of the CSV hold what.
-    name: what the data card calls it, in place of the paths.
-  """
-
-  csv: epath.Path
-  images: epath.Path
-  columns: columns_lib.Columns = columns_lib.BY_NAME
-  name: str | None = None
-
-
-@dataclasses.dataclass(frozen=True)
 class Example:
   """One poster that has been read, decoded and given its split.
 
   Attributes:
-    id: of the film; unique.
+    id: unique: that of the film, with #2, #3, ... for its further posters.
+    film: id of the film.
+    source: number of the source, from 0.
     path: of the RGB JPEG to store.
     genres: sorted.
     split: one of annotations.SPLITS.
@@ -59,6 +45,8 @@ class Example:
   """
 
   id: str
+  film: str
+  source: int
   path: epath.Path
   genres: tuple[str, ...]
   split: str
@@ -92,23 +80,27 @@ class Collection:
   """What `collect` found.
 
   Attributes:
-    examples: the good posters, in the CSV's order.
+    examples: the good posters, in the order of the sources and their rows.
     problems: the others.
-    annotations: what the CSV said.
+    sources: where they lie.
+    annotations: what the CSV of each source said.
+    num_merged: posters left out since the film has the same image already.
     shares: percent of each split.
     max_side: that images were scaled down to, or None.
   """
 
   examples: tuple[Example, ...]
   problems: tuple[problems_lib.Problem, ...]
-  annotations: annotations_lib.Annotations
+  sources: tuple[sources_lib.Source, ...]
+  annotations: tuple[annotations_lib.Annotations, ...]
+  num_merged: int
   shares: Mapping[str, int]
   max_side: int | None
 
   @property
   def genres(self) -> tuple[str, ...]:
-    """The label names, sorted."""
-    return self.annotations.genres
+    """The label names of all sources, sorted."""
+    return tuple(sorted({g for one in self.annotations for g in one.genres}))
 
   def fingerprint(self) -> str:
     """A hash of all that decides what the data set holds."""
@@ -121,21 +113,23 @@ class Collection:
 
 
 def collect(
-  source: Source,
+  sources: Sequence[sources_lib.Source],
   *,
   shares: Mapping[str, int],
   spool: epath.Path,
   exclude_genres: Sequence[str] = (),
+  genre_names: Mapping[str, str] | None = None,
   max_side: int | None = None,
   progress: Progress = lambda items, total, description: items,
 ) -> Collection:
-  """Reads the CSV, decodes every image once, and fixes the splits.
+  """Reads the CSVs, decodes every image once, and fixes the splits.
 
   Args:
-    source: the CSV file and the image folder.
+    sources: the CSV files and the image folders.
     shares: percent of each split; they sum up to 100.
     spool: an existing folder for converted images.
     exclude_genres: labels to drop.
+    genre_names: what to call a genre instead.
     max_side: larger images are scaled down to it, in pixels.
     progress: shows how far the images are.
 
@@ -143,79 +137,104 @@ def collect(
     The good examples and the problems of the others.
 
   Raises:
-    InputError: the CSV or the folder cannot be read at all.
+    InputError: a CSV or a folder cannot be read at all.
   """
-  if not source.images.is_dir():
-    what = 'is a file' if source.images.exists() else 'does not exist'
-    raise errors.InputError(
-      f'--images={source.images} {what}; expected the folder of the posters.'
-    )
-  annotations = annotations_lib.read_csv(
-    source.csv, columns=source.columns, exclude_genres=exclude_genres
+  annotations = sources_lib.read(
+    sources, exclude_genres=exclude_genres, genre_names=genre_names
   )
-  problems = list(annotations.problems)
-  rows, checked = [], []
-  for row, result in progress(
-    _check_all(source.images, annotations.rows, spool, max_side),
-    len(annotations.rows),
-    'Reading posters',
+  rows = [
+    (number, row) for number, one in enumerate(annotations) for row in one.rows
+  ]
+  problems = [problem for one in annotations for problem in one.problems]
+  posters: dict[tuple[str, str], _Poster] = {}
+  num_merged = 0
+  for poster in progress(
+    _check_all(sources, rows, spool, max_side), len(rows), 'Reading posters'
   ):
-    if isinstance(result, images.BadImageError):
-      problems.append(
-        problems_lib.Problem(
-          file=row.file,
-          row=row.row,
-          kind=result.kind,
-          reason=f'{source.images / row.image}: {result.reason}',
-        )
-      )
-    else:
-      rows.append(row)
-      checked.append(result)
-  assigned = splits.assign(
-    rows, [item.sha256 for _, item in checked], shares=shares
-  )
-  examples = tuple(
-    Example(
-      id=row.id,
-      path=path,
-      genres=row.genres,
-      split=split,
-      height=item.height,
-      width=item.width,
-      sha256=item.sha256,
-      is_reencoded=item.jpeg is not None,
-    )
-    for row, (path, item), split in zip(rows, checked, assigned, strict=True)
-  )
+    if isinstance(poster, problems_lib.Problem):
+      problems.append(poster)
+      continue
+    film_and_image = (poster.row.id, poster.checked.sha256)
+    num_merged += film_and_image in posters
+    posters.setdefault(film_and_image, poster)
   return Collection(
-    examples=examples,
+    examples=_make_examples(list(posters.values()), shares),
     problems=tuple(sorted(problems)),
+    sources=tuple(sources),
     annotations=annotations,
+    num_merged=num_merged,
     shares=dict(shares),
     max_side=max_side,
   )
 
 
-def _check_all(folder, rows, spool, max_side):
-  """Yields (row, (path, CheckedImage) or BadImageError), in the rows' order."""
+@dataclasses.dataclass(frozen=True)
+class _Poster:
+  """A row whose image is good."""
+
+  source: int
+  row: annotations_lib.Annotation
+  path: epath.Path
+  checked: images.CheckedImage
+
+
+def _check_all(sources, rows, spool, max_side):
+  """Yields a _Poster or a Problem for each (source, row), in their order."""
 
   def check(numbered):
-    number, row = numbered
-    path = folder / row.image
+    number, (source, row) = numbered
+    path = sources[source].images / row.image
     try:
       checked = images.check(path, max_side=max_side)
     except images.BadImageError as e:
-      return row, _with_hint(e, path)
+      e = _with_hint(e, path)
+      return problems_lib.Problem(
+        file=row.file, row=row.row, kind=e.kind, reason=f'{path}: {e.reason}'
+      )
     if checked.jpeg is not None:
       path = spool / f'{number}.jpg'
       path.write_bytes(checked.jpeg)
       # The bytes are on disk now; a large collection has no room for them.
       checked = dataclasses.replace(checked, jpeg=b'')
-    return row, (path, checked)
+    return _Poster(source, row, path, checked)
 
   with futures.ThreadPoolExecutor(os.cpu_count()) as pool:
     yield from pool.map(check, enumerate(rows))
+
+
+def _make_examples(posters, shares) -> tuple[Example, ...]:
+  assigned = splits.assign(
+    [poster.row for poster in posters],
+    [poster.checked.sha256 for poster in posters],
+    shares=shares,
+  )
+  # A film's further posters must not take the id of another film.
+  taken = {poster.row.id for poster in posters}
+  seen = set()
+
+  def unique_id(film):
+    if film not in seen:
+      seen.add(film)
+      return film
+    number = next(n for n in itertools.count(2) if f'{film}#{n}' not in taken)
+    taken.add(f'{film}#{number}')
+    return f'{film}#{number}'
+
+  return tuple(
+    Example(
+      id=unique_id(poster.row.id),
+      film=poster.row.id,
+      source=poster.source,
+      path=poster.path,
+      genres=poster.row.genres,
+      split=split,
+      height=poster.checked.height,
+      width=poster.checked.width,
+      sha256=poster.checked.sha256,
+      is_reencoded=poster.checked.jpeg is not None,
+    )
+    for poster, split in zip(posters, assigned, strict=True)
+  )
 
 
 def _with_hint(error: images.BadImageError, path: epath.Path):

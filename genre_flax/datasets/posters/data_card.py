@@ -1,5 +1,6 @@
 """The data card: what a prepared data set holds, for people and programs."""
 
+from collections.abc import Sequence
 import dataclasses
 from typing import Any
 
@@ -10,14 +11,11 @@ from genre_flax.datasets.posters import collection as collection_lib
 from genre_flax.datasets.posters import problems as problems_lib
 
 
-def make(
-  collection: collection_lib.Collection, source: collection_lib.Source
-) -> dict[str, Any]:
+def make(collection: collection_lib.Collection) -> dict[str, Any]:
   """Counts everything that a user of the data set should know.
 
   Args:
     collection: with at least one example.
-    source: where it was read from.
 
   Returns:
     A card that JSON can hold. `label_prior` is each genre's share of positives
@@ -32,16 +30,21 @@ def make(
     columns=list(collection.genres),
   ).astype(int)
   is_train = frame.split == 'train'
-  annotations = collection.annotations
   return {
     'fingerprint': collection.fingerprint(),
-    'source': {
-      'csv': source.name or str(source.csv),
-      'images': source.name or str(source.images),
-      'encoding': annotations.encoding,
-      'ignored_columns': list(annotations.ignored_columns),
-      'rows': annotations.num_rows,
-    },
+    'sources': [
+      {
+        'csv': source.name or str(source.csv),
+        'images': source.name or str(source.images),
+        'encoding': annotations.encoding,
+        'ignored_columns': list(annotations.ignored_columns),
+        'rows': annotations.num_rows,
+        'posters': int((frame.source == number).sum()),
+      }
+      for number, (source, annotations) in enumerate(
+        zip(collection.sources, collection.annotations, strict=True)
+      )
+    ],
     'genres': list(collection.genres),
     'num_examples': len(frame),
     'splits': {
@@ -57,9 +60,13 @@ def make(
       'num_reencoded': int(frame.is_reencoded.sum()),
     },
     'duplicates': {
-      'num_repeated_rows': annotations.num_repeated,
+      'num_repeated_rows': sum(
+        annotations.num_repeated for annotations in collection.annotations
+      ),
+      'num_merged_posters': collection.num_merged,
       **_identical_images(frame),
     },
+    'films': _describe_films(frame, collection.annotations),
     'skipped': problems_lib.count_by_kind(collection.problems),
   }
 
@@ -86,6 +93,30 @@ def _describe_sizes(sizes: pd.Series) -> dict[str, int]:
   }
 
 
+def _describe_films(
+  frame: pd.DataFrame, annotations: Sequence[annotations_lib.Annotations]
+) -> dict[str, Any]:
+  """Which films have several posters, and where the sources overlap."""
+  rows = pd.DataFrame(
+    [
+      (row.id, number, row.genres)
+      for number, one in enumerate(annotations)
+      for row in one.rows
+    ],
+    columns=['film', 'source', 'genres'],
+  ).groupby('film', sort=False)
+  return {
+    'num_films': int(frame.film.nunique()),
+    'num_with_several_posters': int((frame.film.value_counts() > 1).sum()),
+    'in_several_sources': _films(rows.source.nunique() > 1),
+    'with_other_genres_elsewhere': _films(rows.genres.nunique() > 1),
+  }
+
+
+def _films(chosen: pd.Series) -> list[str]:
+  return chosen.index[chosen].tolist()
+
+
 def _identical_images(frame: pd.DataFrame) -> dict[str, list[list[str]]]:
   """Ids of posters whose files have the same bytes, in groups."""
   repeated = frame[frame.duplicated('sha256', keep=False)]
@@ -110,14 +141,14 @@ def to_markdown(card: dict[str, Any]) -> str:
     f'{card["num_examples"]:,} posters, {len(card["genres"])} genres,'
     f' fingerprint {card["fingerprint"]}',
     '',
-    f'- CSV: {card["source"]["csv"]} ({card["source"]["rows"]:,} rows,'
-    f' {card["source"]["encoding"]})',
-    f'- Images: {card["source"]["images"]}',
   ]
-  if card['source']['ignored_columns']:
-    lines.append(
-      f'- Ignored columns: {", ".join(card["source"]["ignored_columns"])}'
-    )
+  for source in card['sources']:
+    lines += [
+      f'- CSV: {source["csv"]} ({source["rows"]:,} rows, {source["encoding"]})',
+      f'- Images: {source["images"]} ({source["posters"]:,} posters)',
+    ]
+    if source['ignored_columns']:
+      lines.append(f'- Ignored columns: {", ".join(source["ignored_columns"])}')
   for side in ('height', 'width'):
     sizes = card['image_size'][side]
     lines.append(
@@ -134,6 +165,18 @@ def to_markdown(card: dict[str, Any]) -> str:
     f' ({len(duplicates["identical_with_other_genres"])} with unlike genres,'
     f' {len(duplicates["identical_in_other_splits"])} across splits)',
   ]
+  films = card['films']
+  lines += [
+    f'- Films: {films["num_films"]:,}, of them'
+    f' {films["num_with_several_posters"]:,} with several posters'
+  ]
+  if len(card['sources']) > 1:
+    lines += [
+      f'- Overlap: {len(films["in_several_sources"]):,} films are in several'
+      f' sources, {len(films["with_other_genres_elsewhere"]):,} of them with'
+      f' unlike genres; {duplicates["num_merged_posters"]:,} posters were the'
+      ' same and were merged'
+    ]
   if card['skipped']:
     kinds = (f'{count} {kind}' for kind, count in card['skipped'].items())
     lines.append(f'- Skipped: {", ".join(kinds)} (see skipped.csv)')

@@ -57,24 +57,34 @@ def assign(
 ) -> list[str]:
   """Gives each row its split.
 
-  A row's own split wins. Else rows whose images have the same bytes share the
-  split of the first of them, by the hash of its id; so a poster that is
-  appended later moves none of the earlier ones.
+  A row's own split wins, and holds for all posters of its film. Else a row
+  shares the split of an earlier one of its film, or else of one whose image has
+  the same bytes; the first of them goes by the hash of its id. So all posters
+  of a film are in one split, and a poster that is appended later moves none of
+  the earlier ones.
 
   Args:
-    rows: of the CSV, in its order.
+    rows: of the CSVs, in their order; the splits of a film's rows agree.
     content_hashes: of the rows' image files.
     shares: percent of each split; they sum up to 100.
 
   Returns:
     A split for each row.
   """
+  split_of_film: dict[str, str] = {}
   split_of_content: dict[str, str] = {}
   for row, content in zip(rows, content_hashes, strict=True):
     if row.split is not None:
+      split_of_film.setdefault(row.id, row.split)
       split_of_content.setdefault(content, row.split)
   splits = []
   for row, content in zip(rows, content_hashes, strict=True):
-    shared = split_of_content.setdefault(content, by_hash(row.id, shares))
-    splits.append(row.split or shared)
+    split = (
+      split_of_film.get(row.id)
+      or split_of_content.get(content)
+      or by_hash(row.id, shares)
+    )
+    split_of_film[row.id] = split
+    split_of_content.setdefault(content, split)
+    splits.append(split)
   return splits
