@@ -175,6 +175,9 @@ def get_config() -> config_dict.ConfigDict:
   # --- Evaluation, checkpoints, logs ---
   # Posters an evaluation step over all hosts; unset: batch_size.
   config.eval_batch_size = config_dict.placeholder(int)
+  # The network sees the central part of each poster, of these shares of its
+  # height and width, each above 0 and at most 1, and its logits are averaged.
+  config.eval_zooms = (1.0,)
   # Evaluate on the validation split, and save, every so many epochs. > 0.
   config.eval_every_epochs = 1.0
   # Save also every so many steps between evaluations; unset: do not.

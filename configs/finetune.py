@@ -23,4 +23,5 @@ def get_config() -> config_dict.ConfigDict:
   config.optimizer.weight_decay = 0.05
   config.optimizer.clip_norm = 1.0
   config.ema_decay = 0.998
+  config.eval_zooms = (1.0, 0.9, 0.8)
   return config

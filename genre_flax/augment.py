@@ -1,4 +1,4 @@
-"""Augmentation of a batch on the device, and normalisation.
+"""Other views of a batch, drawn or given, on the device; and normalisation.
 
 Every example has a key of its own, folded from its place in the global batch,
 so what is drawn does not depend on how the batch is spread over devices.
@@ -79,18 +79,50 @@ def _crop(images, draws, config):
   """
   height, width = images.shape[1:3]
   mirror = draws[:, 4] < config.mirror
-  rows = _sampling_matrix(height, draws[:, 0], draws[:, 1], config)
-  columns = _sampling_matrix(width, draws[:, 2], draws[:, 3], config)
+
+  def sampling_matrix(size, scale_draw, offset_draw):
+    scale = 1 - (1 - config.crop_scale) * scale_draw
+    slack = (1 - scale) + 2 * config.shift
+    return _sampling_matrix(size, slack * offset_draw - config.shift, scale)
+
+  rows = sampling_matrix(height, draws[:, 0], draws[:, 1])
+  columns = sampling_matrix(width, draws[:, 2], draws[:, 3])
   columns = jnp.where(mirror[:, None, None], columns[:, ::-1], columns)
   images = jnp.einsum('boh,bhwc->bowc', rows, images.astype(jnp.float32))
   return jnp.einsum('bpw,bowc->bopc', columns, images)
 
 
-def _sampling_matrix(size, scale_draw, offset_draw, config):
-  """[B, size, size]: row o has the weights of the pixels that o is made of."""
-  scale = 1 - (1 - config.crop_scale) * scale_draw
-  slack = (1 - scale) + 2 * config.shift
-  start = size * (slack * offset_draw - config.shift)
+def zoom(images: jax.Array, share: jax.Array | float) -> jax.Array:
+  """The central part of each image, scaled to the whole size.
+
+  Args:
+    images: [B, H, W, 3].
+    share: of height and of width that is kept, (0, 1].
+
+  Returns:
+    float32 [B, H, W, 3].
+  """
+  share = jnp.asarray(share, jnp.float32)[None]
+  rows, columns = (
+    _sampling_matrix(size, (1 - share) / 2, share)[0]
+    for size in images.shape[1:3]
+  )
+  images = jnp.einsum('oh,bhwc->bowc', rows, images.astype(jnp.float32))
+  return jnp.einsum('pw,bowc->bopc', columns, images)
+
+
+def _sampling_matrix(size, start, scale):
+  """Weights of the pixels that each pixel of a window is made of.
+
+  Args:
+    size: of the image and of the result.
+    start: [B], where the window begins, as a share of `size`.
+    scale: [B], how long it is.
+
+  Returns:
+    [B, size, size], one row for each pixel of the result.
+  """
+  start = size * start
   centers = jnp.arange(size) + 0.5
   positions = start[:, None] + scale[:, None] * centers - 0.5
   positions = jnp.clip(positions, 0, size - 1)  # Repeats the border.

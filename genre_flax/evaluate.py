@@ -1,11 +1,12 @@
 """The one evaluation that training and the eval binary share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import dataclasses
 from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 from scipy import special
 
@@ -45,7 +46,11 @@ class Predictions:
 
 
 def make_eval_step(
-  model: nn.Module, *, pixel_mean: float, pixel_scale: float
+  model: nn.Module,
+  *,
+  pixel_mean: float,
+  pixel_scale: float,
+  zooms: Sequence[float],
 ) -> EvalStep:
   """Makes the evaluation step for all devices.
 
@@ -53,6 +58,8 @@ def make_eval_step(
     model: of `models.create_model`.
     pixel_mean: of the preprocessing.
     pixel_scale: of the preprocessing.
+    zooms: shares of height and of width; of each, the network sees the central
+      part of the poster, and the logits are averaged.
 
   Returns:
     A step for `run_over_split` that gives 'logits' and 'labels'.
@@ -63,12 +70,21 @@ def make_eval_step(
       logits = model.apply(
         variables, batch['features'], train=False, method='classify'
       )
+    elif tuple(zooms) == (1.0,):
+      logits = look(variables, batch['image'])
     else:
-      images = augment.normalize(
-        batch['image'], pixel_mean=pixel_mean, pixel_scale=pixel_scale
-      )
-      logits = model.apply(variables, images, train=False)
+      # One after the other: all at once would take as much more memory.
+      logits = jax.lax.map(
+        lambda share: look(variables, augment.zoom(batch['image'], share)),
+        jnp.asarray(zooms),
+      ).mean(axis=0)
     return {'logits': logits, 'labels': batch['labels']}
+
+  def look(variables, images):
+    images = augment.normalize(
+      images, pixel_mean=pixel_mean, pixel_scale=pixel_scale
+    )
+    return model.apply(variables, images, train=False)
 
   return gather_outputs(eval_step)
 

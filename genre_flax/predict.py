@@ -147,6 +147,9 @@ def restore(workdir: epath.PathLike, *, step: str = 'best') -> Predictor:
     ),
     variables=parallel.replicate(restored),
     eval_step=evaluate.make_eval_step(
-      model, pixel_mean=config.pixel_mean, pixel_scale=config.pixel_scale
+      model,
+      pixel_mean=config.pixel_mean,
+      pixel_scale=config.pixel_scale,
+      zooms=config.eval_zooms,
     ),
   )

@@ -188,7 +188,10 @@ def _make_validator(run, split):
   """A function of the state: its validation metrics, and a calibration."""
   config = run.config
   eval_step = evaluate.make_eval_step(
-    run.model, pixel_mean=config.pixel_mean, pixel_scale=config.pixel_scale
+    run.model,
+    pixel_mean=config.pixel_mean,
+    pixel_scale=config.pixel_scale,
+    zooms=config.eval_zooms,
   )
 
   def validate(state):

@@ -98,6 +98,11 @@ _RULES: tuple[_Rule, ...] = (
   _above_0('optimizer.clip_norm'),
   _share('ema_decay'),
   _at_least('eval_batch_size', 1),
+  (
+    'eval_zooms',
+    lambda v: len(v) > 0 and all(0 < share <= 1 for share in v),
+    'at least one share, each above 0 and at most 1, such as (1.0, 0.9)',
+  ),
   _above_0('eval_every_epochs'),
   _at_least('checkpoint_every_steps', 1),
   _at_least('keep_best', 1),
@@ -164,6 +169,11 @@ def _conflicts(config: ConfigDict) -> list[str]:
         "config.dataset.cache='features' allows no augmentation: every poster"
         ' passes the backbone once. Set config.augment.crop_scale=1.0 and all'
         ' other keys of config.augment to 0.0'
+      )
+    if tuple(config.eval_zooms) != (1.0,):
+      faults.append(
+        "config.dataset.cache='features' looks at every poster once; set"
+        f' config.eval_zooms=(1.0,), got {tuple(config.eval_zooms)}'
       )
   if config.augment.mixup_alpha > 0 and config.batch_size % 2:
     faults.append(

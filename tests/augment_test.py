@@ -122,6 +122,21 @@ def test_a_crop_shows_a_part_at_a_larger_scale():
   assert np.all(np.diff(out, axis=1) >= -1e-3)
 
 
+def test_zoom_shows_the_central_part():
+  images = random_images()
+  np.testing.assert_allclose(augment.zoom(images, 1.0), images, atol=1e-4)
+  # 12 rows of 0, 1, ... 11; the middle half is rows 3 to 8, whose pixel centers
+  # are 3.5 to 8.5; every output pixel is half a row.
+  rows = np.arange(12.0)[None, :, None, None] * np.ones((2, 12, 10, 3))
+  expected = 3 + (np.arange(12) + 0.5) / 2 - 0.5
+  zoomed = np.asarray(augment.zoom(rows, 0.5))
+  assert zoomed.shape == (2, 12, 10, 3)
+  np.testing.assert_allclose(zoomed[1, :, 4, 2], expected, atol=1e-5)
+  columns = np.swapaxes(rows, 1, 2)
+  zoomed = np.asarray(augment.zoom(columns, 0.5))
+  np.testing.assert_allclose(zoomed[0, 7, :, 1], expected, atol=1e-5)
+
+
 def test_brightness_scales_by_at_most_its_share():
   grey = jnp.full((64, 4, 4, 3), 100, jnp.uint8)
   levels = np.asarray(apply(grey, make_config(brightness=0.2)))[:, 0, 0, 0]

@@ -1,5 +1,6 @@
 import pytest
 
+from configs import linear_probe as linear_probe_config
 from genre_flax import config as config_lib
 from genre_flax import errors
 from genre_flax import validation
@@ -28,6 +29,9 @@ def make_config(**changes):
     ('optimizer.learning_rate', float('nan')),
     ('optimizer.clip_norm', -1.0),
     ('ema_decay', 1.0),
+    ('eval_zooms', ()),
+    ('eval_zooms', (1.0, 1.1)),
+    ('eval_zooms', (0.0,)),
     ('num_epochs', 0.0),
     ('log_every', 0),
   ],
@@ -53,6 +57,36 @@ def test_data_comes_from_one_place():
   both = make_config(**{'dataset.synthetic_posters': 10})
   with pytest.raises(errors.InputError, match='exclude each other'):
     validation.validate(both)
+
+
+def linear_probe(**changes):
+  config = linear_probe_config.get_config()
+  config.dataset.data_dir = 'somewhere'
+  config.update_from_flattened_dict(changes)
+  return config
+
+
+@pytest.mark.parametrize(
+  ('changes', 'words'),
+  [
+    ({'trainable': '.*'}, "needs config.trainable='head/.*'"),
+    ({'augment.mirror': 0.5}, 'allows no augmentation'),
+    ({'eval_zooms': (1.0, 0.9)}, 'set config.eval_zooms=(1.0,)'),
+    (
+      {'pretrained': 'efficientnet_lite1'},
+      'config.model.efficientnet_lite.variant=1',
+    ),
+    (
+      {'augment.mixup_alpha': 0.2, 'batch_size': 15},
+      'config.batch_size=15 must be even',
+    ),
+  ],
+)
+def test_values_that_exclude_each_other_are_named(changes, words):
+  validation.validate(linear_probe())
+  with pytest.raises(errors.InputError) as e:
+    validation.validate(linear_probe(**changes))
+  assert words in str(e.value)
 
 
 @pytest.mark.parametrize(

@@ -27,10 +27,12 @@ def decoded(dataset, split='train'):
   )
 
 
-def run(network, split, batch_size):
+def run(network, split, batch_size, zooms=(1.0,)):
   model, params = network
   return evaluate.evaluate_split(
-    evaluate.make_eval_step(model, pixel_mean=127.5, pixel_scale=127.5),
+    evaluate.make_eval_step(
+      model, pixel_mean=127.5, pixel_scale=127.5, zooms=zooms
+    ),
     parallel.replicate({'params': params, 'batch_stats': {}}),
     split,
     global_batch_size=batch_size,
@@ -58,6 +60,17 @@ def test_equals_the_network_applied_to_each_example(
   np.testing.assert_array_equal(predictions.labels, labels)
   expected = optax.sigmoid_binary_cross_entropy(logits, labels).sum(1).mean()
   assert predictions.loss == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_logits_are_averaged_over_zooms(network, dataset):
+  split = decoded(dataset, 'test')
+  whole, half, both, alone = (
+    run(network, split, 8, zooms).logits
+    for zooms in ((1.0,), (0.5,), (1.0, 0.5, 0.5), (1.0, 1.0))
+  )
+  assert np.abs(whole - half).max() > 1e-3
+  np.testing.assert_allclose(both, (whole + 2 * half) / 3, atol=1e-5)
+  np.testing.assert_allclose(alone, whole, atol=1e-5)
 
 
 def test_validation_metrics_have_the_loss_and_all_metrics(network, dataset):
@@ -92,7 +105,9 @@ def test_a_lost_or_doubled_example_raises(network, dataset, fault):
 
   with pytest.raises(RuntimeError, match='never|more than once'):
     evaluate.run_over_split(
-      evaluate.make_eval_step(model, pixel_mean=0.0, pixel_scale=1.0),
+      evaluate.make_eval_step(
+        model, pixel_mean=0.0, pixel_scale=1.0, zooms=(1.0,)
+      ),
       parallel.replicate({'params': params, 'batch_stats': {}}),
       faulty(),
       num_examples=len(split),
