@@ -87,13 +87,15 @@ def _sums_by_module(flat):
   return [f'  {name:{width}}  {size:>10,}' for name, size in sums.items()]
 
 
-def describe_validation(step: int, results: dict[str, float]) -> str:
-  """The validation metrics in one line."""
+def describe_metrics(
+  step: int, split: str, values: dict[str, float], *, seconds: float
+) -> str:
+  """The metrics of a split in one line."""
   return (
-    f'step {step}  validation: loss {results["loss"]:.4f}'
-    f'  mean AP {results["mean_average_precision"]:.4f}'
-    f'  AUC {results["mean_roc_auc"]:.4f}'
-    f'  accuracy {results["accuracy"]:.4f}'
-    f'  recall at 3 {results["recall_at_3"]:.4f}'
-    f'  ({results["seconds"]:.1f} s)'
+    f'step {step}  {split}: loss {values["loss"]:.4f}'
+    f'  mean AP {values["mean_average_precision"]:.4f}'
+    f'  AUC {values["mean_roc_auc"]:.4f}'
+    f'  accuracy {values["accuracy"]:.4f}'
+    f'  recall at 3 {values["recall_at_3"]:.4f}'
+    f'  ({seconds:.1f} s)'
   )

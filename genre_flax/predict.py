@@ -48,6 +48,10 @@ class Predictor:
     """(height, width) of the input, in pixels."""
     return config_lib.image_shape(self.config)
 
+  def data_dir(self, workdir: epath.PathLike) -> str:
+    """Where the data set was that the network was trained on."""
+    return self.config.dataset.data_dir or str(epath.Path(workdir) / 'data')
+
   def fit_batch_size(self, batch_size: int) -> int:
     """`batch_size`, rounded up to a multiple of the devices."""
     num_devices = parallel.num_devices()
@@ -114,12 +118,18 @@ class Predictor:
     )
 
 
-def restore(workdir: epath.PathLike, *, step: str = 'best') -> Predictor:
+def restore(
+  workdir: epath.PathLike,
+  *,
+  step: str = 'best',
+  earlier: Predictor | None = None,
+) -> Predictor:
   """Restores the network of a checkpoint.
 
   Args:
     workdir: of the run.
     step: 'best' (by validation mean average precision), 'latest' or a number.
+    earlier: of another checkpoint of the run; what it compiled is used again.
 
   Returns:
     The predictor.
@@ -129,11 +139,6 @@ def restore(workdir: epath.PathLike, *, step: str = 'best') -> Predictor:
   """
   found, meta, restored = checkpoint.read_model(workdir, step=step)
   config = ml_collections.ConfigDict(meta['config'])
-  model = models.create_from_config(
-    config.model,
-    num_genres=len(meta['genres']),
-    axis_name=parallel.AXIS_NAME,
-  )
   return Predictor(
     step=found,
     genres=tuple(meta['genres']),
@@ -146,10 +151,21 @@ def restore(workdir: epath.PathLike, *, step: str = 'best') -> Predictor:
       else calibration_lib.identity(meta['genres'])
     ),
     variables=parallel.replicate(restored),
-    eval_step=evaluate.make_eval_step(
-      model,
-      pixel_mean=config.pixel_mean,
-      pixel_scale=config.pixel_scale,
-      zooms=config.eval_zooms,
+    eval_step=(
+      earlier.eval_step
+      if earlier is not None
+      else _make_eval_step(config, num_genres=len(meta['genres']))
     ),
+  )
+
+
+def _make_eval_step(config, *, num_genres):
+  model = models.create_from_config(
+    config.model, num_genres=num_genres, axis_name=parallel.AXIS_NAME
+  )
+  return evaluate.make_eval_step(
+    model,
+    pixel_mean=config.pixel_mean,
+    pixel_scale=config.pixel_scale,
+    zooms=config.eval_zooms,
   )

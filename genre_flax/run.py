@@ -111,6 +111,7 @@ class Run:
       'genres': list(self.dataset.genres),
       'label_prior': self.dataset.label_prior.tolist(),
       'dataset_fingerprint': self.dataset.card['fingerprint'],
+      'num_train_steps': self.schedule.num_train_steps,
     }
 
 

@@ -2,6 +2,7 @@ r"""Names the three likeliest genres of posters, or evaluates a split.
 
 python -m genre_flax.top3 --workdir=WORKDIR poster.jpg folder_of_posters
 python -m genre_flax.top3 --workdir=WORKDIR --split=test
+python -m genre_flax.top3 --workdir=WORKDIR --split=validation --watch
 
 The workdir is all that it needs to name genres; a split also needs the data set
 that the network was trained on, or another with the same genres.
@@ -32,8 +33,20 @@ _DATA_DIR = flags.DEFINE_string(
 _STEP = flags.DEFINE_string(
   'step',
   'best',
-  'Checkpoint to use: best (by validation mean average precision), latest, or'
-  ' the number of a step.',
+  'Checkpoint to use: best (by validation mean average precision), latest, the'
+  ' number of a step, or for a split all.',
+)
+_WATCH = flags.DEFINE_bool(
+  'watch',
+  False,
+  'Evaluate each new checkpoint of a running training on the split as it'
+  ' appears, and end when the training has.',
+)
+_WATCH_TIMEOUT_MINUTES = flags.DEFINE_float(
+  'watch_timeout_minutes',
+  60.0,
+  'Give up where --watch finds no new checkpoint for so long.',
+  lower_bound=0.0,
 )
 _OUTPUT = flags.DEFINE_string(
   'output',
@@ -62,11 +75,15 @@ def main(argv: list[str]) -> int:
       'Give either image files and folders to name the genres of, or a split to'
       ' evaluate, as --split=test.'
     )
+  of_many = _WATCH.value or _STEP.value == 'all'
+  _check_many(of_many)
   platform.configure(
     compilation_cache_dir=platform.default_compilation_cache_dir()
   )
   platform.initialize_distributed(detect=_DISTRIBUTED.value)
 
+  if of_many:
+    return _evaluate_many()
   # After the platform is set: these import jax.
   from genre_flax import predict
 
@@ -78,16 +95,67 @@ def main(argv: list[str]) -> int:
   return _evaluate(predictor)
 
 
+def _check_many(of_many: bool) -> None:
+  """Refuses flags that make no sense with several checkpoints, or without."""
+  if not of_many:
+    return
+  flag = '--watch' if _WATCH.value else '--step=all'
+  if not _SPLIT.value:
+    raise errors.InputError(f'{flag} needs a split, as --split=validation.')
+  if _OUTPUT.value:
+    raise errors.InputError(
+      f'{flag} writes to WORKDIR/eval; leave out --output={_OUTPUT.value}.'
+    )
+  if _DISTRIBUTED.value:
+    raise errors.InputError(
+      f'{flag} runs in one process; leave out --distributed.'
+    )
+  if _WATCH.value and _STEP.value not in ('best', 'all'):
+    raise errors.InputError(
+      f'--watch evaluates all new checkpoints; leave out --step={_STEP.value}.'
+    )
+
+
+def _evaluate_many() -> int:
+  """Evaluates all checkpoints, or with --watch each that appears."""
+  from genre_flax import follow
+  from genre_flax import metric_writer
+
+  workdir = epath.Path(os.path.expanduser(_WORKDIR.value))
+  output = workdir / 'eval' / _SPLIT.value
+  if _WATCH.value:
+    earlier = metric_writer.read_metrics(output)
+    steps = follow.new_checkpoints(
+      workdir,
+      last_seen=max((line['step'] for line in earlier), default=-1),
+      timeout_seconds=60 * _WATCH_TIMEOUT_MINUTES.value,
+    )
+  else:
+    steps = follow.all_checkpoints(workdir)
+  try:
+    failed = follow.evaluate_steps(
+      steps,
+      workdir=workdir,
+      data_dir=os.path.expanduser(_DATA_DIR.value or ''),
+      split=_SPLIT.value,
+      batch_size=_BATCH_SIZE.value,
+      bootstrap_samples=_BOOTSTRAP_SAMPLES.value,
+    )
+  except follow.StalledError as e:
+    print(f'error: {e}', file=sys.stderr)
+    return 1
+  print(f'Metrics by step: {output / metric_writer.FILE_NAME}')
+  return 1 if failed else 0
+
+
 def _evaluate(predictor) -> int:
   from genre_flax import report
   from genre_flax import summary
   from genre_flax.datasets.posters import storage
 
   split, workdir = _SPLIT.value, epath.Path(os.path.expanduser(_WORKDIR.value))
-  data_dir = _DATA_DIR.value or predictor.config.dataset.data_dir
-  dataset = storage.open_dataset(
-    os.path.expanduser(data_dir) if data_dir else workdir / 'data'
-  )
+  data_dir = _DATA_DIR.value or predictor.data_dir(workdir)
+  dataset = storage.open_dataset(os.path.expanduser(data_dir))
   output = _OUTPUT.value or workdir / 'eval' / f'{split}_{predictor.step}'
   result = summary.summarize_split(
     predictor,

@@ -145,7 +145,11 @@ class TrainLog:
   ) -> None:
     """Reports the metrics of a validation split."""
     self._writer.write(step, split, results)
-    self._info(overview.describe_validation(step, results))
+    self._info(
+      overview.describe_metrics(
+        step, split, results, seconds=results['seconds']
+      )
+    )
 
   def _info(self, text: str) -> None:
     """Logs a line above the progress bar."""

@@ -118,6 +118,42 @@ def test_top3_names_genres_and_passes_over_what_it_cannot_read(
   assert (tmp_path / 'out' / 'contact_sheet.png').exists()
 
 
+def test_watching_evaluates_what_a_training_saves_and_ends_with_it(tmp_path):
+  workdir = tmp_path / 'run'
+  watcher = binaries.start(
+    'top3',
+    f'--workdir={workdir}',
+    '--split=test',
+    '--watch',
+    '--bootstrap_samples=10',
+  )
+  training = binaries.run(
+    'main',
+    *OVERRIDES,
+    f'--workdir={workdir}',
+    '--config.num_epochs=2',
+    '--config.eval_every_epochs=1',
+    '--config.keep_best=5',
+  )
+  assert training.returncode == 0, training.stderr
+  output, _ = watcher.communicate(timeout=240)
+  assert watcher.returncode == 0, output
+  # 400 posters, of which 4 in 5 are to train, 32 a step.
+  steps = [int(step) for step in re.findall(r'step (\d+)  test: ', output)]
+  assert len(steps) == 2
+  assert f'Metrics by step: {workdir}/eval/test/metrics.jsonl' in output
+  again = binaries.run(
+    'top3',
+    f'--workdir={workdir}',
+    '--split=test',
+    '--step=all',
+    '--bootstrap_samples=10',
+  )
+  assert again.returncode == 0, again.stderr
+  for step in steps:
+    assert f'step {step}  test: ' in again.stderr
+
+
 @pytest.mark.parametrize(
   'arguments, message',
   [
@@ -125,6 +161,11 @@ def test_top3_names_genres_and_passes_over_what_it_cannot_read(
     (['--split=test', 'a.jpg'], 'Give either image files and folders'),
     (['--split=dev'], "no split 'dev'; it has"),
     (['--split=test', '--step=7'], 'has the checkpoints'),
+    (['--watch', 'a.jpg'], '--watch needs a split'),
+    (['--step=all', 'a.jpg'], '--step=all needs a split'),
+    (['--watch', '--split=test', '--output=x'], 'leave out --output=x'),
+    (['--watch', '--split=test', '--step=7'], 'leave out --step=7'),
+    (['--watch', '--split=test', '--distributed'], 'leave out --distributed'),
   ],
 )
 def test_top3_refuses_what_makes_no_sense(trained, arguments, message):
