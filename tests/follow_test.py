@@ -1,6 +1,7 @@
 """Tests of evaluating checkpoints one by one."""
 
 import json
+import pathlib
 import shutil
 
 from etils import epath
@@ -69,7 +70,8 @@ def test_a_second_look_replaces_the_lines_of_the_first(workdir):
 
 
 def test_a_damaged_or_deleted_checkpoint_is_left_out(workdir, caplog):
-  for file in (workdir / 'checkpoints' / '3' / 'model').glob('**/*'):
+  model = pathlib.Path(workdir, 'checkpoints', '3', 'model')
+  for file in model.rglob('*'):
     if file.is_file():
       file.write_bytes(b'')
   assert evaluate(workdir, [2, 3, 6]) == [2, 3]
