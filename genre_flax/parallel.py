@@ -119,6 +119,16 @@ def host_index() -> int:
   return jax.process_index()
 
 
+def peak_device_memory_gb() -> float | None:
+  """Most memory that a device of this host has had in use, in 10**9 bytes.
+
+  None where the platform does not tell, as the CPU's.
+  """
+  stats = [device.memory_stats() or {} for device in jax.local_devices()]
+  peaks = [one.get('peak_bytes_in_use') for one in stats]
+  return None if None in peaks else max(peaks) / 1e9
+
+
 def is_main_host() -> bool:
   """Whether this process writes logs and reports."""
   return jax.process_index() == 0

@@ -3,6 +3,8 @@
 import mmap
 import os
 import pathlib
+import resource
+import sys
 
 from absl import logging
 import jax
@@ -87,6 +89,12 @@ def initialize_distributed(*, detect: bool = False) -> None:
   logging.info(
     'Process %d of %d is up.', jax.process_index(), jax.process_count()
   )
+
+
+def peak_memory_gb() -> float:
+  """Most memory that this process has had so far, in 10**9 bytes."""
+  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+  return peak * (1 if sys.platform == 'darwin' else 1024) / 1e9
 
 
 def _is_known_to_xla(flag: str) -> bool:

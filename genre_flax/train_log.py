@@ -16,6 +16,8 @@ import tqdm
 from genre_flax import config as config_lib
 from genre_flax import metric_writer
 from genre_flax import overview
+from genre_flax import parallel
+from genre_flax import platform
 
 
 class NonFiniteError(FloatingPointError):
@@ -126,7 +128,11 @@ class TrainLog:
       'gradient_norm': float(values[-1]['gradient_norm']),
       'images_per_second': rate,
       'input_wait_share': self._waited / seconds,
+      'peak_memory_gb': platform.peak_memory_gb(),
     }
+    device_memory = parallel.peak_device_memory_gb()
+    if device_memory is not None:
+      report['peak_device_memory_gb'] = device_memory
     self._writer.write(step, 'train', report)
     eta = math.ceil(remaining * seconds / num_steps)
     self._info(

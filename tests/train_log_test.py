@@ -57,6 +57,8 @@ def test_a_report_covers_the_steps_since_the_last(log, clock, tmp_path, caplog):
     clock.now += 1.5
     log.add(step, values(16.0 * step))
   (line,) = metric_writer.read_metrics(tmp_path)
+  # Of this process; it has tens of megabytes at least.
+  assert 0.03 < line.pop('peak_memory_gb') < 1000
   assert line == {
     'step': 4,
     'split': 'train',

@@ -1,0 +1,1 @@
+"""Jobs on slices and machines: launch them, plan them, sweep them."""

@@ -1,0 +1,228 @@
+r"""Searches the values of config keys that train the best network.
+
+python -m launch.sweep --config=configs/sweeps/image_size.py \
+  --sweep_dir=runs/image_size -- --config.dataset.data_dir=data
+
+Every trial is a job of launch.run. The same command again goes on with a sweep
+that was stopped: finished trials stay, running ones go on from their workdirs.
+Flags after -- are those of the training, for every trial.
+
+Exit status: 0 where a trial was finished, 1 where none was, 2 for an error of
+the input, 130 after a Ctrl-C.
+"""
+
+from collections.abc import Sequence
+import fcntl
+import os
+import pathlib
+import shlex
+import signal
+import sys
+
+from absl import app
+from absl import flags
+from absl import logging
+from ml_collections import config_flags
+
+from launch import errors
+
+_CONFIG = config_flags.DEFINE_config_file(
+  'config', None, 'Sweep file, such as configs/sweeps/image_size.py.'
+)
+_SWEEP_DIR = flags.DEFINE_string(
+  'sweep_dir',
+  None,
+  'Folder on this machine for the study, the table, the plots and the logs.',
+)
+_WORKDIR_ROOT = flags.DEFINE_string(
+  'workdir_root',
+  None,
+  "Folder of the trials' workdirs, such as gs://bucket/sweep; default:"
+  ' SWEEP_DIR/trials.',
+)
+_BACKEND = flags.DEFINE_string(
+  'backend', 'local', 'Where trials run: a --backend of launch.run.'
+)
+_LAUNCH_FLAGS = flags.DEFINE_multi_string(
+  'launch_flag',
+  [],
+  'A further flag of launch.run for every trial, such as --launch_flag=--spot.',
+)
+_PARALLEL = flags.DEFINE_integer(
+  'parallel', 1, 'Trials at a time.', lower_bound=1
+)
+_STORAGE = flags.DEFINE_string(
+  'storage',
+  None,
+  'Database URL for the study, as Optuna takes it; default: a journal file in'
+  ' the sweep_dir.',
+)
+_DRY_RUN = flags.DEFINE_bool(
+  'dry_run', False, 'Check everything, print the commands, run nothing.'
+)
+
+
+def main(argv: Sequence[str]) -> int:
+  """Runs the sweep of the flags; returns the exit status."""
+  try:
+    return _run(list(argv[1:]))
+  except errors.LaunchError as e:
+    print(f'error: {e}', file=sys.stderr)
+    return 2
+
+
+def _run(extra_flags: list[str]) -> int:
+  for flag, value in (
+    ('--config', _CONFIG.value),
+    ('--sweep_dir', _SWEEP_DIR.value),
+  ):
+    if not value:
+      raise errors.LaunchError(
+        f'{flag} is missing; a sweep needs --config=configs/sweeps/FILE.py'
+        ' --sweep_dir=FOLDER'
+      )
+  stray = [flag for flag in extra_flags if not flag.startswith('--')]
+  if stray:
+    raise errors.LaunchError(
+      f'Unexpected arguments: {stray}. Flags of the training go after --, as in'
+      ' -- --config.num_epochs=5'
+    )
+  _import_optional()
+  from launch import search
+  from launch import trials
+
+  sweep = search.read_sweep(_CONFIG.value)
+  sweep_dir = pathlib.Path(_SWEEP_DIR.value).expanduser()
+  name = sweep_dir.name
+
+  def make_spec(chosen, number, seed):
+    return trials.job_spec(
+      sweep,
+      chosen,
+      number=number,
+      seed=seed,
+      sweep_name=name,
+      sweep_dir=sweep_dir,
+      workdir_root=_WORKDIR_ROOT.value or str(sweep_dir / 'trials'),
+      launcher=(
+        *(sys.executable, '-m', 'launch.run'),
+        f'--backend={_BACKEND.value}',
+        *_LAUNCH_FLAGS.value,
+      ),
+      extra_flags=extra_flags,
+    )
+
+  if _DRY_RUN.value:
+    return _print_plan(sweep, make_spec)
+  sweep_dir.mkdir(parents=True, exist_ok=True)
+  with (sweep_dir / 'lock').open('w') as lock:
+    try:
+      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+      raise errors.LaunchError(
+        f'Another process runs the sweep in {sweep_dir}; one at a time may.'
+      ) from None
+    return _search(sweep, make_spec, sweep_dir, extra_flags)
+
+
+def _import_optional():
+  try:
+    import matplotlib  # noqa: F401
+    import optuna  # noqa: F401
+  except ImportError as e:
+    raise errors.LaunchError(
+      f"A sweep needs {e.name}: pip install -e '.[sweep]'"
+    ) from None
+
+
+def _print_plan(sweep, make_spec) -> int:
+  """Prints the commands of all trials, or of those that are known before."""
+  from launch import search
+
+  if sweep.sampler == 'grid':
+    points = list(search.grid(sweep.space))[: sweep.num_trials]
+  else:
+    print(
+      f'{sweep.num_trials} trials, drawn by {sweep.sampler}; the flags that'
+      ' all of them have:'
+    )
+    points = [{}]
+  for number, chosen in enumerate(points):
+    for seed in sweep.seeds:
+      print(shlex.join(make_spec(chosen, number, seed).argv))
+  print('Dry run: nothing was run.')
+  return 0
+
+
+def _search(sweep, make_spec, sweep_dir, extra_flags) -> int:
+  import optuna
+
+  from launch import controller as controller_lib
+  from launch import search
+  from launch import sweep_report
+
+  optuna.logging.set_verbosity(optuna.logging.WARNING)
+  study = search.open_study(
+    sweep, name=sweep_dir.name, storage=_open_storage(sweep_dir)
+  )
+  table = sweep_report.Table(sweep)
+  print(table.header())
+
+  def show():
+    rows = sweep_report.to_rows(study, sweep)
+    sweep_report.write_csv(rows, sweep_dir / sweep_report.SWEEP_CSV)
+    for line in table.changed_lines(rows):
+      print(line, flush=True)
+
+  show()
+  controller = controller_lib.Controller(
+    study,
+    sweep,
+    make_spec=make_spec,
+    parallel=_PARALLEL.value,
+    on_change=show,
+  )
+  for number in (signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, signal.default_int_handler)
+  try:
+    controller.run()
+  except KeyboardInterrupt:
+    show()
+    print('Stopped. The same command goes on from here.', file=sys.stderr)
+    return 130
+  return _finish(study, sweep, sweep_dir, extra_flags)
+
+
+def _open_storage(sweep_dir):
+  import optuna
+
+  if _STORAGE.value:
+    return optuna.storages.RDBStorage(_STORAGE.value)
+  backend = optuna.storages.journal.JournalFileBackend(
+    str(sweep_dir / 'journal.log')
+  )
+  return optuna.storages.JournalStorage(backend)
+
+
+def _finish(study, sweep, sweep_dir, extra_flags) -> int:
+  """Draws the plots, and prints what was best."""
+  from launch import sweep_report
+
+  pictures = sweep_report.draw_plots(study, sweep, sweep_dir)
+  best = sweep_report.best_flags(study, sweep, extra_flags)
+  print(f'Table: {sweep_dir / sweep_report.SWEEP_CSV}')
+  for path in pictures:
+    print(f'Plot:  {path}')
+  if best is None:
+    print('error: No trial was finished.', file=sys.stderr)
+    return 1
+  command = sweep_report.write_best(best, sweep_dir / sweep_report.BEST_COMMAND)
+  print(f'The best of {len(study.trials)} trials:\n  {command}')
+  return 0
+
+
+if __name__ == '__main__':
+  logging.set_verbosity(logging.INFO)
+  # Trials are launched from the folder of the configs.
+  os.environ.setdefault('PYTHONUNBUFFERED', '1')
+  app.run(main)
