@@ -29,10 +29,13 @@ def get_config() -> config_dict.ConfigDict:
   # Evaluated once, when training has ended; '' for none.
   config.dataset.test_split = 'test'
   # 'none': decode each poster whenever it is needed. 'memory': keep decoded
-  # posters in the memory of the host (height * width * 3 bytes each).
+  # posters in the memory of the host (height * width * 3 bytes each). 'disk':
+  # keep them in a file that runs on this machine share.
   # 'features': where only the head is trained, compute what it reads once, keep
   # it in the workdir, and train on that; there is then no augmentation.
   config.dataset.cache = 'none'
+  # Folder of the file, on a local disk; '': ~/.cache/genre_flax/decoded.
+  config.dataset.cache_dir = ''
   # Threads that read and decode, per host. >= 1; unset: twice the CPU cores.
   config.dataset.num_threads = config_dict.placeholder(int)
   # Decoded batches to keep ready, per host. >= 1.

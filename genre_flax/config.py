@@ -17,6 +17,7 @@ ConfigDict = ml_collections.ConfigDict
 _FREE_KEYS = (
   'dataset.data_dir',
   'dataset.cache',
+  'dataset.cache_dir',
   'dataset.num_threads',
   'dataset.prefetch_batches',
   'dataset.test_split',

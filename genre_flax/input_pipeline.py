@@ -10,19 +10,15 @@ import math
 import os
 from typing import Any, Protocol
 
-from absl import logging
 import grain
 import numpy as np
-import psutil
 
-from genre_flax import errors
+from genre_flax import decoded_cache
 from genre_flax import preprocess
 from genre_flax.datasets.posters import storage
 
 Batch = dict[str, np.ndarray]
 Batches = Generator[Batch, None, None]
-# A cache may take this share of the memory that is free when it is made.
-_CACHE_MEMORY_SHARE = 0.8
 
 
 class Examples(Protocol):
@@ -56,23 +52,18 @@ class DecodedSplit:
     split: storage.Split,
     *,
     image_shape: tuple[int, int],
-    cache: str = 'none',
+    cache: decoded_cache.Cache | None = None,
   ):
     """Wraps a split.
 
     Args:
       split: of stored records.
       image_shape: (height, width) to scale the posters to, in pixels.
-      cache: 'none', or 'memory' to keep every poster decoded.
-
-    Raises:
-      InputError: the cache does not fit into the host's free memory.
+      cache: that keeps every poster decoded.
     """
     self._split = split
     self._image_shape = image_shape
-    self._cache = None
-    if cache == 'memory':
-      self._cache = _MemoryCache(len(split), (*image_shape, 3))
+    self._cache = cache
 
   def __len__(self) -> int:
     return len(self._split)
@@ -101,41 +92,6 @@ class DecodedSplit:
       record.image, height=height, width=width
     )
     return {'image': image, 'labels': record.labels}
-
-
-class _MemoryCache:
-  """Decoded examples in one array, filled as they are asked for."""
-
-  def __init__(self, num_examples: int, shape: tuple[int, ...]):
-    size = num_examples * math.prod(shape)
-    free = psutil.virtual_memory().available
-    logging.info(
-      'The cache of %d decoded posters takes up to %.2f GB of memory; %.2f GB'
-      ' are free.',
-      num_examples,
-      size / 1e9,
-      free / 1e9,
-    )
-    if size > _CACHE_MEMORY_SHARE * free:
-      raise errors.InputError(
-        f"config.dataset.cache='memory' would take {size / 1e9:.2f} GB for"
-        f' {num_examples} posters of {shape[0]} x {shape[1]}, but only'
-        f' {free / 1e9:.2f} GB of memory are free (at most'
-        f' {_CACHE_MEMORY_SHARE:.0%} of which may be used). Set'
-        ' --config.dataset.cache=none, or choose a smaller image_size.'
-      )
-    # Pages that nobody wrote to take no memory yet.
-    self._images = np.empty((num_examples, *shape), np.uint8)
-    self._labels: list[np.ndarray | None] = [None] * num_examples
-
-  def get(self, index: int, decode: Any) -> dict[str, np.ndarray]:
-    # Labels are set last: where they are, the image is complete. Two threads
-    # may decode the same poster once; they write the same values.
-    if self._labels[index] is None:
-      example = decode(index)
-      self._images[index] = example['image']
-      self._labels[index] = example['labels']
-    return {'image': self._images[index], 'labels': self._labels[index]}
 
 
 class _PaddedSplit:

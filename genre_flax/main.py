@@ -38,7 +38,7 @@ _DRY_RUN = flags.DEFINE_bool(
 )
 _CACHE_DIR = flags.DEFINE_string(
   'compilation_cache_dir',
-  str(platform.default_compilation_cache_dir()),
+  str(platform.default_cache_dir() / 'compiled'),
   'Folder that keeps compiled programs between runs; "" for none.',
 )
 

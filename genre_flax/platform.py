@@ -46,10 +46,10 @@ def configure(
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 1.0)
 
 
-def default_compilation_cache_dir() -> pathlib.Path:
-  """The user's cache folder for compiled programs ($XDG_CACHE_HOME or ~)."""
+def default_cache_dir() -> pathlib.Path:
+  """The user's cache folder for this package ($XDG_CACHE_HOME or ~/.cache)."""
   cache = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
-  return pathlib.Path(cache) / 'genre_flax' / 'compiled'
+  return pathlib.Path(cache) / 'genre_flax'
 
 
 def initialize_distributed(*, detect: bool = False) -> None:

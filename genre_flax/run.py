@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import dataclasses
+import os
 from typing import Any
 
 from absl import logging
@@ -12,6 +13,7 @@ import ml_collections
 import optax
 
 from genre_flax import config as config_lib
+from genre_flax import decoded_cache
 from genre_flax import input_pipeline
 from genre_flax import losses
 from genre_flax import models
@@ -19,6 +21,7 @@ from genre_flax import optimizer as optimizer_lib
 from genre_flax import overview
 from genre_flax import parallel
 from genre_flax import params as params_lib
+from genre_flax import platform
 from genre_flax import rng
 from genre_flax import train_state as train_state_lib
 from genre_flax import train_step as train_step_lib
@@ -82,12 +85,37 @@ class Run:
     )
 
   def decode_split(self, name: str) -> input_pipeline.DecodedSplit:
-    """Opens a split for the run's image size."""
+    """Opens a split for the run's image size, with the cache of the config.
+
+    Raises:
+      InputError: there is no such split, or no room for the cache.
+    """
+    split = self.dataset.open_split(name)
+    image_shape = config_lib.image_shape(self.config)
     return input_pipeline.DecodedSplit(
-      self.dataset.open_split(name),
-      image_shape=config_lib.image_shape(self.config),
-      cache=self.config.dataset.cache,
+      split,
+      image_shape=image_shape,
+      cache=self._make_cache(name, len(split), (*image_shape, 3)),
     )
+
+  def _make_cache(self, split, num_examples, image_shape):
+    given = self.config.dataset
+    if given.cache == 'memory':
+      return decoded_cache.MemoryCache(num_examples, image_shape)
+    if given.cache == 'disk':
+      file_name = decoded_cache.disk_cache_name(
+        fingerprint=self.dataset.card['fingerprint'],
+        split=split,
+        image_shape=image_shape,
+      )
+      folder = given.cache_dir or str(platform.default_cache_dir() / 'decoded')
+      return decoded_cache.DiskCache(
+        os.path.join(os.path.expanduser(folder), file_name),
+        num_examples=num_examples,
+        image_shape=image_shape,
+        num_genres=len(self.dataset.genres),
+      )
+    return None
 
   def train_batches(
     self, split: input_pipeline.Examples, start_step: int

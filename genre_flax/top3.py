@@ -78,7 +78,7 @@ def main(argv: list[str]) -> int:
   of_many = _WATCH.value or _STEP.value == 'all'
   _check_many(of_many)
   platform.configure(
-    compilation_cache_dir=platform.default_compilation_cache_dir()
+    compilation_cache_dir=platform.default_cache_dir() / 'compiled'
   )
   platform.initialize_distributed(detect=_DISTRIBUTED.value)
 

@@ -43,7 +43,7 @@ def _share(key: str, up_to: float | None = None) -> _Rule:
 _RULES: tuple[_Rule, ...] = (
   ('seed', lambda v: 0 <= v < 2**31, 'from 0 to 2**31 - 1'),
   _at_least('dataset.synthetic_posters', 0),
-  _one_of('dataset.cache', ('none', 'memory', 'features')),
+  _one_of('dataset.cache', ('none', 'memory', 'disk', 'features')),
   _at_least('dataset.num_threads', 1),
   _at_least('dataset.prefetch_batches', 1),
   _at_least('image_size', 16),

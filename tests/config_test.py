@@ -20,7 +20,7 @@ def make_config(**changes):
     ('image_height', 1),
     ('augment.crop_scale', 0.0),
     ('augment.mirror', 1.5),
-    ('dataset.cache', 'disk'),
+    ('dataset.cache', 'tape'),
     ('model.name', 'vgg'),
     ('model.dtype', 'float16'),
     ('optimizer.name', 'lion'),
@@ -150,7 +150,7 @@ class TestResuming:
     'changes',
     [
       {'log_every': 7},
-      {'dataset.cache': 'none'},
+      {'dataset.cache': 'none', 'dataset.cache_dir': 'elsewhere'},
       {'dataset.data_dir': 'elsewhere'},
       {'checkpoint_every_steps': 3},
     ],

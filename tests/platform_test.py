@@ -52,7 +52,7 @@ def test_some_but_not_all_process_variables_are_refused(monkeypatch):
     platform.initialize_distributed()
 
 
-def test_the_compilation_cache_is_in_the_users_cache_folder(monkeypatch):
+def test_caches_are_in_the_users_cache_folder(monkeypatch):
   monkeypatch.setenv('XDG_CACHE_HOME', 'somewhere')
-  folder = platform.default_compilation_cache_dir()
-  assert folder.parts == ('somewhere', 'genre_flax', 'compiled')
+  folder = platform.default_cache_dir()
+  assert folder.parts == ('somewhere', 'genre_flax')
