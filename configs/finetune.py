@@ -1,27 +1,35 @@
-"""EfficientNet-Lite0 from ImageNet weights, all of it trained."""
+"""The upper half of an EfficientNet-Lite trained on, after a linear probe.
+
+Give the workdir of configs/linear_probe.py as config.init_from. Training the
+head before the backbone keeps the features from being bent to a random head
+(Kumar et al., 2022). The lower blocks, which see edges and textures, stay as
+they are, which makes a step twice as fast.
+"""
 
 from ml_collections import config_dict
 
-from configs import default
+from configs import linear_probe
 
 
 def get_config() -> config_dict.ConfigDict:
-  config = default.get_config()
+  config = linear_probe.get_config()
+  config.init_from_parts = 'all'
   config.dataset.cache = 'memory'
-  config.image_height = 240
-  config.image_width = 160
-  config.pixel_mean = 127.0
-  config.pixel_scale = 128.0
-  config.model.name = 'efficientnet_lite'
-  config.model.efficientnet_lite.variant = 0
+  config.trainable = r'(backbone/(block_(08|09|1\d)|top).*)|head.*'
   config.model.efficientnet_lite.dropout_rate = 0.3
-  config.pretrained = 'efficientnet_lite0'
+  config.augment.crop_scale = 0.8
+  config.augment.shift = 0.05
+  config.augment.brightness = 0.2
+  config.augment.contrast = 0.2
+  config.augment.saturation = 0.2
+  config.augment.erase = 0.2
   config.batch_size = 32
-  config.num_epochs = 10.0
-  config.optimizer.learning_rate = 2e-3
-  config.optimizer.backbone_factor = 0.1
+  config.num_epochs = 5.0
+  config.eval_every_epochs = 1.0
+  config.optimizer.name = 'adam'
+  config.optimizer.learning_rate = 4e-4
+  config.optimizer.backbone_factor = 0.5
   config.optimizer.weight_decay = 0.05
   config.optimizer.clip_norm = 1.0
-  config.ema_decay = 0.998
   config.eval_zooms = (1.0, 0.9, 0.8)
   return config

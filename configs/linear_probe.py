@@ -8,8 +8,8 @@ from configs import default
 def get_config() -> config_dict.ConfigDict:
   config = default.get_config()
   config.dataset.cache = 'features'
-  config.image_height = 360
-  config.image_width = 240
+  config.image_height = 448
+  config.image_width = 300
   config.pixel_mean = 127.0
   config.pixel_scale = 128.0
   config.model.name = 'efficientnet_lite'
