@@ -111,7 +111,7 @@ def read_sweep(config: ml_collections.ConfigDict) -> Sweep:
     The sweep.
 
   Raises:
-    LaunchError: something in it cannot be searched; all faults are named.
+    InputError: something in it cannot be searched; all faults are named.
   """
   faults: list[str] = []
   space = tuple(_read_dimension(entry, faults) for entry in config.space)
@@ -147,7 +147,7 @@ def read_sweep(config: ml_collections.ConfigDict) -> Sweep:
       f'config.num_trials={num_trials}: how many trials are there to be?'
     )
   if faults:
-    raise errors.LaunchError('\n  '.join(['Invalid sweep:', *faults]))
+    raise errors.InputError('\n  '.join(['Invalid sweep:', *faults]))
   return Sweep(
     base=config.base,
     flags=tuple(config.flags),
@@ -203,7 +203,7 @@ def open_study(
     The study, to be asked by one process at a time.
 
   Raises:
-    LaunchError: the storage has another sweep under this name.
+    InputError: the storage has another sweep under this name.
   """
   study = optuna.create_study(
     study_name=name,
@@ -227,7 +227,7 @@ def open_study(
     if key not in _FREE_KEYS and before.get(key) != now.get(key)
   ]
   if changed:
-    raise errors.LaunchError(
+    raise errors.InputError(
       '\n  '.join(['The sweep was begun with another file:', *changed])
       + '\nGive it the file it was begun with, or choose another --sweep_dir.'
     )

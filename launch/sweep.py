@@ -8,13 +8,14 @@ that was stopped: finished trials stay, running ones go on from their workdirs.
 Flags after -- are those of the training, for every trial.
 
 Exit status: 0 where a trial was finished, 1 where none was, 2 for an error of
-the input, 130 after a Ctrl-C.
+the input, 69 where no machines can be had, 130 after a Ctrl-C.
 """
 
 from collections.abc import Sequence
 import fcntl
 import os
 import pathlib
+import re
 import shlex
 import signal
 import sys
@@ -68,7 +69,7 @@ def main(argv: Sequence[str]) -> int:
     return _run(list(argv[1:]))
   except errors.LaunchError as e:
     print(f'error: {e}', file=sys.stderr)
-    return 2
+    return e.exit_status
 
 
 def _run(extra_flags: list[str]) -> int:
@@ -77,13 +78,13 @@ def _run(extra_flags: list[str]) -> int:
     ('--sweep_dir', _SWEEP_DIR.value),
   ):
     if not value:
-      raise errors.LaunchError(
+      raise errors.InputError(
         f'{flag} is missing; a sweep needs --config=configs/sweeps/FILE.py'
         ' --sweep_dir=FOLDER'
       )
   stray = [flag for flag in extra_flags if not flag.startswith('--')]
   if stray:
-    raise errors.LaunchError(
+    raise errors.InputError(
       f'Unexpected arguments: {stray}. Flags of the training go after --, as in'
       ' -- --config.num_epochs=5'
     )
@@ -93,7 +94,8 @@ def _run(extra_flags: list[str]) -> int:
 
   sweep = search.read_sweep(_CONFIG.value)
   sweep_dir = pathlib.Path(_SWEEP_DIR.value).expanduser()
-  name = sweep_dir.name
+  # Of its jobs: slices and pods allow no other letters.
+  name = re.sub('[^a-z0-9]+', '-', f's-{sweep_dir.name}'.lower())[:24]
 
   def make_spec(chosen, number, seed):
     return trials.job_spec(
@@ -101,12 +103,15 @@ def _run(extra_flags: list[str]) -> int:
       chosen,
       number=number,
       seed=seed,
-      sweep_name=name,
+      sweep_name=name.strip('-'),
       sweep_dir=sweep_dir,
       workdir_root=_WORKDIR_ROOT.value or str(sweep_dir / 'trials'),
       launcher=(
         *(sys.executable, '-m', 'launch.run'),
         f'--backend={_BACKEND.value}',
+        # A trial that crashes is recorded; it is started again after a
+        # preemption alone.
+        '--max_crashes=0',
         *_LAUNCH_FLAGS.value,
       ),
       extra_flags=extra_flags,
@@ -119,7 +124,7 @@ def _run(extra_flags: list[str]) -> int:
     try:
       fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-      raise errors.LaunchError(
+      raise errors.InputError(
         f'Another process runs the sweep in {sweep_dir}; one at a time may.'
       ) from None
     return _search(sweep, make_spec, sweep_dir, extra_flags)
@@ -130,7 +135,7 @@ def _import_optional():
     import matplotlib  # noqa: F401
     import optuna  # noqa: F401
   except ImportError as e:
-    raise errors.LaunchError(
+    raise errors.InputError(
       f"A sweep needs {e.name}: pip install -e '.[sweep]'"
     ) from None
 

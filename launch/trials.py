@@ -13,6 +13,7 @@ from typing import Any
 
 from etils import epath
 
+from launch import errors
 from launch import search
 
 # Kinds of failure.
@@ -20,7 +21,9 @@ BAD_CONFIG = 'bad config'
 OUT_OF_MEMORY = 'out of memory'
 CRASH = 'crash'
 
+# Exit statuses of launch.run.
 _INPUT_ERROR_STATUS = 2
+_NO_MACHINES_STATUS = 69
 _KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
 _NO_MEMORY = re.compile(
   r'RESOURCE_EXHAUSTED|out of memory|MemoryError|bad_alloc|OUT_OF_MEMORY'
@@ -115,9 +118,17 @@ def classify(status: int, output: str) -> Failure | None:
 
   Returns:
     The failure, or None.
+
+  Raises:
+    ResourceError: there were no machines to run the job on.
   """
   if status == 0:
     return None
+  if status == _NO_MACHINES_STATUS:
+    # Not this trial's fault: the next one would fare no better.
+    raise errors.ResourceError(
+      f'No machines can be had for the trials. The job said:\n{output[-2000:]}'
+    )
   lines = [line for line in output.splitlines() if line.strip()]
   last_words = lines[-1].strip() if lines else f'exit status {status}'
   if status == _INPUT_ERROR_STATUS:

@@ -152,14 +152,14 @@ def test_whole_numbers_are_drawn_from_a_range_of_whole_numbers():
   ],
 )
 def test_what_cannot_be_searched_is_named(space, changes, words):
-  with pytest.raises(errors.LaunchError) as error:
+  with pytest.raises(errors.InputError) as error:
     search.read_sweep(sweep_config(*space, **changes))
   assert words in str(error.value)
 
 
 def test_an_empty_space_is_refused():
   config = default.get_config()
-  with pytest.raises(errors.LaunchError, match='config.space is empty'):
+  with pytest.raises(errors.InputError, match='config.space is empty'):
     search.read_sweep(config)
 
 
@@ -171,7 +171,7 @@ def test_a_study_goes_on_with_the_same_sweep_alone():
   again = open_study(search.read_sweep(sweep_config(num_trials=3)), storage)
   # The grid is not queued a second time.
   assert len(again.trials) == 2
-  with pytest.raises(errors.LaunchError) as error:
+  with pytest.raises(errors.InputError) as error:
     open_study(search.read_sweep(sweep_config(seeds=(0, 1))), storage)
   assert 'seeds: [0] there, [0, 1] now' in str(error.value)
   assert 'another --sweep_dir' in str(error.value)
