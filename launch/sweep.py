@@ -11,20 +11,17 @@ Exit status: 0 where a trial was finished, 1 where none was, 2 for an error of
 the input, 69 where no machines can be had, 130 after a Ctrl-C.
 """
 
-from collections.abc import Sequence
 import fcntl
-import os
 import pathlib
 import re
 import shlex
 import signal
 import sys
 
-from absl import app
 from absl import flags
-from absl import logging
 from ml_collections import config_flags
 
+from launch import command_line
 from launch import errors
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -63,16 +60,18 @@ _DRY_RUN = flags.DEFINE_bool(
 )
 
 
-def main(argv: Sequence[str]) -> int:
-  """Runs the sweep of the flags; returns the exit status."""
-  try:
-    return _run(list(argv[1:]))
-  except errors.LaunchError as e:
-    print(f'error: {e}', file=sys.stderr)
-    return e.exit_status
+def main(extra_flags: list[str]) -> int:
+  """Runs the sweep of the flags.
 
+  Args:
+    extra_flags: of the training.
 
-def _run(extra_flags: list[str]) -> int:
+  Returns:
+    The exit status.
+
+  Raises:
+    LaunchError: of the flags, the sweep file, or the machines.
+  """
   for flag, value in (
     ('--config', _CONFIG.value),
     ('--sweep_dir', _SWEEP_DIR.value),
@@ -92,7 +91,10 @@ def _run(extra_flags: list[str]) -> int:
   from launch import search
   from launch import trials
 
-  sweep = search.read_sweep(_CONFIG.value)
+  try:
+    sweep = search.read_sweep(_CONFIG.value)
+  except OSError as e:  # Of a file that did not load; said at its first use.
+    raise errors.InputError(f'--config cannot be read. {e}') from e
   sweep_dir = pathlib.Path(_SWEEP_DIR.value).expanduser()
   # Of its jobs: slices and pods allow no other letters.
   name = re.sub('[^a-z0-9]+', '-', f's-{sweep_dir.name}'.lower())[:24]
@@ -227,7 +229,4 @@ def _finish(study, sweep, sweep_dir, extra_flags) -> int:
 
 
 if __name__ == '__main__':
-  logging.set_verbosity(logging.INFO)
-  # Trials are launched from the folder of the configs.
-  os.environ.setdefault('PYTHONUNBUFFERED', '1')
-  app.run(main)
+  command_line.run(main)
