@@ -1,1 +1,1 @@
-"""What is done around runs: the binaries of genre_flax are run, not imported."""
+"""Around runs: the binaries of genre_flax are run, never imported."""

@@ -4,25 +4,22 @@ python -m launch.plan --config=configs/tpu_pod.py --topology=v5e:4x4 \
   --topology=v4:2x2x4 --config.image_size=400
 
 The real training step is compiled by the TPU compiler, which needs no TPU and
-no data set. What comes out is memory, which is exact, and a bound on the speed,
-which is no measurement.
+no data set. What comes out is the memory that the step needs, and a bound on
+its speed, which is no measurement.
 """
 
-from collections.abc import Sequence
-import dataclasses
 import functools
 import json
 import pathlib
 import subprocess
 import sys
-from typing import Any
 
 from absl import app
 from absl import flags
 
 from launch import batch_search
 from launch import errors
-from launch import roofline
+from launch import slice_plan
 
 _CONFIG = flags.DEFINE_string(
   'config',
@@ -42,15 +39,6 @@ _SEARCH_BATCH = flags.DEFINE_bool(
 )
 _OUTPUT = flags.DEFINE_string('output', None, 'File for the result, as JSON.')
 
-_GIB = 2**30
-NOTE = """\
-A bound is not a measurement: no step was run. The times are the least that the
-peak figures allow. A real step is slower: channels that do not fill the matrix
-units, waiting between operations, the sum over devices and the input pipeline
-are not counted. Float32 products are taken at JAX's default precision, rounded
-to bfloat16 in one pass. The bytes are what the compiler counts over its
-operations; some of them may stay in on-chip memory. The memory is exact."""
-
 
 def main(argv: list[str]) -> int:
   overrides = _check_arguments(argv)
@@ -59,20 +47,20 @@ def main(argv: list[str]) -> int:
     compile_step = functools.partial(_compile_step, topology, overrides)
     _say(f'{topology}: compiling; that takes from seconds to minutes')
     facts = compile_step()
-    plans.append(plan := make_plan(facts))
+    plans.append(plan := slice_plan.make_plan(facts))
     if len(plans) == 1:
-      print(describe_step(facts))
-    print(f'\n{describe(plan)}', flush=True)
+      print(slice_plan.describe_step(facts))
+    print(f'\n{slice_plan.describe(plan)}', flush=True)
     if _SEARCH_BATCH.value:
       plan['largest_batch'] = _search(compile_step, facts)
   if len(plans) > 1:
-    print(f'\n{summarize(plans)}')
-  print(f'\n{NOTE}')
+    print(f'\n{slice_plan.summarize(plans)}')
+  print(f'\n{slice_plan.NOTE}')
   if _OUTPUT.value:
     document = {
       'config': _CONFIG.value,
       'overrides': overrides,
-      'note': NOTE.replace('\n', ' '),
+      'note': slice_plan.NOTE.replace('\n', ' '),
       'plans': plans,
     }
     pathlib.Path(_OUTPUT.value).write_text(
@@ -81,129 +69,15 @@ def main(argv: list[str]) -> int:
   return 0
 
 
-def make_plan(facts: dict[str, Any]) -> dict[str, Any]:
-  """Adds peak figures and the bound to what `genre_flax.lower` said.
-
-  Args:
-    facts: of a compiled step.
-
-  Returns:
-    The facts, with 'peak' and, where the step fits, 'bound'; else None.
-
-  Raises:
-    LaunchError: the peak figures of the devices are not known.
-  """
-  chip = roofline.CHIPS.get(facts['device_kind'])
-  if chip is None:
-    raise errors.LaunchError(
-      f'No peak figures are known for {facts["device_kind"]!r}; known are'
-      f' {", ".join(roofline.CHIPS)}. Add them to launch/roofline.py.'
-    )
-  flops_per_second, bytes_per_second = roofline.device_peaks(
-    chip, num_chips=facts['num_chips'], num_devices=facts['num_devices']
-  )
-  bound = None
-  if facts['fits']:
-    bound = dataclasses.asdict(
-      roofline.bound(
-        facts['flops'],
-        facts['bytes_accessed'],
-        flops_per_second=flops_per_second,
-        bytes_per_second=bytes_per_second,
-        global_batch_size=facts['global_batch_size'],
-      )
-    )
-  return {
-    **facts,
-    'peak': {
-      'flops_per_second': flops_per_second,
-      'bytes_per_second': bytes_per_second,
-      'source': chip.source,
-    },
-    'bound': bound,
-  }
-
-
-def describe_step(facts: dict[str, Any]) -> str:
-  """What was compiled, in a line."""
-  return (
-    f'{facts["model"]}, {facts["image_height"]} x {facts["image_width"]}'
-    f' pixels, {facts["dtype"]}, {facts["num_genres"]} genres'
-  )
-
-
-def describe(plan: dict[str, Any]) -> str:
-  """A plan of `make_plan` in words, with its arithmetic."""
-  per_device = plan['per_device_batch_size']
-  lines = [
-    f'{plan["topology"]}: {plan["num_chips"]} chips ({plan["device_kind"]}),'
-    f' {plan["num_devices"]} devices, {plan["num_hosts"]} host(s)',
-    f'  batch    {plan["global_batch_size"]} = {plan["num_devices"]} devices x'
-    f' {per_device}',
-    f'  memory   {_describe_memory(plan)}',
-  ]
-  if plan['fits']:
-    bound, peak = plan['bound'], plan['peak']
-    marks = {bound['binds']: '  <- binds'}
-    lines += [
-      f'  compute  {plan["flops"] / per_device / 1e9:.3g} GFLOP an image x'
-      f' {per_device} / {peak["flops_per_second"] / 1e12:g} TFLOP/s ='
-      f' {bound["compute_seconds"] * 1e3:.2f} ms{marks.get("compute", "")}',
-      f'  traffic  {plan["bytes_accessed"] / per_device / 1e6:.3g} MB an image'
-      f' x {per_device} / {peak["bytes_per_second"] / 1e9:g} GB/s ='
-      f' {bound["memory_seconds"] * 1e3:.2f} ms{marks.get("memory", "")}',
-      f'  bound    at least {bound["step_seconds"] * 1e3:.2f} ms a step, at most'
-      f' {bound["images_per_second"]:,.0f} images/s on the slice',
-      f'  peaks    {peak["source"]}',
-    ]
-  return '\n'.join([*lines, f'  compiled in {plan["compile_seconds"]:.0f} s'])
-
-
-def summarize(plans: Sequence[dict[str, Any]]) -> str:
-  """A table with a line for each plan."""
-  lines = [
-    f'{"slice":12}{"batch":>7}{"a device":>10}{"GiB of":>9}{"there":>7}'
-    f'{"GFLOP":>8}{"MB":>7}{"ms":>8}{"images/s":>10}  binds'
-  ]
-  for plan in plans:
-    per_device, bound = plan['per_device_batch_size'], plan['bound']
-    line = (
-      f'{plan["topology"]:12}{plan["global_batch_size"]:7}{per_device:10}'
-      f'{plan["hbm_bytes_needed"] / _GIB:9.2f}'
-      f'{plan["hbm_bytes_available"] / _GIB:7.2f}'
-    )
-    if bound is None:
-      lines.append(f'{line}  does not fit')
-      continue
-    lines.append(
-      f'{line}{plan["flops"] / per_device / 1e9:8.2f}'
-      f'{plan["bytes_accessed"] / per_device / 1e6:7.1f}'
-      f'{bound["step_seconds"] * 1e3:8.2f}'
-      f'{bound["images_per_second"]:10,.0f}  {bound["binds"]}'
-    )
-  return '\n'.join(lines)
-
-
-def _describe_memory(facts):
-  needed = facts['hbm_bytes_needed'] / _GIB
-  available = facts['hbm_bytes_available'] / _GIB
-  share = f'{needed:.2f} of {available:.2f} GiB a device'
-  if facts['fits']:
-    return f'{share}: fits, {available - needed:.2f} GiB to spare'
-  return (
-    f'{share}: does NOT fit, {needed - available:.2f} GiB too many; choose a'
-    ' smaller --config.batch_size or a larger --config.accumulate_steps'
-  )
-
-
 def _search(compile_step, first):
   """Searches the largest batch; says so; returns its plan, or None."""
 
   def compile_batch(per_device):
     facts = compile_step(per_device * first['num_devices'])
     _say(
-      f'{first["topology"]}: {per_device} a device: {_describe_memory(facts)}'
-      f' (compiled in {facts["compile_seconds"]:.0f} s)'
+      f'{first["topology"]}: {per_device} images a device:'
+      f' {slice_plan.describe_memory(facts)} (compiled in'
+      f' {facts["compile_seconds"]:.0f} s)'
     )
     return facts
 
@@ -215,11 +89,11 @@ def _search(compile_step, first):
   if largest is None:
     print(f'  largest  not even {multiple_of} images a device fit')
     return None
-  plan = make_plan(largest)
+  plan = slice_plan.make_plan(largest)
   print(
     f'  largest  {plan["per_device_batch_size"]} images a device fit, so'
     f' --config.batch_size={plan["global_batch_size"]}, to within an eighth:'
-    f' {_describe_memory(plan)}',
+    f' {slice_plan.describe_memory(plan)}',
     flush=True,
   )
   return plan
