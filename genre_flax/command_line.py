@@ -9,6 +9,7 @@ import warnings
 from absl import app
 from absl import flags
 from absl import logging
+import ml_collections
 
 from genre_flax import errors
 
@@ -36,6 +37,34 @@ def run(main: Callable[[list[str]], int | None]) -> None:
       return 2
 
   app.run(guarded_main, flags_parser=_parse_flags)
+
+
+def read_config(
+  holder: flags.FlagHolder, argv: Sequence[str]
+) -> ml_collections.ConfigDict:
+  """The config of a binary, with its overrides.
+
+  Args:
+    holder: of the flag --config.
+    argv: arguments that are no flags, with the program's name first.
+
+  Raises:
+    InputError: there is no config, it cannot be read, or there are arguments.
+  """
+  if len(argv) > 1:
+    raise errors.InputError(
+      f'Unexpected arguments: {argv[1:]}. Flags start with --, and overrides'
+      ' are --config.KEY=VALUE.'
+    )
+  if holder.value is None:
+    raise errors.InputError(
+      '--config is missing; start with --config=configs/quickstart.py'
+    )
+  try:
+    holder.value.seed  # noqa: B018  A file that failed to load raises here.
+  except OSError as e:
+    raise errors.InputError(f'--config cannot be read. {e}') from e
+  return holder.value
 
 
 def _parse_flags(argv: Sequence[str]) -> list[str]:

@@ -14,7 +14,6 @@ from etils import epath
 from ml_collections import config_flags
 
 from genre_flax import command_line
-from genre_flax import errors
 from genre_flax import platform
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -44,12 +43,7 @@ _CACHE_DIR = flags.DEFINE_string(
 
 
 def main(argv: list[str]) -> int:
-  if len(argv) > 1:
-    raise errors.InputError(
-      f'Unexpected arguments: {argv[1:]}. Flags start with --, and overrides'
-      ' are --config.KEY=VALUE.'
-    )
-  config = _read_config()
+  config = command_line.read_config(_CONFIG, argv)
   platform.configure(compilation_cache_dir=_CACHE_DIR.value)
   platform.initialize_distributed(detect=_DISTRIBUTED.value)
 
@@ -69,19 +63,6 @@ def main(argv: list[str]) -> int:
   if config.dataset.test_split:
     _evaluate_best(config, workdir)
   return 0
-
-
-def _read_config():
-  """The config with its overrides."""
-  if _CONFIG.value is None:
-    raise errors.InputError(
-      '--config is missing; start with --config=configs/quickstart.py'
-    )
-  try:
-    _CONFIG.value.seed  # noqa: B018  A file that failed to load raises here.
-  except OSError as e:
-    raise errors.InputError(f'--config cannot be read. {e}') from e
-  return _CONFIG.value
 
 
 def _evaluate_best(config, workdir):

@@ -8,7 +8,7 @@ gradients, statistics and metrics over `AXIS_NAME`.
 """
 
 import collections
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 import contextlib
 import functools
 import itertools
@@ -30,7 +30,10 @@ Batch = dict[str, Any]
 
 
 def parallelize(
-  step: Callable[..., Any], *, donate_state: bool = False
+  step: Callable[..., Any],
+  *,
+  donate_state: bool = False,
+  devices: Sequence[jax.Device] | None = None,
 ) -> Callable[..., Any]:
   """Runs `step(state, batch)` on all devices of all hosts.
 
@@ -38,6 +41,8 @@ def parallelize(
     step: takes the state and one device's slice of the batch, with AXIS_NAME
       bound; its outputs must be the same on all devices.
     donate_state: whether the state's memory may be reused for the output.
+    devices: to compile for, such as those of a slice that is not there; None
+      for the devices of the run.
 
   Returns:
     A function of the unstacked state and a batch of `shard_batch`.
@@ -48,6 +53,7 @@ def parallelize(
     in_axes=(None, 0),
     out_axes=None,
     donate_argnums=(0,) if donate_state else (),
+    devices=devices,
   )
 
 

@@ -1,6 +1,6 @@
 """All of a run that is fixed before its first step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import dataclasses
 import os
 from typing import Any
@@ -71,8 +71,14 @@ class Run:
       num_examples=self.schedule.num_train_examples,
     )
 
-  def make_train_step(self) -> train_step_lib.TrainStep:
-    """The step on all devices; it takes the state's memory."""
+  def make_train_step(
+    self, *, devices: Sequence[jax.Device] | None = None
+  ) -> train_step_lib.TrainStep:
+    """The step on all devices; it takes the state's memory.
+
+    Args:
+      devices: to compile for; None for the devices of the run.
+    """
     return parallel.parallelize(
       train_step_lib.make_train_step(
         self.model,
@@ -82,6 +88,7 @@ class Run:
         config=self.config,
       ),
       donate_state=True,
+      devices=devices,
     )
 
   def decode_split(self, name: str) -> input_pipeline.DecodedSplit:
@@ -162,11 +169,51 @@ def set_up(config: ml_collections.ConfigDict, workdir: epath.PathLike) -> Run:
   dataset.num_examples(config.dataset.validation_split)
   if config.dataset.test_split:
     dataset.num_examples(config.dataset.test_split)
+  run = make_run(
+    config,
+    workdir,
+    dataset=dataset,
+    num_hosts=parallel.num_hosts(),
+    num_devices=parallel.num_devices(),
+  )
+  params = jax.eval_shape(run.create_state).params
+  if parallel.is_main_host():
+    logging.info('%s', overview.describe_run(config, run.schedule, dataset))
+    logging.info(
+      '%s', overview.describe_parameters(params, trainable=config.trainable)
+    )
+  return run
+
+
+def make_run(
+  config: ml_collections.ConfigDict,
+  workdir: epath.Path,
+  *,
+  dataset: storage.PosterDataset,
+  num_hosts: int,
+  num_devices: int,
+) -> Run:
+  """Puts a run together, and checks that its parts fit.
+
+  Args:
+    config: validated.
+    workdir: of the run.
+    dataset: to train on; its records are not opened.
+    num_hosts: processes of the run.
+    num_devices: of all hosts together.
+
+  Returns:
+    The run.
+
+  Raises:
+    InputError: the batch does not divide among the devices, or no parameter is
+      trained.
+  """
   schedule = config_lib.make_schedule(
     config,
     num_train_examples=dataset.num_examples(config.dataset.train_split),
-    num_hosts=parallel.num_hosts(),
-    num_devices=parallel.num_devices(),
+    num_hosts=num_hosts,
+    num_devices=num_devices,
   )
   learning_rate_fn = optimizer_lib.make_learning_rate_fn(
     config.optimizer,
@@ -188,13 +235,9 @@ def set_up(config: ml_collections.ConfigDict, workdir: epath.PathLike) -> Run:
     ),
     learning_rate_fn=learning_rate_fn,
   )
-  params = jax.eval_shape(run.create_state).params
-  params_lib.check_pattern(params, config.trainable)
-  if parallel.is_main_host():
-    logging.info('%s', overview.describe_run(config, schedule, dataset))
-    logging.info(
-      '%s', overview.describe_parameters(params, trainable=config.trainable)
-    )
+  params_lib.check_pattern(
+    jax.eval_shape(run.create_state).params, config.trainable
+  )
   return run
 
 

@@ -1,6 +1,7 @@
 """How the programs of this package start, and how they fail."""
 
 from collections.abc import Callable, Sequence
+import functools
 import sys
 
 from absl import app
@@ -10,12 +11,15 @@ from absl import logging
 from launch import errors
 
 
-def run(main: Callable[[list[str]], int]) -> None:
+def run(
+  main: Callable[[list[str]], int], *, passes_unknown: bool = False
+) -> None:
   """Runs a program; a LaunchError ends it with its message and status.
 
   Args:
-    main: takes the arguments after a lone --, which are the flags of what the
-      program launches; returns the exit status.
+    main: takes the flags of what the program launches: the arguments after a
+      lone --; returns the exit status.
+    passes_unknown: whether flags that the program does not know are among them.
   """
   # ml_collections would read overrides of its config behind the -- too.
   own, passed_on = _split(sys.argv)
@@ -23,18 +27,23 @@ def run(main: Callable[[list[str]], int]) -> None:
 
   def guarded_main(argv: list[str]) -> int:
     try:
-      if len(argv) > 1:
+      stray = [arg for arg in argv[1:] if not arg.startswith('-')]
+      if stray:
         raise errors.InputError(
-          f'Unexpected arguments: {argv[1:]}. Flags start with --, and those of'
+          f'Unexpected arguments: {stray}. Flags start with --, and those of'
           ' what is launched come after a lone --.'
         )
-      return main(passed_on)
+      return main([*argv[1:], *passed_on])
     except errors.LaunchError as e:
       print(f'error: {e}', file=sys.stderr)
       return e.exit_status
 
   logging.set_verbosity(logging.INFO)
-  app.run(guarded_main, argv=own, flags_parser=_parse_flags)
+  app.run(
+    guarded_main,
+    argv=own,
+    flags_parser=functools.partial(_parse_flags, known_only=passes_unknown),
+  )
 
 
 def _split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -45,10 +54,10 @@ def _split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
   return list(argv[:place]), list(argv[place + 1 :])
 
 
-def _parse_flags(argv: Sequence[str]) -> list[str]:
+def _parse_flags(argv: Sequence[str], *, known_only: bool) -> list[str]:
   """Parses the flags; a wrong one is a message, never a traceback."""
   try:
-    return flags.FLAGS(argv)
+    return flags.FLAGS(argv, known_only=known_only)
   except (
     flags.Error,
     # Of a config file that does not load, and of overrides that do not fit it.

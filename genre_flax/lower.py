@@ -1,0 +1,48 @@
+r"""Compiles the training step for a TPU slice, on a machine without a TPU.
+
+python -m genre_flax.lower --config=configs/tpu_pod.py --topology=v5e:4x4
+
+Prints the step's memory and cost as JSON. `launch.plan` makes more of them.
+"""
+
+import json
+import pathlib
+
+from absl import flags
+import jax
+from ml_collections import config_flags
+
+from genre_flax import command_line
+
+_CONFIG = config_flags.DEFINE_config_file(
+  'config', None, 'File of the training configuration.', lock_config=True
+)
+_TOPOLOGY = flags.DEFINE_string(
+  'topology', None, 'Slice to compile for, such as v5e:4x4.', required=True
+)
+_NUM_GENRES = flags.DEFINE_integer(
+  'num_genres', 25, 'Labels of the data set.', lower_bound=1
+)
+_HLO = flags.DEFINE_string(
+  'hlo', None, 'File for the compiled program, as HLO text, where it fits.'
+)
+
+
+def main(argv: list[str]) -> int:
+  config = command_line.read_config(_CONFIG, argv)
+  # A TPU that is here stays free for those who use it.
+  jax.config.update('jax_platforms', 'cpu')
+
+  from genre_flax import tpu_compile
+
+  step = tpu_compile.compile_train_step(
+    config, _TOPOLOGY.value, num_genres=_NUM_GENRES.value
+  )
+  if _HLO.value and step.program:
+    pathlib.Path(_HLO.value).write_text(step.program)
+  print(json.dumps(step.facts, indent=2))
+  return 0
+
+
+if __name__ == '__main__':
+  command_line.run(main)
