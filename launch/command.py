@@ -42,7 +42,7 @@ class Result:
   @property
   def words(self) -> str:
     """The program's own words about what went wrong."""
-    return (self.stderr.strip() or self.stdout.strip() or '(it said nothing)')
+    return self.stderr.strip() or self.stdout.strip() or '(it said nothing)'
 
 
 def quote(args: Sequence[str]) -> str:

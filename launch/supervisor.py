@@ -2,24 +2,15 @@
 
 from collections.abc import Callable
 import dataclasses
-import enum
-import signal
 import time
-import types
 from typing import TextIO
 
 from launch import command
+from launch import endings
 from launch import errors
+from launch import stop_request
 from launch.backends import base
 
-# Exit statuses of the launcher that no binary has.
-PREEMPTED_TOO_OFTEN = 75
-HUNG = 124
-
-# A binary that was asked to stop saves, and ends with the shell's status of the
-# signal. Where the launcher did not ask, the machine did: a preemption.
-_STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
-_BAD_INPUT = 2
 # The processes of a run end each other when one fails; those that have not
 # after this time never will.
 _STRAGGLER_SECONDS = 120.0
@@ -28,16 +19,7 @@ _MAX_BACKOFF_SECONDS = 600.0
 _LONG_ATTEMPT_SECONDS = 1800.0
 
 _State = base.State
-
-
-class Ending(enum.Enum):
-  """Why an attempt is over."""
-
-  SUCCESS = 'ended well'
-  BAD_INPUT = 'refused its input'
-  PREEMPTED = 'was preempted'
-  CRASHED = 'crashed'
-  HUNG = 'hung'
+_Ending = endings.Ending
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,36 +42,6 @@ class Limits:
   backoff_seconds: float = 15.0
 
 
-class StopRequest:
-  """Counts Ctrl-C and SIGTERM instead of dying of them."""
-
-  def __init__(self):
-    self.count = 0
-    self.exit_status = 128 + signal.SIGINT
-
-  def __enter__(self) -> 'StopRequest':
-    self._previous = {
-      number: signal.signal(number, self._on_signal)
-      for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    return self
-
-  def __exit__(self, *exc_info) -> None:
-    for number, handler in self._previous.items():
-      signal.signal(number, handler)
-
-  def _on_signal(self, number: int, frame: types.FrameType | None) -> None:
-    del frame
-    self.count += 1
-    self.exit_status = 128 + number
-
-  def sleep(self, seconds: float) -> None:
-    """Sleeps, but wakes up for a signal."""
-    seen, end = self.count, time.monotonic() + seconds
-    while self.count == seen and time.monotonic() < end:
-      time.sleep(min(0.2, max(0.0, end - time.monotonic())))
-
-
 class Supervisor:
   """One job's state machine, the same for all backends."""
 
@@ -100,7 +52,7 @@ class Supervisor:
     *,
     keep: bool,
     output: TextIO,
-    stop: StopRequest,
+    stop: stop_request.StopRequest,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] | None = None,
   ):
@@ -190,17 +142,19 @@ class Supervisor:
       # An end is told with its reason.
       if observation.state not in (_State.ENDED, _State.PREEMPTED):
         detail = f' ({observation.detail})' if observation.detail else ''
-        self._say(f'{self._backend.job.name}: {observation.state.value}{detail}.')
+        self._say(
+          f'{self._backend.job.name}: {observation.state.value}{detail}.'
+        )
     return observation
 
-  def _judge(self, observation: base.Observation) -> Ending | None:
+  def _judge(self, observation: base.Observation) -> _Ending | None:
     """Whether the attempt is over, and why; None while it goes on."""
     if observation.state is _State.PREEMPTED:
-      return Ending.PREEMPTED
-    ending = judge_statuses(observation.statuses)
+      return _Ending.PREEMPTED
+    ending = endings.judge_statuses(observation.statuses)
     if observation.state is _State.ENDED:
-      return ending or Ending.CRASHED
-    if ending in (Ending.BAD_INPUT, Ending.CRASHED, Ending.PREEMPTED):
+      return ending or _Ending.CRASHED
+    if ending in (_Ending.BAD_INPUT, _Ending.CRASHED, _Ending.PREEMPTED):
       self._failed_since = self._failed_since or self._clock()
       if self._clock() - self._failed_since >= _STRAGGLER_SECONDS:
         return ending
@@ -209,7 +163,7 @@ class Supervisor:
       observation.state in (_State.RUNNING, _State.UNKNOWN)
       and is_silent_for >= self._limits.hang_seconds
     ):
-      return Ending.HUNG
+      return _Ending.HUNG
     return None
 
   def _advance(self, observation: base.Observation) -> None:
@@ -225,24 +179,24 @@ class Supervisor:
     self._failed_since: float | None = None
 
   def _end_attempt(
-    self, ending: Ending, observation: base.Observation
+    self, ending: _Ending, observation: base.Observation
   ) -> int | None:
     """Starts again where that can help; else returns the exit status."""
     name = self._backend.job.name
     saved = self._backend.save_logs()
-    if ending is Ending.SUCCESS:
+    if ending is _Ending.SUCCESS:
       self._say(f'{name} {ending.value}.{saved}')
       self._finish()
       return 0
-    status = exit_status(ending, observation.statuses)
+    status = endings.exit_status(ending, observation.statuses)
     known = [s for s in observation.statuses if s is not None]
     reason = f' with exit status {status}' if known else ''
     detail = f' ({observation.detail})' if observation.detail else ''
     self._say(f'{name} {ending.value}{reason}{detail}.{saved}')
-    if ending is Ending.BAD_INPUT:
+    if ending is _Ending.BAD_INPUT:
       self._finish()
       return status
-    is_crash = ending in (Ending.CRASHED, Ending.HUNG)
+    is_crash = ending in (_Ending.CRASHED, _Ending.HUNG)
     self._crashes += is_crash
     if (
       self._restarts >= self._limits.max_restarts
@@ -331,34 +285,3 @@ class Supervisor:
 
   def _say(self, text: str) -> None:
     print(f'launch: {text}', file=self._output, flush=True)
-
-
-def judge_statuses(statuses: tuple[int | None, ...]) -> Ending | None:
-  """What the exit statuses of the processes say; None where nothing yet.
-
-  A process that fails takes the others down with other statuses than its own,
-  so the one that explains most wins: bad input, then a crash.
-  """
-  known = {status for status in statuses if status is not None}
-  if _BAD_INPUT in known:
-    return Ending.BAD_INPUT
-  if known - {0, *_STOPPED}:
-    # A preempted host ends well with its status; the others may lose it first.
-    return Ending.PREEMPTED if known & set(_STOPPED) else Ending.CRASHED
-  if known & set(_STOPPED):
-    return Ending.PREEMPTED
-  if statuses and None not in statuses:
-    return Ending.SUCCESS
-  return None
-
-
-def exit_status(ending: Ending, statuses: tuple[int | None, ...]) -> int:
-  """The launcher's exit status for a job that is not started again."""
-  if ending is Ending.PREEMPTED:
-    return PREEMPTED_TOO_OFTEN
-  if ending is Ending.HUNG:
-    return HUNG
-  if _BAD_INPUT in statuses:
-    return _BAD_INPUT
-  # Process 0's own, or else the first that tells of a failure.
-  return next((status for status in statuses if status), 1)

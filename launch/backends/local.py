@@ -46,35 +46,21 @@ class Local(base.Backend):
     self._offset = 0
 
   def plan(self) -> list[base.Step]:
-    port = '$port' if self._num_processes > 1 else None
-    steps = []
-    for index in range(self._num_processes):
-      line = command.quote(self._start_args(index, port=None))
-      if port:
-        pairs = ' '.join(
-          f'{name}="{value}"' if '$' in value else f'{name}={value}'
-          for name, value in self._variables(index, port).items()
-        )
-        line = f'{pairs} {line}'
-      steps.append(
-        base.Step(f'Start process {index} of {self._num_processes}.', (), line)
-      )
-    if port:
-      free = 'import socket; s=socket.socket(); s.bind(("",0))'
-      script = f"port=$({command.quote([sys.executable, '-c'])} " + (
-        f"{command.quote([free + '; print(s.getsockname()[1])'])})"
-      )
-      steps.insert(0, base.Step('A free port for process 0.', (), script))
+    port = str(_free_port())
     log = self._worker_folder(0) / 'log'
+    indices = range(self._num_processes)
     return [
-      *steps,
+      *(
+        base.Step(f'Start process {i}.', self._start_args(i, port))
+        for i in indices
+      ),
       base.Step('Follow process 0.', ['tail', '-n', '+1', '-F', str(log)]),
       *(
         base.Step(
-          f'Stop process {index}: it saves and ends.',
-          self._worker('stop', index, 'TERM'),
+          f'To stop process {i}: it saves and ends.',
+          self._worker('stop', i, 'TERM'),
         )
-        for index in range(self._num_processes)
+        for i in indices
       ),
     ]
 
@@ -123,9 +109,9 @@ class Local(base.Backend):
       'num_processes': self._num_processes,
     }
     (self._folder / 'job.json').write_text(json.dumps(record))
-    port = str(_free_port()) if self._num_processes > 1 else None
+    port = str(_free_port())
     for index in range(self._num_processes):
-      command.check(self._start_args(index, port=port))
+      command.check(self._start_args(index, port))
 
   def stop(self, *, kill: bool = False) -> None:
     for index in range(self._recorded_processes()):
@@ -172,21 +158,16 @@ class Local(base.Backend):
     path = self._worker_folder(index, folder)
     return ['bash', str(wheel.WORKER_SCRIPT), action, str(path), *args]
 
-  @staticmethod
-  def _variables(index: int, port: str) -> dict[str, str]:
-    return {
-      'JAX_COORDINATOR_ADDRESS': f'localhost:{port}',
-      'JAX_PROCESS_ID': str(index),
-    }
-
-  def _start_args(self, index: int, *, port: str | None) -> list[str]:
+  def _start_args(self, index: int, port: str) -> list[str]:
     binary = self.job.command(sys.executable, distributed=False)
-    variables = self._variables(index, port) if port else {}
     if self._num_processes > 1:
-      variables['JAX_NUM_PROCESSES'] = str(self._num_processes)
-    if variables:
-      pairs = [f'{name}={value}' for name, value in variables.items()]
-      binary = ['env', *pairs, *binary]
+      binary = [
+        'env',
+        f'JAX_COORDINATOR_ADDRESS=localhost:{port}',
+        f'JAX_NUM_PROCESSES={self._num_processes}',
+        f'JAX_PROCESS_ID={index}',
+        *binary,
+      ]
     return self._worker('start', index, *binary)
 
 

@@ -9,6 +9,8 @@ import pathlib
 from launch.backends import base
 
 _MARK = 'worker-report'
+# The report of a host that has no script yet, as arguments of echo.
+NOTHING = f'{_MARK} absent - 0 ""'
 # Bytes of the other processes' logs that are kept here.
 TAIL_BYTES = 65536
 
