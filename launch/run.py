@@ -32,6 +32,7 @@ from launch import backends
 from launch import errors
 from launch import job as job_lib
 from launch import lock
+from launch import stop_request
 from launch import supervisor
 
 _BACKEND = flags.DEFINE_enum(
@@ -180,7 +181,7 @@ def _run(args: list[str]) -> int:
           f' {job.folder}; two writers would damage it. Choose another folder.',
         )
       )
-    stop = stack.enter_context(supervisor.StopRequest())
+    stop = stack.enter_context(stop_request.StopRequest())
     return supervisor.Supervisor(
       backend, limits, keep=_KEEP.value, output=sys.stdout, stop=stop
     ).run()

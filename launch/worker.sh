@@ -69,6 +69,7 @@ start() {
 
 # Runs the command, and stays to write down how it ended.
 attend() {
+  export PYTHONUNBUFFERED=1
   local dir=$1 status=0
   shift
   "$@" >"$dir/log" 2>&1 &
