@@ -1,0 +1,327 @@
+import io
+
+import pytest
+
+from launch import endings
+from launch import errors
+from launch import job as job_lib
+from launch import stop_request
+from launch import supervisor
+from launch.backends import base
+
+State = base.State
+ARGS = ('--config=configs/tpu_pod.py', '--workdir=gs://bucket/run')
+JOB = job_lib.Job('posters', 'train', ARGS)
+ABSENT = base.Observation(State.ABSENT)
+WAITING = base.Observation(State.WAITING, digest=JOB.digest)
+READY = base.Observation(State.READY)
+PREEMPTED = base.Observation(State.PREEMPTED, detail='SUSPENDED')
+UNKNOWN = base.Observation(State.UNKNOWN)
+
+
+def running(*statuses, log='step\n'):
+  return base.Observation(
+    State.RUNNING, statuses or (None,), log=log, digest=JOB.digest
+  )
+
+
+def ended(*statuses):
+  return base.Observation(State.ENDED, statuses, digest=JOB.digest)
+
+
+class FakeBackend(base.Backend):
+  """Plays a list of observations; the last one lasts."""
+
+  POLL_SECONDS = 10.0
+
+  def __init__(self, *observations):
+    super().__init__(JOB)
+    self.observations = list(observations)
+    self.calls = []
+    self.writer = None
+
+  def plan(self):
+    return []
+
+  def observe(self):
+    if len(self.observations) > 1:
+      return self.observations.pop(0)
+    return self.observations[0]
+
+  def other_writer(self):
+    return self.writer
+
+  def create(self):
+    self.calls.append('create')
+
+  def start(self):
+    self.calls.append('start')
+
+  def stop(self, *, kill=False):
+    self.calls.append('kill' if kill else 'stop')
+
+  def clear(self):
+    self.calls.append('clear')
+
+  def delete(self):
+    self.calls.append('delete')
+
+  def delete_command(self):
+    return ('delete-it', 'a b')
+
+
+class Clock:
+  """Time that passes by sleeping alone."""
+
+  def __init__(self):
+    self.now = 0.0
+    self.sleeps = []
+    self.at = {}
+
+  def __call__(self):
+    return self.now
+
+  def sleep(self, seconds):
+    self.sleeps.append(seconds)
+    self.now += seconds
+    for moment in [m for m in self.at if m <= self.now]:
+      self.at.pop(moment)()
+
+
+def supervise(*observations, clock=None, keep=False, stop=None, **limits):
+  backend = FakeBackend(*observations)
+  clock = clock or Clock()
+  output = io.StringIO()
+  status = supervisor.Supervisor(
+    backend,
+    supervisor.Limits(**limits),
+    keep=keep,
+    output=output,
+    stop=stop or stop_request.StopRequest(),
+    clock=clock,
+    sleep=clock.sleep,
+  ).run()
+  return status, backend.calls, output.getvalue(), clock
+
+
+def test_from_nothing_to_success():
+  status, calls, output, _ = supervise(
+    ABSENT, ABSENT, WAITING, READY, running(), running(), ended(0, 0)
+  )
+  assert status == 0
+  assert calls == ['create', 'start', 'delete']
+  assert output.count('step\n') == 2
+
+
+def test_machines_are_kept_where_asked():
+  status, calls, output, _ = supervise(READY, READY, ended(0), keep=True)
+  assert (status, calls) == (0, ['start'])
+  assert "delete-it 'a b'" in output
+
+
+def test_bad_input_is_not_tried_again():
+  # Process 1 was aborted because process 0 went away.
+  status, calls, output, _ = supervise(READY, READY, running(), ended(2, 134))
+  assert (status, calls) == (2, ['start', 'delete'])
+  assert 'refused its input with exit status 2' in output
+
+
+def test_a_preempted_job_gets_machines_again_and_goes_on():
+  status, calls, output, _ = supervise(
+    *(ABSENT, ABSENT, READY, running(), PREEMPTED),
+    *(PREEMPTED, ABSENT, WAITING, READY, running(), ended(0)),
+  )
+  assert status == 0
+  assert calls == ['create', 'start', 'clear', 'create', 'start', 'delete']
+  assert 'was preempted (SUSPENDED)' in output
+
+
+@pytest.mark.parametrize('status', [130, 143])
+def test_a_binary_that_saved_unasked_was_preempted(status):
+  result, calls, output, _ = supervise(
+    READY, READY, running(), ended(status, 143), READY, READY, ended(0, 0)
+  )
+  assert result == 0
+  assert 'was preempted' in output
+
+
+def test_preempted_too_often_has_a_status_of_its_own():
+  status, calls, _, _ = supervise(PREEMPTED, max_restarts=2)
+  assert status == 75
+  # What an earlier launch left is cleared first, and counts for nothing.
+  assert calls == ['clear', 'clear', 'clear', 'delete']
+
+
+def test_crashes_are_capped_by_their_own_limit_and_give_the_binarys_status():
+  status, calls, output, _ = supervise(
+    READY, ended(None, 1), max_restarts=20, max_crashes=3
+  )
+  assert status == 1
+  assert calls == ['clear'] * 3 + ['delete']
+  assert 'crashed with exit status 1' in output
+  assert 'Giving up after 3 restart(s)' in output
+
+
+def test_restarts_back_off_up_to_a_cap():
+  _, _, _, clock = supervise(READY, ended(1), max_restarts=9, max_crashes=9)
+  assert clock.sleeps == [15, 30, 60, 120, 240, 480, 600, 600, 600]
+
+
+def test_backing_off_begins_anew_after_a_long_attempt():
+  _, _, _, clock = supervise(
+    *(READY, ended(1), ended(1)),  # The second is what `_restart` looks at.
+    *(READY, *[running()] * 180, ended(1), ended(1), READY, ended(0)),
+    backoff_seconds=1.0,
+  )
+  assert [s for s in clock.sleeps if s != 10.0] == [1.0, 1.0]
+
+
+def test_silence_is_a_hang_and_processes_are_killed_before_a_restart():
+  silent = running(log='')
+  status, calls, output, clock = supervise(
+    *(READY, READY, running(), *[silent] * 6, silent),
+    *(READY, ended(0)),
+    hang_seconds=60,
+  )
+  assert status == 0
+  assert calls == ['start', 'kill', 'clear', 'start', 'delete']
+  assert 'hung' in output
+
+
+def test_hung_too_often_has_a_status_of_its_own():
+  status, calls, _, _ = supervise(
+    running(log=''), hang_seconds=60, max_crashes=0
+  )
+  assert (status, calls) == (124, ['delete'])
+
+
+def test_waiting_for_machines_is_no_hang():
+  status, _, _, clock = supervise(
+    ABSENT, *[WAITING] * 50, READY, ended(0), hang_seconds=60
+  )
+  assert status == 0
+  assert clock.now > 60
+
+
+def test_a_machine_that_does_not_answer_is_asked_again():
+  status, calls, _, _ = supervise(READY, READY, running(), UNKNOWN, ended(0))
+  assert (status, calls) == (0, ['start', 'delete'])
+
+
+def test_processes_left_over_by_a_crash_are_not_waited_for_forever():
+  status, calls, _, clock = supervise(
+    READY, READY, *[running(None, 1)] * 14, READY, ended(0, 0)
+  )
+  assert status == 0
+  assert calls == ['start', 'kill', 'clear', 'start', 'delete']
+  # Two minutes, then the back-off.
+  assert clock.now == pytest.approx(10 + 120 + 15 + 10)
+
+
+def test_machines_that_cannot_be_had_end_it_with_the_providers_words():
+  failed = base.Observation(State.FAILED, detail='FAILED: no quota for v6e')
+  with pytest.raises(errors.ResourceError, match='no quota for v6e'):
+    supervise(ABSENT, ABSENT, failed)
+
+
+def test_a_job_that_runs_already_is_followed():
+  status, calls, output, _ = supervise(running(log='old\n'), ended(0))
+  assert (status, calls) == (0, ['delete'])
+  assert 'following it' in output
+  assert output.count('old\n') == 1
+
+
+def test_another_job_under_the_name_is_refused():
+  other = base.Observation(State.RUNNING, (None,), digest='another')
+  with pytest.raises(errors.InputError, match="delete-it 'a b'"):
+    supervise(other)
+
+
+def test_another_writer_of_the_folder_is_refused():
+  backend = FakeBackend(ABSENT)
+  backend.writer = 'first'
+  with pytest.raises(errors.InputError, match='first writes gs://bucket/run'):
+    supervisor.Supervisor(
+      backend,
+      supervisor.Limits(),
+      keep=False,
+      output=io.StringIO(),
+      stop=stop_request.StopRequest(),
+    ).run()
+  assert backend.calls == []
+
+
+def stop_at(*moments):
+  clock, stop = Clock(), stop_request.StopRequest()
+
+  def ask():
+    stop.count += 1
+
+  clock.at = {moment: ask for moment in moments}
+  return {'clock': clock, 'stop': stop}
+
+
+def test_a_stop_lets_the_job_save_and_gives_the_machines_back():
+  status, calls, output, _ = supervise(
+    READY, READY, *[running()] * 4, ended(143), **stop_at(20)
+  )
+  assert status == 130
+  assert calls == ['start', 'stop', 'delete']
+  assert 'Restart' not in output
+
+
+def test_a_second_stop_leaves_the_job_and_says_how_to_delete_it():
+  status, calls, output, _ = supervise(running(), **stop_at(20, 30))
+  assert status == 130
+  assert calls == ['stop']
+  assert "Delete it with:\n  delete-it 'a b'" in output
+
+
+def test_a_job_that_does_not_stop_in_time_is_killed():
+  status, calls, _, clock = supervise(
+    running(), grace_seconds=40, **stop_at(20)
+  )
+  assert (status, calls) == (130, ['stop', 'kill', 'delete'])
+  assert clock.now == pytest.approx(60)
+
+
+def test_a_stop_during_the_back_off_starts_nothing():
+  status, calls, _, _ = supervise(READY, READY, ended(1), **stop_at(20))
+  assert (status, calls) == (130, ['start', 'delete'])
+
+
+def test_machines_that_cannot_be_deleted_do_not_change_the_status():
+  class Stuck(FakeBackend):
+    def delete(self):
+      raise errors.ResourceError('gcloud said: no')
+
+  output, clock = io.StringIO(), Clock()
+  status = supervisor.Supervisor(
+    Stuck(READY, ended(0)),
+    supervisor.Limits(),
+    keep=False,
+    output=output,
+    stop=stop_request.StopRequest(),
+    clock=clock,
+    sleep=clock.sleep,
+  ).run()
+  assert status == 0
+  assert "Delete them with:\n  delete-it 'a b'" in output.getvalue()
+
+
+@pytest.mark.parametrize(
+  ('statuses', 'ending'),
+  [
+    ((), None),
+    ((None, None), None),
+    ((0, None), None),
+    ((0, 0), endings.Ending.SUCCESS),
+    ((134, 2), endings.Ending.BAD_INPUT),
+    ((143, 143), endings.Ending.PREEMPTED),
+    ((134, 143), endings.Ending.PREEMPTED),
+    ((0, 137), endings.Ending.CRASHED),
+    ((None, 1), endings.Ending.CRASHED),
+  ],
+)
+def test_what_exit_statuses_mean(statuses, ending):
+  assert endings.judge_statuses(statuses) is ending
