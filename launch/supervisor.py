@@ -183,16 +183,15 @@ class Supervisor:
   ) -> int | None:
     """Starts again where that can help; else returns the exit status."""
     name = self._backend.job.name
-    saved = self._backend.save_logs()
+    own = next((status for status in observation.statuses if status), None)
+    reason = '' if own is None else f' with exit status {own}'
+    detail = f' ({observation.detail})' if observation.detail else ''
+    self._say(f'{name} {ending.value}{reason}{detail}.')
+    self._save_logs()
     if ending is _Ending.SUCCESS:
-      self._say(f'{name} {ending.value}.{saved}')
       self._finish()
       return 0
     status = endings.exit_status(ending, observation.statuses)
-    known = [s for s in observation.statuses if s is not None]
-    reason = f' with exit status {status}' if known else ''
-    detail = f' ({observation.detail})' if observation.detail else ''
-    self._say(f'{name} {ending.value}{reason}{detail}.{saved}')
     if ending is _Ending.BAD_INPUT:
       self._finish()
       return status
@@ -259,8 +258,8 @@ class Supervisor:
         self._say(f'Delete it with:\n  {command.quote(delete)}')
       return self._stop.exit_status
     self._end_processes()
-    saved = backend.save_logs()
-    self._say(f'{name} is stopped.{saved} The same command goes on from there.')
+    self._say(f'{name} is stopped. The same command goes on from there.')
+    self._save_logs()
     self._finish()
     return self._stop.exit_status
 
@@ -282,6 +281,11 @@ class Supervisor:
         f'The machines could not be deleted. {e}\nDelete them with:\n'
         f'  {command.quote(delete)}'
       )
+
+  def _save_logs(self) -> None:
+    place = self._backend.save_logs()
+    if place:
+      self._say(f'Logs of all processes: {place}')
 
   def _say(self, text: str) -> None:
     print(f'launch: {text}', file=self._output, flush=True)

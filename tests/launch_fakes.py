@@ -1,5 +1,6 @@
 """Programs that play gcloud, kubectl and Slurm, for the tests of launch."""
 
+import hashlib
 import json
 import pathlib
 import stat
@@ -11,7 +12,8 @@ from launch import stop_request
 from launch import supervisor
 from launch import wheel as wheel_lib
 
-_HEAD = """#!{python}
+# Isolated and without site, Python starts in a few milliseconds.
+_HEAD = """#!{python} -IS
 import json, os, pathlib, shutil, subprocess, sys
 root = pathlib.Path({root!r})
 args = sys.argv[1:]
@@ -67,13 +69,8 @@ def make_wheel(folder: pathlib.Path, *, main: str) -> wheel_lib.Wheel:
     # A fixed time: the same content gives the same bytes.
     for name, text in (('__init__', ''), ('main', main)):
       archive.writestr(zipfile.ZipInfo(f'genre_flax/{name}.py'), text)
-  return wheel_lib.Wheel(path, _sha256(path))
-
-
-def _sha256(path):
-  import hashlib
-
-  return hashlib.sha256(path.read_bytes()).hexdigest()
+  sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+  return wheel_lib.Wheel(path, sha256)
 
 
 def supervise(backend, output, **limits) -> int:

@@ -1,9 +1,11 @@
 """A gcloud that runs what it is given in one home folder for each worker."""
 
 import io
+import json
 import os
 import pathlib
 import subprocess
+import sys
 
 import pytest
 
@@ -125,8 +127,6 @@ else:
 
 @pytest.fixture
 def fakes(tmp_path, monkeypatch):
-  import sys
-
   fakes = launch_fakes.Fakes(tmp_path / 'cloud')
   fakes.add('gcloud', GCLOUD)
   monkeypatch.setenv('PATH', f'{fakes.bin}:{os.environ["PATH"]}')
@@ -170,8 +170,6 @@ def test_from_the_request_to_the_end_on_all_workers(fakes, tmp_path):
     '--spot',
   } <= set(create)
   # All arguments have come through ssh and two shells as they were.
-  import json
-
   assert f'argv {json.dumps(["--distributed", *ARGS])}' in output
   for i in range(4):
     assert (fakes.root / f'attempts_{i}').read_text() == '1'
@@ -305,7 +303,8 @@ def test_the_plan_names_the_wheel_and_touches_nothing(fakes, tmp_path):
     for line in text.splitlines()
     if line.startswith('gcloud') and 'tail' not in line
   ]
-  for line in lines[: next(i for i, l in enumerate(lines) if 'stop' in l)]:
+  ends = [i for i, line in enumerate(lines) if ' stop ' in line]
+  for line in lines[: ends[0]]:
     subprocess.run(['bash', '-c', line], check=True, capture_output=True)
   backend = make(tmp_path)
   while backend.observe().state is not base.State.ENDED:

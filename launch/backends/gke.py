@@ -201,9 +201,7 @@ class Gke(base.Backend):
         worker.keep_tail(
           self._folder, index, log[-worker.TAIL_BYTES :].encode()
         )
-    return (
-      f' The ends of all logs: {self._folder}/process_*.log' if pods else ''
-    )
+    return f'{self._folder}/process_*.log' if pods else ''
 
   @property
   def _selector(self) -> str:

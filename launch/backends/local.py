@@ -130,7 +130,7 @@ class Local(base.Backend):
     return ()
 
   def save_logs(self) -> str:
-    return f' Logs: {self._folder}/*/log'
+    return f'{self._folder}/*/log'
 
   def _recorded_processes(self) -> int:
     record = self._read_record(self._folder)

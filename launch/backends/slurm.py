@@ -232,7 +232,7 @@ class Slurm(base.Backend):
     return ('scancel', self._job_id)
 
   def save_logs(self) -> str:
-    return f' Logs: {self._folder}/{self._job_id}*.log'
+    return f'{self._folder}/{self._job_id}*.log'
 
   @property
   def _comment(self) -> str:

@@ -177,7 +177,7 @@ class TpuVm(base.Backend):
     )
 
   def save_logs(self) -> str:
-    return f' The ends of all logs: {self._folder}/process_*.log'
+    return f'{self._folder}/process_*.log (their ends)'
 
   @property
   def _writes(self) -> str:
