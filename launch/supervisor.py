@@ -109,6 +109,11 @@ class Supervisor:
     """Follows the job where it is there already; refuses where another is."""
     backend, job = self._backend, self._backend.job
     observation = backend.observe()
+    if observation.state is _State.UNKNOWN:
+      raise errors.ResourceError(
+        f'Whether {job.name} runs already could not be asked:'
+        f' {observation.detail}'
+      )
     is_there = observation.state not in (_State.ABSENT, _State.READY)
     if is_there and observation.digest not in (None, job.digest):
       delete = backend.delete_command()
@@ -123,7 +128,7 @@ class Supervisor:
         f' it. Follow that one with --name={other} and its own flags, or choose'
         ' another folder.'
       )
-    if observation.state in (_State.RUNNING, _State.WAITING, _State.UNKNOWN):
+    if observation.state in (_State.RUNNING, _State.WAITING):
       self._say(f'{job.name} is there already: following it.')
       self._output.write(observation.log)
     elif is_there:

@@ -14,7 +14,7 @@ from launch import wheel as wheel_lib
 
 # Isolated and without site, Python starts in a few milliseconds.
 _HEAD = """#!{python} -IS
-import json, os, pathlib, shutil, subprocess, sys
+import json, os, pathlib, sys
 root = pathlib.Path({root!r})
 args = sys.argv[1:]
 with open(root / 'calls.jsonl', 'a') as f:

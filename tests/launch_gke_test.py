@@ -201,7 +201,10 @@ def test_lost_nodes_are_a_preemption(fakes, tmp_path, end):
 
 def test_a_crash_is_started_again_and_bad_input_is_not(fakes, tmp_path):
   status, output = run(
-    fakes, tmp_path, [RUNNING, failed(1, None, 134, 134)], [failed(134, 2, 0, 0)]
+    fakes,
+    tmp_path,
+    [RUNNING, failed(1, None, 134, 134)],
+    [failed(134, 2, 0, 0)],
   )
   assert status == 2, output
   assert 'crashed with exit status 1' in output

@@ -224,6 +224,12 @@ def test_machines_that_cannot_be_had_end_it_with_the_providers_words():
     supervise(ABSENT, ABSENT, failed)
 
 
+def test_nothing_is_started_where_it_is_not_known_what_runs():
+  lost = base.Observation(State.UNKNOWN, detail='no network')
+  with pytest.raises(errors.ResourceError, match='asked: no network'):
+    supervise(lost)
+
+
 def test_a_job_that_runs_already_is_followed():
   status, calls, output, _ = supervise(running(log='old\n'), ended(0))
   assert (status, calls) == (0, ['delete'])

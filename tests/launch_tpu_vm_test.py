@@ -24,10 +24,11 @@ OPTIONS = {
   'runtime_version': None,
   'tpu_name': None,
 }
-HARD = "--config.model.tiny.features=('a b', \"$HOME\")"
+HARD = '--config.model.tiny.features=(\'a b\', "$HOME")'
 ARGS = ('--config=configs/tpu_pod.py', '--workdir=gs://bucket/run', HARD)
 
 GCLOUD = """
+import shutil, subprocess
 num_hosts = 4
 def home(i): return root / f'worker_{i}'
 def make_homes():

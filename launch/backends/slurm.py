@@ -130,9 +130,10 @@ class Slurm(base.Backend):
     ]
 
   def observe(self) -> base.Observation:
-    jobs = self._queue()
-    if jobs is None:
-      return base.Observation(base.State.UNKNOWN, detail='squeue failed')
+    try:
+      jobs = self._queue()
+    except errors.ResourceError as e:
+      return base.Observation(base.State.UNKNOWN, detail=str(e))
     if self._job_id is None:
       mine = [j for j in jobs if j['name'] == self.job.name]
       if not mine:
@@ -183,7 +184,7 @@ class Slurm(base.Backend):
   def other_writer(self) -> str | None:
     if not self.job.is_writer:
       return None
-    for found in self._queue() or []:
+    for found in self._queue():
       marks = found['comment'].split(':')
       if (
         found['name'] != self.job.name
@@ -250,13 +251,11 @@ class Slurm(base.Backend):
     return ['sbatch', '--parsable', str(self._batch_path)]
 
   @staticmethod
-  def _queue() -> list[dict[str, str]] | None:
-    """The user's jobs in the queue; None where squeue fails."""
-    result = command.run(
+  def _queue() -> list[dict[str, str]]:
+    """The user's jobs in the queue."""
+    result = command.check(
       ['squeue', '--me', '--noheader', '--format=%i|%j|%T|%r|%k']
     )
-    if result.exit_status:
-      return None
     names = ('id', 'name', 'state', 'reason', 'comment')
     rows = (line.split('|', 4) for line in result.stdout.splitlines())
     return [dict(zip(names, row, strict=True)) for row in rows if len(row) == 5]
