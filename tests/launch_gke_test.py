@@ -42,7 +42,9 @@ elif verb == 'get' and words[1] == 'jobset':
   scene = scenes[min(read('scene'), len(scenes) - 1)]
   write('scene', read('scene') + 1)
   write('pods', scene['pods'])
-  conditions = [{'type': t, 'status': 'True'} for t in scene.get('conditions', [])]
+  conditions = [
+    {'type': t, 'status': 'True'} for t in scene.get('conditions', [])
+  ]
   print(json.dumps({**read('jobset'), 'status': {'conditions': conditions}}))
 elif verb == 'get' and words[1] == 'pods':
   assert flags['selector'] == 'jobset.sigs.k8s.io/jobset-name=posters'
@@ -111,7 +113,9 @@ def test_the_manifest_is_a_jobset_of_one_slice(tmp_path):
   assert manifest['apiVersion'] == 'jobset.x-k8s.io/v1alpha2'
   assert manifest['kind'] == 'JobSet'
   assert manifest['metadata']['annotations'] == {
-    'alpha.jobset.sigs.k8s.io/exclusive-topology': 'cloud.google.com/gke-nodepool'
+    'alpha.jobset.sigs.k8s.io/exclusive-topology': (
+      'cloud.google.com/gke-nodepool'
+    )
   }
   assert manifest['spec']['failurePolicy'] == {'maxRestarts': 0}
   (group,) = manifest['spec']['replicatedJobs']

@@ -115,7 +115,9 @@ def fake(tmp_path):
       (tmp_path / 'plays').write_text(json.dumps(plays))
       return subprocess.Popen(
         self.command(*args, **kwargs),
-        **{'cwd': tmp_path, 'env': self.env, 'text': True},
+        cwd=tmp_path,
+        env=self.env,
+        text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
       )

@@ -36,7 +36,8 @@ def make_homes():
     shutil.rmtree(home(i), ignore_errors=True)
     home(i).mkdir()
 def each_worker():
-  return range(num_hosts) if flags['worker'] == 'all' else [int(flags['worker'])]
+  worker = flags['worker']
+  return range(num_hosts) if worker == 'all' else [int(worker)]
 def check_up():
   if read('node', 'READY') != 'READY' or (read('request') or {}).get(
     'state', {'state': 'ACTIVE'})['state'] != 'ACTIVE':
@@ -46,13 +47,14 @@ if 'zone' not in flags:
   fail('ERROR: argument --zone: Must be specified.')
 if (kind, action) == ('queued-resources', 'create'):
   if read('refusal'):
-    fail('ERROR: (gcloud.compute.tpus.queued-resources.create) ' + read('refusal'))
+    fail('ERROR: (gcloud) ' + read('refusal'))
   labels = dict(pair.split('=') for pair in flags['labels'].split(','))
   state = {'state': 'WAITING_FOR_RESOURCES'}
   node = {'labels': labels, 'acceleratorType': flags['accelerator-type']}
   make_homes()
-  write('request', {'name': f'projects/p/locations/z/queuedResources/{words[4]}',
-    'state': state, 'tpu': {'nodeSpec': [{'node': node}]}})
+  name = f'projects/p/locations/z/queuedResources/{words[4]}'
+  tpu = {'nodeSpec': [{'node': node}]}
+  write('request', {'name': name, 'state': state, 'tpu': tpu})
 elif (kind, action) == ('queued-resources', 'describe'):
   if read('request') is None:
     fail('ERROR: (gcloud) NOT_FOUND: Resource was not found')
@@ -79,9 +81,11 @@ elif (kind, action) == ('tpu-vm', 'ssh'):
     if i in read('unreachable', []):
       worst = 255
       continue
-    env = {**os.environ, 'HOME': str(home(i)), 'FAKE': str(root), 'WORKER': str(i),
-      'PATH': f'{root}/worker_bin:' + os.environ['PATH']}
-    done = subprocess.run(['bash', '-c', flags['command']], cwd=home(i), env=env,
+    env = {**os.environ, 'HOME': str(home(i)), 'FAKE': str(root)}
+    env['WORKER'] = str(i)
+    env['PATH'] = f'{root}/worker_bin:' + os.environ['PATH']
+    done = subprocess.run(
+      ['bash', '-c', flags['command']], cwd=home(i), env=env,
       stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     text = b'Warning: added to the list of known hosts.\\n' + done.stdout
     if 'output-directory' in flags:
@@ -94,7 +98,7 @@ else:
   fail(f'unknown: {args}')
 """
 
-# What `python3` is on a worker: pip and uv, which only note what they are asked.
+# `python3` of a worker: pip and uv, which only note what they are asked for.
 PYTHON3 = """#!/usr/bin/env bash
 echo "$*" >>"$HOME/installed"
 if [ "$2 $3" = 'uv venv' ]; then
