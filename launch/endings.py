@@ -4,6 +4,7 @@ import enum
 import signal
 
 # Exit statuses of the launcher that no binary has.
+NO_MACHINES = 69
 PREEMPTED_TOO_OFTEN = 75
 HUNG = 124
 
@@ -21,6 +22,8 @@ class Ending(enum.Enum):
   PREEMPTED = 'was preempted'
   CRASHED = 'crashed'
   HUNG = 'hung'
+  NOT_STARTED = 'could not be started'
+  REFUSED = 'got no machines'
 
 
 def judge_statuses(statuses: tuple[int | None, ...]) -> Ending | None:
@@ -48,6 +51,8 @@ def exit_status(ending: Ending, statuses: tuple[int | None, ...]) -> int:
     return PREEMPTED_TOO_OFTEN
   if ending is Ending.HUNG:
     return HUNG
+  if ending in (Ending.NOT_STARTED, Ending.REFUSED):
+    return NO_MACHINES
   if _BAD_INPUT in statuses:
     return _BAD_INPUT
   # Process 0's own, or else the first that tells of a failure.

@@ -13,7 +13,7 @@ Ctrl-C leaves it as it is. --dry_run prints the commands instead.
 Exit statuses:
   0    the job has done all it should
   2    bad input, of the launcher or of the binary; trying again is no use
-  69   the machines, or the tool that asks for them, cannot be had
+  69   no machines, or none that can be set up, or no tool to ask for them
   75   preempted more often than --max_restarts
   124  hung more often than --max_restarts or --max_crashes
   130  stopped by Ctrl-C, saved; 143 by SIGTERM

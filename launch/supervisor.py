@@ -91,14 +91,11 @@ class Supervisor:
     self._take_over()
     while not self._stop.count:
       observation = self._observe()
-      if observation.state is _State.FAILED:
-        self._finish()
-        raise errors.ResourceError(
-          f'The machines cannot be had: {observation.detail}'
-        )
       ending = self._judge(observation)
       if ending is None:
-        self._advance(observation)
+        ending, observation = self._advance(observation)
+      if ending is None:
+        self._sleep(self._backend.POLL_SECONDS)
       else:
         status = self._end_attempt(ending, observation)
         if status is not None:
@@ -156,6 +153,8 @@ class Supervisor:
     """Whether the attempt is over, and why; None while it goes on."""
     if observation.state is _State.PREEMPTED:
       return _Ending.PREEMPTED
+    if observation.state is _State.FAILED:
+      return _Ending.REFUSED
     ending = endings.judge_statuses(observation.statuses)
     if observation.state is _State.ENDED:
       return ending or _Ending.CRASHED
@@ -171,13 +170,21 @@ class Supervisor:
       return _Ending.HUNG
     return None
 
-  def _advance(self, observation: base.Observation) -> None:
-    if observation.state is _State.ABSENT:
-      self._backend.create()
-    elif observation.state is _State.READY:
-      self._backend.start()
-      self._begin_attempt()
-    self._sleep(self._backend.POLL_SECONDS)
+  def _advance(
+    self, observation: base.Observation
+  ) -> tuple[_Ending | None, base.Observation]:
+    """Takes the step that leads on; a failure of it ends the attempt."""
+    try:
+      if observation.state is _State.ABSENT:
+        self._backend.create()
+      elif observation.state is _State.READY:
+        self._backend.start()
+        self._begin_attempt()
+    except errors.ResourceError as e:
+      was_ready = observation.state is _State.READY
+      ending = _Ending.NOT_STARTED if was_ready else _Ending.REFUSED
+      return ending, dataclasses.replace(observation, detail=str(e))
+    return None, observation
 
   def _begin_attempt(self) -> None:
     self._started = self._last_progress = self._clock()
@@ -188,11 +195,16 @@ class Supervisor:
   ) -> int | None:
     """Starts again where that can help; else returns the exit status."""
     name = self._backend.job.name
+    if ending is _Ending.REFUSED and not self._restarts:
+      # Who asks for the first time learns at once that there are none.
+      self._finish()
+      raise errors.ResourceError(observation.detail)
     own = next((status for status in observation.statuses if status), None)
     reason = '' if own is None else f' with exit status {own}'
     detail = f' ({observation.detail})' if observation.detail else ''
     self._say(f'{name} {ending.value}{reason}{detail}.')
-    self._save_logs()
+    if ending is not _Ending.REFUSED:
+      self._save_logs()
     if ending is _Ending.SUCCESS:
       self._finish()
       return 0
@@ -200,8 +212,11 @@ class Supervisor:
     if ending is _Ending.BAD_INPUT:
       self._finish()
       return status
-    is_crash = ending in (_Ending.CRASHED, _Ending.HUNG)
-    self._crashes += is_crash
+    self._crashes += ending in (
+      _Ending.CRASHED,
+      _Ending.HUNG,
+      _Ending.NOT_STARTED,
+    )
     if (
       self._restarts >= self._limits.max_restarts
       or self._crashes > self._limits.max_crashes

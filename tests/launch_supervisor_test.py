@@ -224,6 +224,64 @@ def test_machines_that_cannot_be_had_end_it_with_the_providers_words():
     supervise(ABSENT, ABSENT, failed)
 
 
+class Refusing(FakeBackend):
+  """Fails in `create` and `start` as often as told."""
+
+  def __init__(self, *observations, create=0, start=0):
+    super().__init__(*observations)
+    self.failures = {'create': create, 'start': start}
+
+  def fail(self, what):
+    self.calls.append(what)
+    self.failures[what] -= 1
+    if self.failures[what] >= 0:
+      raise errors.ResourceError(f'no {what}')
+
+  def create(self):
+    self.fail('create')
+
+  def start(self):
+    self.fail('start')
+
+
+def follow(backend, **limits):
+  output, clock = io.StringIO(), Clock()
+  status = supervisor.Supervisor(
+    backend,
+    supervisor.Limits(**limits),
+    keep=False,
+    output=output,
+    stop=stop_request.StopRequest(),
+    clock=clock,
+    sleep=clock.sleep,
+  ).run()
+  return status, output.getvalue()
+
+
+def test_a_set_up_that_fails_is_tried_again_and_capped():
+  backend = Refusing(READY, READY, READY, READY, ended(0), start=1)
+  status, output = follow(backend)
+  assert status == 0
+  assert backend.calls == ['start', 'clear', 'start', 'delete']
+  assert 'could not be started (no start)' in output
+  backend = Refusing(READY, start=9)
+  assert follow(backend, max_crashes=1)[0] == 69
+  assert backend.calls == ['start', 'clear', 'start', 'delete']
+
+
+def test_machines_that_are_refused_at_first_end_it_and_later_do_not():
+  with pytest.raises(errors.ResourceError, match='no create'):
+    follow(Refusing(ABSENT, create=1))
+  backend = Refusing(
+    *(READY, READY, PREEMPTED, PREEMPTED, ABSENT, ABSENT),
+    *(ABSENT, READY, ended(0)),
+    create=1,
+  )
+  status, output = follow(backend, max_crashes=0)
+  assert status == 0, output
+  assert 'got no machines (no create)' in output
+
+
 def test_nothing_is_started_where_it_is_not_known_what_runs():
   lost = base.Observation(State.UNKNOWN, detail='no network')
   with pytest.raises(errors.ResourceError, match='asked: no network'):
@@ -301,18 +359,9 @@ def test_machines_that_cannot_be_deleted_do_not_change_the_status():
     def delete(self):
       raise errors.ResourceError('gcloud said: no')
 
-  output, clock = io.StringIO(), Clock()
-  status = supervisor.Supervisor(
-    Stuck(READY, ended(0)),
-    supervisor.Limits(),
-    keep=False,
-    output=output,
-    stop=stop_request.StopRequest(),
-    clock=clock,
-    sleep=clock.sleep,
-  ).run()
+  status, output = follow(Stuck(READY, ended(0)))
   assert status == 0
-  assert "Delete them with:\n  delete-it 'a b'" in output.getvalue()
+  assert "Delete them with:\n  delete-it 'a b'" in output
 
 
 @pytest.mark.parametrize(
