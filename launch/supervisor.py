@@ -247,9 +247,14 @@ class Supervisor:
     )
     self._end_processes()
     self._sleep(wait)
-    if not self._stop.count:
+    if self._stop.count:
+      return
+    try:
       self._backend.clear()
-      self._begin_attempt()
+    except errors.ResourceError:
+      self._say_how_to_delete('The machines are left.')
+      raise
+    self._begin_attempt()
 
   def _end_processes(self) -> None:
     """Makes sure that nothing of the attempt writes any more."""
@@ -271,11 +276,8 @@ class Supervisor:
         if self._observe().state is not _State.RUNNING:
           break
         self._sleep(min(backend.POLL_SECONDS, 5.0))
-    delete = backend.delete_command()
     if self._stop.count > asked:
-      self._say(f'Left {name} as it is.')
-      if delete:
-        self._say(f'Delete it with:\n  {command.quote(delete)}')
+      self._say_how_to_delete(f'Left {name} as it is.')
       return self._stop.exit_status
     self._end_processes()
     self._say(f'{name} is stopped. The same command goes on from there.')
@@ -285,22 +287,20 @@ class Supervisor:
 
   def _finish(self) -> None:
     """Gives the machines back, or says how to."""
-    delete = self._backend.delete_command()
-    if not delete:
+    if not self._backend.delete_command():
       return
     if self._keep:
-      self._say(
-        'The machines are kept, and cost what they cost. Delete them with:\n'
-        f'  {command.quote(delete)}'
-      )
+      self._say_how_to_delete('The machines are kept, and cost what they cost.')
       return
     try:
       self._backend.delete()
     except errors.ResourceError as e:
-      self._say(
-        f'The machines could not be deleted. {e}\nDelete them with:\n'
-        f'  {command.quote(delete)}'
-      )
+      self._say_how_to_delete(f'The machines could not be deleted. {e}')
+
+  def _say_how_to_delete(self, text: str) -> None:
+    delete = self._backend.delete_command()
+    how = f' Delete with:\n  {command.quote(delete)}' if delete else ''
+    self._say(text + how)
 
   def _save_logs(self) -> None:
     place = self._backend.save_logs()

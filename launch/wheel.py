@@ -46,6 +46,15 @@ class Wheel:
     return self.path.name
 
 
+def build_command(folder: pathlib.Path) -> list[str]:
+  """What a person types, in the repository's root, to do what `build` does."""
+  code = (
+    'import pathlib, sys; from launch import wheel;'
+    ' print(wheel.build(pathlib.Path(sys.argv[1])))'
+  )
+  return ['python', '-c', code, str(folder)]
+
+
 def build(folder: pathlib.Path) -> Wheel:
   """Builds the wheel of the working tree as it is now.
 

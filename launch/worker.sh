@@ -62,7 +62,7 @@ start() {
   fi
   rm -rf "$dir"
   mkdir -p "$dir"
-  setsid bash "${BASH_SOURCE[0]}" attend "$(cd "$dir" && pwd)" "$@" \
+  nohup bash "${BASH_SOURCE[0]}" attend "$(cd "$dir" && pwd)" "$@" \
     </dev/null >/dev/null 2>&1 &
   until [ -s "$dir/started" ]; do sleep 0.05; done
 }

@@ -269,6 +269,25 @@ def test_a_set_up_that_fails_is_tried_again_and_capped():
   assert backend.calls == ['start', 'clear', 'start', 'delete']
 
 
+def test_an_attempt_that_cannot_be_cleared_leaves_a_way_to_delete():
+  class Stuck(FakeBackend):
+    def clear(self):
+      raise errors.ResourceError('no network')
+
+  output, clock = io.StringIO(), Clock()
+  with pytest.raises(errors.ResourceError, match='no network'):
+    supervisor.Supervisor(
+      Stuck(READY, ended(1)),
+      supervisor.Limits(),
+      keep=False,
+      output=output,
+      stop=stop_request.StopRequest(),
+      clock=clock,
+      sleep=clock.sleep,
+    ).run()
+  assert "left. Delete with:\n  delete-it 'a b'" in output.getvalue()
+
+
 def test_machines_that_are_refused_at_first_end_it_and_later_do_not():
   with pytest.raises(errors.ResourceError, match='no create'):
     follow(Refusing(ABSENT, create=1))
@@ -338,7 +357,7 @@ def test_a_second_stop_leaves_the_job_and_says_how_to_delete_it():
   status, calls, output, _ = supervise(running(), **stop_at(20, 30))
   assert status == 130
   assert calls == ['stop']
-  assert "Delete it with:\n  delete-it 'a b'" in output
+  assert "Delete with:\n  delete-it 'a b'" in output
 
 
 def test_a_job_that_does_not_stop_in_time_is_killed():
@@ -361,7 +380,7 @@ def test_machines_that_cannot_be_deleted_do_not_change_the_status():
 
   status, output = follow(Stuck(READY, ended(0)))
   assert status == 0
-  assert "Delete them with:\n  delete-it 'a b'" in output
+  assert "Delete with:\n  delete-it 'a b'" in output
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ class State(enum.Enum):
 
   ABSENT = 'there is nothing under its name'
   WAITING = 'its machines were asked for'
-  READY = 'its machines are there and nothing runs on them'
+  READY = 'its machines are there'
   RUNNING = 'it runs'
   ENDED = 'all its processes have ended'
   PREEMPTED = 'its machines were taken away'

@@ -102,12 +102,11 @@ class Slurm(base.Backend):
     with tempfile.TemporaryDirectory() as scratch:
       wheel = wheel_lib.build(pathlib.Path(scratch))
     path, code = self._folder / wheel.name, self._code_folder(wheel)
-    build = ['python', '-m', 'pip', 'wheel', '--no-deps']
     batch = command.quote([str(self._batch_path)])
     return [
       base.Step(
         f'Build the wheel: {wheel.name}\nsha256 {wheel.sha256}',
-        [*build, f'--wheel-dir={self._folder}', str(wheel_lib.ROOT)],
+        wheel_lib.build_command(self._folder),
       ),
       base.Step(
         'Unpack.', ['python', '-m', 'zipfile', '-e', str(path), str(code)]

@@ -67,11 +67,10 @@ class TpuVm(base.Backend):
     self._wheel = wheel_lib.Wheel(
       self._folder / self._wheel.name, self._wheel.sha256
     )
-    build = ['python', '-m', 'pip', 'wheel', '--no-deps']
     steps = [
       base.Step(
         f'Build the wheel: {self._wheel.name}\nsha256 {self._wheel.sha256}',
-        [*build, f'--wheel-dir={self._folder}', str(wheel_lib.ROOT)],
+        wheel_lib.build_command(self._folder),
       )
     ]
     if self._is_owned:
