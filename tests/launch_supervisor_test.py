@@ -1,107 +1,23 @@
-import io
+import sys
 
 import pytest
 
-from launch import endings
 from launch import errors
-from launch import job as job_lib
 from launch import stop_request
-from launch import supervisor
 from launch.backends import base
-
-State = base.State
-ARGS = ('--config=configs/tpu_pod.py', '--workdir=gs://bucket/run')
-JOB = job_lib.Job('posters', 'train', ARGS)
-ABSENT = base.Observation(State.ABSENT)
-WAITING = base.Observation(State.WAITING, digest=JOB.digest)
-READY = base.Observation(State.READY)
-PREEMPTED = base.Observation(State.PREEMPTED, detail='SUSPENDED')
-UNKNOWN = base.Observation(State.UNKNOWN)
-
-
-def running(*statuses, log='step\n'):
-  return base.Observation(
-    State.RUNNING, statuses or (None,), log=log, digest=JOB.digest
-  )
-
-
-def ended(*statuses):
-  return base.Observation(State.ENDED, statuses, digest=JOB.digest)
-
-
-class FakeBackend(base.Backend):
-  """Plays a list of observations; the last one lasts."""
-
-  POLL_SECONDS = 10.0
-
-  def __init__(self, *observations):
-    super().__init__(JOB)
-    self.observations = list(observations)
-    self.calls = []
-    self.writer = None
-
-  def plan(self):
-    return []
-
-  def observe(self):
-    if len(self.observations) > 1:
-      return self.observations.pop(0)
-    return self.observations[0]
-
-  def other_writer(self):
-    return self.writer
-
-  def create(self):
-    self.calls.append('create')
-
-  def start(self):
-    self.calls.append('start')
-
-  def stop(self, *, kill=False):
-    self.calls.append('kill' if kill else 'stop')
-
-  def clear(self):
-    self.calls.append('clear')
-
-  def delete(self):
-    self.calls.append('delete')
-
-  def delete_command(self):
-    return ('delete-it', 'a b')
-
-
-class Clock:
-  """Time that passes by sleeping alone."""
-
-  def __init__(self):
-    self.now = 0.0
-    self.sleeps = []
-    self.at = {}
-
-  def __call__(self):
-    return self.now
-
-  def sleep(self, seconds):
-    self.sleeps.append(seconds)
-    self.now += seconds
-    for moment in [m for m in self.at if m <= self.now]:
-      self.at.pop(moment)()
-
-
-def supervise(*observations, clock=None, keep=False, stop=None, **limits):
-  backend = FakeBackend(*observations)
-  clock = clock or Clock()
-  output = io.StringIO()
-  status = supervisor.Supervisor(
-    backend,
-    supervisor.Limits(**limits),
-    keep=keep,
-    output=output,
-    stop=stop or stop_request.StopRequest(),
-    clock=clock,
-    sleep=clock.sleep,
-  ).run()
-  return status, backend.calls, output.getvalue(), clock
+from tests.launch_fake_backend import ABSENT
+from tests.launch_fake_backend import Clock
+from tests.launch_fake_backend import ended
+from tests.launch_fake_backend import FakeBackend
+from tests.launch_fake_backend import follow
+from tests.launch_fake_backend import PREEMPTED
+from tests.launch_fake_backend import READY
+from tests.launch_fake_backend import Refusing
+from tests.launch_fake_backend import running
+from tests.launch_fake_backend import State
+from tests.launch_fake_backend import supervise
+from tests.launch_fake_backend import UNKNOWN
+from tests.launch_fake_backend import WAITING
 
 
 def test_from_nothing_to_success():
@@ -224,40 +140,6 @@ def test_machines_that_cannot_be_had_end_it_with_the_providers_words():
     supervise(ABSENT, ABSENT, failed)
 
 
-class Refusing(FakeBackend):
-  """Fails in `create` and `start` as often as told."""
-
-  def __init__(self, *observations, create=0, start=0):
-    super().__init__(*observations)
-    self.failures = {'create': create, 'start': start}
-
-  def fail(self, what):
-    self.calls.append(what)
-    self.failures[what] -= 1
-    if self.failures[what] >= 0:
-      raise errors.ResourceError(f'no {what}')
-
-  def create(self):
-    self.fail('create')
-
-  def start(self):
-    self.fail('start')
-
-
-def follow(backend, **limits):
-  output, clock = io.StringIO(), Clock()
-  status = supervisor.Supervisor(
-    backend,
-    supervisor.Limits(**limits),
-    keep=False,
-    output=output,
-    stop=stop_request.StopRequest(),
-    clock=clock,
-    sleep=clock.sleep,
-  ).run()
-  return status, output.getvalue()
-
-
 def test_a_set_up_that_fails_is_tried_again_and_capped():
   backend = Refusing(READY, READY, READY, READY, ended(0), start=1)
   status, output = follow(backend)
@@ -269,23 +151,14 @@ def test_a_set_up_that_fails_is_tried_again_and_capped():
   assert backend.calls == ['start', 'clear', 'start', 'delete']
 
 
-def test_an_attempt_that_cannot_be_cleared_leaves_a_way_to_delete():
+def test_an_attempt_that_cannot_be_cleared_leaves_a_way_to_delete(capsys):
   class Stuck(FakeBackend):
     def clear(self):
       raise errors.ResourceError('no network')
 
-  output, clock = io.StringIO(), Clock()
   with pytest.raises(errors.ResourceError, match='no network'):
-    supervisor.Supervisor(
-      Stuck(READY, ended(1)),
-      supervisor.Limits(),
-      keep=False,
-      output=output,
-      stop=stop_request.StopRequest(),
-      clock=clock,
-      sleep=clock.sleep,
-    ).run()
-  assert "left. Delete with:\n  delete-it 'a b'" in output.getvalue()
+    follow(Stuck(READY, ended(1)), output=sys.stdout)
+  assert "left. Delete with:\n  delete-it 'a b'" in capsys.readouterr().out
 
 
 def test_machines_that_are_refused_at_first_end_it_and_later_do_not():
@@ -324,13 +197,7 @@ def test_another_writer_of_the_folder_is_refused():
   backend = FakeBackend(ABSENT)
   backend.writer = 'first'
   with pytest.raises(errors.InputError, match='first writes gs://bucket/run'):
-    supervisor.Supervisor(
-      backend,
-      supervisor.Limits(),
-      keep=False,
-      output=io.StringIO(),
-      stop=stop_request.StopRequest(),
-    ).run()
+    follow(backend)
   assert backend.calls == []
 
 
@@ -381,21 +248,3 @@ def test_machines_that_cannot_be_deleted_do_not_change_the_status():
   status, output = follow(Stuck(READY, ended(0)))
   assert status == 0
   assert "Delete with:\n  delete-it 'a b'" in output
-
-
-@pytest.mark.parametrize(
-  ('statuses', 'ending'),
-  [
-    ((), None),
-    ((None, None), None),
-    ((0, None), None),
-    ((0, 0), endings.Ending.SUCCESS),
-    ((134, 2), endings.Ending.BAD_INPUT),
-    ((143, 143), endings.Ending.PREEMPTED),
-    ((134, 143), endings.Ending.PREEMPTED),
-    ((0, 137), endings.Ending.CRASHED),
-    ((None, 1), endings.Ending.CRASHED),
-  ],
-)
-def test_what_exit_statuses_mean(statuses, ending):
-  assert endings.judge_statuses(statuses) is ending
