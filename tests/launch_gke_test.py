@@ -181,7 +181,7 @@ def test_from_the_manifest_to_the_end(fakes, tmp_path):
   'end',
   [
     failed(
-      143,
+      137,
       *(None, None, None),
       conditions=[
         {

@@ -194,7 +194,7 @@ def test_another_job_under_the_name_is_refused():
 
 
 def test_another_writer_of_the_folder_is_refused():
-  backend = FakeBackend(ABSENT)
+  backend = FakeBackend(ABSENT, ended(0))
   backend.writer = 'first'
   with pytest.raises(errors.InputError, match='first writes gs://bucket/run'):
     follow(backend)
