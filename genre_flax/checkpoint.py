@@ -62,7 +62,7 @@ class Checkpointer:
       ]
     )
     return ocp.CheckpointManager(
-      self._directory.resolve(),
+      _absolute(self._directory),
       item_names=_ITEMS,
       options=ocp.CheckpointManagerOptions(
         preservation_policy=keep,
@@ -307,6 +307,11 @@ def _check_shapes(restored: Any, template: Any) -> None:
   ]
   if wrong:
     raise ValueError(f'it holds another network: {"; ".join(wrong)}')
+
+
+def _absolute(path: epath.Path) -> epath.Path:
+  """Orbax takes absolute paths alone; etils makes gs:// one of this machine."""
+  return path if '://' in str(path) else path.resolve()
 
 
 def _rank(metrics: Mapping[str, float]) -> float:

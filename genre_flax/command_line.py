@@ -35,6 +35,16 @@ def run(main: Callable[[list[str]], int | None]) -> None:
         raise
       print(f'error: {e}', file=sys.stderr)
       return 2
+    except ImportError as e:
+      # What fsspec says of the first gs:// path.
+      if 'gcsfs' not in str(e) or logging.get_verbosity() >= logging.DEBUG:
+        raise
+      print(
+        'error: Paths on gs:// need another package; install it with `pip'
+        " install -e '.[gcs]'`.",
+        file=sys.stderr,
+      )
+      return 2
 
   app.run(guarded_main, flags_parser=_parse_flags)
 

@@ -31,7 +31,7 @@ def run(
       if stray:
         raise errors.InputError(
           f'Unexpected arguments: {stray}. Flags start with --, and those of'
-          ' what is launched come after a lone --.'
+          ' what is launched go after a lone --.'
         )
       return main([*argv[1:], *passed_on])
     except errors.LaunchError as e:
@@ -69,6 +69,8 @@ def _parse_flags(argv: Sequence[str], *, known_only: bool) -> list[str]:
     ValueError,
   ) as e:
     text = ' '.join(str(e).split()) or type(e).__name__
-    print(f'error: {text}', file=sys.stderr)
-    print('Pass --help to see the flags.', file=sys.stderr)
-    sys.exit(2)
+    hint = 'Pass --help to see the flags.'
+    if isinstance(e, flags.UnrecognizedFlagError):
+      hint += ' Those of what is launched go after a lone --.'
+    print(f'error: {text}\n{hint}', file=sys.stderr)
+    sys.exit(errors.InputError.exit_status)

@@ -128,6 +128,11 @@ class Controller:
       return False
     one.keep_seconds()
     failure = one.job.failure()
+    if failure is not None and failure.kind == trials.BUSY:
+      # The launcher that a killed controller left behind ends in its time.
+      logging.info('Trial %d: %s; waiting.', one.trial.number, failure.reason)
+      one.begin(self._make_job(one.job.spec))
+      return False
     if failure is None and not progress.values:
       objective = self._sweep.objective
       failure = trials.Failure(

@@ -17,6 +17,12 @@ class InputError(LaunchError):
   exit_status = 2
 
 
+class BusyError(LaunchError):
+  """Another launcher on this machine does it already."""
+
+  exit_status = 73
+
+
 class ResourceError(LaunchError):
   """The machines, or the tool that asks for them, cannot be had."""
 

@@ -8,10 +8,11 @@ that was stopped: finished trials stay, running ones go on from their workdirs.
 Flags after -- are those of the training, for every trial.
 
 Exit status: 0 where a trial was finished, 1 where none was, 2 for an error of
-the input, 69 where no machines can be had, 130 after a Ctrl-C.
+the input, 69 where no machines can be had, 73 where another process runs the
+sweep, 130 after a Ctrl-C.
 """
 
-import fcntl
+import hashlib
 import pathlib
 import re
 import shlex
@@ -23,6 +24,7 @@ from ml_collections import config_flags
 
 from launch import command_line
 from launch import errors
+from launch import lock
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'Sweep file, such as configs/sweeps/image_size.py.'
@@ -96,8 +98,10 @@ def main(extra_flags: list[str]) -> int:
   except OSError as e:  # Of a file that did not load; said at its first use.
     raise errors.InputError(f'--config cannot be read. {e}') from e
   sweep_dir = pathlib.Path(_SWEEP_DIR.value).expanduser()
-  # Of its jobs: slices and pods allow no other letters.
-  name = re.sub('[^a-z0-9]+', '-', f's-{sweep_dir.name}'.lower())[:24]
+  # Of its jobs: slices and pods allow no other letters, and sweeps in other
+  # folders may be called the same.
+  name = re.sub('[^a-z0-9]+', '-', f's-{sweep_dir.name}'.lower())[:18]
+  digest = hashlib.sha256(str(sweep_dir.resolve()).encode()).hexdigest()[:6]
 
   def make_spec(chosen, number, seed):
     return trials.job_spec(
@@ -105,12 +109,13 @@ def main(extra_flags: list[str]) -> int:
       chosen,
       number=number,
       seed=seed,
-      sweep_name=name.strip('-'),
+      sweep_name=f'{name.strip("-")}-{digest}',
       sweep_dir=sweep_dir,
       workdir_root=_WORKDIR_ROOT.value or str(sweep_dir / 'trials'),
       launcher=(
         *(sys.executable, '-m', 'launch.run'),
         f'--backend={_BACKEND.value}',
+        f'--state_dir={sweep_dir / "jobs"}',
         # A trial that crashes is recorded; it is started again after a
         # preemption alone.
         '--max_crashes=0',
@@ -122,13 +127,10 @@ def main(extra_flags: list[str]) -> int:
   if _DRY_RUN.value:
     return _print_plan(sweep, make_spec)
   sweep_dir.mkdir(parents=True, exist_ok=True)
-  with (sweep_dir / 'lock').open('w') as lock:
-    try:
-      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-      raise errors.InputError(
-        f'Another process runs the sweep in {sweep_dir}; one at a time may.'
-      ) from None
+  with lock.hold(
+    sweep_dir / 'lock',
+    f'Process {{pid}} runs the sweep in {sweep_dir} already.',
+  ):
     return _search(sweep, make_spec, sweep_dir, extra_flags)
 
 

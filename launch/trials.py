@@ -20,10 +20,13 @@ from launch import search
 BAD_CONFIG = 'bad config'
 OUT_OF_MEMORY = 'out of memory'
 CRASH = 'crash'
+# No failure of the trial: a launcher of before still follows the job.
+BUSY = 'busy'
 
 # Exit statuses of launch.run.
-_INPUT_ERROR_STATUS = 2
-_NO_MACHINES_STATUS = 69
+_INPUT_ERROR_STATUS = errors.InputError.exit_status
+_NO_MACHINES_STATUS = errors.ResourceError.exit_status
+_BUSY_STATUS = errors.BusyError.exit_status
 _KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
 _NO_MEMORY = re.compile(
   r'RESOURCE_EXHAUSTED|out of memory|MemoryError|bad_alloc|OUT_OF_MEMORY'
@@ -129,6 +132,8 @@ def classify(status: int, output: str) -> Failure | None:
     raise errors.ResourceError(
       f'No machines can be had for the trials. The job said:\n{output[-2000:]}'
     )
+  if status == _BUSY_STATUS:
+    return Failure(BUSY, 'another launcher follows the job')
   lines = [line for line in output.splitlines() if line.strip()]
   last_words = lines[-1].strip() if lines else f'exit status {status}'
   if status == _INPUT_ERROR_STATUS:

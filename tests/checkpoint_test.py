@@ -1,5 +1,6 @@
 import json
 
+from etils import epath
 import jax
 import numpy as np
 import pytest
@@ -196,3 +197,10 @@ def test_meta_is_json_on_disk(tmp_path):
   save(tmp_path, [(1, 0.5)])
   file = tmp_path / 'checkpoints' / '1' / 'meta' / 'metadata'
   assert json.loads(file.read_text()) == META
+
+
+def test_a_path_on_cloud_storage_is_absolute_as_it_is(monkeypatch, tmp_path):
+  monkeypatch.chdir(tmp_path)
+  remote = epath.Path('gs://bucket/run') / 'checkpoints'
+  assert str(checkpoint._absolute(remote)) == 'gs://bucket/run/checkpoints'
+  assert checkpoint._absolute(epath.Path('run')) == epath.Path(tmp_path) / 'run'

@@ -195,6 +195,23 @@ def test_a_poor_trial_is_stopped_early(tmp_path):
   assert study.trials[1].user_attrs['seconds'] == 30.0
 
 
+def test_a_job_that_another_launcher_follows_is_waited_for(tmp_path):
+  sweep = make_sweep()
+  study = open_study(sweep)
+  busy = trials.Failure(trials.BUSY, 'another launcher follows the job')
+  plays = iter([([], busy), ([], busy), ([0.5], None), ([0.5], None)])
+
+  def play(spec, size, seed):
+    del size, seed
+    return PlayedJob(spec, *next(plays, ([0.5], None)))
+
+  world = World(tmp_path, play)
+  world.run(sweep, study)
+  assert {trial.state for trial in study.trials} == {State.COMPLETE}
+  assert world.started == [(size, 0) for size in SIZES]
+  assert len(world.jobs) == 5
+
+
 def test_a_killed_sweep_goes_on_where_it_was(tmp_path):
   sweep = make_sweep(seeds=(0, 1))
   storage = optuna.storages.JournalStorage(

@@ -3,6 +3,7 @@
 import csv
 import fcntl
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -104,7 +105,8 @@ def test_a_dry_run_prints_commands_and_writes_nothing(flags, tmp_path):
   assert len(commands) == 2
   words = shlex.split(commands[1])
   assert words[1:4] == ['-m', 'launch.run', '--backend=slurm']
-  assert '--name=s-my-sweep-0001-0' in words
+  [name] = [word for word in words if word.startswith('--name=')]
+  assert re.fullmatch('--name=s-my-sweep-[0-9a-f]{6}-0001-0', name)
   assert '--config.optimizer.learning_rate=0.001' in words
   assert f'--workdir={tmp_path}/My sweep/trials/trial_0001/seed_0' in words
   assert not (tmp_path / 'My sweep').exists()
@@ -152,5 +154,5 @@ def test_a_second_controller_is_refused(flags, tmp_path):
   with (folder / 'lock').open('w') as lock:
     fcntl.flock(lock, fcntl.LOCK_EX)
     result = sweep(*flags)
-  assert result.returncode == 2
-  assert f'Another process runs the sweep in {folder}' in result.stderr
+  assert result.returncode == 73
+  assert f'runs the sweep in {folder} already' in result.stderr

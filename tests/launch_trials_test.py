@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from configs.sweeps import image_size
+from launch import errors
 from launch import search
 from launch import trials
 
@@ -64,6 +65,15 @@ def test_three_kinds_of_failure_are_told_apart(status, output, expected):
   failure = trials.classify(status, output)
   assert failure.kind == expected[0]
   assert failure.reason.startswith(expected[1])
+
+
+def test_a_busy_job_is_told_apart():
+  assert trials.classify(73, 'error: x').kind == trials.BUSY
+
+
+def test_where_no_machines_can_be_had_no_trial_is_to_blame():
+  with pytest.raises(errors.ResourceError, match='no quota for v5e'):
+    trials.classify(69, 'error: no quota for v5e')
 
 
 def test_status_0_is_no_failure():

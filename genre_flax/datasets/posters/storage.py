@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import io
 import json
+import tempfile
 from typing import Any
 import uuid
 
@@ -18,6 +19,7 @@ from genre_flax.datasets.posters import collection as collection_lib
 from genre_flax.datasets.posters import data_card
 from genre_flax.datasets.posters import posters_dataset_builder
 from genre_flax.datasets.posters import problems as problems_lib
+from genre_flax.datasets.posters import staging
 
 CARD_JSON = 'data_card.json'
 CARD_MARKDOWN = 'data_card.md'
@@ -75,6 +77,13 @@ def write(
       f'{data_dir} holds {what}. Choose another --data_dir, or pass --overwrite'
       ' to replace it.'
     )
+  if staging.is_remote(final):
+    with tempfile.TemporaryDirectory() as scratch:
+      write(collection, card=card, data_dir=scratch)
+      if final.exists():
+        final.rmtree()
+      staging.copy(dataset_path(scratch), final, last=CARD_JSON)
+    return True
   make_folder(final.parent)
   for other in final.parent.glob(f'{_PARTIAL}*'):
     logging.warning(
@@ -271,8 +280,11 @@ class PosterDataset:
       InputError: there is no such split, or its files are damaged.
     """
     expected = self.num_examples(split)
+    folder = dataset_path(self.data_dir)
+    if staging.is_remote(folder):
+      folder = staging.fetch(folder, key=self.card['fingerprint'])
     try:
-      builder = tfds.builder_from_directory(str(dataset_path(self.data_dir)))
+      builder = tfds.builder_from_directory(str(folder))
       source = builder.as_data_source(
         split=split, decoders={'image': tfds.decode.SkipDecoding()}
       )

@@ -1,0 +1,63 @@
+"""Data sets on cloud storage, whose ArrayRecord files are on disk while used.
+
+ArrayRecord writes to disk alone. Reading thousands of small records from cloud
+storage in random order would be slow.
+"""
+
+import os
+import pathlib
+import shutil
+import tempfile
+
+from absl import logging
+from etils import epath
+
+
+def is_remote(path: epath.PathLike) -> bool:
+  """Whether a path is on cloud storage, such as gs://."""
+  return '://' in str(path)
+
+
+def fetch(folder: epath.Path, *, key: str) -> epath.Path:
+  """A copy of a data set's folder on this machine's disk, made once.
+
+  Args:
+    folder: of the data set, with NAME/VERSION as its end.
+    key: tells the content; the copy of an earlier call with it is taken.
+
+  Returns:
+    The copy, in the user's cache folder ($XDG_CACHE_HOME or ~/.cache).
+
+  Raises:
+    OSError: it cannot be copied.
+  """
+  cache = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
+  whole = pathlib.Path(cache) / 'genre_flax' / 'data' / key
+  relative = pathlib.Path(folder.parent.name) / folder.name
+  if not whole.exists():
+    logging.info('Copying %s to %s.', folder, whole)
+    whole.parent.mkdir(parents=True, exist_ok=True)
+    partial = pathlib.Path(tempfile.mkdtemp(dir=whole.parent))
+    try:
+      copy(folder, epath.Path(partial / relative))
+      partial.rename(whole)
+    except OSError:
+      # Another process of this machine may have been quicker.
+      if not whole.exists():
+        raise
+    finally:
+      shutil.rmtree(partial, ignore_errors=True)
+  return epath.Path(whole / relative)
+
+
+def copy(source: epath.Path, target: epath.Path, *, last: str = '') -> None:
+  """Copies the files of a folder, which has no folders in it.
+
+  Args:
+    source: the folder.
+    target: its copy; made where there is none.
+    last: name of the file without which the copy counts as nothing.
+  """
+  target.mkdir(parents=True, exist_ok=True)
+  for path in sorted(source.iterdir(), key=lambda path: path.name == last):
+    path.copy(target / path.name, overwrite=True)
