@@ -9,6 +9,7 @@ import warnings
 from absl import app
 from absl import flags
 from absl import logging
+import ml_collections
 
 from genre_flax import errors
 
@@ -36,6 +37,25 @@ def run(main: Callable[[list[str]], int | None]) -> None:
       return 2
 
   app.run(guarded_main, flags_parser=_parse_flags)
+
+
+def check_config(config: ml_collections.ConfigDict | None) -> None:
+  """Makes sure that the flag --config names a config that loads.
+
+  Args:
+    config: the value of the flag, with its overrides.
+
+  Raises:
+    InputError: the flag is missing, or its file cannot be read.
+  """
+  if config is None:
+    raise errors.InputError(
+      '--config is missing; start with --config=configs/quickstart.py'
+    )
+  try:
+    config.seed  # noqa: B018  A file that failed to load raises here.
+  except OSError as e:
+    raise errors.InputError(f'--config cannot be read. {e}') from e
 
 
 def _parse_flags(argv: Sequence[str]) -> list[str]:

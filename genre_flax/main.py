@@ -49,7 +49,8 @@ def main(argv: list[str]) -> int:
       f'Unexpected arguments: {argv[1:]}. Flags start with --, and overrides'
       ' are --config.KEY=VALUE.'
     )
-  config = _read_config()
+  config = _CONFIG.value
+  command_line.check_config(config)
   platform.configure(compilation_cache_dir=_CACHE_DIR.value)
   platform.initialize_distributed(detect=_DISTRIBUTED.value)
 
@@ -69,19 +70,6 @@ def main(argv: list[str]) -> int:
   if config.dataset.test_split:
     _evaluate_best(config, workdir)
   return 0
-
-
-def _read_config():
-  """The config with its overrides."""
-  if _CONFIG.value is None:
-    raise errors.InputError(
-      '--config is missing; start with --config=configs/quickstart.py'
-    )
-  try:
-    _CONFIG.value.seed  # noqa: B018  A file that failed to load raises here.
-  except OSError as e:
-    raise errors.InputError(f'--config cannot be read. {e}') from e
-  return _CONFIG.value
 
 
 def _evaluate_best(config, workdir):
