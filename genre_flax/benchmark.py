@@ -1,4 +1,4 @@
-r"""Measures speed and memory, beside Keras and PyTorch where they are installed.
+r"""Measures speed and memory, beside Keras's and PyTorch's.
 
 python -m genre_flax.benchmark --config=configs/poster_cnn.py \
   --config.dataset.data_dir=DATA_DIR
@@ -62,6 +62,11 @@ _NUM_POSTERS = flags.DEFINE_integer(
 _GROWTH = flags.DEFINE_list(
   'growth', ['1000', '20000'], 'Sizes of the data sets of --measure=growth.'
 )
+_COMPILE_TORCH = flags.DEFINE_bool(
+  'compile_torch',
+  False,
+  'Try torch.compile too. It needs a C++ compiler, and minutes.',
+)
 _OUTPUT = flags.DEFINE_string('output', None, 'JSON file to write.')
 
 _PACKAGES = ('jax', 'flax', 'keras', 'tensorflow', 'torch', 'pillow', 'numpy')
@@ -118,10 +123,7 @@ def _prepare(config, folder, *, num_posters):
   prepared = processes.run('genre_flax.benchmarks.data', spec)
   for name in ('platform', 'peak_memory_gb'):
     del prepared[name]
-  spec = dataclasses.replace(spec, **prepared)
-  # The data set is there now, be it one that was drawn.
-  spec.config['dataset']['synthetic_posters'] = 0
-  return spec
+  return dataclasses.replace(spec, **prepared)
 
 
 def _make_jobs(spec, names, config, folder):
@@ -135,7 +137,10 @@ def _make_jobs(spec, names, config, folder):
       if measurement == 'quickstart' and name != contenders.OWN:
         continue
       for variant in contenders.variants(
-        name, measurement, dtype=config.model.dtype
+        name,
+        measurement,
+        dtype=config.model.dtype,
+        compile_torch=_COMPILE_TORCH.value,
       ):
         jobs.append(
           dataclasses.replace(

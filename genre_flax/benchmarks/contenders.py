@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 import dataclasses
 import importlib.util
-import shutil
 
 import ml_collections
 
@@ -69,7 +68,7 @@ PEERS = {
     networks=('poster_cnn',),
     module='keras_peer',
     variants={
-      'step': ('float32', 'float32, XLA'),
+      'step': ('float32',),
       'input': ('array recipe', 'tf.data'),
       'epoch': ('array recipe', 'tf.data'),
     },
@@ -87,13 +86,16 @@ PEERS = {
 }
 
 
-def variants(contender: str, measurement: str, *, dtype: str) -> list[str]:
+def variants(
+  contender: str, measurement: str, *, dtype: str, compile_torch: bool
+) -> list[str]:
   """The settings of a contender that are measured.
 
   Args:
     contender: OWN or a key of PEERS.
     measurement: such as 'step'.
     dtype: config.model.dtype, which holds for OWN.
+    compile_torch: whether to try torch.compile too.
 
   Returns:
     Their names; none where the contender has no such measurement.
@@ -101,8 +103,7 @@ def variants(contender: str, measurement: str, *, dtype: str) -> list[str]:
   if contender == OWN:
     return [dtype]
   names = list(PEERS[contender].variants.get(measurement, ()))
-  # Without a C++ compiler torch.compile fails.
-  if contender == 'torch' and measurement == 'step' and shutil.which('g++'):
+  if compile_torch and contender == 'torch' and measurement == 'step':
     names.append('float32, channels_last, compiled')
   return names
 

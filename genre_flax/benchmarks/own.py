@@ -37,6 +37,7 @@ _PEAK_FLOPS = {
 def _config(spec):
   config = ml_collections.ConfigDict(spec.config)
   config.dataset.data_dir = spec.data_dir
+  config.dataset.synthetic_posters = 0  # Those are in data_dir by now.
   return config
 
 

@@ -130,6 +130,7 @@ def _pad(text, width, column):
 
 
 def _show(value: float) -> str:
-  """Three significant digits, and all of those before the point."""
-  digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
+  """At least three significant digits."""
+  bounds = (100, 10, 1, 0.1)
+  digits = sum(abs(value) < bound for bound in bounds)
   return f'{value:,.{digits}f}'
