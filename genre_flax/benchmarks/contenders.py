@@ -69,7 +69,7 @@ PEERS = {
     module='keras_peer',
     variants={
       'step': ('float32',),
-      'input': ('array recipe', 'tf.data'),
+      'input': ('array recipe', 'tf.data', 'tf.data, antialias'),
       'epoch': ('array recipe', 'tf.data'),
     },
   ),
