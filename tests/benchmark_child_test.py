@@ -75,12 +75,13 @@ def test_the_answer_is_the_last_line(monkeypatch, capsys):
 
 def test_an_input_error_is_a_message_and_a_status(monkeypatch, capsys):
   def step(spec):
-    raise errors.InputError('too small')
+    raise errors.InputError('too small\nby far')
 
   with pytest.raises(SystemExit) as exit_info:
     answer(monkeypatch, 'step', step)
   assert exit_info.value.code == child.INPUT_ERROR_STATUS
-  assert capsys.readouterr().err == 'too small\n'
+  last = capsys.readouterr().out.splitlines()[-1]
+  assert json.loads(last) == 'too small\nby far'
 
 
 def test_a_child_that_fails_is_an_error_with_what_it_said():

@@ -106,7 +106,9 @@ def answer(
   *,
   platform: Callable[[], str],
 ) -> None:
-  """Does what the process was started for, and prints the result.
+  """Does what the process was started for; the result is the last line.
+
+  Of an InputError the last line is the message.
 
   Args:
     measurements: functions by name; a result can be written as JSON.
@@ -116,6 +118,6 @@ def answer(
   try:
     result = measurements[spec.measurement](spec)
   except errors.InputError as e:
-    print(e, file=sys.stderr)
+    print(f'\n{json.dumps(str(e))}')
     sys.exit(INPUT_ERROR_STATUS)
   print(f'\n{json.dumps({"platform": platform(), **result})}')

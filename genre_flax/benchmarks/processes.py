@@ -72,7 +72,7 @@ def run(module: str, spec: child.Spec) -> dict[str, Any]:
     log.seek(0)
     lines, logged = output.read().splitlines(), log.read().decode().strip()
   if process.returncode == child.INPUT_ERROR_STATUS:
-    raise errors.InputError(logged.splitlines()[-1])
+    raise errors.InputError(json.loads(lines[-1]))
   if process.returncode:
     last = '\n'.join(logged.splitlines()[-_NUM_LAST_LINES:])
     raise RuntimeError(

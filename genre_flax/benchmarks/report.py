@@ -130,7 +130,6 @@ def _pad(text, width, column):
 
 
 def _show(value: float) -> str:
-  """At least three significant digits."""
-  bounds = (100, 10, 1, 0.1)
-  digits = sum(abs(value) < bound for bound in bounds)
+  """Two or three significant digits."""
+  digits = sum(abs(value) < bound for bound in (100, 10, 0.1))
   return f'{value:,.{digits}f}'
