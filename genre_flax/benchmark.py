@@ -18,7 +18,6 @@ import tempfile
 from typing import Any
 
 from absl import flags
-from absl import logging
 from ml_collections import config_flags
 
 from genre_flax import command_line
@@ -97,7 +96,7 @@ def main(argv: list[str]) -> int:
   with tempfile.TemporaryDirectory(prefix='genre_flax_') as folder:
     spec = _prepare(config, folder, num_posters=_NUM_POSTERS.value)
     jobs = _make_jobs(spec, [contenders.OWN, *peers], config, folder)
-    results = _run(jobs)
+    results = processes.run_in_turn(jobs, repetitions=_REPETITIONS.value)
   setting['num_examples'] = spec.num_examples
   rows = report.summarize(results)
   print(f'{_describe(setting, spec)}\n\n{report.format_table(rows)}')
@@ -127,7 +126,7 @@ def _prepare(config, folder, *, num_posters):
 
 
 def _make_jobs(spec, names, config, folder):
-  """(spec, module) of everything to measure, one contender after the other."""
+  """Everything to measure once, the contenders one after the other."""
   jobs = []
   for measurement in _MEASUREMENTS.value:
     if measurement == 'growth':
@@ -170,35 +169,6 @@ def _make_growth_jobs(config, folder):
     )
     for size, spec in zip(sizes, specs, strict=True)
   ]
-
-
-def _run(jobs: list[child.Spec]) -> list[dict[str, Any]]:
-  """Runs all jobs in turn, again and again."""
-  results = []
-  for repetition in range(_REPETITIONS.value):
-    for spec in jobs:
-      logging.info(
-        'Repetition %d of %d: %s (%s), %s',
-        repetition + 1,
-        _REPETITIONS.value,
-        spec.contender,
-        spec.variant,
-        spec.measurement,
-      )
-      if spec.measurement == 'quickstart':
-        values = processes.time_quickstart()
-      else:
-        values = processes.run(contenders.module(spec.contender), spec)
-      results.append(
-        {
-          'contender': spec.contender,
-          'variant': spec.variant,
-          'measurement': spec.measurement,
-          'repetition': repetition,
-          'values': values,
-        }
-      )
-  return results
 
 
 def _describe_machine() -> dict[str, Any]:

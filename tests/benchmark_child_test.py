@@ -127,3 +127,27 @@ def test_the_first_batches_are_left_out_of_the_rate(monkeypatch):
   timing = measure.time_batches(batches(), batch_size=8, num_batches=18)
   # 10 batches of 8 in 5 s.
   assert timing == {'images_per_second': 16.0}
+
+
+def test_contenders_take_turns(monkeypatch):
+  ran = []
+
+  def run(module, spec):
+    ran.append(module)
+    return {'number': len(ran)}
+
+  monkeypatch.setattr(processes, 'run', run)
+  results = processes.run_in_turn(
+    [child.Spec('genre_flax', 'step'), child.Spec('torch', 'step', 'float32')],
+    repetitions=2,
+  )
+  own = 'genre_flax.benchmarks.own'
+  torch = 'genre_flax.benchmarks.torch_peer'
+  assert ran == [own, torch, own, torch]
+  assert results[3] == {
+    'contender': 'torch',
+    'variant': 'float32',
+    'measurement': 'step',
+    'repetition': 1,
+    'values': {'number': 4},
+  }

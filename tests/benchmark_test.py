@@ -28,7 +28,7 @@ def test_measures_its_own_side_and_prints_and_writes_it(data_dir, tmp_path):
     *_TINY,
     f'--config.dataset.data_dir={data_dir}',
     '--peers=',
-    '--repetitions=2',
+    '--repetitions=1',
     '--num_steps=2',
     '--num_posters=40',
     *(f'--measure={name}' for name in ('step', 'input', 'epoch', 'growth')),
@@ -59,11 +59,9 @@ def test_measures_its_own_side_and_prints_and_writes_it(data_dir, tmp_path):
     ('peak_memory_gb', '60 posters'),
   }
   for row in rows.values():
-    assert row['repetitions'] == 2
+    assert row['repetitions'] == 1
     assert 0 <= row['low'] <= row['median'] <= row['high']
     assert row['title'] in result.stdout
-  # In turn: all of the first repetition, then all of the second.
-  assert [one['repetition'] for one in written['results']] == [0] * 5 + [1] * 5
 
 
 def test_what_is_wrong_is_said_in_one_line(data_dir):

@@ -1,5 +1,6 @@
 """Runs each measurement in a process of its own."""
 
+from collections.abc import Sequence
 import dataclasses
 import json
 import os
@@ -10,8 +11,11 @@ import tempfile
 import time
 from typing import Any
 
+from absl import logging
+
 from genre_flax import errors
 from genre_flax.benchmarks import child
+from genre_flax.benchmarks import contenders
 
 _QUICKSTART = (
   pathlib.Path(__file__).parent.parent.parent / 'configs' / 'quickstart.py'
@@ -117,3 +121,45 @@ def time_quickstart() -> dict[str, Any]:
   raise RuntimeError(
     'The quickstart ended without a loss:\n' + ''.join(lines[-_NUM_LAST_LINES:])
   )
+
+
+def run_in_turn(
+  specs: Sequence[child.Spec], *, repetitions: int
+) -> list[dict[str, Any]]:
+  """Measures everything once, then everything again, and so on.
+
+  So a machine that becomes slower does so for all contenders.
+
+  Args:
+    specs: of everything.
+    repetitions: how often.
+
+  Returns:
+    For `report.summarize`: 'contender', 'variant', 'measurement', 'repetition'
+    (from 0) and 'values'.
+  """
+  results = []
+  for repetition in range(repetitions):
+    for spec in specs:
+      logging.info(
+        'Repetition %d of %d: %s (%s), %s',
+        repetition + 1,
+        repetitions,
+        spec.contender,
+        spec.variant,
+        spec.measurement,
+      )
+      if spec.measurement == 'quickstart':
+        values = time_quickstart()
+      else:
+        values = run(contenders.module(spec.contender), spec)
+      results.append(
+        {
+          'contender': spec.contender,
+          'variant': spec.variant,
+          'measurement': spec.measurement,
+          'repetition': repetition,
+          'values': values,
+        }
+      )
+  return results
