@@ -3,7 +3,10 @@ import types
 import jax
 import pytest
 
+from genre_flax import config as config_lib
+from genre_flax.benchmarks import child
 from genre_flax.benchmarks import own
+from tests import helpers
 
 
 def of_accelerator(monkeypatch, *, kind, memory):
@@ -33,3 +36,19 @@ def test_a_device_that_is_not_in_the_table_has_no_share(monkeypatch):
 
 def test_a_cpu_has_neither():
   assert own._of_accelerator(None, steps_per_second=1) == {}
+
+
+def test_input_and_epoch_are_measured_on_the_data_set_of_the_spec(data_dir):
+  config = helpers.tiny_config('elsewhere', num_train_steps=2)
+  config.dataset.cache = 'none'
+  spec = child.Spec(
+    contender='genre_flax',
+    measurement='input',
+    config=config_lib.to_dict(config),
+    num_images=40,
+    data_dir=str(data_dir),
+  )
+  rate = own.measure_input(spec)['images_per_second']
+  assert 0 < rate < float('inf')
+  assert own.measure_growth(spec)['milliseconds_per_image'] > 0
+  assert own.measure_epoch(spec)['seconds'] > 0

@@ -31,8 +31,9 @@ def test_measures_its_own_side_and_prints_and_writes_it(data_dir, tmp_path):
     '--repetitions=1',
     '--num_steps=2',
     '--num_posters=40',
-    *(f'--measure={name}' for name in ('step', 'input', 'epoch', 'growth')),
-    '--growth=60,30',
+    '--measure=step',
+    '--measure=growth',
+    '--growth=30',
     f'--output={output}',
   )
   assert result.returncode == 0, result.stderr
@@ -50,13 +51,8 @@ def test_measures_its_own_side_and_prints_and_writes_it(data_dir, tmp_path):
     ('training_images_per_second', 'float32'),
     ('inference_images_per_second', 'float32'),
     ('compile_seconds', 'float32'),
-    ('images_per_second', 'float32'),
-    ('seconds', 'float32'),
-    ('peak_memory_gb', 'float32'),
     ('milliseconds_per_image', '30 posters'),
-    ('milliseconds_per_image', '60 posters'),
     ('peak_memory_gb', '30 posters'),
-    ('peak_memory_gb', '60 posters'),
   }
   for row in rows.values():
     assert row['repetitions'] == 1
