@@ -78,6 +78,9 @@ def main(argv: list[str]) -> int:
     raise errors.InputError(f'Unexpected arguments: {argv[1:]}.')
   config = _CONFIG.value
   command_line.check_config(config)
+  output = pathlib.Path(os.path.expanduser(_OUTPUT.value or 'benchmark.json'))
+  if not output.parent.is_dir():
+    raise errors.InputError(f'--output={output}: there is no such folder.')
   changed = contenders.set_terms(config)
   peers, left_out = contenders.choose(
     None if _PEERS.value is None else [p for p in _PEERS.value if p],
@@ -96,15 +99,17 @@ def main(argv: list[str]) -> int:
   with tempfile.TemporaryDirectory(prefix='genre_flax_') as folder:
     spec = _prepare(config, folder, num_posters=_NUM_POSTERS.value)
     jobs = _make_jobs(spec, [contenders.OWN, *peers], config, folder)
-    results = processes.run_in_turn(jobs, repetitions=_REPETITIONS.value)
-  setting['num_examples'] = spec.num_examples
+    results, failed = processes.run_in_turn(
+      jobs, repetitions=_REPETITIONS.value
+    )
+  setting.update(num_examples=spec.num_examples, failed=failed)
   rows = report.summarize(results)
   print(f'{_describe(setting, spec)}\n\n{report.format_table(rows)}')
   if _OUTPUT.value:
     text = json.dumps(
       {**setting, 'summary': rows, 'results': results}, indent=2
     )
-    pathlib.Path(os.path.expanduser(_OUTPUT.value)).write_text(f'{text}\n')
+    output.write_text(f'{text}\n')
   return 0
 
 
@@ -217,6 +222,7 @@ def _describe(setting: dict[str, Any], spec: child.Spec) -> str:
     lines.append(f'Set as the peers do it: {keys}')
   for name, reason in setting['left_out'].items():
     lines.append(f'Left out: {name}, {reason}')
+  lines += [f'Failed: {reason}' for reason in setting['failed'].values()]
   if machine['load_before'] > _BUSY_LOAD * machine['num_cores']:
     lines.append(
       f'The machine was busy before the start (load'

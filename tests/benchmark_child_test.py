@@ -137,13 +137,14 @@ def test_contenders_take_turns(monkeypatch):
     return {'number': len(ran)}
 
   monkeypatch.setattr(processes, 'run', run)
-  results = processes.run_in_turn(
+  results, failed = processes.run_in_turn(
     [child.Spec('genre_flax', 'step'), child.Spec('torch', 'step', 'float32')],
     repetitions=2,
   )
   own = 'genre_flax.benchmarks.own'
   torch = 'genre_flax.benchmarks.torch_peer'
   assert ran == [own, torch, own, torch]
+  assert not failed
   assert results[3] == {
     'contender': 'torch',
     'variant': 'float32',
@@ -151,3 +152,21 @@ def test_contenders_take_turns(monkeypatch):
     'repetition': 1,
     'values': {'number': 4},
   }
+
+
+@pytest.mark.parametrize('failing', ['torch', 'genre_flax'])
+def test_a_peer_that_fails_is_told_and_we_may_not(monkeypatch, failing):
+  def run(module, spec):
+    if spec.contender == failing:
+      raise RuntimeError('out of memory')
+    return {'number': 1}
+
+  monkeypatch.setattr(processes, 'run', run)
+  specs = [child.Spec('genre_flax', 'epoch'), child.Spec('torch', 'epoch', 'a')]
+  if failing == 'genre_flax':
+    with pytest.raises(RuntimeError, match='out of memory'):
+      processes.run_in_turn(specs, repetitions=2)
+    return
+  results, failed = processes.run_in_turn(specs, repetitions=2)
+  assert [one['contender'] for one in results] == ['genre_flax', 'genre_flax']
+  assert failed == {'torch (a), epoch': 'out of memory'}

@@ -125,7 +125,7 @@ def time_quickstart() -> dict[str, Any]:
 
 def run_in_turn(
   specs: Sequence[child.Spec], *, repetitions: int
-) -> list[dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
   """Measures everything once, then everything again, and so on.
 
   So a machine that becomes slower does so for all contenders.
@@ -136,23 +136,30 @@ def run_in_turn(
 
   Returns:
     For `report.summarize`: 'contender', 'variant', 'measurement', 'repetition'
-    (from 0) and 'values'.
+    (from 0) and 'values'. And what of the peers failed, which memory may do to
+    them, with the reason.
+
+  Raises:
+    RuntimeError: a process of genre_flax failed.
   """
-  results = []
+  results, failed = [], {}
   for repetition in range(repetitions):
     for spec in specs:
-      logging.info(
-        'Repetition %d of %d: %s (%s), %s',
-        repetition + 1,
-        repetitions,
-        spec.contender,
-        spec.variant,
-        spec.measurement,
-      )
-      if spec.measurement == 'quickstart':
-        values = time_quickstart()
-      else:
-        values = run(contenders.module(spec.contender), spec)
+      name = f'{spec.contender} ({spec.variant}), {spec.measurement}'
+      if name in failed:
+        continue
+      logging.info('Repetition %d of %d: %s', repetition + 1, repetitions, name)
+      try:
+        if spec.measurement == 'quickstart':
+          values = time_quickstart()
+        else:
+          values = run(contenders.module(spec.contender), spec)
+      except RuntimeError as e:
+        if spec.contender == contenders.OWN:
+          raise
+        logging.error('%s', e)
+        failed[name] = str(e)
+        continue
       results.append(
         {
           'contender': spec.contender,
@@ -162,4 +169,4 @@ def run_in_turn(
           'values': values,
         }
       )
-  return results
+  return results, failed
