@@ -9,7 +9,7 @@ the metric. Genres without a positive have no average precision and genres
 without both a positive and a negative have no ROC-AUC; means leave them out.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 import dataclasses
 
 import numpy as np
@@ -252,72 +252,6 @@ def compute(
   return {
     name: METRICS[name](scores, decided, labels, weights) for name in names
   }
-
-
-def bootstrap_weights(
-  num_examples: int, *, num_samples: int, seed: int = 0
-) -> Iterator[np.ndarray]:
-  """How often each example is in each resample of a bootstrap.
-
-  Args:
-    num_examples: of the split.
-    num_samples: resamples.
-    seed: of the resampling.
-
-  Yields:
-    [R, num_examples], at most 50 resamples at a time: for usual splits that
-    fits the processor's caches.
-  """
-  rng = np.random.default_rng(seed)
-  shares = np.full(num_examples, 1 / num_examples)
-  for start in range(0, num_samples, 50):
-    size = min(50, num_samples - start)
-    yield rng.multinomial(num_examples, shares, size=size).astype(float)
-
-
-def bootstrap_intervals(
-  scores: np.ndarray,
-  labels: np.ndarray,
-  *,
-  num_samples: int,
-  decided: np.ndarray | None = None,
-  names: Sequence[str] = tuple(METRICS),
-  confidence: float = 0.95,
-) -> dict[str, tuple[float, float]]:
-  """Percentile bootstrap over examples (Efron and Tibshirani, 1993, ch. 13).
-
-  The percentiles are shifted by the bootstrap's estimate of its bias (ibid.,
-  ch. 10): a resample repeats examples, which raises the average precision of
-  rare genres in most of them.
-
-  Args:
-    scores: [N, L], probabilities.
-    labels: [N, L] of 0 and 1.
-    num_samples: resamples; 0 gives no intervals.
-    decided: as in `compute`.
-    names: of the metrics, keys of METRICS.
-    confidence: of the intervals.
-
-  Returns:
-    (low, high) for each metric; NaN where no resample has the metric.
-  """
-  given = compute(scores, labels, decided=decided, names=names)
-  samples: dict[str, list[float]] = {name: [] for name in names}
-  for weights in bootstrap_weights(len(scores), num_samples=num_samples):
-    values = compute(
-      scores, labels, decided=decided, weights=weights, names=names
-    )
-    for name in names:
-      samples[name].extend(values[name][~np.isnan(values[name])])
-  tail = 100 * (1 - confidence) / 2
-  intervals = {}
-  for name, values in samples.items():
-    low = high = np.nan
-    if values:
-      bias = np.mean(values) - given[name][0]
-      low, high = np.percentile(values, [tail, 100 - tail]) - bias
-    intervals[name] = (float(low), float(high))
-  return intervals
 
 
 def _hits(scores, labels):

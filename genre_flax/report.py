@@ -8,6 +8,7 @@ from typing import Any
 from etils import epath
 import numpy as np
 
+from genre_flax import bootstrap
 from genre_flax import calibration as calibration_lib
 from genre_flax import evaluate
 from genre_flax import metrics
@@ -86,7 +87,7 @@ def make_report(
 def _entries(scores, labels, *, trivial, bootstrap_samples, **options):
   """{name: {'value', 'low', 'high', 'trivial'}} of some metrics."""
   values = metrics.compute(scores, labels, **options)
-  intervals = metrics.bootstrap_intervals(
+  intervals = bootstrap.intervals(
     scores, labels, num_samples=bootstrap_samples, **options
   )
   return {
