@@ -76,6 +76,13 @@ class Schedule:
   eval_every_steps: int
   global_eval_batch_size: int
 
+  def is_eval_step(self, step: int) -> bool:
+    """Whether to evaluate after `step`: at the end, and well before it."""
+    rest = self.num_train_steps - step
+    is_due = step % self.eval_every_steps == 0
+    # Epochs are no whole numbers of steps: the last two would nearly coincide.
+    return rest == 0 or (is_due and 2 * rest > self.eval_every_steps)
+
 
 def make_schedule(
   config: ConfigDict,

@@ -143,7 +143,7 @@ def _train(run, state, checkpointer, log):
           in_flight.popleft().block_until_ready()
 
         is_stopping = stop.is_set(step) and step < num_steps
-        is_eval = step == num_steps or step % run.schedule.eval_every_steps == 0
+        is_eval = run.schedule.is_eval_step(step)
         if is_eval or is_stopping or _is_checkpoint_step(config, step):
           log.check()  # Raises on NaN: such a state must not be saved.
           with log.paused():

@@ -116,6 +116,9 @@ def test_schedule_worked_out_by_hand():
   assert schedule.num_train_steps == 156
   assert schedule.num_warmup_steps == 16
   assert schedule.eval_every_steps == 31
+  # 156 steps: at 155 it would be evaluated just before the end.
+  evaluated = [s for s in range(1, 157) if schedule.is_eval_step(s)]
+  assert evaluated == [31, 62, 93, 124, 156]
   assert schedule.global_eval_batch_size == 64
 
 
