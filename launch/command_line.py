@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 import functools
+import logging as std_logging
 import sys
 
 from absl import app
@@ -39,6 +40,9 @@ def run(
       return e.exit_status
 
   logging.set_verbosity(logging.INFO)
+  logging.get_absl_handler().setFormatter(
+    std_logging.Formatter('%(asctime)s %(message)s', '%H:%M:%S')
+  )
   app.run(
     guarded_main,
     argv=own,

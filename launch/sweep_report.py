@@ -208,49 +208,75 @@ def _draw_key(rows, sweep, dimension, folder):
   """The score by a key's value, with time and memory beside it."""
   drawn, panels = _new_figure(10, 3.5, 3)
   rows = [row for row in rows if row[dimension.key] != '']
-  xs = [row[dimension.key] for row in rows]
-  if any(isinstance(x, str) for x in xs):
-    xs = _numbers_where_possible(xs)
+  place = _places([row[dimension.key] for row in rows])
+  rows.sort(key=lambda row: place[row[dimension.key]])
   for axes, name, title in zip(
     panels,
     ('score', 'minutes', 'peak_memory_gb'),
     (_objective_name(sweep), 'minutes', 'peak host memory, GB'),
     strict=True,
   ):
-    points = [
-      (x, row[name], row['state'] == 'done')
-      for x, row in zip(xs, rows, strict=True)
-      if row[name] != ''
-    ]
-    for is_done, marker in ((True, 'o'), (False, 'x')):
-      chosen = [point for point in points if point[2] == is_done]
-      if chosen:
-        axes.scatter(
-          [point[0] for point in chosen],
-          [point[1] for point in chosen],
-          marker=marker,
-          color='tab:blue',
-          label='done' if is_done else 'stopped early',
-        )
+    for number, (label, group) in enumerate(_groups(rows, sweep, dimension)):
+      for state, marker in (('done', 'o'), ('stopped', 'x')):
+        chosen = [r for r in group if r['state'] == state and r[name] != '']
+        if chosen:
+          axes.plot(
+            [place[row[dimension.key]] for row in chosen],
+            [row[name] for row in chosen],
+            linestyle=':' if label and state == 'done' else '',
+            marker=marker,
+            color=f'C{number}',
+            label=' '.join(filter(None, [label, _MARKS[state]])),
+          )
     if dimension.log:
       axes.set_xscale('log')
     if name != 'score':
       axes.set_ylim(bottom=0)
     axes.set_xlabel(dimension.key)
     axes.set_title(title, fontsize=10)
-  if any(row['state'] != 'done' for row in rows):
-    panels[0].legend(frameon=False)
+  if not all(_is_number(value) for value in place):
+    panels[0].set_xticks(list(place.values()), list(place))
+  if len(panels[0].get_lines()) > 1:
+    panels[0].legend(frameon=False, fontsize=8)
   path = folder / f'by_{dimension.key}.png'
   drawn.savefig(path, dpi=120)
   return path
 
 
-def _numbers_where_possible(texts):
-  """Categories are kept as text in the study; numbers get a true axis."""
+_MARKS = {'done': '', 'stopped': 'stopped early'}
+
+
+def _groups(rows, sweep, dimension):
+  """(label, rows) for each value of the other key, where there is one other."""
+  others = [other for other in sweep.space if other.key != dimension.key]
+  if len(others) != 1 or not others[0].values:
+    return [('', rows)]
+  [other] = others
+  return [
+    (
+      f'{other.key} {search.as_text(value)}',
+      [row for row in rows if row[other.key] == search.as_text(value)],
+    )
+    for value in other.values
+  ]
+
+
+def _places(values):
+  """Where each value stands on the axis: numbers as they are, names in turn.
+
+  Categories are kept as text in the study.
+  """
+  if all(_is_number(value) for value in values):
+    return {value: float(value) for value in values}
+  return {value: n for n, value in enumerate(dict.fromkeys(values))}
+
+
+def _is_number(value):
   try:
-    return [float(text) for text in texts]
+    float(value)
   except ValueError:
-    return texts
+    return False
+  return True
 
 
 def _objective_name(sweep):
