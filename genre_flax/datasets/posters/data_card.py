@@ -135,6 +135,36 @@ def _identical_images(frame: pd.DataFrame) -> dict[str, list[list[str]]]:
 def to_markdown(card: dict[str, Any]) -> str:
   """The card as a page of Markdown that also reads well in a terminal."""
   splits = card['splits']
+  lines = _facts(card)
+  lines += ['', '## Splits', '']
+  lines += _table(
+    ['split', 'posters', 'genres a poster'],
+    [
+      [
+        split,
+        f'{described["num_examples"]:,}',
+        f'{described["mean_genres_per_poster"]:.2f}',
+      ]
+      for split, described in splits.items()
+    ],
+  )
+  lines += ['', '## Genres', '']
+  lines += _table(
+    ['genre', *splits, 'share of train'],
+    [
+      [
+        genre,
+        *(f'{described["genres"][genre]:,}' for described in splits.values()),
+        f'{100 * prior:.1f} %',
+      ]
+      for genre, prior in zip(card['genres'], card['label_prior'], strict=True)
+    ],
+  )
+  return '\n'.join(lines) + '\n'
+
+
+def _facts(card: dict[str, Any]) -> list[str]:
+  """The title, and what there is to say of the whole."""
   lines = [
     '# Data card: posters',
     '',
@@ -182,31 +212,7 @@ def to_markdown(card: dict[str, Any]) -> str:
     lines.append(f'- Skipped: {", ".join(kinds)} (see skipped.csv)')
   else:
     lines.append('- Skipped: none')
-  lines += ['', '## Splits', '']
-  lines += _table(
-    ['split', 'posters', 'genres a poster'],
-    [
-      [
-        split,
-        f'{described["num_examples"]:,}',
-        f'{described["mean_genres_per_poster"]:.2f}',
-      ]
-      for split, described in splits.items()
-    ],
-  )
-  lines += ['', '## Genres', '']
-  lines += _table(
-    ['genre', *splits, 'share of train'],
-    [
-      [
-        genre,
-        *(f'{described["genres"][genre]:,}' for described in splits.values()),
-        f'{100 * prior:.1f} %',
-      ]
-      for genre, prior in zip(card['genres'], card['label_prior'], strict=True)
-    ],
-  )
-  return '\n'.join(lines) + '\n'
+  return lines
 
 
 def _table(header: list[str], rows: list[list[str]]) -> list[str]:
