@@ -145,7 +145,7 @@ def get_config() -> config_dict.ConfigDict:
   # devices times accumulate_steps.
   config.batch_size = 64
   # Each step adds up the gradients of this many equal parts of the batch, which
-  # divides the memory for activations. >= 1.
+  # divides the memory for activations. >= 1. On CPU they are divided further.
   config.accumulate_steps = 1
   # Length of the training, in epochs; num_train_steps, in updates, wins.
   config.num_epochs = 20.0

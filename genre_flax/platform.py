@@ -37,7 +37,7 @@ def configure(
   flags = os.environ.get('XLA_FLAGS', '')
   for flag in _CPU_FLAGS:
     name = flag.split('=')[0]
-    if name not in flags and _is_known_to_xla(name):
+    if name not in flags and is_in_jaxlib(name.lstrip('-')):
       flags = f'{flags} {flag}'.strip()
   if flags:
     os.environ['XLA_FLAGS'] = flags
@@ -97,13 +97,12 @@ def peak_memory_gb() -> float:
   return peak * (1 if sys.platform == 'darwin' else 1024) / 1e9
 
 
-def _is_known_to_xla(flag: str) -> bool:
-  """Whether this jaxlib has `flag`: XLA aborts the process on one it has not.
+def is_in_jaxlib(text: str) -> bool:
+  """Whether `text` is among the strings of jaxlib's libraries.
 
-  jaxlib has no call that tells, and the set of flags changes with every
-  release, so this looks for the flag's name among the library's strings.
+  jaxlib has no call that tells which flags and operations it knows. XLA aborts
+  the process on one that it does not, and they change with every release.
   """
-  name = flag.lstrip('-').encode()
   for library in sorted(pathlib.Path(jaxlib.__file__).parent.glob('*.so')):
     if library.stat().st_size < 1 << 20:
       continue
@@ -111,6 +110,6 @@ def _is_known_to_xla(flag: str) -> bool:
       open(library, 'rb') as f,
       mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as content,
     ):
-      if content.find(name) >= 0:
+      if content.find(text.encode()) >= 0:
         return True
   return False

@@ -4,11 +4,14 @@ import functools
 
 import flax.linen as nn
 import jax
+from jax.experimental.compilation_cache import compilation_cache
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from genre_flax.models import cpu_forms
 from genre_flax.models import layers
+from genre_flax.models import onednn
 
 
 def random_array(seed, shape, dtype=jnp.float32):
@@ -35,36 +38,107 @@ def assert_same(form, plain, *arguments, atol=1e-5):
     np.testing.assert_allclose(a, b, atol=10 * atol)
 
 
+@pytest.fixture(params=['onednn', 'xla'])
+def cpu_convolution(request, monkeypatch):
+  """Runs a test once with oneDNN's convolutions and once with XLA's."""
+  if request.param == 'xla':
+    monkeypatch.setenv('GENRE_FLAX_ONEDNN', '0')
+    yield
+    return
+  folder = jax.config.jax_compilation_cache_dir
+  jax.config.update('jax_compilation_cache_dir', None)
+  compilation_cache.reset_cache()
+  try:
+    if not onednn.is_available():
+      pytest.skip('oneDNN is not used with this jaxlib, or on this machine')
+    yield
+  finally:
+    jax.config.update('jax_compilation_cache_dir', folder)
+    compilation_cache.reset_cache()
+
+
+def plain_conv_max_pool(images, kernel):
+  return layers._max_pool(layers._conv(images, kernel, 1, 'VALID'))
+
+
 @pytest.mark.parametrize('height, width', [(8, 8), (9, 12), (7, 5), (2, 3)])
-def test_max_pool_by_slices_is_max_pool(height, width):
+def test_max_pool_on_cpu_is_max_pool(height, width):
   images = random_array(0, (3, height, width, 4))
-  assert_same(layers._max_pool_by_slices, layers._max_pool_by_window, images)
+  assert_same(cpu_forms.max_pool_2x2, layers._max_pool, images)
+
+
+def test_of_equal_pixels_the_first_gets_the_gradient_of_a_max_pool():
+  images = jnp.zeros((1, 4, 6, 2)).at[0, 1, 1].set(-1.0).at[0, 0, 2].set(-1.0)
+  assert_same(cpu_forms.max_pool_2x2, layers._max_pool, images)
 
 
 @pytest.mark.parametrize('kernel_size', [1, 3, 4, 5])
 @pytest.mark.parametrize('height, width', [(12, 12), (11, 14), (9, 8)])
-def test_conv_max_pool_by_phases_is_conv_then_max_pool(
-  kernel_size, height, width
+def test_conv_max_pool_on_cpu_is_conv_then_max_pool(
+  kernel_size, height, width, cpu_convolution
 ):
-  def plain(images, kernel):
-    return layers._max_pool_by_window(layers.conv_valid(images, kernel))
-
   images = random_array(0, (2, height, width, 3))
   kernel = random_array(1, (kernel_size, kernel_size, 3, 5))
-  assert_same(layers._conv_max_pool_by_phases, plain, images, kernel, atol=1e-4)
+  assert_same(
+    cpu_forms.conv_max_pool, plain_conv_max_pool, images, kernel, atol=1e-4
+  )
+
+
+@pytest.mark.parametrize('padding', ['VALID', 'SAME'])
+@pytest.mark.parametrize('stride', [1, 2, 3])
+@pytest.mark.parametrize('kernel_size', [3, 4, 5])
+@pytest.mark.parametrize('height, width', [(12, 11), (8, 9)])
+def test_conv_on_cpu_is_a_convolution(
+  padding, stride, kernel_size, height, width, cpu_convolution
+):
+  images = random_array(0, (2, height, width, 3))
+  kernel = random_array(1, (kernel_size, kernel_size, 3, 4))
+  pads = layers._pads(images, kernel, stride, padding)
+  assert_same(
+    lambda x, k: cpu_forms.conv(x, k, stride, pads),
+    lambda x, k: layers._conv(x, k, stride, padding),
+    images,
+    kernel,
+    atol=1e-4,
+  )
+
+
+def test_onednn_runs_what_the_models_ask_for(cpu_convolution):
+  text = jax.jit(functools.partial(layers.conv, padding='VALID')).lower(
+    jnp.ones((2, 8, 8, 3)), jnp.ones((3, 3, 3, 4))
+  )
+  assert ('__onednn$convolution' in text.as_text()) == onednn.is_available()
+
+
+def test_onednn_is_not_used_with_a_compilation_cache(monkeypatch):
+  assert jax.config.jax_compilation_cache_dir
+  assert not onednn.is_available()
+
+
+def test_onednn_is_not_used_for_bfloat16(cpu_convolution):
+  assert not onednn.is_available(jnp.bfloat16)
+  images = random_array(0, (2, 9, 8, 3), jnp.bfloat16)
+  kernel = random_array(1, (3, 3, 3, 4), jnp.bfloat16)
+  out = cpu_forms.conv(images, kernel, 1, ((0, 0), (0, 0)))
+  assert out.dtype == jnp.bfloat16
 
 
 def test_conv_valid_worked_out_by_hand():
   images = jnp.arange(9.0).reshape(1, 3, 3, 1)
   kernel = jnp.array([[1.0, 0.0], [0.0, -1.0]]).reshape(2, 2, 1, 1)
-  out = layers.conv_valid(images, kernel)
+  out = layers.conv(images, kernel, padding='VALID')
   # Every pixel minus its neighbour below and to the right: always -4.
   np.testing.assert_array_equal(out, np.full((1, 2, 2, 1), -4.0))
 
 
 def test_pointwise_conv_is_a_convolution():
   images, kernel = random_array(0, (2, 5, 4, 6)), random_array(1, (1, 1, 6, 3))
-  assert_same(layers.pointwise_conv, layers.conv_valid, images, kernel)
+  assert_same(
+    layers.pointwise_conv,
+    lambda x, k: layers._conv(x, k, 1, 'VALID'),
+    images,
+    kernel,
+  )
 
 
 @pytest.mark.parametrize('channels', [3, 8])
@@ -74,8 +148,10 @@ def test_conv_max_pool_module_is_conv_bias_relu_pool(channels):
   params = module.init(jax.random.key(1), images)
   params['params']['bias'] = jnp.array([0.5, -0.5, 0.0, 1.0])
   kernel = params['params']['kernel']
-  expected = layers._max_pool_by_window(
-    jax.nn.relu(layers.conv_valid(images, kernel) + params['params']['bias'])
+  expected = layers._max_pool(
+    jax.nn.relu(
+      layers._conv(images, kernel, 1, 'VALID') + params['params']['bias']
+    )
   )
   np.testing.assert_allclose(module.apply(params, images), expected, atol=1e-5)
 
@@ -151,8 +227,8 @@ def test_batch_norm_uses_the_statistics_of_all_devices():
 @pytest.mark.parametrize('shape', [(3, 4, 5, 6), (1, 7, 1, 2)])
 def test_channel_sums_by_image_are_sums(shape):
   images, factors = random_array(0, shape), random_array(1, shape)
-  got = layers._channel_sums_by_image(images, factors)
-  expected = layers._channel_sums_at_once(images, factors)
+  got = cpu_forms.channel_sums(images, factors)
+  expected = layers._channel_sums(images, factors)
   for a, b in zip(got, expected, strict=True):
     np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
@@ -226,14 +302,15 @@ def test_batch_norm_is_flaxs_with_all_gradients(use_batch_statistics):
 @pytest.mark.parametrize('stride', [1, 2])
 @pytest.mark.parametrize('size', [3, 5])
 @pytest.mark.parametrize('height, width', [(8, 8), (7, 10), (5, 3)])
-def test_depthwise_by_shifts_is_a_grouped_convolution(
-  size, stride, height, width
+def test_depthwise_conv_on_cpu_is_a_grouped_convolution(
+  size, stride, height, width, cpu_convolution
 ):
   images = random_array(0, (2, height, width, 4))
   kernel = random_array(1, (size, size, 1, 4))
+  pads = layers._pads(images, kernel, stride, 'SAME')
   assert_same(
-    lambda x, k: layers._depthwise_by_shifts(x, k, stride),
-    lambda x, k: layers._depthwise_by_conv(x, k, stride),
+    lambda x, k: cpu_forms.depthwise_conv(x, k, stride, pads),
+    lambda x, k: layers._conv(x, k, stride, 'SAME', groups=4),
     images,
     kernel,
   )

@@ -115,3 +115,38 @@ def test_bfloat16_computes_close_to_float32():
     )
   assert not np.array_equal(logits['float32'], logits['bfloat16'])
   np.testing.assert_allclose(logits['bfloat16'], logits['float32'], atol=0.05)
+
+
+@pytest.mark.parametrize(
+  'name, options, expected',
+  [
+    ('tiny', {}, False),
+    ('poster_cnn', {}, False),
+    ('resnet', {}, True),
+    ('efficientnet_lite', {'batch_norm': 'frozen'}, False),
+    ('efficientnet_lite', {'batch_norm': 'synchronized'}, True),
+    ('efficientnet_lite', {'feature_norm': True}, True),
+  ],
+)
+def test_networks_say_whether_examples_depend_on_each_other(
+  name, options, expected
+):
+  config = small_config(name)
+  config[name].update(options)
+  for key in config[name]:
+    if key.endswith(('dropout_rate', 'depth_rate')):
+      config[name][key] = 0.0
+  model = models.create_from_config(config, num_genres=3)
+  images = jax.random.normal(KEY, (4, 96, 96, 3))
+  variables = model.init(KEY, images, train=False)
+
+  @jax.jit
+  def first_logits(images):
+    logits, _ = model.apply(
+      variables, images, train=True, mutable=['batch_stats']
+    )
+    return logits[0]
+
+  changed = first_logits(images.at[1:].multiply(-2.0))
+  same = np.array_equal(first_logits(images), changed)
+  assert model.mixes_examples == expected == (not same)

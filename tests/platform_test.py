@@ -9,8 +9,8 @@ from genre_flax import platform
 
 
 def test_a_flag_of_this_jaxlib_is_known_and_an_invented_one_is_not():
-  assert platform._is_known_to_xla('--xla_cpu_enable_fast_math')
-  assert not platform._is_known_to_xla('--xla_cpu_no_such_flag_exists')
+  assert platform.is_in_jaxlib('xla_cpu_enable_fast_math')
+  assert not platform.is_in_jaxlib('xla_cpu_no_such_flag_exists')
 
 
 def run_python(code, **environment):

@@ -50,7 +50,7 @@ def make_batch(size=16, seed=0):
   }
 
 
-def make_step(config):
+def make_step(config, *, platform='cpu'):
   rate_fn = optimizer_lib.make_learning_rate_fn(
     config.optimizer, num_train_steps=100, num_warmup_steps=0
   )
@@ -72,7 +72,7 @@ def make_step(config):
     config.loss, label_prior=[0.3] * NUM_GENRES, num_examples=100
   )
   step = train_step_lib.make_train_step(
-    model, optimizer, rate_fn, loss=loss, config=config
+    model, optimizer, rate_fn, loss=loss, config=config, platform=platform
   )
   return model, step, jax.device_get(state)
 
@@ -199,6 +199,45 @@ def test_accumulated_parts_give_the_step_of_the_whole_batch():
   for a, b in zip(whole_values, parts_values, strict=True):
     assert a['loss'] == pytest.approx(b['loss'], rel=1e-5)
     assert a['count'] == b['count'] == 16
+
+
+@pytest.mark.parametrize('size', [32, 24, 10, 7])
+def test_parts_on_cpu_give_the_step_of_the_whole_batch(size):
+  changes = {'optimizer.name': 'sgd', 'optimizer.learning_rate': 0.1}
+  _, parts_step, state = make_step(make_config(**changes), platform='cpu')
+  _, whole_step, _ = make_step(make_config(**changes), platform='tpu')
+  batch = make_batch(size)
+  parts, (parts_values,) = run(parts_step, state, [batch], num_devices=1)
+  whole, (whole_values,) = run(whole_step, state, [batch], num_devices=1)
+  helpers.assert_trees_close(parts, whole, atol=1e-5)
+  assert parts_values['loss'] == pytest.approx(whole_values['loss'], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+  'name, platform, expected',
+  [('tiny', 'cpu', True), ('tiny', 'tpu', False), ('resnet', 'cpu', False)],
+)
+def test_batches_are_divided_on_cpu_where_examples_are_independent(
+  name, platform, expected
+):
+  _, step, state = make_step(
+    make_config(**{'model.name': name}), platform=platform
+  )
+  batch = make_batch(32)
+
+  def loops(batch):
+    return jax.make_jaxpr(step, axis_env=[(parallel.AXIS_NAME, 1)])(
+      state, batch
+    )
+
+  # The batch is seen 8 posters at a time.
+  assert (f'uint8[8,{SHAPE[0]},{SHAPE[1]},3]' in _types(loops(batch))) == (
+    expected
+  )
+
+
+def _types(jaxpr):
+  return str(jaxpr).replace('u8[', 'uint8[')
 
 
 def test_parts_draw_dropout_of_their_own():

@@ -2,7 +2,8 @@
 
 Every network is a Flax module that takes normalised images [B, H, W, 3] and
 `train`, and returns logits [B, num_genres] in float32. Its last layer is called
-'head'. Networks with BatchNorm keep its statistics in 'batch_stats'.
+'head'. Networks with BatchNorm keep its statistics in 'batch_stats', and say by
+`mixes_examples` whether an example's logits in training depend on the others'.
 """
 
 from collections.abc import Mapping

@@ -185,6 +185,11 @@ class EfficientNetLite(nn.Module):
   dtype: Any = jnp.float32
   axis_name: str | None = None
 
+  @property
+  def mixes_examples(self) -> bool:
+    """Whether an example's logits in training depend on the others'."""
+    return self.batch_norm == 'synchronized' or self.feature_norm
+
   def setup(self) -> None:
     """Makes the parts."""
     self.backbone = Backbone(

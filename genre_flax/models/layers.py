@@ -1,18 +1,15 @@
 """Layers that take the fastest exact form for the platform.
 
-This is the one place where a layer is written twice. Each function here has a
-plain form, which is the definition, and a form for CPU that computes the same
-numbers. `lax.platform_dependent` chooses between them when the program is
-lowered, so a step that is compiled for TPU on a machine without one gets the
+This is the one place where forms are chosen. A function here is the definition,
+as other platforms run it; its form for CPU, which computes the same numbers, is
+in cpu_forms.py. `lax.platform_dependent` chooses between them when the program
+is lowered, so a step that is compiled for TPU on a machine without one gets the
 TPU's form.
 
-Why two: XLA's CPU backend runs `reduce_window`, its gradient (select and
-scatter) and convolutions over few channels far below the speed of the machine,
-while on TPU those are the forms that move the fewest bytes.
+Why two: what is fast on CPU moves more bytes than the plain form on TPU.
 """
 
 from collections.abc import Callable
-import functools
 import math
 from typing import Any
 
@@ -21,25 +18,51 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from genre_flax.models import cpu_forms
+
 Dtype = Any
 
 
-def conv_valid(images: jax.Array, kernel: jax.Array) -> jax.Array:
-  """A 'VALID' convolution with stride 1.
+def conv(
+  images: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: str
+) -> jax.Array:
+  """A convolution.
 
   Args:
     images: [B, H, W, C].
     kernel: [kernel_height, kernel_width, C, features].
+    stride: in both directions.
+    padding: 'VALID' or 'SAME'.
 
   Returns:
-    [B, H - kernel_height + 1, W - kernel_width + 1, features].
+    [B, out_height, out_width, features].
   """
+  pads = _pads(images, kernel, stride, padding)
+  return lax.platform_dependent(
+    images,
+    kernel,
+    cpu=lambda x, k: cpu_forms.conv(x, k, stride, pads),
+    default=lambda x, k: _conv(x, k, stride, padding),
+  )
+
+
+def _conv(images, kernel, stride, padding, *, groups=1):
   return lax.conv_general_dilated(
     images,
     kernel,
-    window_strides=(1, 1),
-    padding='VALID',
+    window_strides=(stride, stride),
+    padding=padding,
     dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+    feature_group_count=groups,
+  )
+
+
+def _pads(images, kernel, stride, padding):
+  """((top, bottom), (left, right)), in zeros."""
+  return tuple(
+    lax.padtype_to_pads(
+      images.shape[1:3], kernel.shape[:2], (stride, stride), padding
+    )
   )
 
 
@@ -53,32 +76,16 @@ def max_pool_2x2(images: jax.Array) -> jax.Array:
     [B, H // 2, W // 2, C].
   """
   return lax.platform_dependent(
-    images, cpu=_max_pool_by_slices, default=_max_pool_by_window
+    images, cpu=cpu_forms.max_pool_2x2, default=_max_pool
   )
 
 
-def _max_pool_by_window(images: jax.Array) -> jax.Array:
+def _max_pool(images):
   return nn.max_pool(images, (2, 2), strides=(2, 2))
 
 
-def _max_pool_by_slices(images: jax.Array) -> jax.Array:
-  height, width = images.shape[1] // 2 * 2, images.shape[2] // 2 * 2
-  corners = [
-    images[:, row:height:2, column:width:2]
-    for row in (0, 1)
-    for column in (0, 1)
-  ]
-  return _maximum_of_four(corners)
-
-
-def _maximum_of_four(parts: list[jax.Array]) -> jax.Array:
-  return jnp.maximum(
-    jnp.maximum(parts[0], parts[1]), jnp.maximum(parts[2], parts[3])
-  )
-
-
-def conv_valid_max_pool(images: jax.Array, kernel: jax.Array) -> jax.Array:
-  """`max_pool_2x2(conv_valid(images, kernel))`, for images of few channels.
+def conv_max_pool(images: jax.Array, kernel: jax.Array) -> jax.Array:
+  """A 'VALID' convolution, then `max_pool_2x2`, for images of few channels.
 
   Args:
     images: [B, H, W, C].
@@ -90,61 +97,9 @@ def conv_valid_max_pool(images: jax.Array, kernel: jax.Array) -> jax.Array:
   return lax.platform_dependent(
     images,
     kernel,
-    cpu=_conv_max_pool_by_phases,
-    default=lambda x, k: _max_pool_by_window(conv_valid(x, k)),
+    cpu=cpu_forms.conv_max_pool,
+    default=lambda x, k: _max_pool(_conv(x, k, 1, 'VALID')),
   )
-
-
-def _conv_max_pool_by_phases(images: jax.Array, kernel: jax.Array) -> jax.Array:
-  """Folds 2 x 2 pixels into channels, so that a pool is a maximum of slices.
-
-  Output pixel (2p + a, 2q + b) of the convolution is channel group (a, b) of
-  output (p, q) of a convolution over 2 x 2 blocks, whose kernel is the original
-  shifted by (a, b). It multiplies more zeros, and still is faster: the blocks
-  have 4 C input channels and 4 features to fill the vector units with.
-  """
-  kernel_height, kernel_width, channels, features = kernel.shape
-  out_height = (images.shape[1] - kernel_height + 1) // 2
-  out_width = (images.shape[2] - kernel_width + 1) // 2
-  blocks_high, blocks_wide = kernel_height // 2 + 1, kernel_width // 2 + 1
-  rows = 2 * (out_height + blocks_high - 1)
-  columns = 2 * (out_width + blocks_wide - 1)
-  images = images[:, :rows, :columns]
-  images = jnp.pad(
-    images,
-    (
-      (0, 0),
-      (0, rows - images.shape[1]),
-      (0, columns - images.shape[2]),
-      (0, 0),
-    ),
-  )
-  blocks = images.reshape(
-    images.shape[0], rows // 2, 2, columns // 2, 2, channels
-  )
-  blocks = blocks.transpose(0, 1, 3, 2, 4, 5)
-  blocks = blocks.reshape(*blocks.shape[:3], 4 * channels)
-  phases = []
-  for row in (0, 1):
-    for column in (0, 1):
-      shifted = jnp.pad(
-        kernel,
-        (
-          (row, 2 * blocks_high - kernel_height - row),
-          (column, 2 * blocks_wide - kernel_width - column),
-          (0, 0),
-          (0, 0),
-        ),
-      )
-      shifted = shifted.reshape(
-        blocks_high, 2, blocks_wide, 2, channels, features
-      )
-      shifted = shifted.transpose(0, 2, 1, 3, 4, 5)
-      phases.append(
-        shifted.reshape(blocks_high, blocks_wide, 4 * channels, features)
-      )
-  pixels = conv_valid(blocks, jnp.concatenate(phases, axis=-1))
-  return _maximum_of_four(jnp.split(pixels, 4, axis=-1))
 
 
 def pointwise_conv(images: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -175,115 +130,12 @@ def depthwise_conv(
   Returns:
     [B, ceil(H / stride), ceil(W / stride), C].
   """
+  pads = _pads(images, kernel, stride, 'SAME')
   return lax.platform_dependent(
     images,
     kernel,
-    cpu=lambda x, k: _depthwise_by_shifts(x, k, stride),
-    default=lambda x, k: _depthwise_by_conv(x, k, stride),
-  )
-
-
-def _depthwise_by_conv(images, kernel, stride):
-  return lax.conv_general_dilated(
-    images,
-    kernel,
-    window_strides=(stride, stride),
-    padding='SAME',
-    dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
-    feature_group_count=images.shape[-1],
-  )
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _depthwise_by_shifts(images, kernel, stride):
-  """The sum over the kernel's places of shifted images times a weight.
-
-  XLA's CPU backend makes one loop of it that runs along the channels, 10 to 20
-  times faster than its grouped convolution.
-  """
-  return _sum_of_shifts(
-    _pad_same(images, kernel.shape[0], stride), kernel, stride
-  )
-
-
-def _depthwise_forward(images, kernel, stride):
-  return _depthwise_by_shifts(images, kernel, stride), (images, kernel)
-
-
-def _depthwise_backward(stride, saved, gradient):
-  images, kernel = saved
-  size = kernel.shape[0]
-  (top, bottom), (left, right) = _same_padding(images.shape, size, stride)
-  height, width = images.shape[1:3]
-  # To the images: a convolution of the gradient, with zeros between its rows
-  # and columns for a stride, with the kernel turned around.
-  out_height, out_width = gradient.shape[1:3]
-  dilated_height = stride * (out_height - 1) + 1
-  dilated_width = stride * (out_width - 1) + 1
-  padded = lax.pad(
-    gradient,
-    jnp.zeros((), gradient.dtype),
-    (
-      (0, 0, 0),
-      (size - 1 - top, height - dilated_height + top, stride - 1),
-      (size - 1 - left, width - dilated_width + left, stride - 1),
-      (0, 0, 0),
-    ),
-  )
-  to_images = _sum_of_shifts(padded, kernel[::-1, ::-1], 1)
-  # To the kernel: sums over all pixels. Column sums of a whole batch are slow
-  # on XLA's CPU backend; an image at a time, rows first, they are not.
-  padded_images = jnp.pad(
-    images, ((0, 0), (top, bottom), (left, right), (0, 0))
-  )
-
-  def add_image(total, pair):
-    image, image_gradient = pair
-    products = [
-      (shifted * image_gradient[None]).sum(axis=1, dtype=jnp.float32)
-      for shifted in _shifts(image[None], size, stride, image_gradient.shape)
-    ]
-    return total + jnp.concatenate(products), None
-
-  zeros = jnp.zeros((size * size, out_width, images.shape[-1]), jnp.float32)
-  by_column, _ = lax.scan(add_image, zeros, (padded_images, gradient))
-  to_kernel = by_column.sum(axis=1).reshape(kernel.shape)
-  return to_images, to_kernel.astype(kernel.dtype)
-
-
-_depthwise_by_shifts.defvjp(_depthwise_forward, _depthwise_backward)
-
-
-def _same_padding(shape, size, stride):
-  """((top, bottom), (left, right)) of 'SAME' padding."""
-  return lax.padtype_to_pads(shape[1:3], (size, size), (stride, stride), 'SAME')
-
-
-def _pad_same(images, size, stride):
-  rows, columns = _same_padding(images.shape, size, stride)
-  return jnp.pad(images, ((0, 0), rows, columns, (0, 0)))
-
-
-def _shifts(padded, size, stride, out_shape):
-  """Yields padded [B, ...] images at each place of the kernel."""
-  height, width = out_shape[-3:-1]
-  for row in range(size):
-    for column in range(size):
-      yield padded[
-        :,
-        row : row + stride * (height - 1) + 1 : stride,
-        column : column + stride * (width - 1) + 1 : stride,
-      ]
-
-
-def _sum_of_shifts(padded, kernel, stride):
-  size = kernel.shape[0]
-  height = (padded.shape[1] - size) // stride + 1
-  width = (padded.shape[2] - size) // stride + 1
-  weights = kernel.reshape(size * size, -1)
-  shifts = _shifts(padded, size, stride, (height, width, 0))
-  return sum(
-    shifted * weight for shifted, weight in zip(shifts, weights, strict=True)
+    cpu=lambda x, k: cpu_forms.depthwise_conv(x, k, stride, pads),
+    default=lambda x, k: _conv(x, k, stride, 'SAME', groups=x.shape[-1]),
   )
 
 
@@ -316,9 +168,9 @@ class ConvMaxPool(nn.Module):
       images, kernel, bias, dtype=self.dtype
     )
     if images.shape[-1] <= 4:
-      pooled = conv_valid_max_pool(images, kernel)
+      pooled = conv_max_pool(images, kernel)
     else:
-      pooled = max_pool_2x2(conv_valid(images, kernel))
+      pooled = max_pool_2x2(conv(images, kernel, padding='VALID'))
     return nn.relu(pooled + bias)
 
 
@@ -348,13 +200,7 @@ class Conv(nn.Module):
     images, kernel = nn.dtypes.promote_dtype(images, kernel, dtype=self.dtype)
     if self.kernel_size == 1:
       return pointwise_conv(images[:, :: self.stride, :: self.stride], kernel)
-    return lax.conv_general_dilated(
-      images,
-      kernel,
-      window_strides=(self.stride, self.stride),
-      padding='SAME',
-      dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
-    )
+    return conv(images, kernel, stride=self.stride, padding='SAME')
 
 
 class DepthwiseConv(nn.Module):
@@ -455,33 +301,14 @@ def channel_sums(
   return lax.platform_dependent(
     images,
     factors,
-    cpu=_channel_sums_by_image,
-    default=_channel_sums_at_once,
+    cpu=cpu_forms.channel_sums,
+    default=_channel_sums,
   )
 
 
-def _channel_sums_at_once(images, factors):
+def _channel_sums(images, factors):
   images, factors = images.astype(jnp.float32), factors.astype(jnp.float32)
   return images.sum(axis=(0, 1, 2)), (images * factors).sum(axis=(0, 1, 2))
-
-
-def _channel_sums_by_image(images, factors):
-  """Adds up rows an image at a time, and their columns last.
-
-  XLA's CPU backend sums over all but the last axis one element at a time; this
-  runs along the channels, 3 to 6 times faster.
-  """
-
-  def add_image(totals, pair):
-    image, factor = (x.astype(jnp.float32) for x in pair)
-    return (
-      totals[0] + image.sum(axis=0),
-      totals[1] + (image * factor).sum(axis=0),
-    ), None
-
-  zeros = jnp.zeros(images.shape[2:], jnp.float32)
-  totals, _ = lax.scan(add_image, (zeros, zeros), (images, factors))
-  return totals[0].sum(axis=0), totals[1].sum(axis=0)
 
 
 @jax.custom_vjp

@@ -29,6 +29,8 @@ class Tiny(nn.Module):
   dtype: Any = jnp.float32
   axis_name: str | None = None
 
+  mixes_examples = False
+
   @nn.compact
   def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
     """Maps normalised images [B, H, W, 3] to logits [B, num_genres]."""
