@@ -23,16 +23,10 @@ _PROCESS_VARIABLES = (
 )
 
 
-def configure(
-  *, compilation_cache_dir: str | os.PathLike | None = None
-) -> None:
-  """Sets XLA's flags and the compilation cache; call it before any JAX array.
+def configure() -> None:
+  """Sets XLA's flags; call it before any JAX array.
 
   Flags that the user has put into `XLA_FLAGS` win.
-
-  Args:
-    compilation_cache_dir: where compiled programs are kept between runs, so
-      that a restart does not compile again; None leaves JAX's own setting.
   """
   flags = os.environ.get('XLA_FLAGS', '')
   for flag in _CPU_FLAGS:
@@ -41,9 +35,6 @@ def configure(
       flags = f'{flags} {flag}'.strip()
   if flags:
     os.environ['XLA_FLAGS'] = flags
-  if compilation_cache_dir and not jax.config.jax_compilation_cache_dir:
-    jax.config.update('jax_compilation_cache_dir', str(compilation_cache_dir))
-    jax.config.update('jax_persistent_cache_min_compile_time_secs', 1.0)
 
 
 def default_cache_dir() -> pathlib.Path:

@@ -16,6 +16,7 @@ from etils import epath
 
 from genre_flax import command_line
 from genre_flax import errors
+from genre_flax import huge_pages
 from genre_flax import platform
 
 _WORKDIR = flags.DEFINE_string(
@@ -77,15 +78,18 @@ def main(argv: list[str]) -> int:
     )
   of_many = _WATCH.value or _STEP.value == 'all'
   _check_many(of_many)
-  platform.configure(
-    compilation_cache_dir=platform.default_cache_dir() / 'compiled'
-  )
+  platform.configure()
   platform.initialize_distributed(detect=_DISTRIBUTED.value)
 
+  # After the platform is set: these import jax.
+  from genre_flax import compilation_cache
+  from genre_flax import predict
+
+  compilation_cache.keep_compiled_programs(
+    platform.default_cache_dir() / 'compiled'
+  )
   if of_many:
     return _evaluate_many()
-  # After the platform is set: these import jax.
-  from genre_flax import predict
 
   predictor = predict.restore(
     os.path.expanduser(_WORKDIR.value), step=_STEP.value
@@ -205,4 +209,5 @@ def _name_genres(predictor, paths: list[str]) -> int:
 
 
 if __name__ == '__main__':
+  huge_pages.restart_with_huge_pages()
   command_line.run(main)

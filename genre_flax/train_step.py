@@ -142,7 +142,7 @@ def _num_parts_on_cpu(batch, num_parts):
     return 1
   size = len(batch['image']) // num_parts
   # Even sizes alone: mixup blends pairs in each part.
-  sizes = [n for n in (8, 6, 4, 2) if size % n == 0]
+  sizes = [n for n in (4, 2) if size % n == 0]
   return size // sizes[0] if sizes else 1
 
 

@@ -13,7 +13,8 @@ NUM_DEVICES = 8
 
 # Most of a test's time is compilation; many tests compile the same step.
 _compiled = tempfile.TemporaryDirectory(prefix='genre_flax_tests_')
-platform.configure(compilation_cache_dir=_compiled.name)
+platform.configure()
+jax.config.update('jax_compilation_cache_dir', _compiled.name)
 jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
 jax.config.update('jax_platforms', 'cpu')
 jax.config.update('jax_num_cpu_devices', NUM_DEVICES)

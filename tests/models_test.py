@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -138,7 +140,7 @@ def test_networks_say_whether_examples_depend_on_each_other(
       config[name][key] = 0.0
   model = models.create_from_config(config, num_genres=3)
   images = jax.random.normal(KEY, (4, 96, 96, 3))
-  variables = model.init(KEY, images, train=False)
+  variables = jax.jit(functools.partial(model.init, train=False))(KEY, images)
 
   @jax.jit
   def first_logits(images):

@@ -230,8 +230,8 @@ def test_batches_are_divided_on_cpu_where_examples_are_independent(
       state, batch
     )
 
-  # The batch is seen 8 posters at a time.
-  assert (f'uint8[8,{SHAPE[0]},{SHAPE[1]},3]' in _types(loops(batch))) == (
+  # The batch is seen 4 posters at a time.
+  assert (f'uint8[4,{SHAPE[0]},{SHAPE[1]},3]' in _types(loops(batch))) == (
     expected
   )
 

@@ -61,6 +61,8 @@ class Peer:
 
 
 _TORCH_VARIANTS = ('float32', 'float32, channels_last')
+# What the system gives to genre_flax, which asks for it, it may give to others.
+HUGE_PAGES = 'huge pages'
 
 PEERS = {
   'keras': Peer(
@@ -78,7 +80,11 @@ PEERS = {
     networks=('poster_cnn', 'efficientnet_lite'),
     module='torch_peer',
     variants={
-      'step': (*_TORCH_VARIANTS, 'bfloat16, channels_last'),
+      'step': (
+        *_TORCH_VARIANTS,
+        f'float32, channels_last, {HUGE_PAGES}',
+        'bfloat16, channels_last',
+      ),
       'input': ('DataLoader',),
       'epoch': _TORCH_VARIANTS,
     },

@@ -11,6 +11,7 @@ import ml_collections
 import numpy as np
 
 from genre_flax import evaluate
+from genre_flax import huge_pages
 from genre_flax import parallel
 from genre_flax import platform
 from genre_flax import run as run_lib
@@ -142,6 +143,7 @@ def measure_epoch(spec: child.Spec) -> dict[str, Any]:
 
 
 if __name__ == '__main__':
+  huge_pages.restart_with_huge_pages()
   platform.configure()
   child.answer(
     {

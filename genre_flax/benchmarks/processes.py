@@ -14,6 +14,7 @@ from typing import Any
 from absl import logging
 
 from genre_flax import errors
+from genre_flax import huge_pages
 from genre_flax.benchmarks import child
 from genre_flax.benchmarks import contenders
 
@@ -58,10 +59,13 @@ def run(module: str, spec: child.Spec) -> dict[str, Any]:
     RuntimeError: it failed.
   """
   told = json.dumps(dataclasses.asdict(spec))
+  environment = _environment()
+  if contenders.HUGE_PAGES in spec.variant:
+    environment = huge_pages.with_huge_pages(environment)
   with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as log:
     process = subprocess.Popen(
       [sys.executable, '-m', module, told],
-      env=_environment(),
+      env=environment,
       stdout=output,
       stderr=log,
     )
