@@ -60,8 +60,9 @@ def _conv_backward(stride, pads, saved, gradient):
     images.transpose(3, 1, 2, 0),
     gradient.transpose(1, 2, 0, 3),
     (1, 1),
+    # Such that the result has the kernel's sides.
     [
-      (before, kernel_side - 1 + stride * (out_side - 1) + 1 - side - before)
+      (before, kernel_side + stride * (out_side - 1) - side - before)
       for (before, _), kernel_side, out_side, side in zip(
         pads,
         kernel.shape[:2],
