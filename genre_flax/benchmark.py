@@ -20,13 +20,13 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
-from genre_flax import command_line
-from genre_flax import config as config_lib
-from genre_flax import errors
 from genre_flax.benchmarks import child
 from genre_flax.benchmarks import contenders
 from genre_flax.benchmarks import processes
 from genre_flax.benchmarks import report
+from genre_flax.runtime import command_line
+from genre_flax.runtime import errors
+from genre_flax.training import config as config_lib
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'File of the training configuration.', lock_config=True

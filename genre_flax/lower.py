@@ -12,7 +12,7 @@ from absl import flags
 import jax
 from ml_collections import config_flags
 
-from genre_flax import command_line
+from genre_flax.runtime import command_line
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'File of the training configuration.', lock_config=True
@@ -33,7 +33,7 @@ def main(argv: list[str]) -> int:
   # A TPU that is here stays free for those who use it.
   jax.config.update('jax_platforms', 'cpu')
 
-  from genre_flax import tpu_compile
+  from genre_flax.training import tpu_compile
 
   step = tpu_compile.compile_train_step(
     config, _TOPOLOGY.value, num_genres=_NUM_GENRES.value

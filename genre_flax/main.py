@@ -13,9 +13,9 @@ from absl import logging
 from etils import epath
 from ml_collections import config_flags
 
-from genre_flax import command_line
-from genre_flax import huge_pages
-from genre_flax import platform
+from genre_flax.runtime import command_line
+from genre_flax.runtime import huge_pages
+from genre_flax.runtime import platform
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'File of the training configuration.', lock_config=True
@@ -50,11 +50,14 @@ def main(argv: list[str]) -> int:
   platform.initialize_distributed(detect=_DISTRIBUTED.value)
 
   # After the platform is set: these import jax.
-  from genre_flax import compilation_cache
-  from genre_flax import run
-  from genre_flax import train
+  from genre_flax.models import onednn
+  from genre_flax.runtime import compilation_cache
+  from genre_flax.training import run
+  from genre_flax.training import train
 
-  compilation_cache.keep_compiled_programs(_CACHE_DIR.value)
+  compilation_cache.keep_compiled_programs(
+    _CACHE_DIR.value, on_cpu=not onednn.is_available()
+  )
   workdir = os.path.expanduser(_WORKDIR.value)
   if _DRY_RUN.value:
     run.set_up(config, workdir)
@@ -71,10 +74,10 @@ def main(argv: list[str]) -> int:
 
 def _evaluate_best(config, workdir):
   """Evaluates the best checkpoint on the test split, and says what is next."""
-  from genre_flax import predict
-  from genre_flax import report
-  from genre_flax import run
-  from genre_flax import summary
+  from genre_flax.results import predict
+  from genre_flax.results import report
+  from genre_flax.results import summary
+  from genre_flax.training import run
 
   predictor = predict.restore(workdir, step='best')
   dataset = run.open_dataset(config, epath.Path(workdir))

@@ -15,14 +15,14 @@ from absl import flags
 from etils import epath
 import tqdm
 
-from genre_flax import command_line
-from genre_flax import errors
 from genre_flax.datasets.posters import build
 from genre_flax.datasets.posters import columns
 from genre_flax.datasets.posters import data_card
 from genre_flax.datasets.posters import sources
 from genre_flax.datasets.posters import splits
 from genre_flax.datasets.posters import storage
+from genre_flax.runtime import command_line
+from genre_flax.runtime import errors
 
 _CSV = flags.DEFINE_multi_string(
   'csv',

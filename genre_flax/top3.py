@@ -14,10 +14,10 @@ import sys
 from absl import flags
 from etils import epath
 
-from genre_flax import command_line
-from genre_flax import errors
-from genre_flax import huge_pages
-from genre_flax import platform
+from genre_flax.runtime import command_line
+from genre_flax.runtime import errors
+from genre_flax.runtime import huge_pages
+from genre_flax.runtime import platform
 
 _WORKDIR = flags.DEFINE_string(
   'workdir', None, 'Folder of the training run.', required=True
@@ -82,11 +82,13 @@ def main(argv: list[str]) -> int:
   platform.initialize_distributed(detect=_DISTRIBUTED.value)
 
   # After the platform is set: these import jax.
-  from genre_flax import compilation_cache
-  from genre_flax import predict
+  from genre_flax.models import onednn
+  from genre_flax.results import predict
+  from genre_flax.runtime import compilation_cache
 
   compilation_cache.keep_compiled_programs(
-    platform.default_cache_dir() / 'compiled'
+    platform.default_cache_dir() / 'compiled',
+    on_cpu=not onednn.is_available(),
   )
   if of_many:
     return _evaluate_many()
@@ -122,8 +124,8 @@ def _check_many(of_many: bool) -> None:
 
 def _evaluate_many() -> int:
   """Evaluates all checkpoints, or with --watch each that appears."""
-  from genre_flax import follow
-  from genre_flax import metric_writer
+  from genre_flax.results import follow
+  from genre_flax.runtime import metric_writer
 
   workdir = epath.Path(os.path.expanduser(_WORKDIR.value))
   output = workdir / 'eval' / _SPLIT.value
@@ -153,9 +155,9 @@ def _evaluate_many() -> int:
 
 
 def _evaluate(predictor) -> int:
-  from genre_flax import report
-  from genre_flax import summary
   from genre_flax.datasets.posters import storage
+  from genre_flax.results import report
+  from genre_flax.results import summary
 
   split, workdir = _SPLIT.value, epath.Path(os.path.expanduser(_WORKDIR.value))
   data_dir = _DATA_DIR.value or predictor.data_dir(workdir)
@@ -182,8 +184,8 @@ def _evaluate(predictor) -> int:
 
 
 def _name_genres(predictor, paths: list[str]) -> int:
-  from genre_flax import image_files
-  from genre_flax import report
+  from genre_flax.results import image_files
+  from genre_flax.results import report
 
   output = None if _OUTPUT.value is None else epath.Path(_OUTPUT.value)
   collector = image_files.Collector(predictor.genres)

@@ -1,1 +1,6 @@
-"""Jobs on slices and machines: launch them, plan them, sweep them."""
+"""Runs the binaries elsewhere; knows nothing of the inside of genre_flax.
+
+The programs are here: `run` starts a job, `plan` says what a slice would do,
+`sweep` searches config keys. Below them are rooms: sweeps, plans, jobs, and
+runtime.
+"""

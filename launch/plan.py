@@ -16,10 +16,10 @@ import sys
 
 from absl import flags
 
-from launch import batch_search
-from launch import command_line
-from launch import errors
-from launch import slice_plan
+from launch.plans import batch_search
+from launch.plans import slice_plan
+from launch.runtime import command_line
+from launch.runtime import errors
 
 _CONFIG = flags.DEFINE_string(
   'config',

@@ -28,16 +28,16 @@ import sys
 
 from absl import flags
 
-from launch import backends
-from launch import command_line
-from launch import errors
-from launch import job as job_lib
-from launch import lock
-from launch import stop_request
-from launch import supervisor
+from launch.jobs import job as job_lib
+from launch.jobs import supervisor
+from launch.jobs.backends import registry
+from launch.runtime import command_line
+from launch.runtime import errors
+from launch.runtime import lock
+from launch.runtime import stop_request
 
 _BACKEND = flags.DEFINE_enum(
-  'backend', 'local', list(backends.BACKENDS), 'Where the job runs.'
+  'backend', 'local', list(registry.BACKENDS), 'Where the job runs.'
 )
 _NAME = flags.DEFINE_string(
   'name',
@@ -156,7 +156,7 @@ def main(args: list[str]) -> int:
   job = job_lib.make(_NAME.value, _BINARY.value, args=args, env=_ENV.value)
   _refuse_options_of_others()
   state_dir = pathlib.Path(os.path.expanduser(_STATE_DIR.value))
-  backend_class = backends.BACKENDS[_BACKEND.value]
+  backend_class = registry.BACKENDS[_BACKEND.value]
   options = {
     name: flags.FLAGS[name].value for name in backend_class.OPTIONS | _COMMON
   }
@@ -192,8 +192,8 @@ def main(args: list[str]) -> int:
 
 
 def _refuse_options_of_others() -> None:
-  own = backends.BACKENDS[_BACKEND.value].OPTIONS
-  for other, backend in backends.BACKENDS.items():
+  own = registry.BACKENDS[_BACKEND.value].OPTIONS
+  for other, backend in registry.BACKENDS.items():
     for name in sorted(backend.OPTIONS - own - _COMMON):
       if flags.FLAGS[name].present:
         raise errors.InputError(

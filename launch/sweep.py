@@ -22,9 +22,9 @@ import sys
 from absl import flags
 from ml_collections import config_flags
 
-from launch import command_line
-from launch import errors
-from launch import lock
+from launch.runtime import command_line
+from launch.runtime import errors
+from launch.runtime import lock
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'Sweep file, such as configs/sweeps/image_size.py.'
@@ -90,8 +90,8 @@ def main(extra_flags: list[str]) -> int:
       ' -- --config.num_epochs=5'
     )
   _import_optional()
-  from launch import search
-  from launch import trials
+  from launch.sweeps import search
+  from launch.sweeps import trials
 
   try:
     sweep = search.read_sweep(_CONFIG.value)
@@ -146,7 +146,7 @@ def _import_optional():
 
 def _print_plan(sweep, make_spec) -> int:
   """Prints the commands of all trials, or of those that are known before."""
-  from launch import search
+  from launch.sweeps import search
 
   if sweep.sampler == 'grid':
     points = list(search.grid(sweep.space))[: sweep.num_trials]
@@ -166,20 +166,20 @@ def _print_plan(sweep, make_spec) -> int:
 def _search(sweep, make_spec, sweep_dir, extra_flags) -> int:
   import optuna
 
-  from launch import controller as controller_lib
-  from launch import search
-  from launch import sweep_report
+  from launch.sweeps import controller as controller_lib
+  from launch.sweeps import report
+  from launch.sweeps import search
 
   optuna.logging.set_verbosity(optuna.logging.WARNING)
   study = search.open_study(
     sweep, name=sweep_dir.name, storage=_open_storage(sweep_dir)
   )
-  table = sweep_report.Table(sweep)
+  table = report.Table(sweep)
   print(table.header())
 
   def show():
-    rows = sweep_report.to_rows(study, sweep)
-    sweep_report.write_csv(rows, sweep_dir / sweep_report.SWEEP_CSV)
+    rows = report.to_rows(study, sweep)
+    report.write_csv(rows, sweep_dir / report.SWEEP_CSV)
     for line in table.changed_lines(rows):
       print(line, flush=True)
 
@@ -215,17 +215,17 @@ def _open_storage(sweep_dir):
 
 def _finish(study, sweep, sweep_dir, extra_flags) -> int:
   """Draws the plots, and prints what was best."""
-  from launch import sweep_report
+  from launch.sweeps import report
 
-  pictures = sweep_report.draw_plots(study, sweep, sweep_dir)
-  best = sweep_report.best_flags(study, sweep, extra_flags)
-  print(f'Table: {sweep_dir / sweep_report.SWEEP_CSV}')
+  pictures = report.draw_plots(study, sweep, sweep_dir)
+  best = report.best_flags(study, sweep, extra_flags)
+  print(f'Table: {sweep_dir / report.SWEEP_CSV}')
   for path in pictures:
     print(f'Plot:  {path}')
   if best is None:
     print('error: No trial was finished.', file=sys.stderr)
     return 1
-  command = sweep_report.write_best(best, sweep_dir / sweep_report.BEST_COMMAND)
+  command = report.write_best(best, sweep_dir / report.BEST_COMMAND)
   print(f'The best of {len(study.trials)} trials:\n  {command}')
   return 0
 

@@ -5,9 +5,9 @@ import tempfile
 import jax
 import pytest
 
-from genre_flax import platform
 from genre_flax.datasets.posters import build
 from genre_flax.datasets.posters import storage
+from genre_flax.runtime import platform
 
 NUM_DEVICES = 8
 

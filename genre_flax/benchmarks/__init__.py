@@ -1,1 +1,5 @@
-"""What `genre_flax.benchmark` runs, each contender in processes of its own."""
+"""Speed and memory, beside Keras and PyTorch.
+
+`contenders` says who is measured; `processes` runs each measurement in a
+process of its own (`child`), in turn; `report` puts the figures side by side.
+"""

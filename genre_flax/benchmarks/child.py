@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from genre_flax import errors
+from genre_flax.runtime import errors
 
 INPUT_ERROR_STATUS = 2
 

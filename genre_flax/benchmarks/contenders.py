@@ -6,7 +6,7 @@ import importlib.util
 
 import ml_collections
 
-from genre_flax import errors
+from genre_flax.runtime import errors
 
 OWN = 'genre_flax'
 _INSTALL = "`pip install -e '.[bench]'`"

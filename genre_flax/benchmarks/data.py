@@ -8,15 +8,15 @@ import jax
 import ml_collections
 import numpy as np
 
-from genre_flax import platform
-from genre_flax import run as run_lib
-from genre_flax import train_state
 from genre_flax.benchmarks import child
 from genre_flax.datasets.posters import build
 from genre_flax.datasets.posters import columns
 from genre_flax.datasets.posters import sources
 from genre_flax.datasets.posters import storage
 from genre_flax.models import efficientnet_lite
+from genre_flax.runtime import platform
+from genre_flax.training import run as run_lib
+from genre_flax.training import train_state
 
 _CSV = 'posters.csv'
 

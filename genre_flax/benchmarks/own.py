@@ -10,15 +10,15 @@ import jax
 import ml_collections
 import numpy as np
 
-from genre_flax import evaluate
-from genre_flax import huge_pages
-from genre_flax import parallel
-from genre_flax import platform
-from genre_flax import run as run_lib
-from genre_flax import train
-from genre_flax import train_state
 from genre_flax.benchmarks import child
 from genre_flax.benchmarks import measure
+from genre_flax.evaluation import evaluate
+from genre_flax.runtime import huge_pages
+from genre_flax.runtime import parallel
+from genre_flax.runtime import platform
+from genre_flax.training import run as run_lib
+from genre_flax.training import train
+from genre_flax.training import train_state
 
 # Dense bfloat16 FLOP/s of a chip, by jax's name of the device: Cloud TPU's page
 # of each version (docs.cloud.google.com/tpu/docs), and NVIDIA's data sheets of

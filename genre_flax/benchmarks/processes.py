@@ -13,10 +13,10 @@ from typing import Any
 
 from absl import logging
 
-from genre_flax import errors
-from genre_flax import huge_pages
 from genre_flax.benchmarks import child
 from genre_flax.benchmarks import contenders
+from genre_flax.runtime import errors
+from genre_flax.runtime import huge_pages
 
 _QUICKSTART = (
   pathlib.Path(__file__).parent.parent.parent / 'configs' / 'quickstart.py'

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import jaxlib
 
-from genre_flax import platform
+from genre_flax.runtime import platform
 
 _TARGET = '__onednn$convolution'
 # jaxlib's first two numbers.

@@ -7,7 +7,6 @@ from typing import Any
 from absl import logging
 from etils import epath
 
-from genre_flax import errors
 from genre_flax.datasets.posters import collection as collection_lib
 from genre_flax.datasets.posters import data_card
 from genre_flax.datasets.posters import problems as problems_lib
@@ -15,6 +14,7 @@ from genre_flax.datasets.posters import sources as sources_lib
 from genre_flax.datasets.posters import splits
 from genre_flax.datasets.posters import storage
 from genre_flax.datasets.posters import synthetic
+from genre_flax.runtime import errors
 
 PROBLEMS_CSV = 'problems.csv'
 

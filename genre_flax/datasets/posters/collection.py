@@ -15,12 +15,12 @@ from typing import TypeVar
 
 from etils import epath
 
-from genre_flax import errors
 from genre_flax.datasets.posters import annotations as annotations_lib
 from genre_flax.datasets.posters import images
 from genre_flax.datasets.posters import problems as problems_lib
 from genre_flax.datasets.posters import sources as sources_lib
 from genre_flax.datasets.posters import splits
+from genre_flax.runtime import errors
 
 _T = TypeVar('_T')
 # Shows how far a loop is: (items, number of items, description) -> items.

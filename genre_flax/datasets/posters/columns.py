@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 import dataclasses
 
-from genre_flax import errors
 from genre_flax.datasets.posters import csv_table
+from genre_flax.runtime import errors
 
 # Column names to look for when none is given, compared without case.
 _ID_COLUMNS = ('id', 'imdbid', 'imdb_id', 'movie_id', 'film_id')

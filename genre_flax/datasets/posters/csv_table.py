@@ -7,8 +7,8 @@ import io
 
 from etils import epath
 
-from genre_flax import errors
 from genre_flax.datasets.posters import problems as problems_lib
+from genre_flax.runtime import errors
 
 Problem = problems_lib.Problem
 

@@ -5,10 +5,10 @@ import dataclasses
 
 from etils import epath
 
-from genre_flax import errors
 from genre_flax.datasets.posters import annotations as annotations_lib
 from genre_flax.datasets.posters import columns as columns_lib
 from genre_flax.datasets.posters import problems as problems_lib
+from genre_flax.runtime import errors
 
 
 @dataclasses.dataclass(frozen=True)

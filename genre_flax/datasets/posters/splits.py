@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 import hashlib
 
-from genre_flax import errors
 from genre_flax.datasets.posters import annotations
+from genre_flax.runtime import errors
 
 # Shares of the whole in percent.
 DEFAULT_SHARES = {'train': 80, 'validation': 10, 'test': 10}

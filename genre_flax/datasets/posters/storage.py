@@ -14,12 +14,12 @@ from etils import epath
 import numpy as np
 import tensorflow_datasets as tfds
 
-from genre_flax import errors
 from genre_flax.datasets.posters import collection as collection_lib
 from genre_flax.datasets.posters import data_card
 from genre_flax.datasets.posters import posters_dataset_builder
 from genre_flax.datasets.posters import problems as problems_lib
 from genre_flax.datasets.posters import staging
+from genre_flax.runtime import errors
 
 CARD_JSON = 'data_card.json'
 CARD_MARKDOWN = 'data_card.md'

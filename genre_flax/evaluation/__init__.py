@@ -1,0 +1,5 @@
+"""The one evaluation that training and results share.
+
+`evaluate` runs a network over a split, every poster once; `metrics` scores what
+it says, `bootstrap` adds intervals, `calibration` makes decisions of it.
+"""

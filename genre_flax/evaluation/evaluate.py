@@ -1,0 +1,211 @@
+"""The one evaluation that training and the eval binary share."""
+
+from collections.abc import Callable, Sequence
+import dataclasses
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import special
+
+from genre_flax.data import augment
+from genre_flax.data import input_pipeline
+from genre_flax.evaluation import metrics
+from genre_flax.runtime import parallel
+
+Variables = dict[str, Any]
+EvalStep = Callable[[Variables, parallel.Batch], dict[str, jax.Array]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictions:
+  """What a network says of every example of a split, in the split's order.
+
+  Attributes:
+    logits: float32 [N, num_genres].
+    labels: float32 [N, num_genres] of 0 and 1.
+  """
+
+  logits: np.ndarray
+  labels: np.ndarray
+
+  @property
+  def scores(self) -> np.ndarray:
+    """float64 [N, num_genres], probabilities as the network gives them."""
+    # In float32 sure ones would tie at 1.
+    return special.expit(self.logits.astype(np.float64))
+
+  @property
+  def loss(self) -> float:
+    """Mean over examples of the cross-entropy summed over genres."""
+    logits = self.logits.astype(np.float64)
+    losses = np.logaddexp(0, logits) - self.labels * logits
+    return float(losses.sum(axis=1).mean())
+
+
+def make_eval_step(
+  model: nn.Module,
+  *,
+  pixel_mean: float,
+  pixel_scale: float,
+  zooms: Sequence[float],
+) -> EvalStep:
+  """Makes the evaluation step for all devices.
+
+  Args:
+    model: of `registry.create_model`.
+    pixel_mean: of the preprocessing.
+    pixel_scale: of the preprocessing.
+    zooms: shares of height and of width; of each, the network sees the central
+      part of the poster, and the logits are averaged.
+
+  Returns:
+    A step for `run_over_split` that gives 'logits' and 'labels'.
+  """
+
+  def eval_step(variables, batch):
+    if 'features' in batch:
+      logits = model.apply(
+        variables, batch['features'], train=False, method='classify'
+      )
+    elif tuple(zooms) == (1.0,):
+      logits = look(variables, batch['image'])
+    else:
+      # One after the other: all at once would take as much more memory.
+      logits = jax.lax.map(
+        lambda share: look(variables, augment.zoom(batch['image'], share)),
+        jnp.asarray(zooms),
+      ).mean(axis=0)
+    return {'logits': logits, 'labels': batch['labels']}
+
+  def look(variables, images):
+    images = augment.normalize(
+      images, pixel_mean=pixel_mean, pixel_scale=pixel_scale
+    )
+    return model.apply(variables, images, train=False)
+
+  return gather_outputs(eval_step)
+
+
+def gather_outputs(step: EvalStep) -> EvalStep:
+  """Runs a step on all devices, and gives all of them all examples' outputs.
+
+  Args:
+    step: takes variables and one device's slice of a batch; returns arrays of
+      [per_device_batch_size, ...].
+
+  Returns:
+    Takes the variables and a sharded batch; returns arrays of
+    [global_batch_size, ...], with the batch's 'mask' and 'index'.
+  """
+
+  def gathering_step(variables, batch):
+    outputs = step(variables, batch)
+    outputs = {**outputs, 'mask': batch['mask'], 'index': batch['index']}
+    return jax.lax.all_gather(outputs, parallel.AXIS_NAME, tiled=True)
+
+  return parallel.parallelize(gathering_step)
+
+
+def run_over_split(
+  step: EvalStep,
+  variables: Variables,
+  batches: input_pipeline.Batches,
+  *,
+  num_examples: int,
+) -> dict[str, np.ndarray]:
+  """Runs a step over a whole split; all hosts call it.
+
+  Args:
+    step: of `gather_outputs`.
+    variables: of the network, placed by `parallel.replicate`.
+    batches: of `input_pipeline.eval_batches`.
+    num_examples: of the split over all hosts; at least 1.
+
+  Returns:
+    The step's outputs, [num_examples, ...] in the split's order, on all hosts.
+
+  Raises:
+    RuntimeError: an example was missing, or was seen twice.
+  """
+  collected: dict[str, np.ndarray] = {}
+  times_seen = np.zeros(num_examples, int)
+
+  def collect(outputs):
+    outputs = jax.device_get(outputs)
+    is_real = outputs.pop('mask') > 0
+    index = outputs.pop('index')[is_real]
+    np.add.at(times_seen, index, 1)
+    for name, values in outputs.items():
+      if name not in collected:
+        shape = (num_examples, *values.shape[1:])
+        collected[name] = np.zeros(shape, values.dtype)
+      collected[name][index] = values[is_real]
+
+  pending = None
+  for batch in parallel.shard_ahead(batches):
+    outputs = step(variables, batch)
+    # The last batch is fetched while this one is computed.
+    if pending is not None:
+      collect(pending)
+    pending = outputs
+  if pending is not None:
+    collect(pending)
+  if not (times_seen == 1).all():
+    raise RuntimeError(
+      f'Of {num_examples} examples, {(times_seen == 0).sum()} were never seen,'
+      f' {(times_seen > 1).sum()} more than once.'
+    )
+  return collected
+
+
+def evaluate_split(
+  eval_step: EvalStep,
+  variables: Variables,
+  split: input_pipeline.Examples,
+  *,
+  global_batch_size: int,
+  num_threads: int | None,
+  prefetch_batches: int,
+) -> Predictions:
+  """Scores a whole split; all hosts call it.
+
+  Args:
+    eval_step: of `make_eval_step`.
+    variables: 'params' and 'batch_stats', placed by `parallel.replicate`.
+    split: with at least one example.
+    global_batch_size: posters a step over all hosts; a multiple of the devices.
+    num_threads: that read and decode, per host; None: twice the CPU cores.
+    prefetch_batches: batches to keep ready, per host.
+
+  Returns:
+    The predictions, the same on all hosts.
+
+  Raises:
+    RuntimeError: an example was missing, or was seen twice.
+  """
+  outputs = run_over_split(
+    eval_step,
+    variables,
+    input_pipeline.eval_batches(
+      split,
+      global_batch_size=global_batch_size,
+      host_index=parallel.host_index(),
+      num_hosts=parallel.num_hosts(),
+      num_threads=num_threads,
+      prefetch_batches=prefetch_batches,
+    ),
+    num_examples=len(split),
+  )
+  return Predictions(outputs['logits'], outputs['labels'])
+
+
+def validation_metrics(predictions: Predictions) -> dict[str, float]:
+  """The loss and all metrics, without intervals: cheap enough for training."""
+  values = metrics.compute(predictions.scores, predictions.labels)
+  return {
+    'loss': predictions.loss,
+    **{name: float(value[0]) for name, value in values.items()},
+  }

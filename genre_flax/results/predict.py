@@ -1,0 +1,171 @@
+"""From a workdir to scored genres; all else that is needed is in its meta."""
+
+import dataclasses
+import math
+
+from etils import epath
+import jax
+import ml_collections
+import numpy as np
+
+from genre_flax.checkpoints import checkpoint
+from genre_flax.data import input_pipeline
+from genre_flax.datasets.posters import storage
+from genre_flax.evaluation import calibration as calibration_lib
+from genre_flax.evaluation import evaluate
+from genre_flax.models import registry
+from genre_flax.runtime import errors
+from genre_flax.runtime import parallel
+from genre_flax.training import config as config_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictor:
+  """A trained network, ready to use.
+
+  Attributes:
+    step: of its checkpoint.
+    genres: the label names.
+    label_prior: [num_genres], each genre's share of the training split.
+    config: that it was trained with.
+    fingerprint: of the data set that it was trained on.
+    calibration: fitted to the validation split.
+    variables: of the network, placed on the devices.
+    eval_step: of `evaluate.make_eval_step`.
+  """
+
+  step: int
+  genres: tuple[str, ...]
+  label_prior: np.ndarray
+  config: ml_collections.ConfigDict
+  fingerprint: str
+  calibration: calibration_lib.Calibration
+  variables: evaluate.Variables
+  eval_step: evaluate.EvalStep
+
+  @property
+  def image_shape(self) -> tuple[int, int]:
+    """(height, width) of the input, in pixels."""
+    return config_lib.image_shape(self.config)
+
+  def data_dir(self, workdir: epath.PathLike) -> str:
+    """Where the data set was that the network was trained on."""
+    return self.config.dataset.data_dir or str(epath.Path(workdir) / 'data')
+
+  def fit_batch_size(self, batch_size: int) -> int:
+    """`batch_size`, rounded up to a multiple of the devices."""
+    num_devices = parallel.num_devices()
+    return math.ceil(batch_size / num_devices) * num_devices
+
+  def predict(self, images: np.ndarray, *, batch_size: int) -> np.ndarray:
+    """Scores images that `preprocess.decode_and_resize` made.
+
+    Args:
+      images: uint8 [N, H, W, 3].
+      batch_size: images a step, of `fit_batch_size`; N is padded to a multiple
+        of it.
+
+    Returns:
+      float64 [N, num_genres], calibrated probabilities.
+    """
+    pieces = []
+    for start in range(0, len(images), batch_size):
+      piece = images[start : start + batch_size]
+      missing = batch_size - len(piece)
+      batch = {
+        'image': np.pad(piece, ((0, missing), (0, 0), (0, 0), (0, 0))),
+        'labels': np.zeros((batch_size, len(self.genres)), np.float32),
+        'mask': np.ones(batch_size, np.float32),
+        'index': np.arange(batch_size, dtype=np.int32),
+      }
+      output = self.eval_step(self.variables, parallel.shard_batch(batch))
+      logits = jax.device_get(output['logits'])
+      pieces.append(logits[: len(piece)])
+    return self.calibration.to_scores(np.concatenate(pieces))
+
+  def evaluate_split(
+    self, dataset: storage.PosterDataset, split: str, *, batch_size: int
+  ) -> evaluate.Predictions:
+    """Scores a whole split; all hosts call it.
+
+    Args:
+      dataset: with the genres that the network was trained on.
+      split: its name.
+      batch_size: posters a step over all hosts, of `fit_batch_size`.
+
+    Returns:
+      The predictions, in the split's order.
+
+    Raises:
+      InputError: the data set has no such split, or other genres.
+    """
+    if dataset.genres != self.genres:
+      missing = sorted(set(self.genres) - set(dataset.genres))
+      extra = sorted(set(dataset.genres) - set(self.genres))
+      raise errors.InputError(
+        f'The data set in {dataset.data_dir} has other genres than the network'
+        f' was trained on: it lacks {missing} and adds {extra}.'
+      )
+    return evaluate.evaluate_split(
+      self.eval_step,
+      self.variables,
+      input_pipeline.DecodedSplit(
+        dataset.open_split(split), image_shape=self.image_shape
+      ),
+      global_batch_size=batch_size,
+      num_threads=self.config.dataset.num_threads,
+      prefetch_batches=self.config.dataset.prefetch_batches,
+    )
+
+
+def restore(
+  workdir: epath.PathLike,
+  *,
+  step: str = 'best',
+  earlier: Predictor | None = None,
+) -> Predictor:
+  """Restores the network of a checkpoint.
+
+  Args:
+    workdir: of the run.
+    step: 'best' (by validation mean average precision), 'latest' or a number.
+    earlier: of another checkpoint of the run; what it compiled is used again.
+
+  Returns:
+    The predictor.
+
+  Raises:
+    InputError: there is no such checkpoint, or it is damaged.
+  """
+  found, meta, restored = checkpoint.read_model(workdir, step=step)
+  config = ml_collections.ConfigDict(meta['config'])
+  return Predictor(
+    step=found,
+    genres=tuple(meta['genres']),
+    label_prior=np.asarray(meta['label_prior']),
+    config=config,
+    fingerprint=meta['dataset_fingerprint'],
+    calibration=(
+      calibration_lib.from_dict(meta['calibration'], genres=meta['genres'])
+      if 'calibration' in meta
+      else calibration_lib.identity(meta['genres'])
+    ),
+    variables=parallel.replicate(restored),
+    eval_step=(
+      earlier.eval_step
+      if earlier is not None
+      else _make_eval_step(config, num_genres=len(meta['genres']))
+    ),
+  )
+
+
+def _make_eval_step(config, *, num_genres):
+  model = registry.create_from_config(
+    config.model, num_genres=num_genres, axis_name=parallel.AXIS_NAME
+  )
+  return evaluate.make_eval_step(
+    model,
+    pixel_mean=config.pixel_mean,
+    pixel_scale=config.pixel_scale,
+    zooms=config.eval_zooms,
+  )

@@ -1,0 +1,177 @@
+"""The scores of a split, as JSON and as a table to read."""
+
+from collections.abc import Sequence
+import json
+import math
+from typing import Any
+
+from etils import epath
+import numpy as np
+
+from genre_flax.evaluation import bootstrap
+from genre_flax.evaluation import calibration as calibration_lib
+from genre_flax.evaluation import evaluate
+from genre_flax.evaluation import metrics
+
+FILE_NAME = 'metrics.json'
+
+
+def make_report(
+  predictions: evaluate.Predictions,
+  *,
+  calibration: calibration_lib.Calibration,
+  label_prior: np.ndarray,
+  bootstrap_samples: int,
+) -> dict[str, Any]:
+  """All metrics of a split, with what they are worth beside them.
+
+  Metrics of decisions are given at threshold 0.5 and, with the suffix _fitted,
+  at the operating point that was fitted for them to the validation split.
+
+  Args:
+    predictions: of the whole split.
+    calibration: of the network.
+    label_prior: [num_genres], the training split's share of each genre. The
+      trivial predictor gives these scores to every poster; for a fitted metric
+      it gives the best constant set of the most frequent genres.
+    bootstrap_samples: resamples behind the intervals; 0 for no intervals.
+
+  Returns:
+    {'num_examples', 'loss', 'metrics': {name: {'value', 'low', 'high',
+    'trivial'}}, 'expected_calibration_error': {'network', 'calibrated'},
+    'genres': {name: {'average_precision', 'roc_auc', 'support', 'threshold'}}};
+    what is not defined is None.
+  """
+  labels = predictions.labels
+  scores = calibration.to_scores(predictions.logits)
+  entries = _entries(
+    scores,
+    labels,
+    trivial=metrics.compute(np.tile(label_prior, (len(labels), 1)), labels),
+    bootstrap_samples=bootstrap_samples,
+  )
+  for name in calibration_lib.OPERATING_POINTS:
+    fitted = _entries(
+      scores,
+      labels,
+      decided=calibration.decide(scores, name),
+      names=(name,),
+      trivial={name: _best_constant_set(name, labels, label_prior)},
+      bootstrap_samples=bootstrap_samples,
+    )
+    entries[f'{name}_fitted'] = fitted[name]
+  ranked, ones = metrics.Ranked.of(scores, labels), np.ones((1, len(scores)))
+  average_precision = metrics.average_precision(ranked, ones)[0]
+  roc_auc = metrics.roc_auc(ranked, ones)[0]
+  error = calibration_lib.expected_calibration_error
+  return {
+    'num_examples': len(labels),
+    'loss': predictions.loss,
+    'metrics': entries,
+    'expected_calibration_error': {
+      'network': error(predictions.scores, labels),
+      'calibrated': error(scores, labels),
+    },
+    'genres': {
+      genre: {
+        'average_precision': _number(average_precision[i]),
+        'roc_auc': _number(roc_auc[i]),
+        'support': int(labels[:, i].sum()),
+        'threshold': float(calibration.thresholds['macro_f1'][i]),
+      }
+      for i, genre in enumerate(calibration.genres)
+    },
+  }
+
+
+def _entries(scores, labels, *, trivial, bootstrap_samples, **options):
+  """{name: {'value', 'low', 'high', 'trivial'}} of some metrics."""
+  values = metrics.compute(scores, labels, **options)
+  intervals = bootstrap.intervals(
+    scores, labels, num_samples=bootstrap_samples, **options
+  )
+  return {
+    name: {
+      'value': _number(values[name][0]),
+      'low': _number(intervals[name][0]),
+      'high': _number(intervals[name][1]),
+      'trivial': _number(np.max(trivial[name])),
+    }
+    for name in values
+  }
+
+
+def _best_constant_set(name, labels, label_prior):
+  """The metric of the best answer that is the same for every poster."""
+  by_share = np.argsort(-label_prior, kind='stable')
+  values = []
+  for size in range(1, len(by_share) + 1):
+    decided = np.zeros(labels.shape, bool)
+    decided[:, by_share[:size]] = True
+    values.append(
+      metrics.compute(labels, labels, decided=decided, names=(name,))[name]
+    )
+  return np.concatenate(values)
+
+
+def write_report(report: dict[str, Any], folder: epath.Path) -> epath.Path:
+  """Writes metrics.json into `folder`, and returns its path."""
+  path = folder / FILE_NAME
+  path.write_text(json.dumps(report, indent=2) + '\n')
+  return path
+
+
+def format_metrics(report: dict[str, Any]) -> str:
+  """The metrics as a table, the trivial predictor beside them."""
+  lines = [
+    f'{"metric":<24}{"value":>8}  {"95 % interval":^18}{"trivial":>8}',
+    '-' * 60,
+  ]
+  for name, entry in report['metrics'].items():
+    interval = f'{_show(entry["low"])} to {_show(entry["high"])}'
+    lines.append(
+      f'{name:<24}{_show(entry["value"]):>8}  {interval:^18}'
+      f'{_show(entry["trivial"]):>8}'
+    )
+  lines.append(
+    '(trivial: the same answer for every poster, from the shares of the genres'
+    ' in the training\nsplit; _fitted: at thresholds fitted to the validation'
+    ' split, else at 0.5)'
+  )
+  error = report['expected_calibration_error']
+  lines.append(
+    f'Expected calibration error: {error["calibrated"]:.4f}'
+    f' ({error["network"]:.4f} before calibration)'
+  )
+  return '\n'.join(lines)
+
+
+def format_genres(report: dict[str, Any]) -> str:
+  """The genres as a table, the most frequent first."""
+  lines = [f'{"genre":<24}{"AP":>8}{"AUC":>8}{"posters":>9}', '-' * 49]
+  by_support = sorted(
+    report['genres'].items(), key=lambda item: -item[1]['support']
+  )
+  for name, entry in by_support:
+    lines.append(
+      f'{name:<24}{_show(entry["average_precision"]):>8}'
+      f'{_show(entry["roc_auc"]):>8}{entry["support"]:>9}'
+    )
+  return '\n'.join(lines)
+
+
+def format_top_three(
+  name: str, scores: np.ndarray, genres: Sequence[str]
+) -> str:
+  """One line: the name and the three likeliest genres with their scores."""
+  named = metrics.top_k(scores[None])[0]
+  return '  '.join([name, *(f'{genres[i]} {scores[i]:.2f}' for i in named)])
+
+
+def _number(value: float) -> float | None:
+  """A float that JSON can hold."""
+  return float(value) if math.isfinite(value) else None
+
+
+def _show(value: float | None) -> str:
+  return '-' if value is None else f'{value:.4f}'

@@ -1,0 +1,154 @@
+"""A checkpoint's results on a split: files to keep and text to read."""
+
+from collections.abc import Sequence
+import csv
+import dataclasses
+import io
+from typing import Any
+
+from etils import epath
+import numpy as np
+
+from genre_flax.data import preprocess
+from genre_flax.datasets.posters import storage
+from genre_flax.evaluation import metrics
+from genre_flax.results import contact_sheet
+from genre_flax.results import predict
+from genre_flax.results import report as report_lib
+from genre_flax.runtime import parallel
+
+CONTACT_SHEET = 'contact_sheet.png'
+PREDICTIONS_CSV = 'predictions.csv'
+_NUM_ON_SHEET = 24
+# The sheet shows posters at this size, whatever the network's input is.
+_SHEET_HEIGHT, _SHEET_WIDTH = 264, 180
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+  """What `summarize_split` found, and where it was written.
+
+  Attributes:
+    report: of `report.make_report`, with 'split' and 'step'.
+    metrics_path: of metrics.json.
+    sheet_path: of the contact sheet.
+    examples: a few posters' top threes, a line each.
+  """
+
+  report: dict[str, Any]
+  metrics_path: epath.Path
+  sheet_path: epath.Path
+  examples: tuple[str, ...]
+
+
+def summarize_split(
+  predictor: predict.Predictor,
+  dataset: storage.PosterDataset,
+  split: str,
+  *,
+  output: epath.Path,
+  batch_size: int,
+  bootstrap_samples: int,
+) -> Summary | None:
+  """Evaluates a split, and writes metrics, predictions and a contact sheet.
+
+  All hosts call it.
+
+  Args:
+    predictor: of `predict.restore`.
+    dataset: with the split.
+    split: its name.
+    output: folder to write to; made where it does not exist.
+    batch_size: posters a step over all hosts, rounded up to fit the devices.
+    bootstrap_samples: resamples behind the intervals.
+
+  Returns:
+    The summary on the main host, None on the others.
+
+  Raises:
+    InputError: the data set has no such split, or other genres.
+  """
+  predictions = predictor.evaluate_split(
+    dataset, split, batch_size=predictor.fit_batch_size(batch_size)
+  )
+  if not parallel.is_main_host():
+    return None
+  report = {
+    'split': split,
+    'step': predictor.step,
+    **report_lib.make_report(
+      predictions,
+      calibration=predictor.calibration,
+      label_prior=predictor.label_prior,
+      bootstrap_samples=bootstrap_samples,
+    ),
+  }
+  scores = predictor.calibration.to_scores(predictions.logits)
+  labels = predictions.labels
+  records = dataset.open_split(split)
+  output.mkdir(parents=True, exist_ok=True)
+  names = [records[i].id for i in range(len(records))]
+  write_predictions(output / PREDICTIONS_CSV, names, scores, predictor.genres)
+  shown = _spread(len(records), _NUM_ON_SHEET)
+  sheet_path = output / CONTACT_SHEET
+  sheet_path.write_bytes(
+    contact_sheet.draw(
+      [_entry(records[i], scores[i], labels[i]) for i in shown],
+      genres=predictor.genres,
+    )
+  )
+  return Summary(
+    report=report,
+    metrics_path=report_lib.write_report(report, output),
+    sheet_path=sheet_path,
+    examples=tuple(
+      _describe_example(names[i], scores[i], labels[i], predictor.genres)
+      for i in shown[:5]
+    ),
+  )
+
+
+def write_predictions(
+  path: epath.Path,
+  names: Sequence[str],
+  scores: np.ndarray,
+  genres: Sequence[str],
+) -> None:
+  """Writes a CSV file with the score of every genre.
+
+  Args:
+    path: of the file.
+    names: [N].
+    scores: [N, num_genres].
+    genres: the label names.
+  """
+  table = io.StringIO()
+  writer = csv.writer(table, lineterminator='\n')
+  writer.writerow(['poster', *genres])
+  for name, row in zip(names, scores, strict=True):
+    writer.writerow([name, *(f'{score:.6f}' for score in row)])
+  path.write_text(table.getvalue())
+
+
+def _spread(length: int, number: int) -> list[int]:
+  """At most `number` indices, spread evenly over `length`."""
+  number = min(length, number)
+  return [i * length // number for i in range(number)]
+
+
+def _entry(record, scores, labels):
+  return contact_sheet.Entry(
+    image=preprocess.decode_and_resize(
+      record.image, height=_SHEET_HEIGHT, width=_SHEET_WIDTH
+    ),
+    scores=scores,
+    labels=labels,
+    name=record.id,
+  )
+
+
+def _describe_example(name, scores, labels, genres):
+  truth = ', '.join(genres[i] for i in np.flatnonzero(labels))
+  line = report_lib.format_top_three(name, scores, genres)
+  right = int(labels[metrics.top_k(scores[None])[0]].sum())
+  return f'{line}   (is {truth}: {right} right)'

@@ -1,0 +1,129 @@
+"""How every binary starts, and how it fails."""
+
+from collections.abc import Callable, Sequence
+import logging as std_logging
+import pathlib
+import sys
+import warnings
+
+from absl import app
+from absl import flags
+from absl import logging
+import ml_collections
+
+from genre_flax.runtime import errors
+
+_PACKAGE = pathlib.Path(__file__).parent.parent
+
+
+def run(main: Callable[[list[str]], int | None]) -> None:
+  """Runs a binary's main function under absl.
+
+  Errors of the user's input end the program with status 2 and their message
+  alone; with --verbosity=1 and for all other exceptions a traceback is shown.
+
+  Args:
+    main: takes the arguments that are no flags, with the program's name first;
+      returns the exit status.
+  """
+
+  def guarded_main(argv: list[str]) -> int | None:
+    try:
+      return main(argv)
+    except errors.InputError as e:
+      if logging.get_verbosity() >= logging.DEBUG:
+        raise
+      print(f'error: {e}', file=sys.stderr)
+      return 2
+    except ImportError as e:
+      # What fsspec says of the first gs:// path.
+      if 'gcsfs' not in str(e) or logging.get_verbosity() >= logging.DEBUG:
+        raise
+      print(
+        'error: Paths on gs:// need another package; install it with `pip'
+        " install -e '.[gcs]'`.",
+        file=sys.stderr,
+      )
+      return 2
+
+  app.run(guarded_main, flags_parser=_parse_flags)
+
+
+def read_config(
+  holder: flags.FlagHolder, argv: Sequence[str]
+) -> ml_collections.ConfigDict:
+  """The config of a binary, with its overrides.
+
+  Args:
+    holder: of the flag --config.
+    argv: arguments that are no flags, with the program's name first.
+
+  Raises:
+    InputError: there is no config, it cannot be read, or there are arguments.
+  """
+  if len(argv) > 1:
+    raise errors.InputError(
+      f'Unexpected arguments: {argv[1:]}. Flags start with --, and overrides'
+      ' are --config.KEY=VALUE.'
+    )
+  if holder.value is None:
+    raise errors.InputError(
+      '--config is missing; start with --config=configs/quickstart.py'
+    )
+  try:
+    holder.value.seed  # noqa: B018  A file that failed to load raises here.
+  except OSError as e:
+    raise errors.InputError(f'--config cannot be read. {e}') from e
+  return holder.value
+
+
+def _parse_flags(argv: Sequence[str]) -> list[str]:
+  """Parses the flags; a wrong one is a message, never a traceback."""
+  logging.set_verbosity(logging.INFO)
+  logging.get_absl_handler().setFormatter(_Formatter())
+  logging.get_absl_handler().python_handler.addFilter(_is_worth_showing)
+  # Odd metadata, of a file that Pillow does not name; what matters is an error.
+  warnings.filterwarnings('ignore', category=UserWarning, module=r'PIL\.')
+  try:
+    # Config overrides that do not fit raise all of these types.
+    return flags.FLAGS(argv, known_only=False)
+  except (
+    flags.Error,
+    AttributeError,
+    ImportError,
+    KeyError,
+    OSError,
+    TypeError,
+    ValueError,
+  ) as e:
+    print(f'error: {_explain(e)}', file=sys.stderr)
+    print('Pass --help to see the flags.', file=sys.stderr)
+    sys.exit(2)
+
+
+def _explain(error: BaseException) -> str:
+  cause = error.args[0] if error.args else None
+  # ml_collections wraps a KeyError, whose text is quoted, for an unknown key.
+  if isinstance(error, AttributeError) and isinstance(cause, KeyError):
+    key, _, hint = str(cause.args[0]).partition('\n')
+    return f'The config has no key {key}. {hint}'.strip()
+  if isinstance(error, KeyError):
+    return str(cause)
+  return str(error).strip() or type(error).__name__
+
+
+def _is_worth_showing(record) -> bool:
+  """Our own lines, and the warnings of the libraries, which tell too much."""
+  return (
+    record.levelno >= std_logging.WARNING
+    or logging.get_verbosity() >= logging.DEBUG
+    or _PACKAGE in pathlib.Path(record.pathname).parents
+  )
+
+
+class _Formatter(logging.PythonFormatter):
+  """Lines a person reads: the time, the level where it matters, the text."""
+
+  def format(self, record) -> str:
+    level = '' if record.levelname == 'INFO' else f'{record.levelname}: '
+    return f'{self.formatTime(record, "%H:%M:%S")} {level}{record.getMessage()}'

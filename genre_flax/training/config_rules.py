@@ -1,0 +1,195 @@
+"""The rules that a config must keep, checked whole before anything slow."""
+
+from collections.abc import Callable, Sequence
+import math
+from typing import Any
+
+import ml_collections
+
+from genre_flax.models import efficientnet_lite
+from genre_flax.models import pretrained
+from genre_flax.models import registry
+from genre_flax.runtime import errors
+from genre_flax.training import config as config_lib
+from genre_flax.training import losses
+from genre_flax.training import optimizer
+
+ConfigDict = ml_collections.ConfigDict
+
+# A key, whether a value is valid, and the rule in words. Keys that are not set
+# are valid.
+_Rule = tuple[str, Callable[[Any], bool], str]
+
+
+def _one_of(key: str, values: Sequence[str]) -> _Rule:
+  names = ', '.join(repr(value) for value in values)
+  return key, lambda v: v in values, f'one of {names}'
+
+
+def _at_least(key: str, least: float) -> _Rule:
+  return key, lambda v: least <= v < math.inf, f'at least {least}'
+
+
+def _above_0(key: str) -> _Rule:
+  return key, lambda v: 0 < v < math.inf, 'above 0'
+
+
+def _share(key: str, up_to: float | None = None) -> _Rule:
+  if up_to is None:
+    return key, lambda v: 0 <= v < 1, 'at least 0 and below 1'
+  return key, lambda v: 0 <= v <= up_to, f'from 0 to {up_to}'
+
+
+_RULES: tuple[_Rule, ...] = (
+  ('seed', lambda v: 0 <= v < 2**31, 'from 0 to 2**31 - 1'),
+  _at_least('dataset.synthetic_posters', 0),
+  _one_of('dataset.cache', ('none', 'memory', 'disk', 'features')),
+  _at_least('dataset.num_threads', 1),
+  _at_least('dataset.prefetch_batches', 1),
+  _at_least('image_size', 16),
+  _at_least('image_height', 16),
+  _at_least('image_width', 16),
+  _above_0('pixel_scale'),
+  ('augment.crop_scale', lambda v: 0 < v <= 1, 'above 0 and at most 1'),
+  _share('augment.shift', up_to=0.5),
+  _share('augment.brightness'),
+  _share('augment.contrast'),
+  _share('augment.mirror', up_to=1),
+  _share('augment.saturation', up_to=1),
+  _share('augment.erase', up_to=1),
+  _at_least('augment.mixup_alpha', 0),
+  _one_of('model.name', registry.MODELS),
+  _one_of('model.dtype', registry.DTYPES),
+  (
+    'model.efficientnet_lite.variant',
+    lambda v: 0 <= v < efficientnet_lite.NUM_VARIANTS,
+    '0, 1 or 2',
+  ),
+  _one_of('model.efficientnet_lite.batch_norm', ('frozen', 'synchronized')),
+  _share('model.efficientnet_lite.dropout_rate'),
+  _share('model.efficientnet_lite.stochastic_depth_rate'),
+  _share('model.poster_cnn.conv_dropout_rate'),
+  _share('model.poster_cnn.dense_dropout_rate'),
+  _share('model.resnet.dropout_rate'),
+  _share('model.tiny.dropout_rate'),
+  _one_of('pretrained', ('', *pretrained.SOURCES)),
+  _one_of('init_from_parts', ('backbone', 'all')),
+  _one_of('loss.name', losses.LOSSES),
+  _share('loss.label_smoothing'),
+  _share('loss.class_balanced_beta'),
+  _at_least('loss.focal_gamma', 0),
+  _at_least('loss.asymmetric_gamma_positive', 0),
+  _at_least('loss.asymmetric_gamma_negative', 0),
+  _share('loss.asymmetric_margin'),
+  _at_least('batch_size', 1),
+  _at_least('accumulate_steps', 1),
+  _above_0('num_epochs'),
+  _at_least('num_train_steps', 1),
+  _one_of('optimizer.name', optimizer.OPTIMIZERS),
+  _above_0('optimizer.learning_rate'),
+  _one_of('optimizer.schedule', optimizer.SCHEDULES),
+  _share('optimizer.final_learning_rate_factor', up_to=1),
+  _at_least('optimizer.warmup_epochs', 0),
+  _share('optimizer.beta1'),
+  _share('optimizer.beta2'),
+  _above_0('optimizer.epsilon'),
+  _at_least('optimizer.weight_decay', 0),
+  _above_0('optimizer.backbone_factor'),
+  _above_0('optimizer.clip_norm'),
+  _share('ema_decay'),
+  _at_least('eval_batch_size', 1),
+  (
+    'eval_zooms',
+    lambda v: len(v) > 0 and all(0 < share <= 1 for share in v),
+    'at least one share, each above 0 and at most 1, such as (1.0, 0.9)',
+  ),
+  _above_0('eval_every_epochs'),
+  _at_least('checkpoint_every_steps', 1),
+  _at_least('keep_best', 1),
+  _at_least('log_every', 1),
+  _at_least('bootstrap_samples', 0),
+)
+
+
+def validate(config: ConfigDict) -> None:
+  """Checks every value against its range.
+
+  Args:
+    config: with every key of configs/default.py.
+
+  Raises:
+    InputError: a value is out of its range; all of them are named.
+  """
+  faults = []
+  for key, is_valid, rule in _RULES:
+    value = config_lib.get(config, key)
+    if value is not None and not is_valid(value):
+      faults.append(f'config.{key}={value!r}: must be {rule}')
+  if not config.dataset.data_dir and not config.dataset.synthetic_posters:
+    faults.append(
+      'config.dataset.data_dir is empty: give the folder that'
+      ' `python -m genre_flax.prepare` wrote, or draw posters with'
+      ' --config.dataset.synthetic_posters=600'
+    )
+  if config.dataset.data_dir and config.dataset.synthetic_posters:
+    faults.append(
+      f'config.dataset.data_dir={config.dataset.data_dir!r} and'
+      f' config.dataset.synthetic_posters={config.dataset.synthetic_posters}'
+      ' exclude each other: set one of them'
+    )
+  faults += _conflicts(config)
+  if faults:
+    raise errors.InputError('\n  '.join(['Invalid config:', *faults]))
+
+
+def _conflicts(config: ConfigDict) -> list[str]:
+  """Values that are fine alone and make no sense together."""
+  faults = []
+  name, variant = config.model.name, config.model.efficientnet_lite.variant
+  if config.pretrained in pretrained.SOURCES and (
+    name != 'efficientnet_lite'
+    or variant != pretrained.SOURCES[config.pretrained][0]
+  ):
+    wanted = pretrained.SOURCES[config.pretrained][0]
+    faults.append(
+      f'config.pretrained={config.pretrained!r} needs'
+      " config.model.name='efficientnet_lite' and"
+      f' config.model.efficientnet_lite.variant={wanted}; got {name!r} and'
+      f' {variant}'
+    )
+  if config.dataset.cache == 'features':
+    if config.trainable != 'head/.*' or name != 'efficientnet_lite':
+      faults.append(
+        "config.dataset.cache='features' needs config.trainable='head/.*' and"
+        " config.model.name='efficientnet_lite', whose backbone then stays as"
+        f' it is; got {config.trainable!r} and {name!r}'
+      )
+    if config.augment.to_dict() != _NO_AUGMENTATION:
+      faults.append(
+        "config.dataset.cache='features' allows no augmentation: every poster"
+        ' passes the backbone once. Set config.augment.crop_scale=1.0 and all'
+        ' other keys of config.augment to 0.0'
+      )
+    if tuple(config.eval_zooms) != (1.0,):
+      faults.append(
+        "config.dataset.cache='features' looks at every poster once; set"
+        f' config.eval_zooms=(1.0,), got {tuple(config.eval_zooms)}'
+      )
+  if config.augment.mixup_alpha > 0 and config.batch_size % 2:
+    faults.append(
+      f'config.augment.mixup_alpha={config.augment.mixup_alpha} blends pairs;'
+      f' config.batch_size={config.batch_size} must be even'
+    )
+  return faults
+
+
+_NO_AUGMENTATION = {
+  'crop_scale': 1.0,
+  'shift': 0.0,
+  'brightness': 0.0,
+  'contrast': 0.0,
+  'saturation': 0.0,
+  'mirror': 0.0,
+  'erase': 0.0,
+  'mixup_alpha': 0.0,
+}

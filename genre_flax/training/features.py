@@ -1,0 +1,118 @@
+"""The features of a frozen backbone, computed once and kept in the workdir."""
+
+import hashlib
+import json
+
+from absl import logging
+import numpy as np
+
+from genre_flax.data import augment
+from genre_flax.data import input_pipeline
+from genre_flax.evaluation import evaluate
+from genre_flax.models import params as params_lib
+from genre_flax.runtime import parallel
+from genre_flax.training import config as config_lib
+from genre_flax.training import run as run_lib
+from genre_flax.training import train_state as train_state_lib
+
+
+class FeatureSplit:
+  """A split as features: {'features': float32 [F], 'labels': [num_genres]}."""
+
+  def __init__(self, features: np.ndarray, labels: np.ndarray):
+    """Wraps features [N, F] and labels [N, num_genres]."""
+    self._features = features
+    self._labels = labels
+    self.num_genres = labels.shape[1]
+
+  def blank_example(self) -> dict[str, np.ndarray]:
+    """An example of zeros, to pad with."""
+    return {
+      'features': np.zeros_like(self._features[0]),
+      'labels': np.zeros_like(self._labels[0]),
+    }
+
+  def __len__(self) -> int:
+    return len(self._features)
+
+  def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+    return {'features': self._features[index], 'labels': self._labels[index]}
+
+
+def cached_split(
+  run: run_lib.Run, state: train_state_lib.TrainState, name: str
+) -> FeatureSplit:
+  """The features of a split, from the workdir or computed now.
+
+  All hosts call it. What is in the workdir is used only if the backbone, the
+  preprocessing and the data set are the same.
+
+  Args:
+    run: with a network that has the methods `features` and `classify`.
+    state: whose backbone is applied, placed by `parallel.replicate`.
+    name: of the split.
+
+  Returns:
+    The split's features.
+  """
+  key = _key(run, state)
+  path = run.workdir / 'features' / f'{name}.npz'
+  if parallel.all_hosts_agree(path.exists()):
+    with path.open('rb') as file, np.load(file) as stored:
+      if str(stored['key']) == key:
+        return FeatureSplit(stored['features'], stored['labels'])
+  logging.info('Computing the features of the split %s.', name)
+  split = run.decode_split(name)
+  outputs = evaluate.run_over_split(
+    _make_feature_step(run),
+    {'params': state.params, 'batch_stats': state.batch_stats},
+    input_pipeline.eval_batches(
+      split,
+      global_batch_size=run.schedule.global_eval_batch_size,
+      host_index=parallel.host_index(),
+      num_hosts=parallel.num_hosts(),
+      num_threads=run.config.dataset.num_threads,
+      prefetch_batches=run.config.dataset.prefetch_batches,
+    ),
+    num_examples=len(split),
+  )
+  if parallel.is_main_host():
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open('wb') as file:
+      np.savez(file, key=key, **outputs)
+  return FeatureSplit(outputs['features'], outputs['labels'])
+
+
+def _make_feature_step(run):
+  def feature_step(variables, batch):
+    images = augment.normalize(
+      batch['image'],
+      pixel_mean=run.config.pixel_mean,
+      pixel_scale=run.config.pixel_scale,
+    )
+    features = run.model.apply(
+      variables, images, train=False, method='features'
+    )
+    return {'features': features, 'labels': batch['labels']}
+
+  return evaluate.gather_outputs(feature_step)
+
+
+def _key(run, state):
+  """A hash of all that the features follow from."""
+  digest = hashlib.sha256()
+  described = [
+    run.dataset.card['fingerprint'],
+    config_lib.image_shape(run.config),
+    run.config.pixel_mean,
+    run.config.pixel_scale,
+    run.config.model.dtype,
+  ]
+  digest.update(json.dumps(described).encode())
+  trees = (state.params, state.batch_stats)
+  for tree in trees:
+    for path, value in sorted(params_lib.flatten(tree, sep='/').items()):
+      if not params_lib.is_head(path):
+        digest.update(path.encode())
+        digest.update(np.ascontiguousarray(value).tobytes())
+  return digest.hexdigest()

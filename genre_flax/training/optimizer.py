@@ -1,0 +1,96 @@
+"""The learning rate schedule and the optax chain."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import ml_collections
+import optax
+
+from genre_flax.models import params as params_lib
+
+OPTIMIZERS = ('adam', 'sgd')
+SCHEDULES = ('constant', 'cosine', 'linear')
+
+
+def make_learning_rate_fn(
+  config: ml_collections.ConfigDict,
+  *,
+  num_train_steps: int,
+  num_warmup_steps: int,
+) -> Callable[[jax.Array | int], jax.Array]:
+  """Linear warm-up, then the schedule of the config.
+
+  Args:
+    config: `config.optimizer`.
+    num_train_steps: updates of the whole run.
+    num_warmup_steps: of which.
+
+  Returns:
+    Maps the number of updates done so far to the next update's learning rate.
+  """
+  peak = config.learning_rate
+  final = peak * config.final_learning_rate_factor
+  decay_steps = max(1, num_train_steps - num_warmup_steps)
+  if config.schedule == 'constant':
+    after = optax.constant_schedule(peak)
+  elif config.schedule == 'cosine':
+    after = optax.cosine_decay_schedule(
+      peak, decay_steps, alpha=config.final_learning_rate_factor
+    )
+  else:
+    after = optax.linear_schedule(peak, final, decay_steps)
+  if not num_warmup_steps:
+    return after
+
+  def warmup(step):
+    # The first update is at peak / num_warmup_steps: one at 0 is wasted.
+    return peak * (step + 1) / num_warmup_steps
+
+  return optax.join_schedules([warmup, after], [num_warmup_steps])
+
+
+def make_optimizer(
+  config: ml_collections.ConfigDict,
+  *,
+  learning_rate_fn: Callable[[jax.Array | int], jax.Array],
+) -> optax.GradientTransformation:
+  """Clipping, the optimiser, decoupled weight decay, the learning rates.
+
+  Weight decay is decoupled from the gradient's statistics (Loshchilov and
+  Hutter, 2019) and scaled with the learning rate.
+
+  Args:
+    config: `config.optimizer`.
+    learning_rate_fn: of `make_learning_rate_fn`.
+
+  Returns:
+    An optax transformation of parameters by flat paths, of `params.split`.
+  """
+  parts = []
+  if config.clip_norm is not None:
+    parts.append(optax.clip_by_global_norm(config.clip_norm))
+  if config.name == 'adam':
+    parts.append(
+      optax.scale_by_adam(b1=config.beta1, b2=config.beta2, eps=config.epsilon)
+    )
+  else:
+    parts.append(optax.trace(decay=config.beta1, nesterov=True))
+  if config.weight_decay:
+    parts.append(
+      optax.add_decayed_weights(config.weight_decay, mask=is_decayed)
+    )
+  parts.append(optax.scale_by_learning_rate(learning_rate_fn))
+  if config.backbone_factor != 1:
+    parts.append(optax.masked(optax.scale(config.backbone_factor), is_backbone))
+  return optax.chain(*parts)
+
+
+def is_decayed(params: dict[str, Any]) -> dict[str, bool]:
+  """True for kernels, False for biases and norm scales; by flat paths."""
+  return {path: path.endswith('/kernel') for path in params}
+
+
+def is_backbone(params: dict[str, Any]) -> dict[str, bool]:
+  """False for the layer that gives the logits; by flat paths."""
+  return {path: not params_lib.is_head(path) for path in params}

@@ -1,0 +1,213 @@
+"""Training, from top to bottom."""
+
+import collections
+import dataclasses
+import json
+import time
+
+from absl import logging
+from etils import epath
+import jax
+import ml_collections
+
+from genre_flax.checkpoints import checkpoint
+from genre_flax.evaluation import calibration as calibration_lib
+from genre_flax.evaluation import evaluate
+from genre_flax.runtime import errors
+from genre_flax.runtime import metric_writer
+from genre_flax.runtime import parallel
+from genre_flax.runtime import preemption
+from genre_flax.training import config as config_lib
+from genre_flax.training import features
+from genre_flax.training import initialize
+from genre_flax.training import run as run_lib
+from genre_flax.training import train_log
+
+# Steps that the host may be ahead of the devices. One is enough to keep them
+# busy; more would hold more batches in memory, and hide waiting for input.
+_MAX_STEPS_AHEAD = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+  """How a run ended.
+
+  Attributes:
+    step: updates done.
+    exit_status: 0, or the shell's status of the signal that stopped it.
+  """
+
+  step: int
+  exit_status: int
+
+
+def train_and_evaluate(
+  config: ml_collections.ConfigDict, workdir: epath.PathLike
+) -> Outcome:
+  """Trains to the end, or goes on with the run that the workdir holds.
+
+  Args:
+    config: with every key of configs/default.py.
+    workdir: for checkpoints, metrics and the resolved config.
+
+  Returns:
+    How it ended. The best checkpoint is in the workdir.
+
+  Raises:
+    InputError: the config, the data set or the workdir does not fit.
+    NonFiniteError: a training metric became NaN or infinite.
+  """
+  run = run_lib.set_up(config, workdir)
+  with checkpoint.Checkpointer(
+    run.workdir, keep_best=config.keep_best
+  ) as checkpointer:
+    state = _restore_or_create(run, checkpointer)
+    step = int(state.step)
+    writer = metric_writer.MetricWriter(
+      run.workdir,
+      start_step=step,
+      tensorboard=config.tensorboard,
+      is_active=parallel.is_main_host(),
+    )
+    log = train_log.TrainLog(
+      run.schedule,
+      writer,
+      start_step=step,
+      log_every=config.log_every,
+      is_active=parallel.is_main_host(),
+    )
+    try:
+      return _train(run, state, checkpointer, log)
+    finally:
+      log.close()
+      writer.close()
+
+
+def _restore_or_create(run, checkpointer):
+  """The state to go on from, on the devices; the workdir gets the config."""
+  _check_resumable(run, checkpointer)
+  state = run.create_state()
+  restored = checkpointer.restore_latest(jax.device_get(state))
+  if restored is None:
+    state = state.with_variables(initialize.make_variables(run, state))
+  else:
+    state = restored
+    logging.info('Resuming after step %d from %s.', state.step, run.workdir)
+  if parallel.is_main_host():
+    run.workdir.mkdir(parents=True, exist_ok=True)
+    resolved = json.dumps(config_lib.to_dict(run.config), indent=2)
+    (run.workdir / 'config.json').write_text(f'{resolved}\n')
+  return parallel.replicate(state)
+
+
+def _check_resumable(run, checkpointer):
+  steps = checkpointer.steps()
+  if not steps:
+    return
+  try:
+    saved = checkpointer.read_meta(steps[-1])
+  except Exception as e:  # Damaged: restore_latest goes back to another.
+    logging.error('The meta of checkpoint %d cannot be read: %s', steps[-1], e)
+    return
+  config_lib.check_resumable(saved['config'], run.config)
+  fingerprint = run.dataset.card['fingerprint']
+  if saved['dataset_fingerprint'] != fingerprint:
+    raise errors.InputError(
+      'The workdir holds a run on another data set: fingerprint'
+      f' {saved["dataset_fingerprint"]}, against {fingerprint} in'
+      f' {run.dataset.data_dir}. Give it the data set it was started with, or'
+      ' choose another --workdir.'
+    )
+
+
+def _train(run, state, checkpointer, log):
+  """The loop; it dispatches steps, and waits for the devices only to report."""
+  config, num_steps = run.config, run.schedule.num_train_steps
+  train_split, validation_split = _open_splits(run, state)
+  train_step = run.make_train_step()
+  validate = _make_validator(run, validation_split)
+  step = int(state.step)
+  batches = parallel.shard_ahead(run.train_batches(train_split, step))
+  in_flight = collections.deque()
+  try:
+    with preemption.StopNotice() as stop:
+      while step < num_steps:
+        with log.waiting_for_input():
+          batch = next(batches)
+        with jax.transfer_guard('disallow'):
+          state, values = train_step(state, batch)
+        step += 1
+        log.add(step, values)
+        in_flight.append(values['loss'])
+        if len(in_flight) > _MAX_STEPS_AHEAD:
+          in_flight.popleft().block_until_ready()
+
+        is_stopping = stop.is_set(step) and step < num_steps
+        is_eval = run.schedule.is_eval_step(step)
+        if is_eval or is_stopping or _is_checkpoint_step(config, step):
+          log.check()  # Raises on NaN: such a state must not be saved.
+          with log.paused():
+            meta, results = run.meta(), None
+            if is_eval:
+              results, calibration = validate(state)
+              meta['calibration'] = calibration.to_dict()
+              log.validation(step, config.dataset.validation_split, results)
+            checkpointer.save(state, meta=meta, metrics=results)
+        if is_stopping:
+          checkpointer.wait()
+          logging.warning(
+            'Stopped after step %d of %d, which is saved in %s. The same'
+            ' command goes on from there.',
+            step,
+            num_steps,
+            run.workdir,
+          )
+          return Outcome(step, stop.exit_status)
+  finally:
+    batches.close()
+  return Outcome(step, 0)
+
+
+def _is_checkpoint_step(config, step):
+  every = config.checkpoint_every_steps
+  return every is not None and step % every == 0
+
+
+def _open_splits(run, state):
+  """The splits to train and to validate on: posters, or cached features."""
+  names = (
+    run.config.dataset.train_split,
+    run.config.dataset.validation_split,
+  )
+  if run.config.dataset.cache == 'features':
+    return tuple(features.cached_split(run, state, name) for name in names)
+  return tuple(run.decode_split(name) for name in names)
+
+
+def _make_validator(run, split):
+  """A function of the state: its validation metrics, and a calibration."""
+  config = run.config
+  eval_step = evaluate.make_eval_step(
+    run.model,
+    pixel_mean=config.pixel_mean,
+    pixel_scale=config.pixel_scale,
+    zooms=config.eval_zooms,
+  )
+
+  def validate(state):
+    started = time.monotonic()
+    predictions = evaluate.evaluate_split(
+      eval_step,
+      state.eval_variables(),
+      split,
+      global_batch_size=run.schedule.global_eval_batch_size,
+      num_threads=config.dataset.num_threads,
+      prefetch_batches=config.dataset.prefetch_batches,
+    )
+    results = evaluate.validation_metrics(predictions)
+    calibration = calibration_lib.fit(
+      predictions.logits, predictions.labels, genres=run.dataset.genres
+    )
+    return {**results, 'seconds': time.monotonic() - started}, calibration
+
+  return validate

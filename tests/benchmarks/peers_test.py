@@ -1,0 +1,164 @@
+"""The peers' networks compute what ours do; skipped where they are missing."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from configs import default
+from genre_flax.benchmarks import child
+from genre_flax.models import efficientnet_lite
+from genre_flax.models import registry
+from genre_flax.runtime import errors
+from genre_flax.training import config as config_lib
+from genre_flax.training import train_state
+
+_NUM_GENRES = 5
+
+
+def make(network):
+  """The spec of a small network, our variables, images, and our logits."""
+  config = default.get_config()
+  config.image_height, config.image_width = 41, 34
+  config.batch_size = 2
+  config.model.name = network
+  config.model.poster_cnn.features = (4, 6)
+  config.model.poster_cnn.dense_features = (8,)
+  model = registry.create_from_config(config.model, num_genres=_NUM_GENRES)
+  rng = np.random.default_rng(0)
+  images = rng.random((2, 41, 34, 3), np.float32)
+  variables = jax.jit(model.init, static_argnames='train')(
+    jax.random.key(0), images, train=False
+  )
+  # Biases and statistics that are not 0 and 1.
+  variables = jax.tree.map(
+    lambda x: np.asarray(x) + 0.02 * rng.random(x.shape, np.float32), variables
+  )
+  logits = jax.jit(model.apply, static_argnames='train')(
+    variables, images, train=False
+  )
+  spec = child.Spec(
+    contender='peer',
+    measurement='step',
+    config=config_lib.to_dict(config),
+    num_steps=2,
+    num_cores=1,
+    num_genres=_NUM_GENRES,
+    num_parameters=train_state.count_parameters(variables['params']),
+    stages=efficientnet_lite.make_stages(0),
+  )
+  return spec, variables, images, np.asarray(logits)
+
+
+def lite_layers(variables):
+  """Parameters and statistics of each layer, from the input on."""
+  params, stats = variables['params'], variables['batch_stats']
+
+  def layers(*path):
+    own, its_stats = params, stats
+    for name in path:
+      own, its_stats = own[name], its_stats.get(name, {})
+    return {**own, **its_stats}
+
+  yield from (layers('backbone', 'stem'), layers('backbone', 'stem_norm'))
+  for block in sorted(n for n in params['backbone'] if n.startswith('block')):
+    for name in ('expand', 'depthwise', 'project'):
+      if name in params['backbone'][block]:
+        yield layers('backbone', block, name)
+        yield layers('backbone', block, f'{name}_norm')
+  yield from (layers('backbone', 'top'), layers('backbone', 'top_norm'))
+  yield layers('head')
+
+
+def copy_to_torch(torch, network, layers):
+  """Sets the weights of a PyTorch network, from the input on."""
+  kinds = (torch.nn.Conv2d, torch.nn.BatchNorm2d, torch.nn.Linear)
+  modules = [m for m in network.modules() if isinstance(m, kinds)]
+  names = {'scale': 'weight', 'mean': 'running_mean', 'var': 'running_var'}
+  with torch.no_grad():
+    for module, layer in zip(modules, layers, strict=True):
+      for name, value in layer.items():
+        if name == 'kernel':
+          value = value.transpose((3, 2, 0, 1) if value.ndim == 4 else (1, 0))
+          name = 'weight'
+        target = getattr(module, names.get(name, name))
+        target.copy_(torch.from_numpy(value.copy()).reshape(target.shape))
+
+
+def apply_torch(torch, network, images):
+  network.eval()
+  with torch.inference_mode():
+    return network(torch.from_numpy(images.transpose(0, 3, 1, 2))).numpy()
+
+
+def test_efficientnet_lite_in_torch_is_ours():
+  torch = pytest.importorskip('torch')
+  from genre_flax.benchmarks import torch_networks
+
+  spec, variables, images, logits = make('efficientnet_lite')
+  network = torch_networks.make(spec)
+  spec.check_parameters(sum(p.numel() for p in network.parameters()))
+  copy_to_torch(torch, network, lite_layers(variables))
+  np.testing.assert_allclose(
+    apply_torch(torch, network, images), logits, rtol=1e-3, atol=1e-3
+  )
+
+
+def test_poster_cnn_in_torch_is_ours():
+  torch = pytest.importorskip('torch')
+  from genre_flax.benchmarks import torch_networks
+
+  spec, variables, images, logits = make('poster_cnn')
+  network = torch_networks.make(spec)
+  spec.check_parameters(sum(p.numel() for p in network.parameters()))
+  layers = dict(sorted(variables['params'].items()))
+  # 41 x 34 pixels are 18 x 15 and then 7 x 5; PyTorch has the channels first.
+  kernel = layers['Dense_0']['kernel'].reshape(7, 5, 6, 8)
+  layers['Dense_0'] = {
+    **layers['Dense_0'],
+    'kernel': kernel.transpose(2, 0, 1, 3).reshape(-1, 8),
+  }
+  copy_to_torch(torch, network, layers.values())
+  np.testing.assert_allclose(
+    apply_torch(torch, network, images), logits, rtol=1e-4, atol=1e-5
+  )
+
+
+def test_poster_cnn_in_keras_is_ours():
+  pytest.importorskip('keras')
+  pytest.importorskip('tensorflow')
+  from genre_flax.benchmarks import keras_peer
+
+  spec, variables, images, logits = make('poster_cnn')
+  network = keras_peer.make_poster_cnn(spec)
+  spec.check_parameters(network.count_params())
+  weights = []
+  for _, layer in sorted(variables['params'].items()):
+    weights += [layer['kernel'], layer['bias']]
+  network.set_weights(weights)
+  np.testing.assert_allclose(
+    network.predict_on_batch(images), 1 / (1 + np.exp(-logits)), atol=1e-5
+  )
+
+
+@pytest.mark.parametrize(
+  ('package', 'module'), [('torch', 'torch_peer'), ('tensorflow', 'keras_peer')]
+)
+def test_a_peer_gives_all_numbers_and_refuses_another_network(package, module):
+  pytest.importorskip(package)
+  import importlib
+
+  peer = importlib.import_module(f'genre_flax.benchmarks.{module}')
+  spec, _, _, _ = make('poster_cnn')
+  spec = dataclasses.replace(spec, variant='float32')
+  result = peer.measure_step(spec)
+  assert set(result) == {
+    'num_parameters',
+    'training_images_per_second',
+    'inference_images_per_second',
+    'compile_seconds',
+  }
+  spec = dataclasses.replace(spec, num_parameters=spec.num_parameters + 1)
+  with pytest.raises(errors.InputError, match='not the same network'):
+    peer.measure_step(spec)

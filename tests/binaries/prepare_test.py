@@ -1,0 +1,239 @@
+"""Tests of the prepare binary, as a user runs it."""
+
+import csv
+import io
+import subprocess
+import sys
+
+from etils import epath
+from PIL import Image
+import pytest
+
+from genre_flax.datasets.posters import images
+from genre_flax.datasets.posters import storage
+from tests.support import paths
+
+
+def _prepare(*arguments):
+  return subprocess.run(
+    [sys.executable, '-m', 'genre_flax.prepare', *map(str, arguments)],
+    capture_output=True,
+    check=False,
+    cwd=paths.ROOT,
+    text=True,
+    timeout=120,
+  )
+
+
+def _assert_fails(result, *words):
+  """A message for a person, and nothing else."""
+  assert result.returncode == 2, result.stderr
+  assert 'Traceback' not in result.stderr
+  error = result.stderr[result.stderr.index('error: ') :]
+  for word in words:
+    assert word in error
+  assert result.stdout == ''
+
+
+@pytest.fixture
+def folder(tmp_path):
+  """Three good posters in a CSV that needs flags, and two bad rows."""
+  folder = epath.Path(tmp_path)
+  (folder / 'images' / 'big').mkdir(parents=True)
+  for index, name in enumerate(['x1', 'x2']):
+    file = io.BytesIO()
+    Image.new('RGB', (16, 24), (80 * index, 9, 9)).save(file, 'PNG')
+    (folder / 'images' / 'big' / f'{name}.png').write_bytes(file.getvalue())
+  # A JPEG under a wrong name, with EXIF data that Pillow warns about.
+  broken_exif = b'Exif\0\0II*\0\x08\0\0\0\x05\0\x12\x01\x03'
+  file = io.BytesIO()
+  Image.new('RGB', (16, 24), (9, 9, 9)).save(file, 'JPEG', exif=broken_exif)
+  (folder / 'images' / 'big' / 'x3.png').write_bytes(file.getvalue())
+  good = (
+    'film,kinds,year,Split\r\n'
+    'x1,"Comédie, Drama",1999,train\r\n'
+    'x2,Drama,2000,val\r\n'
+    'x3,Drama / N/A,2001,test\r\n'
+  )
+  (folder / 'good.csv').write_bytes(good.encode('latin-1'))
+  bad = good + 'x4,Drama,2002,train\r\n../x5,Drama,2003,train\r\n'
+  (folder / 'bad.csv').write_bytes(bad.encode('latin-1'))
+  return folder
+
+
+def _flags(folder, name):
+  return [
+    f'--csv={folder / name}',
+    f'--images={folder / "images"}',
+    f'--data_dir={folder / "my data"}',
+    '--id_column=film',
+    '--genre_column=kinds',
+    '--image_pattern=big/{id}.png',
+    '--exclude_genres=N/A',
+    '--max_side=18',
+  ]
+
+
+def test_a_csv_with_flags_becomes_a_data_set_and_twice_does_nothing(folder):
+  result = _prepare(*_flags(folder, 'good.csv'))
+  assert result.returncode == 0, result.stderr
+  card = (storage.dataset_path(folder / 'my data') / 'data_card.md').read_text(
+    encoding='utf-8'
+  )
+  assert result.stdout.startswith(card)
+  assert '- CSV: ' in card
+  assert '(3 rows, latin-1)' in card
+  assert f"--config.dataset.data_dir='{folder / 'my data'}'" in result.stdout
+  # A progress bar, and no chatter of TFDS.
+  assert 'Reading posters: 100%' in result.stderr
+  assert '3/3' in result.stderr
+  for word in ('Warning', 'WARNING', 'Generating', 'Downloading', 'Done'):
+    assert word not in result.stdout + result.stderr
+
+  dataset = storage.open_dataset(folder / 'my data')
+  assert dataset.genres == ('Comédie', 'Drama')
+  labels = {}
+  for split in ('train', 'validation', 'test'):
+    record = dataset.open_split(split)[0]
+    labels[split, record.id] = list(record.labels)
+    image, is_normal = images.open_rgb(record.image)
+    assert is_normal
+    assert image.size == (12, 18)
+  assert labels == {
+    ('train', 'x1'): [1, 1],
+    ('validation', 'x2'): [0, 1],
+    ('test', 'x3'): [0, 1],
+  }
+
+  again = _prepare(*_flags(folder, 'good.csv'))
+  assert again.returncode == 0
+  assert 'holds this very data set already' in again.stderr
+  assert again.stdout == result.stdout
+
+
+def test_problems_fail_with_status_2_and_a_full_list(folder):
+  result = _prepare(*_flags(folder, 'bad.csv'))
+  full_list = folder / 'my data' / 'problems.csv'
+  _assert_fails(
+    result,
+    '2 problem(s)',
+    '1  missing image',
+    '1  id with a path',
+    f'{folder / "bad.csv"}, row 5: {folder / "images" / "big" / "x4.png"}: ',
+    "row 6: column 'film' is '../x5'",
+    f'All are in {full_list}.',
+    '--on_error=skip',
+  )
+  rows = list(csv.reader(io.StringIO(full_list.read_text())))
+  assert [row[1:3] for row in rows] == [
+    ['row', 'kind'],
+    ['5', 'missing image'],
+    ['6', 'id with a path'],
+  ]
+  assert list((folder / 'my data').iterdir()) == [full_list]
+
+
+def test_a_dry_run_writes_nothing(folder):
+  result = _prepare(*_flags(folder, 'bad.csv'), '--on_error=skip', '--dry_run')
+  assert result.returncode == 0, result.stderr
+  assert '3 posters, 2 genres' in result.stdout
+  assert 'Skipped: 1 id with a path, 1 missing image' in result.stdout
+  assert 'Dry run: no data set was written.' in result.stdout
+  assert 'genre_flax.main' not in result.stdout
+  assert '2 problem(s)' in result.stderr
+  assert not (folder / 'my data').exists()
+
+
+def test_skipping_goes_on_without_bad_rows(folder):
+  result = _prepare(*_flags(folder, 'bad.csv'), '--on_error=skip')
+  assert result.returncode == 0, result.stderr
+  assert '2 problem(s)' in result.stderr
+  assert 'Going on without them.' in result.stderr
+  data_dir = folder / 'my data'
+  assert storage.open_dataset(data_dir).card['num_examples'] == 3
+  assert (storage.dataset_path(data_dir) / 'skipped.csv').exists()
+
+
+def test_flags_hold_for_synthetic_posters_too(tmp_path):
+  flags = [f'--data_dir={tmp_path}/new', '--synthetic=20', '--max_side=60']
+  flags += ['--splits=40,30,30', '--exclude_genres=Drama']
+  result = _prepare(*flags, '--dry_run')
+  # Posters of Drama alone have no genre left.
+  _assert_fails(result, 'no genre', "only the excluded ['Drama']")
+  assert not (tmp_path / 'new').exists()
+  flags.remove('--exclude_genres=Drama')
+  result = _prepare(*flags)
+  assert result.returncode == 0, result.stderr
+  card = storage.open_dataset(tmp_path / 'new').card
+  assert card['num_examples'] == 20
+  assert card['image_size']['width']['max'] == 40
+  # By default it would be about 16 of 20.
+  assert card['splits']['train']['num_examples'] < 13
+
+
+@pytest.mark.parametrize(
+  ('flags', 'words'),
+  [
+    ([], ['--data_dir', 'value other than None']),
+    (['--data_dir='], ['--data_dir is empty']),
+    (['--data_dir=new'], ['--csv and --images missing', '--synthetic=600']),
+    (
+      ['--data_dir=new', '--csv=a.csv', '--images=.', '--synthetic=3'],
+      ['either --synthetic, or --csv and --images'],
+    ),
+    (
+      ['--data_dir=new', '--csv=a', '--images=.', '--image_pattern=a.jpg'],
+      ['--image_pattern=a.jpg needs {id}'],
+    ),
+    (
+      ['--data_dir=new', '--csv=a', '--images=.', '--splits=80,20'],
+      ['--splits=80,20: expected three whole percentages'],
+    ),
+    (['--data_dir=new', '--on_error=ignore'], ['fail|skip', 'ignore']),
+    (['--data_dir=new', '--nope'], ["'nope'", '--help']),
+  ],
+  ids=lambda value: ' '.join(value) if isinstance(value, list) else None,
+)
+def test_wrong_flags_are_told(flags, words):
+  _assert_fails(_prepare(*flags), *words)
+  assert not (paths.ROOT / 'new').exists()
+
+
+def test_help_names_the_flags():
+  result = _prepare('--help')
+  assert 'Traceback' not in result.stderr
+  assert 'python -m genre_flax.prepare --csv=' in result.stdout
+  for flag in ('csv', 'images', 'on_error', 'splits', '[no]dry_run'):
+    assert f'--{flag}:' in result.stdout
+
+
+def test_several_csv_files_become_one_data_set(folder):
+  more = folder / 'more'
+  (more / 'big').mkdir(parents=True)
+  for name in ('x1', 'x9'):
+    file = io.BytesIO()
+    Image.new('RGB', (16, 24), (200, 200, 9)).save(file, 'PNG')
+    (more / 'big' / f'{name}.png').write_bytes(file.getvalue())
+  (folder / 'more.csv').write_text(
+    'film,kinds,Split\nx1,Comedy|Drama,train\nx9,Comedy,test\n'
+  )
+  (folder / 'names.txt').write_text('Comédie = Comedy\n', encoding='utf-8')
+  result = _prepare(
+    *_flags(folder, 'good.csv'),
+    f'--csv={folder / "more.csv"}',
+    f'--images={more}',
+    f'--genre_names={folder / "names.txt"}',
+  )
+  assert result.returncode == 0, result.stderr
+  assert '5 posters, 2 genres' in result.stdout
+  assert '- Films: 4, of them 1 with several posters' in result.stdout
+  assert '- Overlap: 1 films are in several sources, 0 of them' in result.stdout
+  dataset = storage.open_dataset(folder / 'my data')
+  assert dataset.genres == ('Comedy', 'Drama')
+  train = dataset.open_split('train')
+  assert {train[i].id for i in range(len(train))} == {'x1', 'x1#2'}
+
+
+def test_a_csv_without_its_folder_is_refused(folder):
+  result = _prepare(*_flags(folder, 'good.csv'), f'--csv={folder / "bad.csv"}')
+  _assert_fails(result, 'Got 2 --csv and 1 --images', 'in the same order')

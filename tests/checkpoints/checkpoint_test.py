@@ -1,0 +1,206 @@
+import json
+
+from etils import epath
+import jax
+import numpy as np
+import pytest
+
+from genre_flax.checkpoints import checkpoint
+from genre_flax.runtime import errors
+from genre_flax.training import train_state
+from tests.support import helpers
+
+
+def make_state(step, *, ema=True, seed=None):
+  """A state whose every number tells its step."""
+  rng = np.random.default_rng(step if seed is None else seed)
+  params = {'a': {'kernel': rng.random((3, 4), np.float32)}}
+  return train_state.TrainState(
+    step=np.asarray(step, np.int32),
+    params=params,
+    batch_stats={'norm': {'mean': rng.random(4, np.float32)}},
+    ema_params=jax.tree.map(lambda x: x + 1, params) if ema else None,
+    opt_state=(
+      {'mu': rng.random((3, 4), np.float32)},
+      {'count': np.asarray(step, np.int32)},
+    ),
+  )
+
+
+META = {'config': {'a': 1}, 'genres': ['Drama', 'N/A']}
+
+
+def save(workdir, scores, **kwargs):
+  """Saves a checkpoint for each (step, validation score or None)."""
+  with checkpoint.Checkpointer(workdir, **kwargs) as checkpointer:
+    for step, score in scores:
+      metrics = None if score is None else {checkpoint.BEST_METRIC: score}
+      checkpointer.save(make_state(step), meta=META, metrics=metrics)
+      checkpointer.wait()
+    return checkpointer.steps()
+
+
+def restore(workdir, *, ema=True):
+  with checkpoint.Checkpointer(workdir) as checkpointer:
+    return checkpointer.restore_latest(make_state(0, ema=ema, seed=99))
+
+
+@pytest.mark.parametrize('ema', [True, False])
+def test_what_is_restored_is_what_was_saved(tmp_path, ema):
+  with checkpoint.Checkpointer(tmp_path) as checkpointer:
+    checkpointer.save(make_state(7, ema=ema), meta=META)
+  helpers.assert_trees_equal(restore(tmp_path, ema=ema), make_state(7, ema=ema))
+
+
+def test_an_empty_workdir_has_nothing_to_restore(tmp_path):
+  assert restore(tmp_path) is None
+
+
+def test_the_latest_and_the_best_are_kept(tmp_path):
+  scores = [(1, 0.2), (2, 0.5), (3, 0.4), (4, 0.3)]
+  assert save(tmp_path, scores) == [2, 4]
+  assert save(tmp_path / 'two', scores, keep_best=2) == [2, 3, 4]
+
+
+def test_one_without_metrics_is_kept_only_while_it_is_the_latest(tmp_path):
+  assert save(tmp_path, [(1, 0.2), (2, None)]) == [1, 2]
+  assert save(tmp_path, [(3, 0.1)]) == [1, 3]
+
+
+@pytest.mark.parametrize('bad', [float('nan'), float('inf')])
+def test_a_metric_that_is_not_finite_is_never_the_best(tmp_path, bad):
+  assert save(tmp_path, [(1, 0.2), (2, bad), (3, 0.1)]) == [1, 3]
+  with checkpoint.Checkpointer(tmp_path) as checkpointer:
+    assert checkpointer.find_step('best') == 1
+
+
+def test_a_step_that_exists_is_left_as_it_is(tmp_path):
+  save(tmp_path, [(1, 0.2)])
+  with checkpoint.Checkpointer(tmp_path) as checkpointer:
+    checkpointer.save(make_state(1, seed=5), meta=META)
+  helpers.assert_trees_equal(restore(tmp_path), make_state(1))
+
+
+def test_find_step(tmp_path):
+  save(tmp_path, [(1, 0.5), (2, 0.2)])
+  with checkpoint.Checkpointer(tmp_path, read_only=True) as checkpointer:
+    assert checkpointer.find_step('best') == 1
+    assert checkpointer.find_step('latest') == 2
+    assert checkpointer.find_step('1') == 1
+    for wrong in ('3', 'first', '-1'):
+      with pytest.raises(errors.InputError, match=r'\[1, 2\].*best.*latest'):
+        checkpointer.find_step(wrong)
+
+
+def test_without_validation_the_best_is_the_latest(tmp_path):
+  save(tmp_path, [(1, None), (2, None)])
+  with checkpoint.Checkpointer(tmp_path, read_only=True) as checkpointer:
+    assert checkpointer.find_step('best') == 2
+
+
+def test_a_workdir_without_checkpoints_says_what_to_do(tmp_path):
+  missing = tmp_path / 'missing'
+  with (
+    checkpoint.Checkpointer(missing, read_only=True) as checkpointer,
+    pytest.raises(errors.InputError, match='no checkpoint.*genre_flax.main'),
+  ):
+    checkpointer.find_step('best')
+  assert not missing.exists()
+
+
+def test_meta_and_model_are_read_alone(tmp_path):
+  save(tmp_path, [(3, 0.5)])
+  with checkpoint.Checkpointer(tmp_path, read_only=True) as checkpointer:
+    assert checkpointer.read_meta(3) == META
+    model = checkpointer.restore_model(3)
+  helpers.assert_trees_equal(model['params'], make_state(3).params)
+  helpers.assert_trees_equal(model['ema_params'], make_state(3).ema_params)
+
+
+@pytest.mark.parametrize('ema', [True, False])
+def test_read_model_gives_the_parameters_to_serve(tmp_path, ema):
+  state = make_state(3, ema=ema)
+  with checkpoint.Checkpointer(tmp_path) as checkpointer:
+    checkpointer.save(state, meta=META)
+  step, meta, variables = checkpoint.read_model(tmp_path, step='latest')
+  assert (step, meta) == (3, META)
+  helpers.assert_trees_equal(
+    variables, {'params': state.eval_params, 'batch_stats': state.batch_stats}
+  )
+
+
+def test_a_network_without_statistics_is_read_too(tmp_path):
+  state = make_state(3).replace(batch_stats={})
+  with checkpoint.Checkpointer(tmp_path) as checkpointer:
+    checkpointer.save(state, meta=META)
+    checkpointer.wait()
+    helpers.assert_trees_equal(checkpointer.restore_latest(state), state)
+  _, _, variables = checkpoint.read_model(tmp_path, step='latest')
+  assert variables['batch_stats'] == {}
+
+
+def test_a_state_of_other_shapes_is_not_taken(tmp_path, caplog):
+  save(tmp_path, [(3, 0.5)])
+  other = make_state(0)
+  other.params['a']['kernel'] = np.zeros((5, 5), np.float32)
+  with (
+    checkpoint.Checkpointer(tmp_path) as checkpointer,
+    pytest.raises(errors.InputError, match='can be read'),
+  ):
+    checkpointer.restore_latest(other)
+  assert 'another network' in caplog.text
+  assert '(3, 4), expected (5, 5)' in caplog.text
+
+
+def damage(workdir, step, item='model'):
+  """Cuts all larger files of a checkpoint in half."""
+  files = [
+    path
+    for path in (workdir / 'checkpoints' / str(step) / item).rglob('*')
+    if path.is_file()
+  ]
+  assert files
+  for path in files:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize('item', ['model', 'optimizer', 'meta'])
+def test_a_damaged_newest_checkpoint_falls_back_loudly(tmp_path, caplog, item):
+  save(tmp_path, [(1, 0.5), (2, 0.2)])
+  damage(tmp_path, 2, item)
+  helpers.assert_trees_equal(restore(tmp_path), make_state(1))
+  assert 'Checkpoint 2 cannot be read' in caplog.text
+  assert (tmp_path / 'corrupt' / '2').is_dir()
+  # The step can be saved anew.
+  assert save(tmp_path, [(2, 0.3)]) == [1, 2]
+  helpers.assert_trees_equal(restore(tmp_path), make_state(2))
+
+
+def test_where_none_can_be_read_nothing_is_lost(tmp_path):
+  save(tmp_path, [(1, 0.5), (2, 0.2)])
+  damage(tmp_path, 1)
+  damage(tmp_path, 2)
+  with pytest.raises(errors.InputError, match=r'\[1, 2\].*corrupt'):
+    restore(tmp_path)
+  assert sorted(p.name for p in (tmp_path / 'corrupt').iterdir()) == ['1', '2']
+
+
+def test_a_half_written_checkpoint_is_none(tmp_path):
+  save(tmp_path, [(1, 0.5)])
+  partial = tmp_path / 'checkpoints' / '2.orbax-checkpoint-tmp'
+  partial.mkdir()
+  (partial / 'junk').write_text('cut off')
+  helpers.assert_trees_equal(restore(tmp_path), make_state(1))
+
+
+def test_meta_is_json_on_disk(tmp_path):
+  save(tmp_path, [(1, 0.5)])
+  file = tmp_path / 'checkpoints' / '1' / 'meta' / 'metadata'
+  assert json.loads(file.read_text()) == META
+
+
+def test_a_path_on_cloud_storage_is_absolute_as_it_is(monkeypatch, tmp_path):
+  monkeypatch.chdir(tmp_path)
+  remote = epath.Path('gs://bucket/run') / 'checkpoints'
+  assert str(checkpoint._absolute(remote)) == 'gs://bucket/run/checkpoints'
+  assert checkpoint._absolute(epath.Path('run')) == epath.Path(tmp_path) / 'run'

@@ -1,0 +1,180 @@
+import itertools
+
+import numpy as np
+import pytest
+
+from genre_flax.data import input_pipeline
+from genre_flax.datasets.posters import images
+from genre_flax.datasets.posters import storage
+
+SHAPE = (6, 4)
+
+
+class FakeSplit:
+  """Records whose grey level and labels tell their index."""
+
+  num_genres = 3
+
+  def __init__(self, length):
+    self._length = length
+    self.num_reads = 0
+
+  def __len__(self):
+    return self._length
+
+  def __getitem__(self, index):
+    self.num_reads += 1
+    grey = images.Image.new('RGB', (4, 6), (10 * int(index),) * 3)
+    labels = np.eye(3, dtype=np.float32)[index % 3]
+    return storage.Record(f'id{index}', images.to_jpeg(grey), labels)
+
+
+def decoded(length, **kwargs):
+  return input_pipeline.DecodedSplit(
+    FakeSplit(length), image_shape=SHAPE, **kwargs
+  )
+
+
+def take_train(split, count, *, host=(0, 1), start=0, seed=0, threads=1):
+  batches = input_pipeline.train_batches(
+    split,
+    seed=seed,
+    start_step=start,
+    global_batch_size=4,
+    host_index=host[0],
+    num_hosts=host[1],
+    num_threads=threads,
+    prefetch_batches=3,
+  )
+  taken = list(itertools.islice(batches, count))
+  batches.close()
+  return taken
+
+
+def examples_of(batch):
+  """The records' indices, by their grey level."""
+  return [round(float(image.mean()) / 10) for image in batch['image']]
+
+
+def assert_batches_equal(actual, expected):
+  assert len(actual) == len(expected)
+  for a, b in zip(actual, expected, strict=True):
+    assert a.keys() == b.keys()
+    for name in a:
+      np.testing.assert_array_equal(a[name], b[name])
+
+
+class TestTrainBatches:
+  def test_a_batch_is_as_the_contract_says(self):
+    (batch,) = take_train(decoded(9), 1)
+    assert {name: (a.shape, a.dtype.name) for name, a in batch.items()} == {
+      'image': ((4, *SHAPE, 3), 'uint8'),
+      'labels': ((4, 3), 'float32'),
+      'mask': ((4,), 'float32'),
+      'index': ((4,), 'int32'),
+    }
+    assert batch['mask'].tolist() == [1, 1, 1, 1]
+    assert batch['index'].tolist() == [0, 1, 2, 3]
+    for example, labels in zip(
+      examples_of(batch), batch['labels'], strict=True
+    ):
+      assert labels.tolist() == np.eye(3)[example % 3].tolist()
+
+  def test_every_epoch_is_a_permutation_and_each_another(self):
+    seen = sum(map(examples_of, take_train(decoded(10), 10)), [])
+    epochs = [seen[i : i + 10] for i in range(0, 40, 10)]
+    assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 4
+
+  def test_the_seed_decides_the_order(self):
+    first, again, other = (
+      sum(map(examples_of, take_train(decoded(10), 5, seed=seed)), [])
+      for seed in (1, 1, 2)
+    )
+    assert first == again != other
+
+  @pytest.mark.parametrize('start', [1, 2, 7])
+  def test_starting_at_a_step_gives_what_comes_after_it(self, start):
+    split = decoded(10)
+    assert_batches_equal(
+      take_train(split, 3, start=start), take_train(split, start + 3)[start:]
+    )
+
+  @pytest.mark.parametrize('threads', [1, 2, 4, None])
+  def test_threads_change_nothing(self, threads):
+    split = decoded(10)
+    assert_batches_equal(
+      take_train(split, 6, threads=threads), take_train(split, 6)
+    )
+
+  @pytest.mark.parametrize('num_hosts', [2, 4])
+  def test_hosts_share_the_global_batch_by_its_index(self, num_hosts):
+    split = decoded(10)
+    hosts = [
+      take_train(split, 5, host=(host, num_hosts)) for host in range(num_hosts)
+    ]
+    for step, whole in enumerate(take_train(split, 5)):
+      parts = [host[step] for host in hosts]
+      together = {
+        name: np.concatenate([part[name] for part in parts]) for name in whole
+      }
+      order = np.argsort(together['index'])
+      for name in whole:
+        np.testing.assert_array_equal(together[name][order], whole[name])
+
+
+class TestEvalBatches:
+  @pytest.mark.parametrize('num_hosts', [1, 2, 3, 4])
+  @pytest.mark.parametrize('length', range(20))
+  def test_every_example_is_seen_once_on_any_number_of_hosts(
+    self, length, num_hosts
+  ):
+    split = decoded(length)
+    hosts = [
+      list(
+        input_pipeline.eval_batches(
+          split,
+          global_batch_size=12,
+          host_index=host,
+          num_hosts=num_hosts,
+          num_threads=1,
+          prefetch_batches=2,
+        )
+      )
+      for host in range(num_hosts)
+    ]
+    expected = -(-length // 12)
+    assert [len(batches) for batches in hosts] == [expected] * num_hosts
+    seen = []
+    for batch in itertools.chain(*hosts):
+      assert batch['image'].shape == (12 // num_hosts, *SHAPE, 3)
+      is_real = batch['mask'] > 0
+      real = [e for e, m in zip(examples_of(batch), is_real, strict=True) if m]
+      assert real == batch['index'][is_real].tolist()
+      assert not batch['image'][~is_real].any()
+      seen += real
+    assert sorted(seen) == list(range(length))
+
+
+def test_a_cache_is_asked_for_every_poster():
+  class EvenCache:
+    """Has the even posters as zeros."""
+
+    def get(self, index, decode):
+      example = decode(index)
+      if index % 2 == 0:
+        example['image'] = np.zeros_like(example['image'])
+      return example
+
+  split = decoded(4, cache=EvenCache())
+  assert [int(split[i]['image'].mean()) for i in range(4)] == [0, 10, 0, 30]
+
+
+def test_a_prepared_data_set_is_read_whole(dataset):
+  split = input_pipeline.DecodedSplit(
+    dataset.open_split('test'), image_shape=(30, 20)
+  )
+  assert len(split) == dataset.num_examples('test')
+  total = sum(split[i]['labels'] for i in range(len(split)))
+  counts = dataset.card['splits']['test']['genres']
+  assert total.tolist() == [counts[genre] for genre in dataset.genres]

@@ -1,0 +1,373 @@
+"""Tests of reading a CSV and a folder of images to checked examples."""
+
+import dataclasses
+import hashlib
+import io
+
+from etils import epath
+from PIL import Image
+import pytest
+
+from genre_flax.datasets.posters import collection
+from genre_flax.datasets.posters import columns
+from genre_flax.datasets.posters import images
+from genre_flax.datasets.posters import sources
+from genre_flax.datasets.posters import synthetic
+from genre_flax.runtime import errors
+
+_ALL_TRAIN = {'train': 100, 'validation': 0, 'test': 0}
+
+
+def _jpeg(color, size=(8, 12)):
+  return images.to_jpeg(Image.new('RGB', size, color))
+
+
+def _png(color, size=(8, 12)):
+  file = io.BytesIO()
+  Image.new('RGB', size, color).save(file, 'PNG')
+  return file.getvalue()
+
+
+class _Folder:
+  """A CSV file and images in a folder of a test."""
+
+  def __init__(self, tmp_path):
+    self.path = epath.Path(tmp_path)
+    self.spool = self.path / 'spool'
+    self.spool.mkdir()
+    (self.path / 'images').mkdir()
+
+  def write(self, text, **files):
+    (self.path / 'posters.csv').write_text(text)
+    for name, content in files.items():
+      self.image(name).write_bytes(content)
+
+  def image(self, name):
+    return self.path / 'images' / f'{name}.jpg'
+
+  def collect(self, shares=_ALL_TRAIN, given=columns.BY_NAME, **options):
+    source = sources.Source(
+      self.path / 'posters.csv', self.path / 'images', given
+    )
+    return collection.collect(
+      [source], shares=shares, spool=self.spool, **options
+    )
+
+
+@pytest.fixture
+def folder(tmp_path):
+  return _Folder(tmp_path)
+
+
+def test_good_posters_become_examples_in_the_order_of_the_csv(folder):
+  red, png = _jpeg('red'), _png('blue', (5, 7))
+  folder.write('Id,Genre\nb,War|Drama\na,Drama\n', a=red, b=png)
+  found = folder.collect()
+  second, first = found.examples
+  assert first == collection.Example(
+    id='a',
+    film='a',
+    source=0,
+    path=folder.image('a'),
+    genres=('Drama',),
+    split='train',
+    height=12,
+    width=8,
+    sha256=hashlib.sha256(red).hexdigest(),
+    is_reencoded=False,
+  )
+  assert dataclasses.replace(second, path=None) == collection.Example(
+    id='b',
+    film='b',
+    source=0,
+    path=None,
+    genres=('Drama', 'War'),
+    split='train',
+    height=7,
+    width=5,
+    sha256=hashlib.sha256(png).hexdigest(),
+    is_reencoded=True,
+  )
+  assert found.genres == ('Drama', 'War')
+  assert found.problems == ()
+
+
+def test_kept_bytes_are_those_of_the_file(folder):
+  folder.write('Id,Genre\na,Drama\n', a=_jpeg('red'))
+  [example] = folder.collect().examples
+  assert example.read() == _jpeg('red')
+  assert list(folder.spool.iterdir()) == []
+
+
+def test_converted_images_lie_in_the_spool_as_jpeg(folder):
+  folder.write('Id,Genre\na,Drama\n', a=_png('red'))
+  [example] = folder.collect().examples
+  assert example.path.parent == folder.spool
+  image, is_normal = images.open_rgb(example.read())
+  assert is_normal
+  assert image.size == (8, 12)
+
+
+@pytest.mark.parametrize('change', ['other', 'gone'])
+def test_a_file_that_changes_after_it_was_checked_is_refused(folder, change):
+  folder.write('Id,Genre\na,Drama\n', a=_jpeg('red'))
+  [example] = folder.collect().examples
+  if change == 'other':
+    folder.image('a').write_bytes(_jpeg('blue'))
+  else:
+    folder.image('a').unlink()
+  with pytest.raises(errors.InputError, match=r'a\.jpg was changed or removed'):
+    example.read()
+
+
+def test_max_side_scales_down(folder):
+  folder.write(
+    'Id,Genre\na,Drama\nb,Drama\n', a=_jpeg('red', (20, 30)), b=_jpeg('red')
+  )
+  large, small = folder.collect(max_side=15).examples
+  assert (large.width, large.height, large.is_reencoded) == (10, 15, True)
+  assert (small.width, small.height, small.is_reencoded) == (8, 12, False)
+
+
+def test_bad_images_and_bad_rows_are_problems_in_the_order_of_the_rows(folder):
+  folder.write(
+    'Id,Genre\na,Drama\nb,Drama\nc,\nd,Drama\ne,Drama\n../f,Drama\ng,War\n',
+    a=b'',
+    b=_jpeg('red'),
+    c=_jpeg('red'),
+    d=b'<html>',
+    g=_jpeg('red')[:-100],
+  )
+  found = folder.collect()
+  assert [example.id for example in found.examples] == ['b']
+  assert [(problem.row, problem.kind) for problem in found.problems] == [
+    (2, 'empty image'),
+    (4, 'no genre'),
+    (5, 'not an image'),
+    (6, 'missing image'),
+    (7, 'id with a path'),
+    (8, 'truncated or corrupt image'),
+  ]
+  csv_file = str(folder.path / 'posters.csv')
+  assert {problem.file for problem in found.problems} == {csv_file}
+  # The image is named too.
+  assert found.problems[0].reason == (
+    f'{folder.image("a")}: the file has no bytes'
+  )
+
+
+@pytest.mark.parametrize('name', ['a.png', 'a.JPG', 'a.webp'])
+def test_the_file_that_was_perhaps_meant_is_named(folder, name):
+  folder.write('Id,Genre\na,Drama\n')
+  (folder.path / 'images' / name).write_bytes(_png('red'))
+  [problem] = folder.collect().problems
+  assert problem.kind == 'missing image'
+  assert problem.reason.endswith(
+    f'there is no such file, but there is {name}; see --image_pattern'
+  )
+
+
+def test_image_columns_and_patterns_lead_into_folders(folder):
+  (folder.path / 'images' / 'sub').mkdir()
+  folder.write('Id,Genre,File\na,Drama,sub/x.png\n')
+  (folder.path / 'images' / 'sub' / 'x.png').write_bytes(_png('red'))
+  (folder.path / 'images' / 'sub' / 'a.jpg').write_bytes(_jpeg('red'))
+  by_column = folder.collect(given=columns.Columns(image='File'))
+  assert [example.is_reencoded for example in by_column.examples] == [True]
+  by_pattern = folder.collect(
+    given=columns.Columns(image_pattern='sub/{id}.jpg')
+  )
+  assert [example.is_reencoded for example in by_pattern.examples] == [False]
+
+
+def test_equal_images_share_a_split_and_the_csv_wins(folder):
+  rows = ''.join(f'x{i},Drama,\n' for i in range(20))
+  folder.write(
+    f'Id,Genre,Split\n{rows}y,Drama,test\n',
+    y=_jpeg('blue'),
+    **{f'x{i}': _jpeg('red') for i in range(20)},
+  )
+  shares = {'train': 50, 'validation': 50, 'test': 0}
+  *equal, other = folder.collect(shares=shares).examples
+  assert len({example.split for example in equal}) == 1
+  assert other.split == 'test'
+
+
+def test_progress_is_told_of_every_row(folder):
+  folder.write('Id,Genre\na,Drama\nb,Drama\n', a=_jpeg('red'))
+  seen = []
+
+  def progress(items, total, description):
+    for item in items:
+      seen.append((total, description))
+      yield item
+
+  folder.collect(progress=progress)
+  assert seen == [(2, 'Reading posters')] * 2
+
+
+def test_without_a_good_poster_there_is_no_data_set(folder):
+  folder.write('Id,Genre\na,Drama\n')
+  with pytest.raises(errors.InputError, match='No poster is left'):
+    collection.require_usable(folder.collect())
+
+
+def test_an_empty_split_is_refused_unless_it_has_no_share(folder):
+  folder.write('Id,Genre,Split\na,Drama,train\n', a=_jpeg('red'))
+  shares = {'train': 90, 'validation': 0, 'test': 10}
+  with pytest.raises(errors.InputError) as error:
+    collection.require_usable(folder.collect(shares=shares))
+  message = str(error.value)
+  assert 'test would be empty' in message
+  assert "1 posters give {'train': 1, 'validation': 0, 'test': 0}" in message
+  assert '--splits' in message
+  collection.require_usable(folder.collect())
+
+
+def _fingerprint(folder, text, **options):
+  folder.write(text)
+  return folder.collect(**options).fingerprint()
+
+
+def test_the_fingerprint_depends_on_what_the_data_set_holds(folder):
+  folder.write('', a=_jpeg('red'), b=_jpeg('blue'), c=_jpeg('red'))
+  text = 'Id,Genre,Split\na,Drama,train\nb,Drama|War,test\n'
+  first = _fingerprint(folder, text)
+  assert len(first) == 16
+  same = [
+    text,
+    'Id,Genre,Split\nb,War|Drama,test\na,Drama,train\n',
+    text + 'b,War|Drama,test\n',
+    text.replace('Genre,', 'Genre,Title,')
+    .replace('a,Drama', 'a,Drama,x')
+    # The title of b is empty.
+    .replace('War,', 'War,,'),
+  ]
+  assert {_fingerprint(folder, other) for other in same} == {first}
+  others = [
+    _fingerprint(folder, text.replace('Drama|War', 'War')),
+    _fingerprint(folder, text.replace('Drama', 'Comedy')),
+    _fingerprint(folder, text.replace('test', 'train')),
+    _fingerprint(folder, text.replace('\na', '\nc')),
+    _fingerprint(folder, text + 'c,Drama,train\n'),
+    _fingerprint(folder, text, max_side=500),
+    _fingerprint(folder, text, exclude_genres=['War']),
+  ]
+  folder.write(text, a=_jpeg('green'))
+  others.append(folder.collect().fingerprint())
+  assert len({first, *others}) == 9
+
+
+def test_an_unlabelled_genre_changes_the_fingerprint(folder):
+  folder.write('', a=_jpeg('red'))
+  fingerprints = {
+    _fingerprint(folder, 'Id,Drama\na,1\n'),
+    _fingerprint(folder, 'Id,Drama,War\na,1,0\n'),
+  }
+  assert len(fingerprints) == 2
+
+
+def test_the_order_of_the_rows_holds_with_many_threads(folder, monkeypatch):
+  monkeypatch.setattr(collection.os, 'cpu_count', lambda: 8)
+  csv_file, image_folder = synthetic.write_posters(
+    folder.path / 'drawn', num_posters=24
+  )
+  found = collection.collect(
+    [sources.Source(csv_file, image_folder)],
+    shares=_ALL_TRAIN,
+    spool=folder.spool,
+    max_side=60,
+  )
+  assert [example.id for example in found.examples] == [
+    f'synthetic{index:05d}' for index in range(24)
+  ]
+  for index, example in enumerate(found.examples):
+    drawn, genres = synthetic.draw_poster(index)
+    stored, _ = images.open_rgb(example.read())
+    assert example.genres == genres
+    assert (stored.width, stored.height) == (40, 60)
+    # Its own picture, not that of another thread.
+    expected = drawn.resize((1, 1), Image.Resampling.BOX).getpixel((0, 0))
+    actual = stored.resize((1, 1), Image.Resampling.BOX).getpixel((0, 0))
+    assert all(abs(a - b) <= 3 for a, b in zip(actual, expected, strict=True))
+
+
+def _two_sources(folder, first, second, pictures):
+  """Two CSVs with folders of their own; pictures: path below the folder."""
+  found = []
+  for name, text in (('one', first), ('two', second)):
+    (folder.path / name).mkdir()
+    (folder.path / f'{name}.csv').write_text(text)
+    found.append(
+      sources.Source(
+        folder.path / f'{name}.csv',
+        folder.path / name,
+        columns.Columns(image='File'),
+      )
+    )
+  for path, content in pictures.items():
+    (folder.path / path).write_bytes(content)
+  return found
+
+
+def test_several_sources_become_one_collection(folder):
+  red, blue, green = _jpeg('red'), _jpeg('blue'), _jpeg('green')
+  given = _two_sources(
+    folder,
+    'Id,Genre,File\na,Sci-Fi,1.jpg\na,Sci-Fi,2.jpg\na#2,War,3.jpg\n',
+    'Id,Genre,File\na,Science Fiction,1.jpg\na,Science Fiction,x.jpg\n'
+    'b,Drama,1.jpg\n',
+    {
+      'one/1.jpg': red,
+      'one/2.jpg': blue,
+      'one/3.jpg': green,
+      # The same picture of the same film, one that is new, another film's.
+      'two/1.jpg': red,
+      'two/x.jpg': green,
+    },
+  )
+  found = collection.collect(
+    given,
+    shares=_ALL_TRAIN,
+    spool=folder.spool,
+    genre_names={'Sci-Fi': 'Science Fiction'},
+  )
+  assert found.genres == ('Drama', 'Science Fiction', 'War')
+  assert found.num_merged == 1
+  assert [
+    (example.id, example.film, example.source, example.path.name)
+    for example in found.examples
+  ] == [
+    ('a', 'a', 0, '1.jpg'),
+    # The id a#2 is another film's.
+    ('a#3', 'a', 0, '2.jpg'),
+    ('a#2', 'a#2', 0, '3.jpg'),
+    ('a#4', 'a', 1, 'x.jpg'),
+    ('b', 'b', 1, '1.jpg'),
+  ]
+  assert found.examples[3].path == folder.path / 'two' / 'x.jpg'
+  assert {e.genres for e in found.examples if e.film == 'a'} == {
+    ('Science Fiction',)
+  }
+
+
+def test_all_posters_of_a_film_are_in_one_split(folder):
+  numbers = range(40)
+  pictures = {}
+  for name in ('one', 'two'):
+    for number in numbers:
+      color = (6 * number, 0 if name == 'one' else 255, 0)
+      pictures[f'{name}/{number}.jpg'] = _jpeg(color)
+  text = 'Id,Genre,File\n' + ''.join(f'x{n},War,{n}.jpg\n' for n in numbers)
+  given = _two_sources(folder, text, text, pictures)
+  found = collection.collect(
+    given,
+    shares={'train': 40, 'validation': 30, 'test': 30},
+    spool=folder.spool,
+  )
+  splits_of_films = {}
+  for example in found.examples:
+    splits_of_films.setdefault(example.film, []).append(example.split)
+  assert len(found.examples) == 80
+  assert all(len(set(both)) == 1 for both in splits_of_films.values())
+  assert len({both[0] for both in splits_of_films.values()}) == 3

@@ -1,0 +1,113 @@
+"""Tests of finding out what the columns of a CSV file hold."""
+
+from etils import epath
+import pytest
+
+from genre_flax.datasets.posters import columns
+from genre_flax.datasets.posters import csv_table
+from genre_flax.runtime import errors
+
+
+def _find(tmp_path, text, **given):
+  path = epath.Path(tmp_path) / 'posters.csv'
+  path.write_text(text)
+  return columns.find(csv_table.read(path), columns.Columns(**given))
+
+
+@pytest.mark.parametrize(
+  'header', ['Id,Genre', 'imdbId,genres', 'movie_id,GENRES', ' ID , Genre ']
+)
+def test_columns_are_found_by_their_usual_names(tmp_path, header):
+  found = _find(tmp_path, f'{header}\na,Drama\n')
+  names = [name.strip() for name in header.split(',')]
+  assert [found.id, found.genre] == names
+  assert (found.labels, found.image, found.split) == ((), '', '')
+
+
+def test_given_names_win_over_usual_ones(tmp_path):
+  found = _find(
+    tmp_path,
+    'Id,Genre,film,kinds,file\n1,x,a,Drama,a.png\n',
+    id='film',
+    genre='kinds',
+    image='file',
+  )
+  assert (found.id, found.genre, found.image) == ('film', 'kinds', 'file')
+
+
+def test_the_first_of_two_columns_that_differ_by_case_is_taken(tmp_path):
+  found = _find(tmp_path, 'ID,id,Genre\na,1x,Drama\n')
+  assert found.id == 'ID'
+  assert found.ignored == ('id',)
+
+
+def test_columns_of_0_and_1_are_labels_and_others_are_ignored(tmp_path):
+  found = _find(
+    tmp_path,
+    'Id,Drama,Year,Action,Split,Notes\n'
+    'a,0,1999, 1,train,\n'
+    'b,1.0,2000,0,test,0\n'
+    'c,x,2001,0,test,\n',
+  )
+  # Two of three cells of Drama are 0 or 1: its x is a fault in one row.
+  assert found.labels == ('Drama', 'Action')
+  assert found.ignored == ('Year', 'Notes')
+  assert found.split == 'Split'
+
+
+def test_half_0_and_1_are_no_labels(tmp_path):
+  found = _find(tmp_path, 'Id,Genre,Votes\na,x,1\nb,x,7\n')
+  assert found.labels == ()
+
+
+def test_a_row_index_without_a_name_is_no_label(tmp_path):
+  found = _find(
+    tmp_path,
+    ',Id,Drama,Genre,Split,File\n0,a,1,x,test,y\n1,b,0,x,test,z\n',
+    image='File',
+  )
+  assert found.labels == ('Drama',)
+  assert found.ignored == ()
+
+
+def test_given_labels_are_taken_as_they_are(tmp_path):
+  found = _find(
+    tmp_path, 'Id,Drama,Adult,War\na,1,0,3\nb,1,0,4\n', labels=('Drama', 'War')
+  )
+  assert found.labels == ('Drama', 'War')
+  assert found.ignored == ('Adult',)
+
+
+def test_lists_and_labels_can_be_told_apart_from_none(tmp_path):
+  text = 'Id,Genre,Drama\na,x,1\n'
+  assert _find(tmp_path, text, genre='').genre == ''
+  found = _find(tmp_path, text, labels=())
+  assert (found.genre, found.labels) == ('Genre', ())
+
+
+@pytest.mark.parametrize(
+  ('text', 'given', 'words'),
+  [
+    (
+      'Name,Genre\na,x\n',
+      {},
+      ['no column named like an id', "['Name', 'Genre']", '--id_column'],
+    ),
+    (
+      'Id,Kind\na,x\n',
+      {},
+      ['genre lists', 'one-hot', '--genre_column', '--label_columns'],
+    ),
+    ('Id,Genre\na,x\n', {'id': 'id'}, ["no column 'id'", "['Id', 'Genre']"]),
+    ('Id,Genre\na,x\n', {'genre': 'kind'}, ["no column 'kind'"]),
+    ('Id,Genre\na,x\n', {'image': 'file'}, ["no column 'file'"]),
+    ('Id,Genre\na,x\n', {'labels': ('War',)}, ["no column 'War'"]),
+  ],
+)
+def test_a_missing_column_is_named_with_those_there_are(
+  tmp_path, text, given, words
+):
+  with pytest.raises(errors.InputError) as error:
+    _find(tmp_path, text, **given)
+  for word in ['posters.csv', *words]:
+    assert word in str(error.value)

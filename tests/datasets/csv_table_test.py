@@ -1,0 +1,136 @@
+"""Tests of reading CSV files into cells."""
+
+from etils import epath
+import pytest
+
+from genre_flax.datasets.posters import csv_table
+from genre_flax.runtime import errors
+
+
+def _read(tmp_path, content):
+  path = epath.Path(tmp_path) / 'posters.csv'
+  if isinstance(content, str):
+    content = content.encode()
+  path.write_bytes(content)
+  return csv_table.read(path)
+
+
+def _kinds(table):
+  return [(problem.row, problem.kind) for problem in table.problems]
+
+
+def test_cells_are_text_under_the_row_numbers_of_a_spreadsheet(tmp_path):
+  table = _read(tmp_path, 'Id,Year\n007,1.50\nNA,\n')
+  assert table.columns == ('Id', 'Year')
+  assert table.rows == {
+    2: {'Id': '007', 'Year': '1.50'},
+    3: {'Id': 'NA', 'Year': ''},
+  }
+  assert table.problems == []
+
+
+@pytest.mark.parametrize(
+  ('content', 'encoding', 'name'),
+  [
+    ('Id,Genre\ntt1,Comédie\n'.encode(), 'utf-8', 'Comédie'),
+    ('Id,Genre\ntt1,Comédie\n'.encode('utf-8-sig'), 'utf-8', 'Comédie'),
+    ('Id,Genre\ntt1,Comédie\n'.encode('latin-1'), 'latin-1', 'Comédie'),
+    (b'Id,Genre\r\ntt1,Drama\r\n', 'utf-8', 'Drama'),
+    (b'Id,Genre\rtt1,Drama\r', 'utf-8', 'Drama'),
+    (b'Id,Genre\ntt1,Drama', 'utf-8', 'Drama'),
+    (b'Id, Genre\ntt1, "Drama"\n', 'utf-8', 'Drama'),
+  ],
+  ids=[
+    'utf-8',
+    'byte order mark',
+    'latin-1',
+    'crlf',
+    'cr',
+    'no last line end',
+    'blanks',
+  ],
+)
+def test_encodings_and_line_ends_are_read(tmp_path, content, encoding, name):
+  table = _read(tmp_path, content)
+  assert table.encoding == encoding
+  assert table.columns == ('Id', 'Genre')
+  assert table.rows == {2: {'Id': 'tt1', 'Genre': name}}
+
+
+def test_quoted_cells_hold_commas_quotes_and_line_ends(tmp_path):
+  table = _read(tmp_path, 'Id,Title\r\na,"x, ""y""\r\nz"\r\nb,w\r\n')
+  assert table.rows[2]['Title'] == 'x, "y"\nz'
+  # A cell over two lines is one row, as in a spreadsheet.
+  assert table.rows[3] == {'Id': 'b', 'Title': 'w'}
+
+
+def test_a_name_over_two_lines_is_one_line(tmp_path):
+  table = _read(tmp_path, '"Film\n  Id",Genre\na,Drama\n')
+  assert table.columns == ('Film Id', 'Genre')
+
+
+def test_blank_lines_are_no_rows_but_are_counted(tmp_path):
+  table = _read(tmp_path, '\nId,Genre\n\na,Drama\n,\n \nb,Action\n\n')
+  assert list(table.rows) == [4, 7]
+
+
+def test_a_short_row_has_empty_cells(tmp_path):
+  table = _read(tmp_path, 'Id,Genre,Year\na\n')
+  assert table.rows == {2: {'Id': 'a', 'Genre': '', 'Year': ''}}
+
+
+def test_commas_at_the_ends_of_rows_are_harmless(tmp_path):
+  table = _read(tmp_path, 'Id,Genre\na,Drama,\nb,Action,,\n')
+  assert table.rows == {
+    2: {'Id': 'a', 'Genre': 'Drama'},
+    3: {'Id': 'b', 'Genre': 'Action'},
+  }
+
+
+def test_a_row_with_too_many_cells_is_a_problem_of_its_own(tmp_path):
+  table = _read(tmp_path, 'Id,Genre\na,Action, Drama\nb,Drama\n')
+  assert _kinds(table) == [(2, 'too many cells')]
+  assert '3 cells, the header 2 names' in table.problems[0].reason
+  assert list(table.rows) == [3]
+
+
+def test_broken_quotes_in_a_row_are_a_problem_of_its_own(tmp_path):
+  table = _read(tmp_path, 'Id,Genre\na,"Action "or" Drama"\nb,Drama\n')
+  assert _kinds(table) == [(2, 'broken quotes')]
+  assert table.rows == {3: {'Id': 'b', 'Genre': 'Drama'}}
+
+
+def test_a_quote_in_the_middle_of_a_cell_is_text(tmp_path):
+  table = _read(tmp_path, 'Id,Title\na,The 5" Disk\n')
+  assert table.rows[2]['Title'] == 'The 5" Disk'
+
+
+@pytest.mark.parametrize(
+  ('content', 'words'),
+  [
+    ('', ['is empty', 'header']),
+    ('\n,\n', ['is empty', 'header']),
+    ('Id,Genre\n', ['no rows']),
+    ('Id,Genre\n,\n\n', ['no rows']),
+    (b'\xff\xfeI\0d\0', ['zero bytes', 'UTF-16', 'CSV in UTF-8']),
+    ('Id,Genre,Genre\na,b,c\n', ["['Genre']", 'more than once']),
+    ('Id;Genre\na;b\n', ["'Id;Genre'", "';'", 'expected commas']),
+    ('Id\tGenre\na\tb\n', ["'\\t'", 'expected commas']),
+    # The quote of row 3 opens in line 4, and swallows rows 4 and 5.
+    ('Id,Genre\n"a\n",b\nc,"d\ne,f\ng,h\n', ['row 3', 'line 4', 'line 6']),
+    ('"Id"x,Genre\na,b\n', ['row 1', 'header', 'quotes']),
+  ],
+)
+def test_a_file_that_is_no_table_is_refused(tmp_path, content, words):
+  with pytest.raises(errors.InputError) as error:
+    _read(tmp_path, content)
+  for word in ['posters.csv', *words]:
+    assert word in str(error.value)
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path):
+  folder = epath.Path(tmp_path)
+  with pytest.raises(errors.InputError, match='There is no CSV file .*none'):
+    csv_table.read(folder / 'none.csv')
+  with pytest.raises(errors.InputError, match='is a folder'):
+    csv_table.read(folder)

@@ -1,0 +1,132 @@
+"""Tests of reading several CSV files as the sources of one data set."""
+
+from etils import epath
+import pytest
+
+from genre_flax.datasets.posters import sources
+from genre_flax.runtime import errors
+
+
+def _source(tmp_path, name, text):
+  folder = epath.Path(tmp_path)
+  (folder / name).mkdir()
+  (folder / f'{name}.csv').write_text(text)
+  return sources.Source(folder / f'{name}.csv', folder / name)
+
+
+def _names(tmp_path, text):
+  path = epath.Path(tmp_path) / 'names.txt'
+  path.write_text(text)
+  return sources.read_genre_names(path)
+
+
+def test_genre_names_are_read(tmp_path):
+  assert _names(
+    tmp_path,
+    '# Ours = theirs\n\nSci-Fi = Science Fiction\n'
+    "  Children's=Family # of the other set\n",
+  ) == {'Sci-Fi': 'Science Fiction', "Children's": 'Family'}
+
+
+@pytest.mark.parametrize(
+  ('text', 'words'),
+  [
+    ('Sci-Fi\n', ["line 1: got 'Sci-Fi'", 'expected OLD NAME = NEW NAME']),
+    ('\nA = B = C\n', ["line 2: got 'A = B = C'"]),
+    ('A =\n', ["line 1: got 'A ='"]),
+    ('= B\n', ["line 1: got '= B'"]),
+    ('A = B\nA = C\n', ["line 2: 'A' is to be called 'C', and 'B' before"]),
+    ('A = B\nB = C\n', ["'A' is to be called 'B'", "'B' itself 'C'"]),
+  ],
+)
+def test_a_line_that_does_not_say_what_to_do_is_refused(tmp_path, text, words):
+  with pytest.raises(errors.InputError) as error:
+    _names(tmp_path, text)
+  for word in ['names.txt', *words]:
+    assert word in str(error.value)
+
+
+def test_a_missing_file_of_names_is_refused(tmp_path):
+  with pytest.raises(errors.InputError, match='--genre_names=.*none.txt'):
+    sources.read_genre_names(tmp_path / 'none.txt')
+
+
+def test_sources_are_read_in_their_order(tmp_path):
+  found = sources.read(
+    [
+      _source(tmp_path, 'one', 'Id,Genre\na,SF\nb,N/A|War\n'),
+      _source(tmp_path, 'two', 'Id,Science Fiction,Drama\na,1,0\n'),
+    ],
+    genre_names={'SF': 'Science Fiction'},
+    exclude_genres=['N/A'],
+  )
+  assert [one.genres for one in found] == [
+    ('Science Fiction', 'War'),
+    ('Drama', 'Science Fiction'),
+  ]
+  assert [[(row.id, row.genres) for row in one.rows] for one in found] == [
+    [('a', ('Science Fiction',)), ('b', ('War',))],
+    [('a', ('Science Fiction',))],
+  ]
+
+
+@pytest.mark.parametrize(
+  ('options', 'words'),
+  [
+    (
+      {'exclude_genres': ['n/a']},
+      ["--exclude_genres names ['n/a']", "genres are ['Drama', 'War']"],
+    ),
+    (
+      {'genre_names': {'Sci-Fi': 'SF'}},
+      ["--genre_names names ['Sci-Fi']", "genres are ['Drama', 'War']"],
+    ),
+    (
+      {'genre_names': {'War': 'Fight'}, 'exclude_genres': ['War']},
+      ["--exclude_genres names ['War']", "['Drama', 'Fight']"],
+    ),
+  ],
+)
+def test_a_genre_that_no_source_has_is_refused(tmp_path, options, words):
+  given = [
+    _source(tmp_path, 'one', 'Id,Genre\na,Drama\n'),
+    _source(tmp_path, 'two', 'Id,Genre\na,War\n'),
+  ]
+  with pytest.raises(errors.InputError) as error:
+    sources.read(given, **options)
+  for word in [*words, 'one.csv and ', 'two.csv does not have']:
+    assert word in str(error.value)
+
+
+def test_a_film_in_two_splits_is_a_problem(tmp_path):
+  first, second = sources.read(
+    [
+      _source(tmp_path, 'one', 'Id,Genre,Split\na,War,train\nb,War,\n'),
+      _source(
+        tmp_path, 'two', 'Id,Genre,Split\nb,War,test\na,War,test\nc,War,test\n'
+      ),
+    ]
+  )
+  assert [row.id for row in first.rows] == ['a', 'b']
+  assert first.problems == []
+  # b has no split of its own in the first: it follows the second.
+  assert [row.id for row in second.rows] == ['b', 'c']
+  [problem] = second.problems
+  assert (problem.row, problem.kind) == (3, 'film in two splits')
+  assert problem.file.endswith('two.csv')
+  assert "film 'a' is in test here, and in train in " in problem.reason
+  assert problem.reason.count('one.csv, row 2') == 1
+
+
+@pytest.mark.parametrize(
+  ('images_name', 'words'),
+  [('none', 'does not exist'), ('posters.csv', 'is a file')],
+)
+def test_a_folder_that_is_no_folder_is_refused(tmp_path, images_name, words):
+  source = _source(tmp_path, 'posters', 'Id,Genre\na,Drama\n')
+  images = epath.Path(tmp_path) / images_name
+  with pytest.raises(errors.InputError) as error:
+    sources.read([sources.Source(source.csv, images)])
+  message = str(error.value)
+  assert f'--images={images} {words}' in message
+  assert 'expected the folder of the posters' in message

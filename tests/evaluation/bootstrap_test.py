@@ -1,0 +1,39 @@
+"""Tests of confidence intervals."""
+
+import numpy as np
+import pytest
+
+from genre_flax.evaluation import bootstrap
+from genre_flax.evaluation import metrics
+
+
+def test_interval_of_a_mean_is_that_of_the_normal_approximation():
+  # Half of 400 posters decided right: the standard error is 0.5 / 20.
+  labels = np.ones((400, 1))
+  scores = np.repeat([[0.9], [0.1]], 200, axis=0)
+  low, high = bootstrap.intervals(scores, labels, num_samples=2000)['accuracy']
+  assert low == pytest.approx(0.5 - 1.96 * 0.025, abs=0.006)
+  assert high == pytest.approx(0.5 + 1.96 * 0.025, abs=0.006)
+
+
+def test_a_certain_metric_has_an_interval_of_no_width():
+  labels = np.tile([[1.0, 0.0, 0.0, 0.0]], (30, 1))
+  scores = np.tile([[0.9, 0.1, 0.2, 0.3]], (30, 1))
+  found = bootstrap.intervals(scores, labels, num_samples=50)
+  assert found['accuracy'] == (1.0, 1.0)
+  assert found['recall_at_3'] == (1.0, 1.0)
+  assert found['precision_at_3'] == pytest.approx((1 / 3, 1 / 3))
+
+
+def test_intervals_hold_the_value_even_where_resamples_are_biased():
+  # Two positives a genre: repeating them raises average precision.
+  rng = np.random.default_rng(0)
+  labels = np.zeros((200, 20))
+  for genre in range(20):
+    labels[rng.choice(200, 2, replace=False), genre] = 1
+  scores = rng.random(labels.shape)
+  value = metrics.compute(scores, labels)['mean_average_precision'][0]
+  low, high = bootstrap.intervals(scores, labels, num_samples=200)[
+    'mean_average_precision'
+  ]
+  assert low < value < high

@@ -1,0 +1,114 @@
+import jax
+import numpy as np
+import optax
+import pytest
+
+from genre_flax.data import input_pipeline
+from genre_flax.evaluation import evaluate
+from genre_flax.models import registry
+from genre_flax.runtime import parallel
+
+SHAPE = (24, 16)
+
+
+@pytest.fixture(scope='module')
+def network(dataset):
+  model = registry.create_model(
+    'tiny', num_genres=len(dataset.genres), options={'features': (4, 8)}
+  )
+  images = np.zeros((1, *SHAPE, 3), np.float32)
+  params = model.init(jax.random.key(0), images, train=False)['params']
+  return model, params
+
+
+def decoded(dataset, split='train'):
+  return input_pipeline.DecodedSplit(
+    dataset.open_split(split), image_shape=SHAPE
+  )
+
+
+def run(network, split, batch_size, zooms=(1.0,)):
+  model, params = network
+  return evaluate.evaluate_split(
+    evaluate.make_eval_step(
+      model, pixel_mean=127.5, pixel_scale=127.5, zooms=zooms
+    ),
+    parallel.replicate({'params': params, 'batch_stats': {}}),
+    split,
+    global_batch_size=batch_size,
+    num_threads=1,
+    prefetch_batches=2,
+  )
+
+
+@pytest.mark.parametrize('batch_size', [8, 16, 64, 104, 256])
+def test_equals_the_network_applied_to_each_example(
+  network, dataset, batch_size
+):
+  model, params = network
+  split = decoded(dataset)
+  assert len(split) % 8  # Padding has to be left out.
+  predictions = run(network, split, batch_size)
+  images = np.stack([split[i]['image'] for i in range(len(split))])
+  labels = np.stack([split[i]['labels'] for i in range(len(split))])
+  logits = jax.jit(lambda x: model.apply({'params': params}, x, train=False))(
+    (images.astype(np.float32) - 127.5) / 127.5
+  )
+  np.testing.assert_allclose(
+    predictions.scores, 1 / (1 + np.exp(-logits)), atol=1e-5
+  )
+  np.testing.assert_array_equal(predictions.labels, labels)
+  expected = optax.sigmoid_binary_cross_entropy(logits, labels).sum(1).mean()
+  assert predictions.loss == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_logits_are_averaged_over_zooms(network, dataset):
+  split = decoded(dataset, 'test')
+  whole, half, both, alone = (
+    run(network, split, 8, zooms).logits
+    for zooms in ((1.0,), (0.5,), (1.0, 0.5, 0.5), (1.0, 1.0))
+  )
+  assert np.abs(whole - half).max() > 1e-3
+  np.testing.assert_allclose(both, (whole + 2 * half) / 3, atol=1e-5)
+  np.testing.assert_allclose(alone, whole, atol=1e-5)
+
+
+def test_validation_metrics_have_the_loss_and_all_metrics(network, dataset):
+  predictions = run(network, decoded(dataset, 'test'), 8)
+  results = evaluate.validation_metrics(predictions)
+  assert results['loss'] == predictions.loss
+  assert 0 <= results['mean_average_precision'] <= 1
+
+
+def batches_of(split, batch_size=16):
+  return input_pipeline.eval_batches(
+    split,
+    global_batch_size=batch_size,
+    host_index=0,
+    num_hosts=1,
+    num_threads=1,
+    prefetch_batches=2,
+  )
+
+
+@pytest.mark.parametrize('fault', ['missing', 'twice'])
+def test_a_lost_or_doubled_example_raises(network, dataset, fault):
+  model, params = network
+  split = decoded(dataset)
+
+  def faulty():
+    batches = list(batches_of(split))
+    if fault == 'missing':
+      yield from batches[1:]
+    else:
+      yield from [*batches, batches[0]]
+
+  with pytest.raises(RuntimeError, match='never|more than once'):
+    evaluate.run_over_split(
+      evaluate.make_eval_step(
+        model, pixel_mean=0.0, pixel_scale=1.0, zooms=(1.0,)
+      ),
+      parallel.replicate({'params': params, 'batch_stats': {}}),
+      faulty(),
+      num_examples=len(split),
+    )

@@ -1,0 +1,93 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from genre_flax.runtime import parallel
+from tests import conftest
+
+NUM_DEVICES = conftest.NUM_DEVICES
+
+
+def closing(items):
+  """A generator of `items` that remembers whether it was closed."""
+
+  def generate():
+    try:
+      yield from items
+    finally:
+      closed.append(True)
+
+  closed = []
+  return generate(), closed
+
+
+def make_batches(count):
+  return [{'x': np.full((NUM_DEVICES, 3), i, np.float32)} for i in range(count)]
+
+
+def test_eight_devices():
+  assert parallel.num_devices() == jax.local_device_count() == NUM_DEVICES
+  assert parallel.num_hosts() == 1
+  assert parallel.is_main_host()
+
+
+def test_shard_batch_gives_each_device_its_slice():
+  x = np.arange(2 * NUM_DEVICES * 5).reshape(2 * NUM_DEVICES, 5)
+  placed = parallel.shard_batch({'x': x})['x']
+  assert placed.shape == (NUM_DEVICES, 2, 5)
+  np.testing.assert_array_equal(placed.reshape(x.shape), x)
+  assert len({shard.device for shard in placed.addressable_shards}) == 8
+  for shard in placed.addressable_shards:
+    assert shard.data.shape == (1, 2, 5)
+
+
+def test_a_step_runs_on_every_slice_and_returns_one_value():
+  def step(state, batch):
+    return state + jax.lax.psum(batch['x'].sum(), parallel.AXIS_NAME)
+
+  x = np.arange(2.0 * NUM_DEVICES)
+  out = parallel.parallelize(step)(
+    parallel.replicate(jnp.asarray(100.0)), parallel.shard_batch({'x': x})
+  )
+  assert out.shape == ()
+  assert float(out) == 100 + x.sum()
+
+
+def test_a_donated_state_is_gone():
+  step = parallel.parallelize(
+    lambda state, batch: state + jax.lax.pmean(batch['x'].mean(), 'batch'),
+    donate_state=True,
+  )
+  state = parallel.replicate(jnp.zeros(1000))
+  batch = parallel.shard_batch({'x': np.ones(NUM_DEVICES, np.float32)})
+  new_state = step(state, batch)
+  assert state.is_deleted()
+  np.testing.assert_array_equal(new_state, np.ones(1000))
+
+
+@pytest.mark.parametrize('count', [0, 1, 2, 5])
+@pytest.mark.parametrize('ahead', [1, 2, 7])
+def test_shard_ahead_keeps_the_order_and_loses_nothing(count, ahead):
+  batches, closed = closing(make_batches(count))
+  got = [
+    float(batch['x'][0, 0, 0])
+    for batch in parallel.shard_ahead(batches, ahead=ahead)
+  ]
+  assert got == list(range(count))
+  assert closed or not count
+
+
+def test_shard_ahead_closes_what_it_reads_from():
+  batches, closed = closing(make_batches(10))
+  ahead = parallel.shard_ahead(batches)
+  next(ahead)
+  assert not closed
+  ahead.close()
+  assert closed
+
+
+def test_one_host_agrees_with_itself():
+  assert parallel.all_hosts_agree(True)
+  assert not parallel.all_hosts_agree(False)
+  parallel.barrier('a barrier of one')

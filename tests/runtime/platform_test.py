@@ -1,0 +1,58 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from genre_flax.runtime import errors
+from genre_flax.runtime import platform
+
+
+def test_a_flag_of_this_jaxlib_is_known_and_an_invented_one_is_not():
+  assert platform.is_in_jaxlib('xla_cpu_enable_fast_math')
+  assert not platform.is_in_jaxlib('xla_cpu_no_such_flag_exists')
+
+
+def run_python(code, **environment):
+  return subprocess.run(
+    [sys.executable, '-c', code],
+    env={**os.environ, 'JAX_PLATFORMS': 'cpu', **environment},
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+
+
+def test_flags_are_set_before_a_backend_starts_and_are_accepted():
+  result = run_python(
+    'from genre_flax import platform; platform.configure();'
+    'import os, jax.numpy as jnp; print(os.environ["XLA_FLAGS"], jnp.ones(2))',
+    XLA_FLAGS='--xla_cpu_enable_fast_math=false',
+  )
+  assert result.returncode == 0, result.stderr
+  assert '--xla_cpu_enable_fast_math=false' in result.stdout
+  assert '[1. 1.]' in result.stdout
+
+
+def test_a_flag_of_the_user_wins():
+  flag = '--xla_cpu_experimental_ynn_fusion_type=invalid'
+  result = run_python(
+    'from genre_flax import platform; platform.configure();'
+    'import os; print(os.environ["XLA_FLAGS"])',
+    XLA_FLAGS=flag,
+  )
+  assert result.stdout.strip() == flag
+
+
+def test_some_but_not_all_process_variables_are_refused(monkeypatch):
+  monkeypatch.setenv('JAX_COORDINATOR_ADDRESS', 'localhost:1234')
+  with pytest.raises(
+    errors.InputError, match='JAX_NUM_PROCESSES, JAX_PROCESS_ID are not set'
+  ):
+    platform.initialize_distributed()
+
+
+def test_caches_are_in_the_users_cache_folder(monkeypatch):
+  monkeypatch.setenv('XDG_CACHE_HOME', 'somewhere')
+  folder = platform.default_cache_dir()
+  assert folder.parts == ('somewhere', 'genre_flax')

@@ -1,0 +1,47 @@
+"""Runs the binaries as a user does, in processes of their own."""
+
+import os
+import subprocess
+import sys
+
+from tests.support import paths
+
+
+def command(module, *arguments):
+  # The warnings of the libraries are what a user sees; ours would fail here.
+  return [sys.executable, '-m', f'genre_flax.{module}', *map(str, arguments)]
+
+
+def environment(*, num_devices=1, **variables):
+  flags = f'--xla_force_host_platform_device_count={num_devices}'
+  return {
+    **os.environ,
+    'JAX_PLATFORMS': 'cpu',
+    'XLA_FLAGS': flags,
+    **{name: str(value) for name, value in variables.items()},
+  }
+
+
+def run(module, *arguments, num_devices=1, timeout=240, **variables):
+  """Runs a binary to its end; returns the completed process."""
+  return subprocess.run(
+    command(module, *arguments),
+    cwd=paths.ROOT,
+    env=environment(num_devices=num_devices, **variables),
+    capture_output=True,
+    text=True,
+    timeout=timeout,
+    check=False,
+  )
+
+
+def start(module, *arguments, **variables):
+  """Starts a binary; its output goes to a pipe."""
+  return subprocess.Popen(
+    command(module, *arguments),
+    cwd=paths.ROOT,
+    env=environment(**variables),
+    stdout=subprocess.PIPE,
+    stderr=subprocess.STDOUT,
+    text=True,
+  )

@@ -1,0 +1,139 @@
+"""Every config file: it loads, is valid, is overridden, and has no dead key."""
+
+import importlib
+import re
+import sys
+
+from absl import flags
+from ml_collections import config_flags
+import pytest
+
+from configs import default
+from genre_flax.training import config as config_lib
+from genre_flax.training import config_rules
+from tests.support import paths
+
+FILES = sorted(
+  path
+  for path in (paths.ROOT / 'configs').glob('*.py')
+  if path.name != '__init__.py'
+)
+NAMES = [path.stem for path in FILES]
+
+
+def load(name):
+  return importlib.import_module(f'configs.{name}').get_config()
+
+
+@pytest.fixture
+def parse(monkeypatch):
+  """A function that reads a config as the binaries do."""
+
+  def parse_command_line(path, *overrides):
+    argv = ['program', f'--config={path}', *overrides]
+    # ml_collections finds the overrides there.
+    monkeypatch.setattr(sys, 'argv', argv)
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file(
+      'config', None, flag_values=values, lock_config=True
+    )
+    values(argv)
+    return values.config
+
+  return parse_command_line
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_has_every_key_of_the_default_and_no_other(name):
+  expected = config_lib.flatten(config_lib.to_dict(default.get_config()))
+  assert config_lib.flatten(config_lib.to_dict(load(name))).keys() == (
+    expected.keys()
+  )
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_is_valid_once_it_has_data(name):
+  config = load(name)
+  if not config.dataset.synthetic_posters:
+    config.dataset.data_dir = 'data'
+  config_rules.validate(config)
+
+
+@pytest.mark.parametrize('path', FILES, ids=NAMES)
+def test_takes_an_override_of_each_type(parse, path):
+  config = parse(
+    path,
+    '--config.image_size=250',
+    '--config.optimizer.learning_rate=3e-4',
+    '--config.model.name=tiny',
+    '--config.tensorboard=false',
+    '--config.model.tiny.features=(4, 8)',
+    '--config.num_train_steps=10',
+    '--config.optimizer.clip_norm=0.5',
+  )
+  assert config.image_size == 250
+  assert config.optimizer.learning_rate == 3e-4
+  assert config.model.name == 'tiny'
+  assert config.tensorboard is False
+  assert config.model.tiny.features == (4, 8)
+  assert config.num_train_steps == 10
+  assert config.optimizer.clip_norm == 0.5
+
+
+@pytest.mark.parametrize(
+  'override, error',
+  [
+    ('--config.image_sise=250', AttributeError),
+    ('--config.batch_size=many', flags.IllegalFlagValueError),
+    ('--config.batch_size=1e3', flags.IllegalFlagValueError),
+  ],
+)
+def test_a_wrong_override_is_refused(parse, override, error):
+  with pytest.raises(error):
+    parse(FILES[0], override)
+
+
+def test_every_key_is_read_by_the_code():
+  # Rules about a key are no use of it; models take their keys as attributes.
+  code = '\n'.join(
+    path.read_text()
+    for path in (paths.ROOT / 'genre_flax').rglob('*.py')
+    if path.name != 'validation.py'
+  )
+  code = re.sub(r'_FREE_KEYS = \(.*?\n\)', '', code, flags=re.S)
+  unread = [
+    key
+    for key in config_lib.flatten(config_lib.to_dict(default.get_config()))
+    if not re.search(rf'\b{key.split(".")[-1]}\b', code)
+  ]
+  assert not unread
+
+
+def test_model_options_are_attributes_of_the_models():
+  from genre_flax.models import registry
+
+  config = default.get_config().model
+  for name, model in registry.MODELS.items():
+    assert set(config[name]) <= set(model.__dataclass_fields__), name
+
+
+def test_only_what_differs_from_the_default_is_in_a_config():
+  for name in NAMES:
+    source = (paths.ROOT / 'configs' / f'{name}.py').read_text()
+    assert name == 'default' or len(source.splitlines()) < 60
+
+
+def test_the_original_recipe():
+  config = load('poster_cnn')
+  assert config_lib.image_shape(config) == (250, 250)
+  assert config.batch_size == 64
+  assert config.num_epochs == 20
+  assert config.optimizer.name == 'adam'
+  assert config.optimizer.schedule == 'constant'
+
+
+def test_the_pod_recipe():
+  config = load('tpu_pod')
+  assert config_lib.image_shape(config) == (400, 400)
+  assert config.batch_size == 1024
+  assert config.model.dtype == 'bfloat16'

@@ -1,0 +1,155 @@
+"""Each loss against its paper's formula, and against plain cross-entropy."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from configs import default
+from genre_flax.training import losses
+
+
+def make_config(**changes):
+  config = default.get_config().loss
+  config.update(changes)
+  return config
+
+
+def make_loss(prior=(0.5,) * 3, num_examples=100, **changes):
+  return losses.make_loss(
+    make_config(**changes), label_prior=prior, num_examples=num_examples
+  )
+
+
+def random_batch(seed=0):
+  rng = np.random.default_rng(seed)
+  logits = rng.normal(0, 3, (20, 3)).astype(np.float32)
+  labels = (rng.random((20, 3)) < 0.4).astype(np.float32)
+  return logits, labels, np.ones(20, np.float32)
+
+
+NEUTRAL = {
+  'sigmoid_cross_entropy': {},
+  'focal': {'focal_gamma': 0.0},
+  'asymmetric': {
+    'asymmetric_gamma_positive': 0.0,
+    'asymmetric_gamma_negative': 0.0,
+    'asymmetric_margin': 0.0,
+  },
+}
+
+
+@pytest.mark.parametrize('name', losses.LOSSES)
+def test_neutral_parameters_give_binary_cross_entropy(name):
+  logits, labels, mask = random_batch()
+  total, count = make_loss(name=name, **NEUTRAL[name])(logits, labels, mask)
+  expected = optax.sigmoid_binary_cross_entropy(logits, labels).sum()
+  assert float(count) == 20
+  assert float(total) == pytest.approx(float(expected), rel=1e-5)
+
+
+def one_element(loss, p, label):
+  """The loss of one element with probability p."""
+  logit = jnp.full((1, 3), math.log(p / (1 - p)))
+  total, _ = loss(logit, jnp.full((1, 3), label), jnp.ones(1))
+  return float(total) / 3
+
+
+@pytest.mark.parametrize('p', [0.01, 0.3, 0.9])
+def test_focal_is_its_formula(p):
+  loss = make_loss(name='focal', focal_gamma=2.0)
+  assert one_element(loss, p, 1.0) == pytest.approx(
+    -((1 - p) ** 2) * math.log(p), rel=1e-4
+  )
+  assert one_element(loss, p, 0.0) == pytest.approx(
+    -(p**2) * math.log(1 - p), rel=1e-4
+  )
+
+
+@pytest.mark.parametrize('p', [0.01, 0.3, 0.9])
+def test_asymmetric_is_its_formula(p):
+  loss = make_loss(
+    name='asymmetric',
+    asymmetric_gamma_positive=1.0,
+    asymmetric_gamma_negative=4.0,
+    asymmetric_margin=0.05,
+  )
+  shifted = max(p - 0.05, 0)
+  assert one_element(loss, p, 1.0) == pytest.approx(
+    -(1 - p) * math.log(p), rel=1e-4
+  )
+  assert one_element(loss, p, 0.0) == pytest.approx(
+    -(shifted**4) * math.log(1 - shifted), rel=1e-4, abs=1e-9
+  )
+
+
+@pytest.mark.parametrize('name', losses.LOSSES)
+def test_gradients_are_finite_at_the_extremes(name):
+  loss = make_loss(name=name)
+  logits = jnp.array([[-200.0, 0.0, 200.0], [200.0, -200.0, 50.0]])
+  labels = jnp.array([[1.0, 0.0, 0.0], [1.0, 0.0, 1.0]])
+  value, gradient = jax.value_and_grad(
+    lambda x: loss(x, labels, jnp.ones(2))[0]
+  )(logits)
+  assert np.isfinite(value)
+  assert np.isfinite(gradient).all()
+
+
+def test_label_smoothing_worked_out_by_hand():
+  loss = make_loss(label_smoothing=0.2)
+  expected = -(0.9 * math.log(0.7) + 0.1 * math.log(0.3))
+  assert one_element(loss, 0.7, 1.0) == pytest.approx(expected, rel=1e-5)
+  expected = -(0.1 * math.log(0.7) + 0.9 * math.log(0.3))
+  assert one_element(loss, 0.7, 0.0) == pytest.approx(expected, rel=1e-5)
+
+
+def test_class_balanced_weights_are_the_papers_formula():
+  weights = losses.class_balanced_weights(np.array([10, 1000, 0]), beta=0.99)
+  raw = [0.01 / (1 - 0.99**10), 0.01 / (1 - 0.99**1000)]
+  np.testing.assert_allclose(
+    weights[:2], np.array(raw) / np.mean(raw), rtol=1e-5
+  )
+  assert weights[2] == 1
+  np.testing.assert_array_equal(
+    losses.class_balanced_weights(np.array([5, 7]), beta=0.0), [1, 1]
+  )
+
+
+def test_class_balanced_weights_weigh_positives_alone():
+  weighted = make_loss(prior=(0.1, 0.9, 0.9), class_balanced_beta=0.999)
+  plain = make_loss()
+  logits = jnp.array([[1.0, -1.0, 0.5]])
+  none = jnp.zeros((1, 3))
+  assert float(weighted(logits, none, jnp.ones(1))[0]) == pytest.approx(
+    float(plain(logits, none, jnp.ones(1))[0])
+  )
+  first = none.at[0, 0].set(1.0)
+  assert float(weighted(logits, first, jnp.ones(1))[0]) > float(
+    plain(logits, first, jnp.ones(1))[0]
+  )
+
+
+class TestMask:
+  def test_padding_does_not_count_even_where_it_is_not_finite(self):
+    logits = jnp.array([[0.0, 0.0, 0.0], [jnp.nan, jnp.inf, 1.0]])
+    total, count = make_loss()(logits, jnp.zeros((2, 3)), jnp.array([1.0, 0]))
+    assert float(count) == 1
+    assert float(total) == pytest.approx(3 * math.log(2), rel=1e-6)
+
+  @pytest.mark.parametrize('shape', [(), (2,), (3, 1), (3, 3)])
+  def test_a_mask_of_the_wrong_shape_raises(self, shape):
+    with pytest.raises(ValueError, match='mask'):
+      make_loss()(jnp.zeros((3, 3)), jnp.zeros((3, 3)), jnp.ones(shape))
+
+  def test_bfloat16_logits_are_summed_in_float32(self):
+    loss = losses.make_loss(
+      make_config(), label_prior=[0.5] * 1000, num_examples=10
+    )
+    total, _ = loss(
+      jnp.zeros((1, 1000), jnp.bfloat16), jnp.zeros((1, 1000)), jnp.ones(1)
+    )
+    assert total.dtype == jnp.float32
+    assert float(total) == pytest.approx(1000 * math.log(2), rel=1e-5)

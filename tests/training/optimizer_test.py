@@ -1,0 +1,107 @@
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from configs import default
+from genre_flax.training import optimizer
+
+
+def make_config(**changes):
+  config = default.get_config().optimizer
+  config.update(changes)
+  return config
+
+
+def rates(config, steps, *, num_train_steps, num_warmup_steps):
+  function = optimizer.make_learning_rate_fn(
+    config, num_train_steps=num_train_steps, num_warmup_steps=num_warmup_steps
+  )
+  return [float(function(jnp.asarray(step))) for step in steps]
+
+
+@pytest.mark.parametrize(
+  'schedule, expected_in_the_middle',
+  [('constant', 1.0), ('linear', 0.55), ('cosine', 0.1 + 0.9 * 0.5)],
+)
+def test_schedules_after_warmup(schedule, expected_in_the_middle):
+  config = make_config(
+    learning_rate=1.0, schedule=schedule, final_learning_rate_factor=0.1
+  )
+  got = rates(config, [0, 1, 3, 4, 54], num_train_steps=104, num_warmup_steps=4)
+  np.testing.assert_allclose(
+    got, [0.25, 0.5, 1.0, 1.0, expected_in_the_middle], rtol=1e-6
+  )
+
+
+def test_decaying_schedules_end_at_the_final_factor():
+  for schedule in ('linear', 'cosine'):
+    config = make_config(
+      learning_rate=2.0, schedule=schedule, final_learning_rate_factor=0.25
+    )
+    assert rates(config, [50], num_train_steps=50, num_warmup_steps=0) == [0.5]
+
+
+def one_update(config, grads, params, rate=0.1):
+  chain = optimizer.make_optimizer(config, learning_rate_fn=lambda _: rate)
+  updates, _ = chain.update(grads, chain.init(params), params)
+  return updates
+
+
+def test_first_adam_update_is_the_learning_rate_in_the_gradients_direction():
+  config = make_config(weight_decay=0.0)
+  params = {'a/kernel': jnp.array([1.0, 2.0])}
+  grads = {'a/kernel': jnp.array([3.0, -0.5])}
+  updates = one_update(config, grads, params)
+  np.testing.assert_allclose(updates['a/kernel'], [-0.1, 0.1], rtol=1e-5)
+
+
+def test_weight_decay_is_decoupled_and_spares_biases_and_scales():
+  config = make_config(weight_decay=0.5)
+  names = ('a/kernel', 'a/bias', 'norm/scale')
+  params = {name: jnp.array([2.0]) for name in names}
+  updates = one_update(config, jax.tree.map(jnp.zeros_like, params), params)
+  assert float(updates['a/kernel'][0]) == pytest.approx(-0.1 * 0.5 * 2.0)
+  assert float(updates['a/bias'][0]) == 0
+  assert float(updates['norm/scale'][0]) == 0
+
+
+def test_the_backbone_learns_at_its_share_of_the_heads_rate():
+  config = make_config(
+    name='sgd', beta1=0.0, weight_decay=0.5, backbone_factor=0.1
+  )
+  params = {'head/kernel': jnp.array([2.0]), 'stem/kernel': jnp.array([2.0])}
+  grads = jax.tree.map(jnp.ones_like, params)
+  updates = one_update(config, grads, params, rate=1.0)
+  assert float(updates['head/kernel'][0]) == -2.0
+  assert float(updates['stem/kernel'][0]) == pytest.approx(-0.2)
+
+
+def test_clipping_bounds_the_global_norm():
+  config = make_config(name='sgd', beta1=0.0, weight_decay=0.0, clip_norm=1.0)
+  grads = {'a/kernel': jnp.array([3.0]), 'b/kernel': jnp.array([4.0])}
+  updates = one_update(config, grads, grads, rate=1.0)
+  assert float(optax.tree.norm(updates)) == pytest.approx(1.0, rel=1e-5)
+  assert float(updates['a/kernel'][0]) == pytest.approx(-0.6, rel=1e-5)
+
+
+def test_nesterov_momentum_worked_out_by_hand():
+  config = make_config(name='sgd', beta1=0.5, weight_decay=0.0)
+  params = {'a/kernel': jnp.array([0.0])}
+  grads = {'a/kernel': jnp.array([1.0])}
+  chain = optimizer.make_optimizer(config, learning_rate_fn=lambda _: 1.0)
+  state = chain.init(params)
+  first, state = chain.update(grads, state, params)
+  second, _ = chain.update(grads, state, params)
+  # Trace 1, then 1.5; Nesterov looks half a trace ahead: 1.5, then 1.75.
+  assert float(first['a/kernel'][0]) == -1.5
+  assert float(second['a/kernel'][0]) == -1.75
+
+
+def test_warmup_of_cosine_reaches_the_half_way_point():
+  config = make_config(learning_rate=1.0, schedule='cosine')
+  got = rates(config, [25], num_train_steps=100, num_warmup_steps=0)
+  assert got == [pytest.approx(0.5 * (1 + math.cos(math.pi / 4)), rel=1e-5)]

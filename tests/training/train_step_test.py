@@ -1,0 +1,326 @@
+"""The step: its arithmetic, its promise to pmap, its independence of layout."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from genre_flax.data import augment
+from genre_flax.models import registry
+from genre_flax.runtime import parallel
+from genre_flax.training import losses
+from genre_flax.training import optimizer as optimizer_lib
+from genre_flax.training import train_state
+from genre_flax.training import train_step as train_step_lib
+from tests.support import helpers
+
+NUM_GENRES = 5
+SHAPE = (24, 16)
+
+
+def make_config(**changes):
+  config = helpers.tiny_config(
+    'unused',
+    **{
+      'model.tiny.features': (4, 8),
+      'model.tiny.dropout_rate': 0.0,
+      'model.resnet.dropout_rate': 0.0,
+      'model.resnet.features': (4, 8),
+      'model.resnet.num_blocks': (1, 1),
+      'optimizer.schedule': 'constant',
+      'image_height': SHAPE[0],
+      'image_width': SHAPE[1],
+      **changes,
+    },
+  )
+  config.augment.crop_scale = 1.0
+  config.augment.shift = 0.0
+  config.augment.brightness = config.augment.contrast = 0.0
+  return config
+
+
+def make_batch(size=16, seed=0):
+  rng = np.random.default_rng(seed)
+  return {
+    'image': rng.integers(0, 256, (size, *SHAPE, 3), np.uint8),
+    'labels': (rng.random((size, NUM_GENRES)) < 0.3).astype(np.float32),
+    'mask': np.ones(size, np.float32),
+    'index': np.arange(size, dtype=np.int32),
+  }
+
+
+def make_step(config, *, platform='cpu'):
+  rate_fn = optimizer_lib.make_learning_rate_fn(
+    config.optimizer, num_train_steps=100, num_warmup_steps=0
+  )
+  optimizer = optimizer_lib.make_optimizer(
+    config.optimizer, learning_rate_fn=rate_fn
+  )
+  model = registry.create_from_config(
+    config.model, num_genres=NUM_GENRES, axis_name=parallel.AXIS_NAME
+  )
+  state = train_state.create_train_state(
+    model,
+    optimizer,
+    key=jax.random.key(0),
+    image_shape=SHAPE,
+    trainable=config.trainable,
+    use_ema=config.ema_decay > 0,
+  )
+  loss = losses.make_loss(
+    config.loss, label_prior=[0.3] * NUM_GENRES, num_examples=100
+  )
+  step = train_step_lib.make_train_step(
+    model, optimizer, rate_fn, loss=loss, config=config, platform=platform
+  )
+  return model, step, jax.device_get(state)
+
+
+def run(step, state, batches, *, num_devices):
+  """Runs a step on the first devices alone; returns states and metrics."""
+  devices = jax.devices()[:num_devices]
+  parallel_step = jax.pmap(
+    step,
+    axis_name=parallel.AXIS_NAME,
+    in_axes=(None, 0),
+    out_axes=None,
+    devices=devices,
+  )
+  values = []
+  for batch in batches:
+    shards = {
+      name: array.reshape(num_devices, -1, *array.shape[1:])
+      for name, array in batch.items()
+    }
+    state, value = parallel_step(state, shards)
+    values.append(jax.device_get(value))
+  return jax.device_get(state), values
+
+
+def test_a_step_is_the_gradient_of_the_mean_loss_by_hand():
+  config = make_config(
+    **{
+      'optimizer.name': 'sgd',
+      'optimizer.beta1': 0.0,
+      'optimizer.weight_decay': 0.0,
+      'optimizer.learning_rate': 0.5,
+    }
+  )
+  model, step, state = make_step(config)
+  batch = make_batch()
+
+  def mean_loss(params):
+    images = augment.normalize(
+      jnp.asarray(batch['image']), pixel_mean=127.5, pixel_scale=127.5
+    )
+    logits = model.apply({'params': params}, images, train=False)
+    losses = optax.sigmoid_binary_cross_entropy(logits, batch['labels'])
+    return losses.sum() / len(images)
+
+  loss, grads = jax.jit(jax.value_and_grad(mean_loss))(state.params)
+  expected = jax.tree.map(lambda p, g: p - 0.5 * g, state.params, grads)
+  new_state, (values,) = run(step, state, [batch], num_devices=8)
+  helpers.assert_trees_close(new_state.params, expected, atol=1e-5)
+  assert values['loss'] / values['count'] == pytest.approx(
+    float(loss), rel=1e-5
+  )
+  assert values['count'] == 16
+  assert values['learning_rate'] == 0.5
+  norm = float(optax.tree.norm(grads))
+  assert values['gradient_norm'] == pytest.approx(norm, rel=1e-4)
+  assert new_state.step == 1
+
+
+@pytest.mark.parametrize('name', ['tiny', 'resnet'])
+def test_one_device_and_eight_give_the_same_run(name):
+  # Sums over devices are in another order: three steps agree to 1e-4. Adam
+  # divides by the gradient's size and would blow rounding up to its sign.
+  config = make_config(
+    **{
+      'model.name': name,
+      'optimizer.name': 'sgd',
+      'optimizer.learning_rate': 0.05,
+      'ema_decay': 0.9,
+    }
+  )
+  config.augment.crop_scale = 0.7
+  config.augment.brightness = 0.2
+  _, step, state = make_step(config)
+  batches = [make_batch(seed=seed) for seed in range(3)]
+  one, one_values = run(step, state, batches, num_devices=1)
+  eight, eight_values = run(step, state, batches, num_devices=8)
+  helpers.assert_trees_close(one, eight, atol=1e-4)
+  for a, b in zip(one_values, eight_values, strict=True):
+    assert a['loss'] == pytest.approx(b['loss'], rel=1e-4)
+
+
+@pytest.mark.parametrize('name', ['tiny', 'resnet'])
+def test_all_devices_hold_the_same_state_whatever_their_slices(name):
+  # `out_axes=None` takes one device's copy for all; here all are returned.
+  config = make_config(**{'model.name': name, 'ema_decay': 0.9})
+  config.model.tiny.dropout_rate = config.model.resnet.dropout_rate = 0.5
+  config.augment.brightness = 0.3
+  _, step, state = make_step(config)
+  stacked_step = jax.pmap(
+    step, axis_name=parallel.AXIS_NAME, in_axes=(None, 0), out_axes=0
+  )
+
+  def shards(batch):
+    return {n: a.reshape(8, -1, *a.shape[1:]) for n, a in batch.items()}
+
+  batch = make_batch()
+  before, _ = jax.device_get(stacked_step(state, shards(batch)))
+  batch['image'][:2] = 255 - batch['image'][:2]  # Device 0's slice.
+  batch['labels'][:2] = 1 - batch['labels'][:2]
+  new_state, values = jax.device_get(stacked_step(state, shards(batch)))
+  for leaf in jax.tree.leaves((new_state, values)):
+    for device in range(1, 8):
+      np.testing.assert_array_equal(leaf[device], leaf[0])
+  changed = [
+    not np.array_equal(a, b)
+    for a, b in zip(
+      jax.tree.leaves(before.params),
+      jax.tree.leaves(new_state.params),
+      strict=True,
+    )
+  ]
+  assert any(changed)
+
+
+def test_accumulated_parts_give_the_step_of_the_whole_batch():
+  changes = {'optimizer.name': 'sgd', 'optimizer.learning_rate': 0.1}
+  _, whole_step, state = make_step(make_config(**changes))
+  _, parts_step, _ = make_step(make_config(accumulate_steps=4, **changes))
+  batches = [make_batch(seed=seed) for seed in range(2)]
+  whole, whole_values = run(whole_step, state, batches, num_devices=2)
+  parts, parts_values = run(parts_step, state, batches, num_devices=2)
+  helpers.assert_trees_close(parts, whole, atol=1e-5)
+  for a, b in zip(whole_values, parts_values, strict=True):
+    assert a['loss'] == pytest.approx(b['loss'], rel=1e-5)
+    assert a['count'] == b['count'] == 16
+
+
+@pytest.mark.parametrize('size', [32, 24, 10, 7])
+def test_parts_on_cpu_give_the_step_of_the_whole_batch(size):
+  changes = {'optimizer.name': 'sgd', 'optimizer.learning_rate': 0.1}
+  _, parts_step, state = make_step(make_config(**changes), platform='cpu')
+  _, whole_step, _ = make_step(make_config(**changes), platform='tpu')
+  batch = make_batch(size)
+  parts, (parts_values,) = run(parts_step, state, [batch], num_devices=1)
+  whole, (whole_values,) = run(whole_step, state, [batch], num_devices=1)
+  helpers.assert_trees_close(parts, whole, atol=1e-5)
+  assert parts_values['loss'] == pytest.approx(whole_values['loss'], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+  'name, platform, expected',
+  [('tiny', 'cpu', True), ('tiny', 'tpu', False), ('resnet', 'cpu', False)],
+)
+def test_batches_are_divided_on_cpu_where_examples_are_independent(
+  name, platform, expected
+):
+  _, step, state = make_step(
+    make_config(**{'model.name': name}), platform=platform
+  )
+  program = jax.make_jaxpr(step, axis_env=[(parallel.AXIS_NAME, 1)])(
+    state, make_batch(32)
+  )
+  # Whether the batch is seen 4 posters at a time.
+  assert (f'u8[4,{SHAPE[0]},{SHAPE[1]},3]' in str(program)) == expected
+
+
+def test_parts_draw_dropout_of_their_own():
+  # Two equal parts: with the same dropout the gradient would be that of one.
+  config = make_config(accumulate_steps=2)
+  config.model.tiny.dropout_rate = 0.5
+  _, step, state = make_step(config)
+  batch = make_batch(8)
+  twice = {name: np.concatenate([a, a]) for name, a in batch.items()}
+  once_config = make_config()
+  once_config.model.tiny.dropout_rate = 0.5
+  _, once, _ = make_step(once_config)
+  _, (parts,) = run(step, state, [twice], num_devices=1)
+  _, (whole,) = run(once, state, [batch], num_devices=1)
+  assert parts['loss'] / 2 != pytest.approx(whole['loss'], rel=1e-3)
+
+
+def test_moving_average_worked_out_by_hand():
+  config = make_config(ema_decay=0.15)
+  _, step, state = make_step(config)
+  batches = [make_batch(seed=seed) for seed in range(2)]
+  first, _ = run(step, state, batches[:1], num_devices=1)
+  second, _ = run(step, state, batches, num_devices=1)
+  # Decays: min(0.15, 1 / 10), then min(0.15, 2 / 11).
+  expected = jax.tree.map(
+    lambda p0, p1, p2: 0.15 * (0.1 * p0 + 0.9 * p1) + 0.85 * p2,
+    state.params,
+    first.params,
+    second.params,
+  )
+  helpers.assert_trees_close(second.ema_params, expected, atol=1e-6)
+
+
+def test_padding_has_no_part_in_the_step():
+  config = make_config(**{'optimizer.name': 'sgd'})
+  _, step, state = make_step(config)
+  batch = make_batch(8)
+  padded = {
+    name: np.concatenate([a, np.zeros_like(a)]) for name, a in batch.items()
+  }
+  alone, (alone_values,) = run(step, state, [batch], num_devices=4)
+  # Devices 2 and 3 see nothing but padding.
+  with_padding, (values,) = run(step, state, [padded], num_devices=4)
+  assert values['count'] == 8
+  assert values['loss'] == pytest.approx(alone_values['loss'], rel=1e-5)
+  helpers.assert_trees_close(with_padding.params, alone.params, atol=1e-5)
+
+
+def test_the_step_compiles_once():
+  _, step, state = make_step(make_config(ema_decay=0.9))
+  traces = []
+
+  def counted(state, batch):
+    traces.append(1)
+    return step(state, batch)
+
+  parallel_step = parallel.parallelize(counted)
+  state = parallel.replicate(state)
+  for seed in range(3):
+    batch = parallel.shard_batch(make_batch(seed=seed))
+    state, _ = parallel_step(state, batch)
+    if seed == 0:
+      num_traces = len(traces)
+  assert len(traces) == num_traces
+
+
+def test_bfloat16_leaves_parameters_and_gradients_in_float32():
+  _, step, state = make_step(make_config(**{'model.dtype': 'bfloat16'}))
+  new_state, _ = run(step, state, [make_batch()], num_devices=8)
+  assert {leaf.dtype.name for leaf in jax.tree.leaves(new_state)} == {
+    'float32',
+    'int32',
+  }
+
+
+def test_only_the_parameters_that_match_are_trained():
+  config = make_config(trainable='head/.*', ema_decay=0.9)
+  _, step, state = make_step(config)
+  new_state, _ = run(step, state, [make_batch()], num_devices=2)
+  for tree in ('params', 'ema_params'):
+    before, after = getattr(state, tree), getattr(new_state, tree)
+    for name in before:
+      for leaf in before[name]:
+        same = np.array_equal(before[name][leaf], after[name][leaf])
+        assert same == (name != 'head'), (tree, name, leaf)
+  # The optimiser remembers nothing of the others.
+  shapes = {np.shape(x) for x in jax.tree.leaves(new_state.opt_state)}
+  assert shapes == {(), (16, NUM_GENRES), (NUM_GENRES,)}
+
+
+def test_mixup_is_the_same_on_any_number_of_devices():
+  config = make_config(**{'optimizer.name': 'sgd', 'augment.mixup_alpha': 0.4})
+  _, step, state = make_step(config)
+  one, _ = run(step, state, [make_batch()], num_devices=1)
+  eight, _ = run(step, state, [make_batch()], num_devices=8)
+  helpers.assert_trees_close(one.params, eight.params, atol=1e-5)

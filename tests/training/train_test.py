@@ -1,0 +1,250 @@
+"""The loop: resuming, stopping, failing, refusing."""
+
+import json
+import os
+import signal
+
+import jax
+import numpy as np
+import pytest
+
+from genre_flax.checkpoints import checkpoint
+from genre_flax.runtime import errors
+from genre_flax.runtime import metric_writer
+from genre_flax.training import run as run_lib
+from genre_flax.training import train
+from genre_flax.training import train_log
+from tests.support import helpers
+
+# Everything that draws or remembers, so that a resume must get it right.
+RESTLESS = {
+  'ema_decay': 0.9,
+  'model.tiny.dropout_rate': 0.5,
+  'augment.mirror': 0.5,
+  'optimizer.warmup_epochs': 0.5,
+  'accumulate_steps': 2,
+}
+
+
+@pytest.fixture
+def config(data_dir):
+  return helpers.tiny_config(data_dir)
+
+
+def final_state(config, workdir):
+  """The whole state in the workdir's latest checkpoint."""
+  run = run_lib.set_up(config, workdir)
+  with checkpoint.Checkpointer(workdir) as checkpointer:
+    return checkpointer.restore_latest(jax.device_get(run.create_state()))
+
+
+def train_lines(workdir):
+  return [
+    line
+    for line in metric_writer.read_metrics(workdir)
+    if line['split'] == 'train'
+  ]
+
+
+def stop_after(monkeypatch, step):
+  """Makes the run stop as at a signal, after `step`."""
+  monkeypatch.setattr(
+    train.preemption.StopNotice, 'is_set', lambda self, now: now == step
+  )
+
+
+def test_a_run_learns_and_leaves_what_it_should(config, tmp_path):
+  config.num_train_steps = 30
+  config.head_bias_from_prior = False
+  outcome = train.train_and_evaluate(config, tmp_path)
+  assert outcome == train.Outcome(step=30, exit_status=0)
+  losses = [line['loss'] for line in train_lines(tmp_path)]
+  assert len(losses) == 15
+  assert losses[-1] < 0.8 * losses[0]
+  saved = json.loads((tmp_path / 'config.json').read_text())
+  assert saved['model']['name'] == 'tiny'
+  validation = [
+    line
+    for line in metric_writer.read_metrics(tmp_path)
+    if line['split'] == 'validation'
+  ]
+  assert [line['step'] for line in validation] == list(range(3, 31, 3))
+  assert 'mean_average_precision' in validation[0]
+
+
+@pytest.mark.parametrize('stop', [3, 4])
+def test_stopped_and_resumed_is_the_run_that_was_not(
+  data_dir, tmp_path, monkeypatch, stop
+):
+  config = helpers.tiny_config(data_dir, **RESTLESS)
+  train.train_and_evaluate(config, tmp_path / 'whole')
+  with monkeypatch.context() as patch:
+    stop_after(patch, stop)
+    outcome = train.train_and_evaluate(config, tmp_path / 'parts')
+  assert outcome == train.Outcome(step=stop, exit_status=128 + signal.SIGTERM)
+  assert train.train_and_evaluate(config, tmp_path / 'parts').step == 6
+  helpers.assert_trees_equal(
+    final_state(config, tmp_path / 'parts'),
+    final_state(config, tmp_path / 'whole'),
+  )
+
+
+def test_train_2n_is_train_n_then_train_to_2n(data_dir, tmp_path):
+  changes = {**RESTLESS, 'optimizer.schedule': 'constant'}
+  config = helpers.tiny_config(data_dir, **changes)
+  train.train_and_evaluate(config, tmp_path / 'whole')
+  half = helpers.tiny_config(data_dir, num_train_steps=3, **changes)
+  train.train_and_evaluate(half, tmp_path / 'parts')
+  train.train_and_evaluate(config, tmp_path / 'parts')
+  helpers.assert_trees_equal(
+    final_state(config, tmp_path / 'parts'),
+    final_state(config, tmp_path / 'whole'),
+  )
+
+
+def test_a_resume_is_no_fresh_start(data_dir, tmp_path):
+  # Guards the tests above: another seed's state must differ.
+  config = helpers.tiny_config(data_dir)
+  train.train_and_evaluate(config, tmp_path / 'a')
+  other = helpers.tiny_config(data_dir, seed=1)
+  train.train_and_evaluate(other, tmp_path / 'b')
+  a, b = final_state(config, tmp_path / 'a'), final_state(other, tmp_path / 'b')
+  assert not np.array_equal(
+    jax.tree.leaves(a.params)[1], jax.tree.leaves(b.params)[1]
+  )
+
+
+def test_a_finished_run_is_left_as_it_is(config, tmp_path):
+  train.train_and_evaluate(config, tmp_path)
+  before = final_state(config, tmp_path)
+  assert train.train_and_evaluate(config, tmp_path).step == 6
+  helpers.assert_trees_equal(final_state(config, tmp_path), before)
+
+
+def test_a_damaged_newest_checkpoint_is_trained_again(config, tmp_path, caplog):
+  config.keep_best = 9
+  train.train_and_evaluate(config, tmp_path)
+  expected = final_state(config, tmp_path)
+  folder = tmp_path / 'checkpoints' / '6' / 'model'
+  for path in folder.rglob('*'):
+    if path.is_file():
+      path.write_bytes(b'')
+  assert train.train_and_evaluate(config, tmp_path).step == 6
+  assert 'Checkpoint 6 cannot be read' in caplog.text
+  helpers.assert_trees_equal(final_state(config, tmp_path), expected)
+  # What was logged after the checkpoint that was gone back to stands once.
+  assert [line['step'] for line in train_lines(tmp_path)].count(6) == 1
+
+
+def test_another_config_is_refused_with_the_keys(config, data_dir, tmp_path):
+  train.train_and_evaluate(config, tmp_path)
+  other = helpers.tiny_config(data_dir, ema_decay=0.5)
+  with pytest.raises(
+    errors.InputError, match='config.ema_decay: 0.0.* 0.5 now'
+  ):
+    train.train_and_evaluate(other, tmp_path)
+
+
+def test_another_data_set_is_refused(config, tmp_path):
+  from genre_flax.datasets.posters import build
+
+  train.train_and_evaluate(config, tmp_path / 'run')
+  build.build_synthetic(data_dir=tmp_path / 'data', num_posters=121)
+  config.dataset.data_dir = str(tmp_path / 'data')
+  with pytest.raises(errors.InputError, match='another data set: fingerprint'):
+    train.train_and_evaluate(config, tmp_path / 'run')
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good(
+  config, tmp_path, monkeypatch
+):
+  config.keep_best = 9
+  train.train_and_evaluate(config, tmp_path)
+  config.num_train_steps = 12
+  config.optimizer.schedule = 'constant'
+  monkeypatch.setattr(train.config_lib, 'check_resumable', lambda *_: None)
+  make = run_lib.Run.make_train_step
+
+  def make_failing(self):
+    step = make(self)
+
+    def failing(state, batch):
+      with jax.transfer_guard('allow'):
+        next_step = int(state.step) + 1
+        state, values = step(state, batch)
+        if next_step == 8:
+          values = {**values, 'loss': values['loss'] * np.nan}
+      return state, values
+
+    return failing
+
+  monkeypatch.setattr(run_lib.Run, 'make_train_step', make_failing)
+  with pytest.raises(train_log.NonFiniteError, match='Step 8: loss is nan'):
+    train.train_and_evaluate(config, tmp_path)
+  with checkpoint.Checkpointer(tmp_path) as checkpointer:
+    assert checkpointer.steps()[-1] == 6
+
+
+def test_sigterm_saves_and_says_how_to_go_on(config, tmp_path, caplog):
+  config.num_train_steps = 1000
+  config.eval_every_epochs = 1000.0
+  make = run_lib.Run.make_train_step
+  handler = signal.getsignal(signal.SIGTERM)
+  calls = []
+
+  class Patched(run_lib.Run):
+    def make_train_step(self):
+      step = make(self)
+
+      def interrupted(state, batch):
+        calls.append(1)
+        if len(calls) == 4:
+          os.kill(os.getpid(), signal.SIGTERM)
+        return step(state, batch)
+
+      return interrupted
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(run_lib, 'Run', Patched)
+    outcome = train.train_and_evaluate(config, tmp_path)
+  assert outcome == train.Outcome(step=4, exit_status=143)
+  assert 'The same command goes on from there' in caplog.text
+  with checkpoint.Checkpointer(tmp_path) as checkpointer:
+    assert checkpointer.steps() == [4]
+  assert signal.getsignal(signal.SIGTERM) is handler
+
+
+def test_checkpoints_between_evaluations(config, tmp_path, monkeypatch):
+  config.eval_every_epochs = 1000.0
+  config.checkpoint_every_steps = 2
+  stop_after(monkeypatch, 5)
+  saved = []
+  save = checkpoint.Checkpointer.save
+
+  def spy(self, state, **kwargs):
+    saved.append(int(state.step))
+    return save(self, state, **kwargs)
+
+  monkeypatch.setattr(checkpoint.Checkpointer, 'save', spy)
+  train.train_and_evaluate(config, tmp_path)
+  assert saved == [2, 4, 5]
+
+
+@pytest.mark.parametrize('split', ['train_split', 'validation_split'])
+def test_a_split_that_is_not_there_fails_before_anything_slow(
+  config, tmp_path, split
+):
+  config.dataset[split] = 'dev'
+  with pytest.raises(errors.InputError, match="no split 'dev'.*validation"):
+    train.train_and_evaluate(config, tmp_path)
+
+
+def test_synthetic_posters_are_drawn_into_the_workdir_once(
+  config, tmp_path, caplog
+):
+  config.dataset.data_dir = ''
+  config.dataset.synthetic_posters = 80
+  caplog.set_level('INFO')
+  for _ in range(2):
+    run_lib.set_up(config, tmp_path)
+  assert caplog.text.count('Drawing 80 synthetic posters') == 1
