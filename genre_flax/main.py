@@ -9,7 +9,6 @@ The same command again goes on with a run that was stopped.
 import os
 
 from absl import flags
-from absl import logging
 from etils import epath
 from ml_collections import config_flags
 
@@ -51,6 +50,7 @@ def main(argv: list[str]) -> int:
 
   # After the platform is set: these import jax.
   from genre_flax.models import onednn
+  from genre_flax.results import after_training
   from genre_flax.runtime import compilation_cache
   from genre_flax.training import run
   from genre_flax.training import train
@@ -64,46 +64,9 @@ def main(argv: list[str]) -> int:
     print('Dry run: nothing was trained.')
     return 0
   outcome = train.train_and_evaluate(config, workdir)
-  if outcome.exit_status:
-    return outcome.exit_status
-  logging.info('Trained %d steps.', outcome.step)
-  if config.dataset.test_split:
-    _evaluate_best(config, workdir)
-  return 0
-
-
-def _evaluate_best(config, workdir):
-  """Evaluates the best checkpoint on the test split, and says what is next."""
-  from genre_flax.results import predict
-  from genre_flax.results import report
-  from genre_flax.results import summary
-  from genre_flax.training import run
-
-  predictor = predict.restore(workdir, step='best')
-  dataset = run.open_dataset(config, epath.Path(workdir))
-  result = summary.summarize_split(
-    predictor,
-    dataset,
-    config.dataset.test_split,
-    output=epath.Path(workdir),
-    batch_size=config.eval_batch_size or config.batch_size,
-    bootstrap_samples=config.bootstrap_samples,
-  )
-  if result is None:
-    return
-  print(
-    f'\nThe best checkpoint (step {predictor.step}) on the'
-    f' {result.report["num_examples"]} posters of the split'
-    f' {config.dataset.test_split}:\n'
-  )
-  print(f'{report.format_metrics(result.report)}\n')
-  print('Some of them, with the three likeliest genres:')
-  for line in result.examples:
-    print(f'  {line}')
-  print(f'\nContact sheet: {result.sheet_path}')
-  print(f'Metrics:       {result.metrics_path}')
-  print('Next, name the genres of posters of your own:')
-  print(f'  python -m genre_flax.top3 --workdir={workdir} POSTER.jpg')
+  if outcome.exit_status == 0 and config.dataset.test_split:
+    after_training.evaluate_best(config, epath.Path(workdir))
+  return outcome.exit_status
 
 
 if __name__ == '__main__':

@@ -9,7 +9,6 @@ that the network was trained on, or another with the same genres.
 """
 
 import os
-import sys
 
 from absl import flags
 from etils import epath
@@ -64,6 +63,12 @@ _BOOTSTRAP_SAMPLES = flags.DEFINE_integer(
   'Resamples behind the 95 % intervals; 0 for no intervals.',
   lower_bound=0,
 )
+_ALLOW_CUSTOM_CODE = flags.DEFINE_bool(
+  'allow_custom_code',
+  False,
+  'Load a network that is not part of genre_flax, which the workdir names as'
+  " 'module:attribute' and this machine has. That runs its code.",
+)
 _DISTRIBUTED = flags.DEFINE_bool(
   'distributed', False, 'Take part in a multi-host run, as in genre_flax.main.'
 )
@@ -90,15 +95,42 @@ def main(argv: list[str]) -> int:
     platform.default_cache_dir() / 'compiled',
     on_cpu=not onednn.is_available(),
   )
+  workdir = epath.Path(os.path.expanduser(_WORKDIR.value))
+  data_dir = os.path.expanduser(_DATA_DIR.value or '')
   if of_many:
-    return _evaluate_many()
+    from genre_flax.results import follow
 
+    return follow.evaluate_many(
+      workdir,
+      _SPLIT.value,
+      watch_seconds=60 * _WATCH_TIMEOUT_MINUTES.value if _WATCH.value else None,
+      data_dir=data_dir,
+      batch_size=_BATCH_SIZE.value,
+      bootstrap_samples=_BOOTSTRAP_SAMPLES.value,
+      allow_custom_code=_ALLOW_CUSTOM_CODE.value,
+    )
+  output = epath.Path(_OUTPUT.value) if _OUTPUT.value else None
   predictor = predict.restore(
-    os.path.expanduser(_WORKDIR.value), step=_STEP.value
+    workdir, step=_STEP.value, allow_custom_code=_ALLOW_CUSTOM_CODE.value
   )
   if paths:
-    return _name_genres(predictor, paths)
-  return _evaluate(predictor)
+    from genre_flax.results import image_files
+
+    return image_files.name_genres(
+      predictor, paths, output=output, batch_size=_BATCH_SIZE.value
+    )
+  from genre_flax.results import summary
+
+  summary.evaluate_and_print(
+    predictor,
+    _SPLIT.value,
+    workdir=workdir,
+    data_dir=data_dir,
+    output=output,
+    batch_size=_BATCH_SIZE.value,
+    bootstrap_samples=_BOOTSTRAP_SAMPLES.value,
+  )
+  return 0
 
 
 def _check_many(of_many: bool) -> None:
@@ -120,94 +152,6 @@ def _check_many(of_many: bool) -> None:
     raise errors.InputError(
       f'--watch evaluates all new checkpoints; leave out --step={_STEP.value}.'
     )
-
-
-def _evaluate_many() -> int:
-  """Evaluates all checkpoints, or with --watch each that appears."""
-  from genre_flax.results import follow
-  from genre_flax.runtime import metric_writer
-
-  workdir = epath.Path(os.path.expanduser(_WORKDIR.value))
-  output = workdir / 'eval' / _SPLIT.value
-  if _WATCH.value:
-    earlier = metric_writer.read_metrics(output)
-    steps = follow.new_checkpoints(
-      workdir,
-      last_seen=max((line['step'] for line in earlier), default=-1),
-      timeout_seconds=60 * _WATCH_TIMEOUT_MINUTES.value,
-    )
-  else:
-    steps = follow.all_checkpoints(workdir)
-  try:
-    failed = follow.evaluate_steps(
-      steps,
-      workdir=workdir,
-      data_dir=os.path.expanduser(_DATA_DIR.value or ''),
-      split=_SPLIT.value,
-      batch_size=_BATCH_SIZE.value,
-      bootstrap_samples=_BOOTSTRAP_SAMPLES.value,
-    )
-  except follow.StalledError as e:
-    print(f'error: {e}', file=sys.stderr)
-    return 1
-  print(f'Metrics by step: {output / metric_writer.FILE_NAME}')
-  return 1 if failed else 0
-
-
-def _evaluate(predictor) -> int:
-  from genre_flax.datasets.posters import storage
-  from genre_flax.results import report
-  from genre_flax.results import summary
-
-  split, workdir = _SPLIT.value, epath.Path(os.path.expanduser(_WORKDIR.value))
-  data_dir = _DATA_DIR.value or predictor.data_dir(workdir)
-  dataset = storage.open_dataset(os.path.expanduser(data_dir))
-  output = _OUTPUT.value or workdir / 'eval' / f'{split}_{predictor.step}'
-  result = summary.summarize_split(
-    predictor,
-    dataset,
-    split,
-    output=epath.Path(output),
-    batch_size=_BATCH_SIZE.value,
-    bootstrap_samples=_BOOTSTRAP_SAMPLES.value,
-  )
-  if result is not None:
-    print(
-      f'Split {split}: {result.report["num_examples"]} posters, checkpoint'
-      f' {predictor.step} ({_STEP.value})\n'
-    )
-    print(f'{report.format_metrics(result.report)}\n')
-    print(f'{report.format_genres(result.report)}\n')
-    print(f'Metrics:       {result.metrics_path}')
-    print(f'Contact sheet: {result.sheet_path}')
-  return 0
-
-
-def _name_genres(predictor, paths: list[str]) -> int:
-  from genre_flax.results import image_files
-  from genre_flax.results import report
-
-  output = None if _OUTPUT.value is None else epath.Path(_OUTPUT.value)
-  collector = image_files.Collector(predictor.genres)
-  num_bad = 0
-  for result in image_files.predict_files(
-    predictor, image_files.find(paths), batch_size=_BATCH_SIZE.value
-  ):
-    if result.error is not None:
-      num_bad += 1
-      print(f'error: {result.path}: {result.error}', file=sys.stderr)
-      continue
-    print(
-      report.format_top_three(str(result.path), result.scores, predictor.genres)
-    )
-    if output is not None:
-      collector.add(result)
-  if output is not None and collector.num_results:
-    for path in collector.write(output):
-      print(f'Wrote {path}')
-  if num_bad:
-    print(f'{num_bad} file(s) could not be read.', file=sys.stderr)
-  return 1 if num_bad else 0
 
 
 if __name__ == '__main__':

@@ -1,9 +1,9 @@
 """From logits to probabilities one can trust, and to decisions.
 
-All is fitted on the validation split, kept with the checkpoint, and then left
-alone: Platt's scaling of each genre, and an operating point for each metric of
+Platt's scaling of each genre, and an operating point for each metric of
 decisions: thresholds of the genres for macro-F1, one threshold for all genres
-for micro-F1, and one for exact matches.
+for micro-F1, and one for exact matches. `calibration_fit` fits all of it to the
+validation split; it is kept with the checkpoint, and then left alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -115,142 +115,6 @@ def decide(scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
   is_empty = ~decided.any(axis=1)
   decided[is_empty, scores[is_empty].argmax(axis=1)] = True
   return decided
-
-
-def fit(
-  logits: np.ndarray, labels: np.ndarray, *, genres: Sequence[str]
-) -> Calibration:
-  """Fits scaling and operating points to a validation split.
-
-  Args:
-    logits: [N, L].
-    labels: [N, L] of 0 and 1.
-    genres: the label names.
-
-  Returns:
-    The calibration. A genre without a positive keeps the plain sigmoid, and is
-    decided at the mean threshold of the others.
-  """
-  logits = np.asarray(logits, np.float64)
-  labels = np.asarray(labels, np.float64)
-  slope, intercept = np.ones(len(genres)), np.zeros(len(genres))
-  occurs = labels.any(axis=0)
-  for i in np.flatnonzero(occurs):
-    slope[i], intercept[i] = fit_platt(logits[:, i], labels[:, i])
-  scores = special.expit(slope * logits + intercept)
-  thresholds = np.full(len(genres), 0.5)
-  for i in np.flatnonzero(occurs):
-    thresholds[i] = fit_threshold(scores[:, i], labels[:, i])
-  if occurs.any():
-    thresholds[~occurs] = thresholds[occurs].mean()
-  return Calibration(
-    genres=tuple(genres),
-    slope=slope,
-    intercept=intercept,
-    thresholds={
-      'micro_f1': np.full(
-        len(genres), fit_threshold(scores.ravel(), labels.ravel())
-      ),
-      'macro_f1': thresholds,
-      'exact_match': np.full(
-        len(genres), fit_exact_match_threshold(scores, labels)
-      ),
-    },
-  )
-
-
-# Prior of Platt's scaling: as if this many posters said that it is not needed.
-_PRIOR = 2.0
-_MIN_SLOPE = 0.05  # A score must not fall where its logit rises.
-
-
-def fit_platt(
-  logits: np.ndarray, labels: np.ndarray, *, num_steps: int = 50
-) -> tuple[float, float]:
-  """Platt's scaling of one genre: p = sigmoid(slope * logit + intercept).
-
-  Maximum a posteriori by Newton's method, with a Gaussian prior about the
-  identity, so that a genre with few positives is scaled little (Platt, 1999,
-  with a prior on the parameters in place of one on the targets).
-
-  Args:
-    logits: [N].
-    labels: [N] of 0 and 1.
-    num_steps: at most; the problem is convex and needs few.
-
-  Returns:
-    (slope, intercept), the slope above 0.
-  """
-  identity_parameters = np.array([1.0, 0.0])
-  parameters = identity_parameters.copy()
-  inputs = np.stack([logits, np.ones_like(logits)], axis=1)
-
-  def cost(p):
-    z = inputs @ p
-    data = np.logaddexp(0, z).sum() - labels @ z
-    return data + 0.5 * _PRIOR * ((p - identity_parameters) ** 2).sum()
-
-  for _ in range(num_steps):
-    p = special.expit(inputs @ parameters)
-    gradient = inputs.T @ (p - labels)
-    gradient += _PRIOR * (parameters - identity_parameters)
-    hessian = (inputs * (p * (1 - p))[:, None]).T @ inputs
-    hessian += _PRIOR * np.eye(2)
-    step = np.linalg.solve(hessian, gradient)
-    scale = 1.0
-    while cost(parameters - scale * step) > cost(parameters) and scale > 1e-6:
-      scale /= 2
-    parameters = parameters - scale * step
-    if np.abs(scale * step).max() < 1e-9:
-      break
-  return max(float(parameters[0]), _MIN_SLOPE), float(parameters[1])
-
-
-def fit_threshold(scores: np.ndarray, labels: np.ndarray) -> float:
-  """The threshold with the greatest F1, of one genre or of all pairs.
-
-  Of the F1 over the labels that are there and the F1 that the scores themselves
-  let expect (Lipton et al., 2014) the mean is taken: the first alone follows
-  the noise where a genre has few positives.
-
-  Args:
-    scores: [N], calibrated probabilities.
-    labels: [N] of 0 and 1.
-
-  Returns:
-    A threshold between two scores.
-  """
-  order = np.argsort(-scores, kind='stable')
-  ranked, truth = scores[order], labels[order]
-  counts = np.arange(1, len(ranked) + 1)
-  observed = 2 * np.cumsum(truth) / (counts + truth.sum())
-  expected = 2 * np.cumsum(ranked) / (counts + ranked.sum())
-  is_end = np.append(ranked[1:] < ranked[:-1], True)
-  quality = np.where(is_end, observed + expected, -np.inf)
-  best = int(np.argmax(quality))
-  below = ranked[best + 1] if best + 1 < len(ranked) else 0.0
-  return float((ranked[best] + below) / 2)
-
-
-def fit_exact_match_threshold(scores: np.ndarray, labels: np.ndarray) -> float:
-  """The one threshold at which most posters get exactly their genres.
-
-  Args:
-    scores: [N, L], calibrated probabilities.
-    labels: [N, L] of 0 and 1.
-
-  Returns:
-    One of 0.20, 0.21, ..., 0.70, the middle one of the best.
-  """
-  candidates = np.arange(20, 71) / 100
-  matches = np.array(
-    [
-      (decide(scores, threshold) == (labels > 0)).all(axis=1).sum()
-      for threshold in candidates
-    ]
-  )
-  best = np.flatnonzero(matches == matches.max())
-  return float(candidates[best[len(best) // 2]])
 
 
 def expected_calibration_error(

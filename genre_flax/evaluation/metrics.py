@@ -10,101 +10,12 @@ without both a positive and a negative have no ROC-AUC; means leave them out.
 """
 
 from collections.abc import Callable, Sequence
-import dataclasses
 
 import numpy as np
 
+from genre_flax.evaluation import ranking
+
 TOP_K = 3
-
-
-@dataclasses.dataclass(frozen=True)
-class Ranked:
-  """Scores of a split in descending order, for metrics that rank.
-
-  Attributes:
-    labels: float64 [L, N], the labels in the order of the scores.
-    order: int [L, N], the example at each place.
-    is_last_of_tie: bool [L, N], whether the next score is lower.
-  """
-
-  labels: np.ndarray
-  order: np.ndarray
-  is_last_of_tie: np.ndarray
-
-  @classmethod
-  def of(cls, scores: np.ndarray, labels: np.ndarray) -> 'Ranked':
-    """Ranks [N, L] scores with their labels, genre by genre."""
-    order = np.argsort(-scores.T, axis=1, kind='stable')
-    sorted_scores = np.take_along_axis(scores.T, order, axis=1)
-    is_last = np.ones(order.shape, bool)
-    is_last[:, :-1] = sorted_scores[:, 1:] != sorted_scores[:, :-1]
-    ranked_labels = np.take_along_axis(labels.T.astype(float), order, axis=1)
-    return cls(ranked_labels, order, is_last)
-
-
-def _cumulative(
-  ranked: Ranked, genre: int, weights: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-  """Weighted true and false positives at each distinct threshold.
-
-  Args:
-    ranked: of a split.
-    genre: index.
-    weights: [R, N], R weightings of the examples.
-
-  Returns:
-    Two arrays [R, T], for the T distinct scores from high to low.
-  """
-  sorted_weights = weights[:, ranked.order[genre]]
-  labels, ends = ranked.labels[genre], ranked.is_last_of_tie[genre]
-  true = np.cumsum(sorted_weights * labels, axis=1)[:, ends]
-  false = np.cumsum(sorted_weights * (1 - labels), axis=1)[:, ends]
-  return true, false
-
-
-def average_precision(ranked: Ranked, weights: np.ndarray) -> np.ndarray:
-  """Average precision of each genre: sum of (R_n - R_{n-1}) P_n.
-
-  Args:
-    ranked: of a split of N examples.
-    weights: [R, N], R weightings of the examples.
-
-  Returns:
-    [R, L]; NaN where a genre has no positive.
-  """
-  num_genres = len(ranked.labels)
-  result = np.full((len(weights), num_genres), np.nan)
-  for genre in range(num_genres):
-    true, false = _cumulative(ranked, genre, weights)
-    positives = true[:, -1:]
-    steps = np.diff(true, axis=1, prepend=0.0)
-    precision = _divide(true, true + false)
-    result[:, genre] = _divide(
-      (steps * precision).sum(axis=1), positives[:, 0], empty=np.nan
-    )
-  return result
-
-
-def roc_auc(ranked: Ranked, weights: np.ndarray) -> np.ndarray:
-  """Area under the ROC curve of each genre, by the trapezoidal rule.
-
-  Args:
-    ranked: of a split of N examples.
-    weights: [R, N], R weightings of the examples.
-
-  Returns:
-    [R, L]; NaN where a genre lacks positives or negatives.
-  """
-  num_genres = len(ranked.labels)
-  result = np.full((len(weights), num_genres), np.nan)
-  for genre in range(num_genres):
-    true, false = _cumulative(ranked, genre, weights)
-    widths = np.diff(false, axis=1, prepend=0.0)
-    heights = true - np.diff(true, axis=1, prepend=0.0) / 2
-    result[:, genre] = _divide(
-      (widths * heights).sum(axis=1), true[:, -1] * false[:, -1], empty=np.nan
-    )
-  return result
 
 
 def top_k(scores: np.ndarray, k: int = TOP_K) -> np.ndarray:
@@ -140,17 +51,21 @@ def _exact_match(scores, decided, labels, weights):
 def _mean_average_precision(scores, decided, labels, weights):
   """Mean of the genres' average precision."""
   del decided
-  return _mean_of_defined(average_precision(Ranked.of(scores, labels), weights))
+  return _mean_of_defined(
+    ranking.average_precision(ranking.Ranked.of(scores, labels), weights)
+  )
 
 
 def _micro_average_precision(scores, decided, labels, weights):
   """Average precision of all (poster, genre) pairs in one ranking."""
   del decided
-  ranked = Ranked.of(scores.reshape(-1, 1), labels.reshape(-1, 1))
+  ranked = ranking.Ranked.of(scores.reshape(-1, 1), labels.reshape(-1, 1))
   # A resample at a time: the ranking is as long as all genres together.
   return np.array(
     [
-      average_precision(ranked, np.repeat(row, labels.shape[1])[None])[0, 0]
+      ranking.average_precision(ranked, np.repeat(row, labels.shape[1])[None])[
+        0, 0
+      ]
       for row in weights
     ]
   )
@@ -159,7 +74,9 @@ def _micro_average_precision(scores, decided, labels, weights):
 def _mean_roc_auc(scores, decided, labels, weights):
   """Mean of the genres' area under the ROC curve."""
   del decided
-  return _mean_of_defined(roc_auc(Ranked.of(scores, labels), weights))
+  return _mean_of_defined(
+    ranking.roc_auc(ranking.Ranked.of(scores, labels), weights)
+  )
 
 
 def _micro_f1(scores, decided, labels, weights):
@@ -167,14 +84,14 @@ def _micro_f1(scores, decided, labels, weights):
   del scores
   counts = _confusion(decided, labels, weights)
   true, predicted, actual = (count.sum(axis=1) for count in counts)
-  return _divide(2 * true, predicted + actual)
+  return ranking.divide(2 * true, predicted + actual)
 
 
 def _macro_f1(scores, decided, labels, weights):
   """Mean of the genres' F1; 0 where it is undefined."""
   del scores
   true, predicted, actual = _confusion(decided, labels, weights)
-  return _divide(2 * true, predicted + actual).mean(axis=1)
+  return ranking.divide(2 * true, predicted + actual).mean(axis=1)
 
 
 def _precision_at_3(scores, decided, labels, weights):
@@ -187,7 +104,7 @@ def _recall_at_3(scores, decided, labels, weights):
   """Share of a poster's genres that are among the three named."""
   del decided
   found = _hits(scores, labels).sum(axis=1)
-  return _weighted_mean(_divide(found, labels.sum(axis=1)), weights)
+  return _weighted_mean(ranking.divide(found, labels.sum(axis=1)), weights)
 
 
 def _hit_at_3(scores, decided, labels, weights):
@@ -274,12 +191,4 @@ def _mean_of_defined(values):
   """[R, L] to [R]: the mean over genres, leaving out NaN."""
   is_defined = ~np.isnan(values)
   total = np.where(is_defined, values, 0.0).sum(axis=1)
-  return _divide(total, is_defined.sum(axis=1), empty=np.nan)
-
-
-def _divide(numerator, denominator, *, empty=0.0):
-  """Numerator / denominator, and `empty` where the denominator is 0."""
-  is_empty = denominator == 0
-  return np.where(
-    is_empty, empty, numerator / np.where(is_empty, 1, denominator)
-  )
+  return ranking.divide(total, is_defined.sum(axis=1), empty=np.nan)

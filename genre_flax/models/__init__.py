@@ -1,5 +1,5 @@
 """The networks, what they are made of, and published weights for them.
 
-`registry` makes a network by its name; each is a file of its own, of `layers`,
-which take the fastest exact form for the platform (`cpu_forms`, `onednn`).
+`registry` makes a network by its name; each is a file of its own, made of
+`layers`, which take the fastest exact form for the platform from `forms`.
 """

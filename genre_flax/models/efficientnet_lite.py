@@ -14,6 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from genre_flax.models import batch_norm
 from genre_flax.models import layers
 
 
@@ -129,7 +130,7 @@ class Backbone(nn.Module):
   def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
     """Maps normalised images [B, H, W, 3] to features [B, 1280]."""
     norm = functools.partial(
-      layers.BatchNorm,
+      batch_norm.BatchNorm,
       use_batch_statistics=train and self.batch_norm == 'synchronized',
       axis_name=self.axis_name,
       dtype=self.dtype,
@@ -200,7 +201,7 @@ class EfficientNetLite(nn.Module):
       axis_name=self.axis_name,
     )
     if self.feature_norm:
-      self.head_norm = layers.BatchNorm(axis_name=self.axis_name)
+      self.head_norm = batch_norm.BatchNorm(axis_name=self.axis_name)
     self.dropout = layers.Dropout(self.dropout_rate)
     self.head = nn.Dense(self.num_genres, dtype=self.dtype)
 

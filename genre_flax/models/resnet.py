@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from genre_flax.models import batch_norm
 from genre_flax.models import layers
 
 
@@ -38,7 +39,7 @@ class ResNet(nn.Module):
   def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
     """Maps normalised images [B, H, W, 3] to logits [B, num_genres]."""
     norm = functools.partial(
-      layers.BatchNorm,
+      batch_norm.BatchNorm,
       use_batch_statistics=train,
       axis_name=self.axis_name,
       dtype=self.dtype,

@@ -5,12 +5,13 @@ process of its own, or on another machine that sees the workdir.
 """
 
 from collections.abc import Callable, Iterator
+import sys
 import time
 
 from absl import logging
 from etils import epath
 
-from genre_flax.checkpoints import checkpoint
+from genre_flax.checkpoints import checkpointer as checkpointer_lib
 from genre_flax.datasets.posters import storage
 from genre_flax.results import predict
 from genre_flax.results import summary
@@ -23,6 +24,59 @@ _POLL_SECONDS = 10.0
 
 class StalledError(Exception):
   """A training that has not ended has saved nothing for a long time."""
+
+
+def evaluate_many(
+  workdir: epath.Path,
+  split: str,
+  *,
+  watch_seconds: float | None,
+  data_dir: str,
+  batch_size: int,
+  bootstrap_samples: int,
+  allow_custom_code: bool = False,
+) -> int:
+  """Evaluates all checkpoints of a run, or each that appears.
+
+  Args:
+    workdir: of the run.
+    split: its name.
+    watch_seconds: longest wait for a new checkpoint of a running training; None
+      for the checkpoints that are there.
+    data_dir: of the split; '' for that of the training.
+    batch_size: posters a step.
+    bootstrap_samples: resamples behind the intervals.
+    allow_custom_code: as in `predict.restore`.
+
+  Returns:
+    The exit status: 0, or 1 where a checkpoint could not be evaluated or the
+    training has stalled.
+  """
+  output = workdir / 'eval' / split
+  if watch_seconds is None:
+    steps = all_checkpoints(workdir)
+  else:
+    earlier = metric_writer.read_metrics(output)
+    steps = new_checkpoints(
+      workdir,
+      last_seen=max((line['step'] for line in earlier), default=-1),
+      timeout_seconds=watch_seconds,
+    )
+  try:
+    failed = evaluate_steps(
+      steps,
+      workdir=workdir,
+      data_dir=data_dir,
+      split=split,
+      batch_size=batch_size,
+      bootstrap_samples=bootstrap_samples,
+      allow_custom_code=allow_custom_code,
+    )
+  except StalledError as e:
+    print(f'error: {e}', file=sys.stderr)
+    return 1
+  print(f'Metrics by step: {output / metric_writer.FILE_NAME}')
+  return 1 if failed else 0
 
 
 def all_checkpoints(workdir: epath.PathLike) -> Iterator[int]:
@@ -84,7 +138,7 @@ def new_checkpoints(
 
 def _look(workdir: epath.PathLike) -> tuple[list[int], int | None]:
   """The steps there are, and the step at which the training will end."""
-  with checkpoint.Checkpointer(workdir, read_only=True) as checkpointer:
+  with checkpointer_lib.Checkpointer(workdir, read_only=True) as checkpointer:
     steps = checkpointer.steps()
     if not steps:
       return [], None
@@ -99,6 +153,7 @@ def evaluate_steps(
   data_dir: str,
   batch_size: int,
   bootstrap_samples: int,
+  allow_custom_code: bool = False,
 ) -> list[int]:
   """Evaluates checkpoints as they come, and writes their metrics by step.
 
@@ -112,6 +167,7 @@ def evaluate_steps(
     data_dir: of the split; '' for that of the training.
     batch_size: posters a step.
     bootstrap_samples: resamples behind the intervals.
+    allow_custom_code: as in `predict.restore`.
 
   Returns:
     The steps that could not be evaluated, since they are damaged or were
@@ -124,7 +180,12 @@ def evaluate_steps(
   for step in steps:
     started = time.monotonic()
     try:
-      predictor = predict.restore(workdir, step=str(step), earlier=predictor)
+      predictor = predict.restore(
+        workdir,
+        step=str(step),
+        earlier=predictor,
+        allow_custom_code=allow_custom_code,
+      )
     except errors.InputError as e:
       logging.error('Checkpoint %d is left out: %s', step, e)
       failed.append(step)

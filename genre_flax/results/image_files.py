@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from concurrent import futures
 import dataclasses
 import os
+import sys
 
 from etils import epath
 import numpy as np
@@ -12,6 +13,7 @@ from genre_flax.data import preprocess
 from genre_flax.datasets.posters import images
 from genre_flax.results import contact_sheet
 from genre_flax.results import predict
+from genre_flax.results import report
 from genre_flax.results import summary
 from genre_flax.runtime import errors
 
@@ -34,6 +36,47 @@ class Result:
   image: np.ndarray | None
   scores: np.ndarray | None
   error: str | None
+
+
+def name_genres(
+  predictor: predict.Predictor,
+  paths: Sequence[str],
+  *,
+  output: epath.Path | None,
+  batch_size: int,
+) -> int:
+  """Prints the three likeliest genres of each file.
+
+  Args:
+    predictor: of `predict.restore`.
+    paths: image files, and folders of them.
+    output: folder for predictions.csv and a contact sheet, or None.
+    batch_size: files a step.
+
+  Returns:
+    The exit status: 0, or 1 where a file could not be read.
+
+  Raises:
+    InputError: a folder has no image in it.
+  """
+  collector = Collector(predictor.genres)
+  num_bad = 0
+  for result in predict_files(predictor, find(paths), batch_size=batch_size):
+    if result.error is not None:
+      num_bad += 1
+      print(f'error: {result.path}: {result.error}', file=sys.stderr)
+      continue
+    print(
+      report.format_top_three(str(result.path), result.scores, predictor.genres)
+    )
+    if output is not None:
+      collector.add(result)
+  if output is not None and collector.num_results:
+    for path in collector.write(output):
+      print(f'Wrote {path}')
+  if num_bad:
+    print(f'{num_bad} file(s) could not be read.', file=sys.stderr)
+  return 1 if num_bad else 0
 
 
 def find(paths: Sequence[str]) -> list[epath.Path]:

@@ -8,12 +8,13 @@ import jax
 import ml_collections
 import numpy as np
 
-from genre_flax.checkpoints import checkpoint
+from genre_flax.checkpoints import checkpointer as checkpointer_lib
 from genre_flax.data import input_pipeline
 from genre_flax.datasets.posters import storage
 from genre_flax.evaluation import calibration as calibration_lib
 from genre_flax.evaluation import evaluate
 from genre_flax.models import registry
+from genre_flax.runtime import custom
 from genre_flax.runtime import errors
 from genre_flax.runtime import parallel
 from genre_flax.training import config as config_lib
@@ -25,6 +26,7 @@ class Predictor:
 
   Attributes:
     step: of its checkpoint.
+    which: how that was asked for: 'best', 'latest' or a number.
     genres: the label names.
     label_prior: [num_genres], each genre's share of the training split.
     config: that it was trained with.
@@ -35,6 +37,7 @@ class Predictor:
   """
 
   step: int
+  which: str
   genres: tuple[str, ...]
   label_prior: np.ndarray
   config: ml_collections.ConfigDict
@@ -123,6 +126,7 @@ def restore(
   *,
   step: str = 'best',
   earlier: Predictor | None = None,
+  allow_custom_code: bool = False,
 ) -> Predictor:
   """Restores the network of a checkpoint.
 
@@ -130,17 +134,28 @@ def restore(
     workdir: of the run.
     step: 'best' (by validation mean average precision), 'latest' or a number.
     earlier: of another checkpoint of the run; what it compiled is used again.
+    allow_custom_code: whether a network of one's own, which the workdir names
+      and this machine has, may be loaded, which runs its code.
 
   Returns:
     The predictor.
 
   Raises:
-    InputError: there is no such checkpoint, or it is damaged.
+    InputError: there is no such checkpoint, it is damaged, or its network is
+      code of one's own and that is not allowed.
   """
-  found, meta, restored = checkpoint.read_model(workdir, step=step)
+  found, meta, restored = checkpointer_lib.read_model(workdir, step=step)
   config = ml_collections.ConfigDict(meta['config'])
+  if custom.is_custom(config.model.name) and not allow_custom_code:
+    raise errors.InputError(
+      f'The network of {workdir} is {config.model.name!r}, code that is not'
+      ' part of genre_flax, and loading it would run it. If you trust the'
+      ' workdir and what this machine has under that name, pass'
+      ' --allow_custom_code.'
+    )
   return Predictor(
     step=found,
+    which=step,
     genres=tuple(meta['genres']),
     label_prior=np.asarray(meta['label_prior']),
     config=config,

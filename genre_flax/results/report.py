@@ -12,6 +12,7 @@ from genre_flax.evaluation import bootstrap
 from genre_flax.evaluation import calibration as calibration_lib
 from genre_flax.evaluation import evaluate
 from genre_flax.evaluation import metrics
+from genre_flax.evaluation import ranking
 
 FILE_NAME = 'metrics.json'
 
@@ -60,9 +61,9 @@ def make_report(
       bootstrap_samples=bootstrap_samples,
     )
     entries[f'{name}_fitted'] = fitted[name]
-  ranked, ones = metrics.Ranked.of(scores, labels), np.ones((1, len(scores)))
-  average_precision = metrics.average_precision(ranked, ones)[0]
-  roc_auc = metrics.roc_auc(ranked, ones)[0]
+  ranked, ones = ranking.Ranked.of(scores, labels), np.ones((1, len(scores)))
+  average_precision = ranking.average_precision(ranked, ones)[0]
+  roc_auc = ranking.roc_auc(ranked, ones)[0]
   error = calibration_lib.expected_calibration_error
   return {
     'num_examples': len(labels),

@@ -108,6 +108,52 @@ def summarize_split(
   )
 
 
+def evaluate_and_print(
+  predictor: predict.Predictor,
+  split: str,
+  *,
+  workdir: epath.Path,
+  data_dir: str,
+  output: epath.Path | None,
+  batch_size: int,
+  bootstrap_samples: int,
+) -> None:
+  """Evaluates a split as `summarize_split` does, and prints what came out.
+
+  All hosts call it; the main one prints.
+
+  Args:
+    predictor: of `predict.restore`.
+    split: its name.
+    workdir: of the run.
+    data_dir: of the split; '' for that of the training.
+    output: folder to write to; None for WORKDIR/eval/SPLIT_STEP.
+    batch_size: posters a step over all hosts.
+    bootstrap_samples: resamples behind the intervals.
+
+  Raises:
+    InputError: there is no such data set or split, or it has other genres.
+  """
+  result = summarize_split(
+    predictor,
+    storage.open_dataset(data_dir or predictor.data_dir(workdir)),
+    split,
+    output=output or workdir / 'eval' / f'{split}_{predictor.step}',
+    batch_size=batch_size,
+    bootstrap_samples=bootstrap_samples,
+  )
+  if result is None:
+    return
+  print(
+    f'Split {split}: {result.report["num_examples"]} posters, checkpoint'
+    f' {predictor.step} ({predictor.which})\n'
+  )
+  print(f'{report_lib.format_metrics(result.report)}\n')
+  print(f'{report_lib.format_genres(result.report)}\n')
+  print(f'Metrics:       {result.metrics_path}')
+  print(f'Contact sheet: {result.sheet_path}')
+
+
 def write_predictions(
   path: epath.Path,
   names: Sequence[str],

@@ -9,6 +9,7 @@ import ml_collections
 from genre_flax.models import efficientnet_lite
 from genre_flax.models import pretrained
 from genre_flax.models import registry
+from genre_flax.runtime import custom
 from genre_flax.runtime import errors
 from genre_flax.training import config as config_lib
 from genre_flax.training import losses
@@ -24,6 +25,15 @@ _Rule = tuple[str, Callable[[Any], bool], str]
 def _one_of(key: str, values: Sequence[str]) -> _Rule:
   names = ', '.join(repr(value) for value in values)
   return key, lambda v: v in values, f'one of {names}'
+
+
+def _one_of_or_custom(key: str, values: Sequence[str]) -> _Rule:
+  names = ', '.join(repr(value) for value in values)
+  return (
+    key,
+    lambda v: v in values or custom.is_custom(v),
+    f"one of {names}, or 'module:attribute' of your own",
+  )
 
 
 def _at_least(key: str, least: float) -> _Rule:
@@ -58,7 +68,7 @@ _RULES: tuple[_Rule, ...] = (
   _share('augment.saturation', up_to=1),
   _share('augment.erase', up_to=1),
   _at_least('augment.mixup_alpha', 0),
-  _one_of('model.name', registry.MODELS),
+  _one_of_or_custom('model.name', registry.MODELS),
   _one_of('model.dtype', registry.DTYPES),
   (
     'model.efficientnet_lite.variant',
@@ -74,7 +84,7 @@ _RULES: tuple[_Rule, ...] = (
   _share('model.tiny.dropout_rate'),
   _one_of('pretrained', ('', *pretrained.SOURCES)),
   _one_of('init_from_parts', ('backbone', 'all')),
-  _one_of('loss.name', losses.LOSSES),
+  _one_of_or_custom('loss.name', losses.LOSSES),
   _share('loss.label_smoothing'),
   _share('loss.class_balanced_beta'),
   _at_least('loss.focal_gamma', 0),
@@ -85,7 +95,7 @@ _RULES: tuple[_Rule, ...] = (
   _at_least('accumulate_steps', 1),
   _above_0('num_epochs'),
   _at_least('num_train_steps', 1),
-  _one_of('optimizer.name', optimizer.OPTIMIZERS),
+  _one_of_or_custom('optimizer.name', optimizer.OPTIMIZERS),
   _above_0('optimizer.learning_rate'),
   _one_of('optimizer.schedule', optimizer.SCHEDULES),
   _share('optimizer.final_learning_rate_factor', up_to=1),
@@ -175,6 +185,18 @@ def _conflicts(config: ConfigDict) -> list[str]:
         "config.dataset.cache='features' looks at every poster once; set"
         f' config.eval_zooms=(1.0,), got {tuple(config.eval_zooms)}'
       )
+  faults += [
+    f'config.{part}.options={config[part].options.to_dict()} are for a name'
+    f" 'module:attribute' of your own; config.{part}.name is"
+    f' {config[part].name!r}'
+    for part in ('model', 'loss', 'optimizer')
+    if config[part].options and not custom.is_custom(config[part].name)
+  ]
+  if custom.is_custom(config.loss.name) and config.loss.class_balanced_beta:
+    faults.append(
+      f'config.loss.class_balanced_beta={config.loss.class_balanced_beta} is'
+      f' for the built-in losses; set it to 0.0 with {config.loss.name!r}'
+    )
   if config.augment.mixup_alpha > 0 and config.batch_size % 2:
     faults.append(
       f'config.augment.mixup_alpha={config.augment.mixup_alpha} blends pairs;'

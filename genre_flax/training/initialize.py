@@ -4,7 +4,7 @@ from typing import Any
 
 import jax
 
-from genre_flax.checkpoints import checkpoint
+from genre_flax.checkpoints import checkpointer as checkpointer_lib
 from genre_flax.models import params as params_lib
 from genre_flax.models import pretrained
 from genre_flax.runtime import errors
@@ -48,7 +48,9 @@ def make_variables(
       variables['params'], run.dataset.label_prior
     )
   if config.init_from:
-    step, meta, source = checkpoint.read_model(config.init_from, step='best')
+    step, meta, source = checkpointer_lib.read_model(
+      config.init_from, step='best'
+    )
     with_head = config.init_from_parts == 'all'
     if with_head:
       _check_genres(meta['genres'], run.dataset.genres, config.init_from)

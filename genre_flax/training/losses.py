@@ -2,8 +2,9 @@
 
 All are binary cross-entropies with other weights, so each is written as
 per-element losses of a positive and of a negative, and each is plain binary
-cross-entropy at its neutral parameters. A loss is a (sum, count) pair, to be
-added up over devices before it is divided.
+cross-entropy at its neutral parameters. One of a user's own, by the name
+'module:attribute', takes logits and labels [B, L] and returns losses [B]. A
+loss is a (sum, count) pair, to be added up over devices before it is divided.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,6 +13,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from genre_flax.runtime import custom
+from genre_flax.runtime import errors
 
 LOSSES = ('sigmoid_cross_entropy', 'focal', 'asymmetric')
 # (logits [B, L], labels [B, L], mask [B]) -> (sum, count).
@@ -32,12 +36,16 @@ def make_loss(
     A function of logits [B, L], labels [B, L] of 0 and 1 and a mask [B] that
     returns the loss, summed over genres and over real examples, and the number
     of real examples, both float32 [].
+
+  Raises:
+    InputError: a loss of one's own is not there, or returns another shape.
   """
-  elementwise = _ELEMENTWISE[config.name]
-  weights = class_balanced_weights(
-    np.asarray(label_prior) * num_examples,
-    beta=config.class_balanced_beta,
-  )
+  if custom.is_custom(config.name):
+    losses_fn = _make_custom(config, num_genres=len(label_prior))
+  else:
+    losses_fn = _make_built_in(
+      config, label_prior=label_prior, num_examples=num_examples
+    )
 
   def loss(logits, labels, mask):
     if logits.shape != labels.shape or mask.shape != logits.shape[:1]:
@@ -47,16 +55,53 @@ def make_loss(
       )
     logits = logits.astype(jnp.float32)
     labels = labels.astype(jnp.float32)
-    positive, negative = elementwise(logits, config)
     smoothed = labels * (1 - config.label_smoothing) + (
       config.label_smoothing / 2
     )
-    losses = smoothed * weights * positive + (1 - smoothed) * negative
     # `where`, since 0 * nan is nan: padding may hold anything.
-    total = jnp.where(mask > 0, losses.sum(axis=-1), 0.0).sum()
+    total = jnp.where(mask > 0, losses_fn(logits, smoothed), 0.0).sum()
     return total, (mask > 0).sum().astype(jnp.float32)
 
   return loss
+
+
+def _make_built_in(config, *, label_prior, num_examples):
+  """A function of logits and labels [B, L] that returns losses [B]."""
+  elementwise = _ELEMENTWISE[config.name]
+  weights = class_balanced_weights(
+    np.asarray(label_prior) * num_examples,
+    beta=config.class_balanced_beta,
+  )
+
+  def losses_fn(logits, labels):
+    positive, negative = elementwise(logits, config)
+    losses = labels * weights * positive + (1 - labels) * negative
+    return losses.sum(axis=-1)
+
+  return losses_fn
+
+
+def _make_custom(config, *, num_genres):
+  """The same, by code of one's own; it is tried on shapes first."""
+
+  def losses_fn(logits, labels):
+    return custom.call(
+      config.name,
+      key='loss.name',
+      options=config.options,
+      logits=logits,
+      labels=labels,
+    )
+
+  example = jax.ShapeDtypeStruct((2, num_genres), jnp.float32)
+  got = jax.eval_shape(losses_fn, example, example)
+  if getattr(got, 'shape', None) != (2,):
+    raise errors.InputError(
+      f'config.loss.name={config.name!r} returns'
+      f' {getattr(got, "shape", type(got).__name__)} for logits and labels'
+      f' {example.shape}; expected a loss for each example, (2,).'
+    )
+  return losses_fn
 
 
 def _cross_entropy(logits, config):

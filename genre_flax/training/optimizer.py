@@ -8,6 +8,8 @@ import ml_collections
 import optax
 
 from genre_flax.models import params as params_lib
+from genre_flax.runtime import custom
+from genre_flax.runtime import errors
 
 OPTIMIZERS = ('adam', 'sgd')
 SCHEDULES = ('constant', 'cosine', 'linear')
@@ -66,16 +68,14 @@ def make_optimizer(
 
   Returns:
     An optax transformation of parameters by flat paths, of `params.split`.
+
+  Raises:
+    InputError: an optimiser of one's own is not there, or is none.
   """
   parts = []
   if config.clip_norm is not None:
     parts.append(optax.clip_by_global_norm(config.clip_norm))
-  if config.name == 'adam':
-    parts.append(
-      optax.scale_by_adam(b1=config.beta1, b2=config.beta2, eps=config.epsilon)
-    )
-  else:
-    parts.append(optax.trace(decay=config.beta1, nesterov=True))
+  parts.append(_make_direction(config))
   if config.weight_decay:
     parts.append(
       optax.add_decayed_weights(config.weight_decay, mask=is_decayed)
@@ -84,6 +84,24 @@ def make_optimizer(
   if config.backbone_factor != 1:
     parts.append(optax.masked(optax.scale(config.backbone_factor), is_backbone))
   return optax.chain(*parts)
+
+
+def _make_direction(config):
+  """What turns gradients into the direction of an update."""
+  if config.name == 'adam':
+    return optax.scale_by_adam(
+      b1=config.beta1, b2=config.beta2, eps=config.epsilon
+    )
+  if config.name == 'sgd':
+    return optax.trace(decay=config.beta1, nesterov=True)
+  made = custom.call(config.name, key='optimizer.name', options=config.options)
+  if not isinstance(made, optax.GradientTransformation):
+    raise errors.InputError(
+      f'config.optimizer.name={config.name!r} gave a {type(made).__name__};'
+      ' expected an optax.GradientTransformation, such as optax.scale_by_lion'
+      ' returns.'
+    )
+  return made
 
 
 def is_decayed(params: dict[str, Any]) -> dict[str, bool]:

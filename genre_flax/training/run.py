@@ -236,6 +236,13 @@ def make_run(
     ),
     learning_rate_fn=learning_rate_fn,
   )
+  run.make_loss()  # One of one's own is tried on shapes.
+  registry.check_output(
+    run.model,
+    name=config.model.name,
+    image_shape=config_lib.image_shape(config),
+    num_genres=len(dataset.genres),
+  )
   params_lib.check_pattern(
     jax.eval_shape(run.create_state).params, config.trainable
   )

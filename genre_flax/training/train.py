@@ -10,8 +10,9 @@ from etils import epath
 import jax
 import ml_collections
 
-from genre_flax.checkpoints import checkpoint
-from genre_flax.evaluation import calibration as calibration_lib
+from genre_flax.checkpoints import checkpointer as checkpointer_lib
+from genre_flax.checkpoints import recovery
+from genre_flax.evaluation import calibration_fit
 from genre_flax.evaluation import evaluate
 from genre_flax.runtime import errors
 from genre_flax.runtime import metric_writer
@@ -22,6 +23,7 @@ from genre_flax.training import features
 from genre_flax.training import initialize
 from genre_flax.training import run as run_lib
 from genre_flax.training import train_log
+from genre_flax.training import train_state as train_state_lib
 
 # Steps that the host may be ahead of the devices. One is enough to keep them
 # busy; more would hold more batches in memory, and hide waiting for input.
@@ -58,7 +60,7 @@ def train_and_evaluate(
     NonFiniteError: a training metric became NaN or infinite.
   """
   run = run_lib.set_up(config, workdir)
-  with checkpoint.Checkpointer(
+  with checkpointer_lib.Checkpointer(
     run.workdir, keep_best=config.keep_best
   ) as checkpointer:
     state = _restore_or_create(run, checkpointer)
@@ -87,11 +89,13 @@ def _restore_or_create(run, checkpointer):
   """The state to go on from, on the devices; the workdir gets the config."""
   _check_resumable(run, checkpointer)
   state = run.create_state()
-  restored = checkpointer.restore_latest(jax.device_get(state))
+  restored = recovery.restore_latest(
+    checkpointer, jax.device_get(state.to_items())
+  )
   if restored is None:
     state = state.with_variables(initialize.make_variables(run, state))
   else:
-    state = restored
+    state = train_state_lib.TrainState.from_items(restored)
     logging.info('Resuming after step %d from %s.', state.step, run.workdir)
   if parallel.is_main_host():
     run.workdir.mkdir(parents=True, exist_ok=True)
@@ -152,7 +156,9 @@ def _train(run, state, checkpointer, log):
               results, calibration = validate(state)
               meta['calibration'] = calibration.to_dict()
               log.validation(step, config.dataset.validation_split, results)
-            checkpointer.save(state, meta=meta, metrics=results)
+            checkpointer.save(
+              step, state.to_items(), meta=meta, metrics=results
+            )
         if is_stopping:
           checkpointer.wait()
           logging.warning(
@@ -165,6 +171,7 @@ def _train(run, state, checkpointer, log):
           return Outcome(step, stop.exit_status)
   finally:
     batches.close()
+  logging.info('Trained %d steps.', step)
   return Outcome(step, 0)
 
 
@@ -205,7 +212,7 @@ def _make_validator(run, split):
       prefetch_batches=config.dataset.prefetch_batches,
     )
     results = evaluate.validation_metrics(predictions)
-    calibration = calibration_lib.fit(
+    calibration = calibration_fit.fit(
       predictions.logits, predictions.labels, genres=run.dataset.genres
     )
     return {**results, 'seconds': time.monotonic() - started}, calibration

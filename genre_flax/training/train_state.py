@@ -38,6 +38,26 @@ class TrainState:
     """The variables of the network that evaluation and serving use."""
     return {'params': self.eval_params, 'batch_stats': self.batch_stats}
 
+  def to_items(self) -> dict[str, Any]:
+    """The state as the items of a checkpoint, 'model' and 'optimizer'."""
+    model = {'params': self.params, 'batch_stats': self.batch_stats}
+    if self.ema_params is not None:
+      model['ema_params'] = self.ema_params
+    optimizer = {'step': self.step, 'opt_state': self.opt_state}
+    return {'model': model, 'optimizer': optimizer}
+
+  @classmethod
+  def from_items(cls, items: dict[str, Any]) -> 'TrainState':
+    """The inverse of `to_items`."""
+    model, optimizer = items['model'], items['optimizer']
+    return cls(
+      step=optimizer['step'],
+      params=model['params'],
+      batch_stats=model['batch_stats'],
+      ema_params=model.get('ema_params'),
+      opt_state=optimizer['opt_state'],
+    )
+
   def with_variables(self, variables: dict[str, Any]) -> 'TrainState':
     """The state with other parameters and statistics, at its start."""
     params = jax.tree.map(jnp.asarray, variables['params'])

@@ -49,7 +49,7 @@ class Wheel:
 def build_command(folder: pathlib.Path) -> list[str]:
   """What a person types, in the repository's root, to do what `build` does."""
   code = (
-    'import pathlib, sys; from launch import wheel;'
+    'import pathlib, sys; from launch.jobs import wheel;'
     ' print(wheel.build(pathlib.Path(sys.argv[1])))'
   )
   return ['python', '-c', code, str(folder)]

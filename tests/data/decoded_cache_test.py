@@ -71,7 +71,7 @@ def test_a_file_serves_later_runs_and_runs_beside_it(tmp_path):
 def test_another_process_reads_what_this_one_wrote(tmp_path):
   assert_right(disk(tmp_path), Decoder())
   program = (
-    'import sys; from genre_flax import decoded_cache\n'
+    'import sys; from genre_flax.data import decoded_cache\n'
     'cache = decoded_cache.DiskCache(sys.argv[1], num_examples=5,'
     ' image_shape=(6, 4, 3), num_genres=3)\n'
     'print(cache.get(2, None)["image"].sum())'

@@ -6,6 +6,7 @@ from scipy import special
 from sklearn import linear_model
 
 from genre_flax.evaluation import calibration
+from genre_flax.evaluation import calibration_fit
 from genre_flax.runtime import errors
 
 GENRES = ('Comedy', 'Drama', 'War')
@@ -21,7 +22,7 @@ def random_split(seed=0, num_examples=3000, slope=0.5, intercept=-1.0):
 
 def test_platt_finds_the_scaling_that_the_labels_were_drawn_with():
   logits, labels = random_split()
-  slope, intercept = calibration.fit_platt(logits[:, 0], labels[:, 0])
+  slope, intercept = calibration_fit.fit_platt(logits[:, 0], labels[:, 0])
   assert slope == pytest.approx(0.5, abs=0.05)
   assert intercept == pytest.approx(-1.0, abs=0.12)
 
@@ -30,7 +31,7 @@ def test_platt_is_penalised_logistic_regression():
   # scikit-learn's penalty is about 0; shift the problem so that ours is too.
   logits, labels = random_split(num_examples=200)
   x, y = logits[:, 1], labels[:, 1]
-  slope, intercept = calibration.fit_platt(x, y)
+  slope, intercept = calibration_fit.fit_platt(x, y)
   # Optimality: the gradient of the penalised likelihood vanishes.
   residual = special.expit(slope * x + intercept) - y
   assert (residual * x).sum() + 2.0 * (slope - 1) == pytest.approx(0, abs=1e-5)
@@ -41,19 +42,19 @@ def test_platt_is_penalised_logistic_regression():
 
 def test_few_positives_change_little():
   logits = np.array([0.3, -0.2, 0.1, -1.0])
-  slope, intercept = calibration.fit_platt(logits, np.array([1.0, 0, 0, 0]))
+  slope, intercept = calibration_fit.fit_platt(logits, np.array([1.0, 0, 0, 0]))
   assert 0.7 < slope < 1.5
   assert -0.8 < intercept < 0.2
 
 
 def test_the_order_within_a_genre_is_kept_even_against_the_labels():
   logits, labels = random_split(slope=-2.0)
-  slope, _ = calibration.fit_platt(logits[:, 0], labels[:, 0])
+  slope, _ = calibration_fit.fit_platt(logits[:, 0], labels[:, 0])
   assert slope > 0
 
 
 def test_fitting_lowers_the_calibration_error_on_new_posters():
-  fitted = calibration.fit(*random_split(0), genres=GENRES)
+  fitted = calibration_fit.fit(*random_split(0), genres=GENRES)
   logits, labels = random_split(1)
   before = calibration.expected_calibration_error(special.expit(logits), labels)
   after = calibration.expected_calibration_error(
@@ -76,12 +77,12 @@ def test_expected_calibration_error_worked_out_by_hand():
 def test_a_clear_threshold_is_found():
   scores = np.array([0.9, 0.8, 0.7, 0.2, 0.1, 0.05])
   labels = np.array([1.0, 1, 1, 0, 0, 0])
-  assert calibration.fit_threshold(scores, labels) == pytest.approx(0.45)
+  assert calibration_fit.fit_threshold(scores, labels) == pytest.approx(0.45)
 
 
 def test_thresholds_raise_f1_over_one_half():
   logits, labels = random_split(2)
-  fitted = calibration.fit(logits, labels, genres=GENRES)
+  fitted = calibration_fit.fit(logits, labels, genres=GENRES)
   new_logits, new_labels = random_split(3)
   scores = fitted.to_scores(new_logits)
 
@@ -96,7 +97,7 @@ def test_exact_match_threshold_is_the_best_of_its_grid():
   scores = np.array([[0.6, 0.3, 0.1], [0.58, 0.4, 0.1], [0.2, 0.55, 0.52]])
   labels = np.array([[1, 0, 0], [1, 0, 0], [0, 1, 1]])
   # From 0.41 (0.40 decides a second genre for the second poster) to 0.52.
-  threshold = calibration.fit_exact_match_threshold(scores, labels)
+  threshold = calibration_fit.fit_exact_match_threshold(scores, labels)
   assert 0.41 <= threshold <= 0.52
   decided = calibration.decide(scores, threshold)
   np.testing.assert_array_equal(decided, labels > 0)
@@ -110,7 +111,7 @@ def test_every_poster_gets_at_least_its_best_genre():
 def test_a_genre_without_positives_keeps_the_sigmoid():
   logits, labels = random_split()
   labels[:, 1] = 0
-  fitted = calibration.fit(logits, labels, genres=GENRES)
+  fitted = calibration_fit.fit(logits, labels, genres=GENRES)
   assert fitted.slope[1] == 1
   assert fitted.intercept[1] == 0
   thresholds = fitted.thresholds['macro_f1']
@@ -118,7 +119,7 @@ def test_a_genre_without_positives_keeps_the_sigmoid():
 
 
 def test_survives_json():
-  fitted = calibration.fit(*random_split(), genres=GENRES)
+  fitted = calibration_fit.fit(*random_split(), genres=GENRES)
   stored = json.loads(json.dumps(fitted.to_dict()))
   again = calibration.from_dict(stored, genres=GENRES)
   logits, _ = random_split(5)

@@ -3,6 +3,7 @@ import pytest
 from sklearn import metrics as sklearn_metrics
 
 from genre_flax.evaluation import metrics
+from genre_flax.evaluation import ranking
 
 
 def random_split(seed=0, num_examples=60, num_genres=7, decimals=2):
@@ -80,9 +81,9 @@ class TestAgainstScikitLearn:
   def test_weights_are_sample_weights(self):
     scores, labels = random_split(1)
     weights = np.random.default_rng(0).integers(0, 4, len(scores)).astype(float)
-    ranked = metrics.Ranked.of(scores, labels)
+    ranked = ranking.Ranked.of(scores, labels)
     for genre in range(labels.shape[1]):
-      assert metrics.average_precision(ranked, weights[None])[
+      assert ranking.average_precision(ranked, weights[None])[
         0, genre
       ] == pytest.approx(
         sklearn_metrics.average_precision_score(
@@ -90,7 +91,7 @@ class TestAgainstScikitLearn:
         ),
         abs=1e-9,
       )
-      assert metrics.roc_auc(ranked, weights[None])[0, genre] == pytest.approx(
+      assert ranking.roc_auc(ranked, weights[None])[0, genre] == pytest.approx(
         sklearn_metrics.roc_auc_score(
           labels[:, genre], scores[:, genre], sample_weight=weights
         ),
@@ -126,12 +127,12 @@ class TestTrivialPredictor:
   def test_constant_scores_have_the_base_rate_as_average_precision(self):
     _, labels = random_split(2)
     scores = np.tile(labels.mean(axis=0), (len(labels), 1))
-    ranked = metrics.Ranked.of(scores, labels)
+    ranked = ranking.Ranked.of(scores, labels)
     ones = np.ones((1, len(labels)))
     np.testing.assert_allclose(
-      metrics.average_precision(ranked, ones)[0], labels.mean(axis=0)
+      ranking.average_precision(ranked, ones)[0], labels.mean(axis=0)
     )
-    np.testing.assert_allclose(metrics.roc_auc(ranked, ones)[0], 0.5)
+    np.testing.assert_allclose(ranking.roc_auc(ranked, ones)[0], 0.5)
 
 
 class TestWeights:

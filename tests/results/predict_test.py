@@ -11,7 +11,7 @@ from genre_flax.data import preprocess
 from genre_flax.datasets.posters import build
 from genre_flax.datasets.posters import storage
 from genre_flax.datasets.posters import synthetic
-from genre_flax.evaluation import calibration
+from genre_flax.evaluation import calibration_fit
 from genre_flax.evaluation import metrics
 from genre_flax.results import image_files
 from genre_flax.results import predict
@@ -93,7 +93,7 @@ def test_files_and_splits_are_scored_alike(predictor, dataset, tmp_path):
 
 def test_the_calibration_was_fitted_to_the_validation_split(predictor, dataset):
   predictions = predictor.evaluate_split(dataset, 'validation', batch_size=8)
-  again = calibration.fit(
+  again = calibration_fit.fit(
     predictions.logits, predictions.labels, genres=dataset.genres
   )
   np.testing.assert_allclose(
@@ -105,9 +105,8 @@ def test_the_calibration_was_fitted_to_the_validation_split(predictor, dataset):
 def test_the_moving_average_is_what_is_served(data_dir, tmp_path):
   config = helpers.tiny_config(data_dir, ema_decay=0.999)
   train.train_and_evaluate(config, tmp_path)
-  from tests import train_test
 
-  state = train_test.final_state(config, tmp_path)
+  state = helpers.final_state(config, tmp_path)
   served = predict.restore(tmp_path, step='latest').variables['params']
   helpers.assert_trees_equal(served, state.ema_params)
   assert not np.array_equal(

@@ -6,7 +6,7 @@ from tests.support import paths
 
 def run_main(body):
   code = (
-    'from genre_flax import command_line\n'
+    'from genre_flax.runtime import command_line\n'
     f'def main(argv):\n  {body}\n'
     'command_line.run(main)\n'
   )

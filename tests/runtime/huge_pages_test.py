@@ -54,7 +54,7 @@ def test_other_systems_are_left_alone(setting, monkeypatch, version):
 def test_a_program_is_the_same_after_the_restart(tmp_path):
   program = (
     'import json, os, pathlib, sys\n'
-    'from genre_flax import huge_pages\n'
+    'from genre_flax.runtime import huge_pages\n'
     f'huge_pages._SETTING = pathlib.Path({str(tmp_path / "enabled")!r})\n'
     'os.confstr = lambda _: "glibc 2.36"\n'
     'print(os.getpid(), flush=True)\n'

@@ -25,7 +25,7 @@ def run_python(code, **environment):
 
 def test_flags_are_set_before_a_backend_starts_and_are_accepted():
   result = run_python(
-    'from genre_flax import platform; platform.configure();'
+    'from genre_flax.runtime import platform; platform.configure();'
     'import os, jax.numpy as jnp; print(os.environ["XLA_FLAGS"], jnp.ones(2))',
     XLA_FLAGS='--xla_cpu_enable_fast_math=false',
   )
@@ -37,7 +37,7 @@ def test_flags_are_set_before_a_backend_starts_and_are_accepted():
 def test_a_flag_of_the_user_wins():
   flag = '--xla_cpu_experimental_ynn_fusion_type=invalid'
   result = run_python(
-    'from genre_flax import platform; platform.configure();'
+    'from genre_flax.runtime import platform; platform.configure();'
     'import os; print(os.environ["XLA_FLAGS"])',
     XLA_FLAGS=flag,
   )

@@ -4,6 +4,10 @@ import jax
 import numpy as np
 
 from configs import default
+from genre_flax.checkpoints import checkpointer as checkpointer_lib
+from genre_flax.checkpoints import recovery
+from genre_flax.training import run as run_lib
+from genre_flax.training import train_state
 
 
 def tiny_config(data_dir, **changes):
@@ -26,6 +30,16 @@ def tiny_config(data_dir, **changes):
   with config.unlocked():
     config.update_from_flattened_dict(changes)
   return config
+
+
+def final_state(config, workdir):
+  """The whole state in the workdir's latest checkpoint."""
+  run = run_lib.set_up(config, workdir)
+  with checkpointer_lib.Checkpointer(workdir) as checkpointer:
+    items = recovery.restore_latest(
+      checkpointer, jax.device_get(run.create_state().to_items())
+    )
+    return train_state.TrainState.from_items(items)
 
 
 def assert_trees_equal(actual, expected):

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from genre_flax.checkpoints import checkpoint
+from genre_flax.checkpoints import checkpointer as checkpointer_lib
 from genre_flax.datasets.posters import build
 from genre_flax.runtime import errors
 from genre_flax.training import initialize
@@ -49,7 +49,7 @@ def test_another_runs_best_checkpoint_is_taken(
     data_dir, seed=5, init_from=str(source), init_from_parts=parts
   )
   run, got = start(config, tmp_path)
-  _, _, theirs = checkpoint.read_model(source, step='best')
+  _, _, theirs = checkpointer_lib.read_model(source, step='best')
   for name, layer in got['params'].items():
     same = np.array_equal(layer['kernel'], theirs['params'][name]['kernel'])
     assert same == (parts == 'all' or name != 'head')

@@ -140,7 +140,7 @@ class TestCompile:
     # The shapes of the names are chips; the first generations have two devices
     # a chip; hosts have four chips, or are one.
     code = (
-      'from genre_flax import tpu_compile as t; import json;'
+      'from genre_flax.training import tpu_compile as t; import json;'
       'print(json.dumps([(f"{g}:{s}", len(d), t._num_hosts(d)) for g in'
       ' t.SLICES for s in t.SLICES[g] for d in [t.slice_devices(f"{g}:{s}")]]))'
     )

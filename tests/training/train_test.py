@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from genre_flax.checkpoints import checkpoint
+from genre_flax.checkpoints import checkpointer as checkpointer_lib
 from genre_flax.runtime import errors
 from genre_flax.runtime import metric_writer
 from genre_flax.training import run as run_lib
@@ -29,13 +29,6 @@ RESTLESS = {
 @pytest.fixture
 def config(data_dir):
   return helpers.tiny_config(data_dir)
-
-
-def final_state(config, workdir):
-  """The whole state in the workdir's latest checkpoint."""
-  run = run_lib.set_up(config, workdir)
-  with checkpoint.Checkpointer(workdir) as checkpointer:
-    return checkpointer.restore_latest(jax.device_get(run.create_state()))
 
 
 def train_lines(workdir):
@@ -84,8 +77,8 @@ def test_stopped_and_resumed_is_the_run_that_was_not(
   assert outcome == train.Outcome(step=stop, exit_status=128 + signal.SIGTERM)
   assert train.train_and_evaluate(config, tmp_path / 'parts').step == 6
   helpers.assert_trees_equal(
-    final_state(config, tmp_path / 'parts'),
-    final_state(config, tmp_path / 'whole'),
+    helpers.final_state(config, tmp_path / 'parts'),
+    helpers.final_state(config, tmp_path / 'whole'),
   )
 
 
@@ -97,8 +90,8 @@ def test_train_2n_is_train_n_then_train_to_2n(data_dir, tmp_path):
   train.train_and_evaluate(half, tmp_path / 'parts')
   train.train_and_evaluate(config, tmp_path / 'parts')
   helpers.assert_trees_equal(
-    final_state(config, tmp_path / 'parts'),
-    final_state(config, tmp_path / 'whole'),
+    helpers.final_state(config, tmp_path / 'parts'),
+    helpers.final_state(config, tmp_path / 'whole'),
   )
 
 
@@ -108,7 +101,10 @@ def test_a_resume_is_no_fresh_start(data_dir, tmp_path):
   train.train_and_evaluate(config, tmp_path / 'a')
   other = helpers.tiny_config(data_dir, seed=1)
   train.train_and_evaluate(other, tmp_path / 'b')
-  a, b = final_state(config, tmp_path / 'a'), final_state(other, tmp_path / 'b')
+  a, b = (
+    helpers.final_state(config, tmp_path / 'a'),
+    helpers.final_state(other, tmp_path / 'b'),
+  )
   assert not np.array_equal(
     jax.tree.leaves(a.params)[1], jax.tree.leaves(b.params)[1]
   )
@@ -116,22 +112,22 @@ def test_a_resume_is_no_fresh_start(data_dir, tmp_path):
 
 def test_a_finished_run_is_left_as_it_is(config, tmp_path):
   train.train_and_evaluate(config, tmp_path)
-  before = final_state(config, tmp_path)
+  before = helpers.final_state(config, tmp_path)
   assert train.train_and_evaluate(config, tmp_path).step == 6
-  helpers.assert_trees_equal(final_state(config, tmp_path), before)
+  helpers.assert_trees_equal(helpers.final_state(config, tmp_path), before)
 
 
 def test_a_damaged_newest_checkpoint_is_trained_again(config, tmp_path, caplog):
   config.keep_best = 9
   train.train_and_evaluate(config, tmp_path)
-  expected = final_state(config, tmp_path)
+  expected = helpers.final_state(config, tmp_path)
   folder = tmp_path / 'checkpoints' / '6' / 'model'
   for path in folder.rglob('*'):
     if path.is_file():
       path.write_bytes(b'')
   assert train.train_and_evaluate(config, tmp_path).step == 6
   assert 'Checkpoint 6 cannot be read' in caplog.text
-  helpers.assert_trees_equal(final_state(config, tmp_path), expected)
+  helpers.assert_trees_equal(helpers.final_state(config, tmp_path), expected)
   # What was logged after the checkpoint that was gone back to stands once.
   assert [line['step'] for line in train_lines(tmp_path)].count(6) == 1
 
@@ -181,7 +177,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good(
   monkeypatch.setattr(run_lib.Run, 'make_train_step', make_failing)
   with pytest.raises(train_log.NonFiniteError, match='Step 8: loss is nan'):
     train.train_and_evaluate(config, tmp_path)
-  with checkpoint.Checkpointer(tmp_path) as checkpointer:
+  with checkpointer_lib.Checkpointer(tmp_path) as checkpointer:
     assert checkpointer.steps()[-1] == 6
 
 
@@ -209,25 +205,26 @@ def test_sigterm_saves_and_says_how_to_go_on(config, tmp_path, caplog):
     outcome = train.train_and_evaluate(config, tmp_path)
   assert outcome == train.Outcome(step=4, exit_status=143)
   assert 'The same command goes on from there' in caplog.text
-  with checkpoint.Checkpointer(tmp_path) as checkpointer:
+  with checkpointer_lib.Checkpointer(tmp_path) as checkpointer:
     assert checkpointer.steps() == [4]
   assert signal.getsignal(signal.SIGTERM) is handler
 
 
-def test_checkpoints_between_evaluations(config, tmp_path, monkeypatch):
+def test_checkpoints_between_evaluations(config, tmp_path, monkeypatch, caplog):
   config.eval_every_epochs = 1000.0
   config.checkpoint_every_steps = 2
   stop_after(monkeypatch, 5)
   saved = []
-  save = checkpoint.Checkpointer.save
+  save = checkpointer_lib.Checkpointer.save
 
-  def spy(self, state, **kwargs):
-    saved.append(int(state.step))
-    return save(self, state, **kwargs)
+  def spy(self, step, items, **kwargs):
+    saved.append(step)
+    return save(self, step, items, **kwargs)
 
-  monkeypatch.setattr(checkpoint.Checkpointer, 'save', spy)
+  monkeypatch.setattr(checkpointer_lib.Checkpointer, 'save', spy)
   train.train_and_evaluate(config, tmp_path)
   assert saved == [2, 4, 5]
+  assert 'metrics' not in caplog.text  # Orbax warns of none.
 
 
 @pytest.mark.parametrize('split', ['train_split', 'validation_split'])

@@ -5,7 +5,9 @@ import jax
 import numpy as np
 import pytest
 
-from genre_flax.checkpoints import checkpoint
+from genre_flax.checkpoints import checkpointer as checkpointer_lib
+from genre_flax.checkpoints import choice
+from genre_flax.checkpoints import recovery
 from genre_flax.runtime import errors
 from genre_flax.training import train_state
 from tests.support import helpers
@@ -32,23 +34,30 @@ META = {'config': {'a': 1}, 'genres': ['Drama', 'N/A']}
 
 def save(workdir, scores, **kwargs):
   """Saves a checkpoint for each (step, validation score or None)."""
-  with checkpoint.Checkpointer(workdir, **kwargs) as checkpointer:
+  with checkpointer_lib.Checkpointer(workdir, **kwargs) as checkpointer:
     for step, score in scores:
-      metrics = None if score is None else {checkpoint.BEST_METRIC: score}
-      checkpointer.save(make_state(step), meta=META, metrics=metrics)
+      metrics = None if score is None else {choice.BEST_METRIC: score}
+      checkpointer.save(
+        step, make_state(step).to_items(), meta=META, metrics=metrics
+      )
       checkpointer.wait()
     return checkpointer.steps()
 
 
 def restore(workdir, *, ema=True):
-  with checkpoint.Checkpointer(workdir) as checkpointer:
-    return checkpointer.restore_latest(make_state(0, ema=ema, seed=99))
+  with checkpointer_lib.Checkpointer(workdir) as checkpointer:
+    return restore_from(checkpointer, make_state(0, ema=ema, seed=99))
+
+
+def restore_from(checkpointer, template):
+  items = recovery.restore_latest(checkpointer, template.to_items())
+  return None if items is None else train_state.TrainState.from_items(items)
 
 
 @pytest.mark.parametrize('ema', [True, False])
 def test_what_is_restored_is_what_was_saved(tmp_path, ema):
-  with checkpoint.Checkpointer(tmp_path) as checkpointer:
-    checkpointer.save(make_state(7, ema=ema), meta=META)
+  with checkpointer_lib.Checkpointer(tmp_path) as checkpointer:
+    checkpointer.save(7, make_state(7, ema=ema).to_items(), meta=META)
   helpers.assert_trees_equal(restore(tmp_path, ema=ema), make_state(7, ema=ema))
 
 
@@ -70,20 +79,20 @@ def test_one_without_metrics_is_kept_only_while_it_is_the_latest(tmp_path):
 @pytest.mark.parametrize('bad', [float('nan'), float('inf')])
 def test_a_metric_that_is_not_finite_is_never_the_best(tmp_path, bad):
   assert save(tmp_path, [(1, 0.2), (2, bad), (3, 0.1)]) == [1, 3]
-  with checkpoint.Checkpointer(tmp_path) as checkpointer:
+  with checkpointer_lib.Checkpointer(tmp_path) as checkpointer:
     assert checkpointer.find_step('best') == 1
 
 
 def test_a_step_that_exists_is_left_as_it_is(tmp_path):
   save(tmp_path, [(1, 0.2)])
-  with checkpoint.Checkpointer(tmp_path) as checkpointer:
-    checkpointer.save(make_state(1, seed=5), meta=META)
+  with checkpointer_lib.Checkpointer(tmp_path) as checkpointer:
+    checkpointer.save(1, make_state(1, seed=5).to_items(), meta=META)
   helpers.assert_trees_equal(restore(tmp_path), make_state(1))
 
 
 def test_find_step(tmp_path):
   save(tmp_path, [(1, 0.5), (2, 0.2)])
-  with checkpoint.Checkpointer(tmp_path, read_only=True) as checkpointer:
+  with checkpointer_lib.Checkpointer(tmp_path, read_only=True) as checkpointer:
     assert checkpointer.find_step('best') == 1
     assert checkpointer.find_step('latest') == 2
     assert checkpointer.find_step('1') == 1
@@ -94,14 +103,14 @@ def test_find_step(tmp_path):
 
 def test_without_validation_the_best_is_the_latest(tmp_path):
   save(tmp_path, [(1, None), (2, None)])
-  with checkpoint.Checkpointer(tmp_path, read_only=True) as checkpointer:
+  with checkpointer_lib.Checkpointer(tmp_path, read_only=True) as checkpointer:
     assert checkpointer.find_step('best') == 2
 
 
 def test_a_workdir_without_checkpoints_says_what_to_do(tmp_path):
   missing = tmp_path / 'missing'
   with (
-    checkpoint.Checkpointer(missing, read_only=True) as checkpointer,
+    checkpointer_lib.Checkpointer(missing, read_only=True) as checkpointer,
     pytest.raises(errors.InputError, match='no checkpoint.*genre_flax.main'),
   ):
     checkpointer.find_step('best')
@@ -110,7 +119,7 @@ def test_a_workdir_without_checkpoints_says_what_to_do(tmp_path):
 
 def test_meta_and_model_are_read_alone(tmp_path):
   save(tmp_path, [(3, 0.5)])
-  with checkpoint.Checkpointer(tmp_path, read_only=True) as checkpointer:
+  with checkpointer_lib.Checkpointer(tmp_path, read_only=True) as checkpointer:
     assert checkpointer.read_meta(3) == META
     model = checkpointer.restore_model(3)
   helpers.assert_trees_equal(model['params'], make_state(3).params)
@@ -120,9 +129,9 @@ def test_meta_and_model_are_read_alone(tmp_path):
 @pytest.mark.parametrize('ema', [True, False])
 def test_read_model_gives_the_parameters_to_serve(tmp_path, ema):
   state = make_state(3, ema=ema)
-  with checkpoint.Checkpointer(tmp_path) as checkpointer:
-    checkpointer.save(state, meta=META)
-  step, meta, variables = checkpoint.read_model(tmp_path, step='latest')
+  with checkpointer_lib.Checkpointer(tmp_path) as checkpointer:
+    checkpointer.save(3, state.to_items(), meta=META)
+  step, meta, variables = checkpointer_lib.read_model(tmp_path, step='latest')
   assert (step, meta) == (3, META)
   helpers.assert_trees_equal(
     variables, {'params': state.eval_params, 'batch_stats': state.batch_stats}
@@ -131,11 +140,11 @@ def test_read_model_gives_the_parameters_to_serve(tmp_path, ema):
 
 def test_a_network_without_statistics_is_read_too(tmp_path):
   state = make_state(3).replace(batch_stats={})
-  with checkpoint.Checkpointer(tmp_path) as checkpointer:
-    checkpointer.save(state, meta=META)
+  with checkpointer_lib.Checkpointer(tmp_path) as checkpointer:
+    checkpointer.save(3, state.to_items(), meta=META)
     checkpointer.wait()
-    helpers.assert_trees_equal(checkpointer.restore_latest(state), state)
-  _, _, variables = checkpoint.read_model(tmp_path, step='latest')
+    helpers.assert_trees_equal(restore_from(checkpointer, state), state)
+  _, _, variables = checkpointer_lib.read_model(tmp_path, step='latest')
   assert variables['batch_stats'] == {}
 
 
@@ -144,10 +153,10 @@ def test_a_state_of_other_shapes_is_not_taken(tmp_path, caplog):
   other = make_state(0)
   other.params['a']['kernel'] = np.zeros((5, 5), np.float32)
   with (
-    checkpoint.Checkpointer(tmp_path) as checkpointer,
+    checkpointer_lib.Checkpointer(tmp_path) as checkpointer,
     pytest.raises(errors.InputError, match='can be read'),
   ):
-    checkpointer.restore_latest(other)
+    restore_from(checkpointer, other)
   assert 'another network' in caplog.text
   assert '(3, 4), expected (5, 5)' in caplog.text
 
@@ -202,5 +211,10 @@ def test_meta_is_json_on_disk(tmp_path):
 def test_a_path_on_cloud_storage_is_absolute_as_it_is(monkeypatch, tmp_path):
   monkeypatch.chdir(tmp_path)
   remote = epath.Path('gs://bucket/run') / 'checkpoints'
-  assert str(checkpoint._absolute(remote)) == 'gs://bucket/run/checkpoints'
-  assert checkpoint._absolute(epath.Path('run')) == epath.Path(tmp_path) / 'run'
+  assert (
+    str(checkpointer_lib._absolute(remote)) == 'gs://bucket/run/checkpoints'
+  )
+  assert (
+    checkpointer_lib._absolute(epath.Path('run'))
+    == epath.Path(tmp_path) / 'run'
+  )

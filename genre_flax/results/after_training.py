@@ -1,0 +1,50 @@
+"""What a training ends with: its best checkpoint on the test split."""
+
+from etils import epath
+import ml_collections
+
+from genre_flax.results import predict
+from genre_flax.results import report
+from genre_flax.results import summary
+from genre_flax.runtime import custom
+from genre_flax.training import run
+
+
+def evaluate_best(
+  config: ml_collections.ConfigDict, workdir: epath.Path
+) -> None:
+  """Evaluates the best checkpoint, prints its metrics, and says what is next.
+
+  All hosts call it; the main one prints.
+
+  Args:
+    config: of the training.
+    workdir: of the training; metrics, predictions and a contact sheet are
+      written into it.
+  """
+  predictor = predict.restore(workdir, step='best', allow_custom_code=True)
+  split = config.dataset.test_split
+  result = summary.summarize_split(
+    predictor,
+    run.open_dataset(config, workdir),
+    split,
+    output=workdir,
+    batch_size=config.eval_batch_size or config.batch_size,
+    bootstrap_samples=config.bootstrap_samples,
+  )
+  if result is None:
+    return
+  print(
+    f'\nThe best checkpoint (step {predictor.step}) on the'
+    f' {result.report["num_examples"]} posters of the split {split}:\n'
+  )
+  print(f'{report.format_metrics(result.report)}\n')
+  print('Some of them, with the three likeliest genres:')
+  for line in result.examples:
+    print(f'  {line}')
+  print(f'\nContact sheet: {result.sheet_path}')
+  print(f'Metrics:       {result.metrics_path}')
+  print('Next, name the genres of posters of your own:')
+  is_custom = custom.is_custom(config.model.name)
+  flag = ' --allow_custom_code' if is_custom else ''
+  print(f'  python -m genre_flax.top3 --workdir={workdir}{flag} POSTER.jpg')

@@ -1,0 +1,132 @@
+"""All forms of an operation compute the same numbers, and gradients."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from genre_flax.models import cpu_conv
+from genre_flax.models import cpu_pool
+from genre_flax.models import cpu_sums
+from genre_flax.models import forms
+from genre_flax.models import onednn
+from tests.support import forms as support
+
+
+def plain_conv_max_pool(images, kernel):
+  return forms._max_pool(forms._conv(images, kernel, 1, 'VALID'))
+
+
+@pytest.mark.parametrize('height, width', [(8, 8), (9, 12), (7, 5), (2, 3)])
+def test_max_pool_on_cpu_is_max_pool(height, width):
+  images = support.random_array(0, (3, height, width, 4))
+  support.assert_same(cpu_pool.max_pool_2x2, forms._max_pool, images)
+
+
+def test_of_equal_pixels_the_first_gets_the_gradient_of_a_max_pool():
+  images = jnp.zeros((1, 4, 6, 2)).at[0, 1, 1].set(-1.0).at[0, 0, 2].set(-1.0)
+  support.assert_same(cpu_pool.max_pool_2x2, forms._max_pool, images)
+
+
+@pytest.mark.parametrize('kernel_size', [1, 3, 4, 5])
+@pytest.mark.parametrize('height, width', [(12, 12), (11, 14), (9, 8)])
+def test_conv_max_pool_on_cpu_is_conv_then_max_pool(
+  kernel_size, height, width, cpu_convolution
+):
+  images = support.random_array(0, (2, height, width, 3))
+  kernel = support.random_array(1, (kernel_size, kernel_size, 3, 5))
+  support.assert_same(
+    cpu_pool.conv_max_pool, plain_conv_max_pool, images, kernel, atol=1e-4
+  )
+
+
+@pytest.mark.parametrize('padding', ['VALID', 'SAME'])
+@pytest.mark.parametrize('stride', [1, 2, 3])
+@pytest.mark.parametrize('kernel_size', [3, 4, 5])
+@pytest.mark.parametrize('height, width', [(12, 11), (8, 9)])
+def test_conv_on_cpu_is_a_convolution(
+  padding, stride, kernel_size, height, width, cpu_convolution
+):
+  images = support.random_array(0, (2, height, width, 3))
+  kernel = support.random_array(1, (kernel_size, kernel_size, 3, 4))
+  pads = forms._pads(images, kernel, stride, padding)
+  support.assert_same(
+    lambda x, k: cpu_conv.conv(x, k, stride, pads),
+    lambda x, k: forms._conv(x, k, stride, padding),
+    images,
+    kernel,
+    atol=1e-4,
+  )
+
+
+def test_onednn_runs_what_the_models_ask_for(cpu_convolution):
+  lowered = jax.jit(functools.partial(forms.conv, padding='VALID')).lower(
+    jnp.ones((2, 8, 8, 3)), jnp.ones((3, 3, 3, 4))
+  )
+  text = lowered.as_text()
+  assert ('__onednn$convolution' in text) == onednn.is_available()
+
+
+def test_onednn_is_not_used_with_a_compilation_cache():
+  assert jax.config.jax_compilation_cache_dir
+  assert not onednn.is_available()
+
+
+def test_onednn_is_not_used_for_bfloat16(cpu_convolution):
+  assert not onednn.is_available(jnp.bfloat16)
+  images = support.random_array(0, (2, 9, 8, 3), jnp.bfloat16)
+  kernel = support.random_array(1, (3, 3, 3, 4), jnp.bfloat16)
+  out = cpu_conv.conv(images, kernel, 1, ((0, 0), (0, 0)))
+  assert out.dtype == jnp.bfloat16
+
+
+def test_conv_valid_worked_out_by_hand():
+  images = jnp.arange(9.0).reshape(1, 3, 3, 1)
+  kernel = jnp.array([[1.0, 0.0], [0.0, -1.0]]).reshape(2, 2, 1, 1)
+  out = forms.conv(images, kernel, padding='VALID')
+  # Every pixel minus its neighbour below and to the right: always -4.
+  np.testing.assert_array_equal(out, np.full((1, 2, 2, 1), -4.0))
+
+
+def test_pointwise_conv_is_a_convolution():
+  images, kernel = (
+    support.random_array(0, (2, 5, 4, 6)),
+    support.random_array(1, (1, 1, 6, 3)),
+  )
+  support.assert_same(
+    forms.pointwise_conv,
+    lambda x, k: forms._conv(x, k, 1, 'VALID'),
+    images,
+    kernel,
+  )
+
+
+@pytest.mark.parametrize('shape', [(3, 4, 5, 6), (1, 7, 1, 2)])
+def test_channel_sums_by_image_are_sums(shape):
+  images, factors = (
+    support.random_array(0, shape),
+    support.random_array(1, shape),
+  )
+  got = cpu_sums.channel_sums(images, factors)
+  expected = forms._channel_sums(images, factors)
+  for a, b in zip(got, expected, strict=True):
+    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize('stride', [1, 2])
+@pytest.mark.parametrize('size', [3, 5])
+@pytest.mark.parametrize('height, width', [(8, 8), (7, 10), (5, 3)])
+def test_depthwise_conv_on_cpu_is_a_grouped_convolution(
+  size, stride, height, width, cpu_convolution
+):
+  images = support.random_array(0, (2, height, width, 4))
+  kernel = support.random_array(1, (size, size, 1, 4))
+  pads = forms._pads(images, kernel, stride, 'SAME')
+  support.assert_same(
+    lambda x, k: cpu_conv.depthwise_conv(x, k, stride, pads),
+    lambda x, k: forms._conv(x, k, stride, 'SAME', groups=4),
+    images,
+    kernel,
+  )

@@ -1,0 +1,151 @@
+"""A network, a loss and an optimiser of one's own, from config to top3."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from genre_flax.models import registry
+from genre_flax.results import predict
+from genre_flax.runtime import errors
+from genre_flax.training import config_rules
+from genre_flax.training import losses
+from genre_flax.training import optimizer
+from genre_flax.training import run as run_lib
+from genre_flax.training import train
+from tests.support import helpers
+
+HERE = __name__
+
+
+class Net(nn.Module):
+  num_genres: int
+  dtype: object
+  axis_name: object
+  width: int = 4
+  layer: str = 'head'
+  mixes_examples = False
+
+  @nn.compact
+  def __call__(self, images, *, train):
+    x = nn.relu(nn.Dense(self.width)(images.mean(axis=(1, 2))))
+    return nn.Dense(self.num_genres, name=self.layer)(x)
+
+
+class Silent(Net):
+  mixes_examples = None
+
+
+def make_list(**kwargs):
+  return list(kwargs)
+
+
+def squared(logits, labels, *, scale=1.0):
+  return scale * ((jax.nn.sigmoid(logits) - labels) ** 2).sum(axis=-1)
+
+
+def elementwise(logits, labels):
+  return logits * labels
+
+
+def custom_config(data_dir, **changes):
+  names = {
+    'model.name': f'{HERE}:Net',
+    'loss.name': f'{HERE}:squared',
+    'optimizer.name': 'optax:scale_by_lion',
+  }
+  config = helpers.tiny_config(data_dir, **names)
+  config.model.options = {'width': 6}
+  config.loss.options = {'scale': 2.0}
+  config.optimizer.options = {'b1': 0.8}
+  with config.unlocked():
+    config.update_from_flattened_dict(changes)
+  return config
+
+
+def test_it_is_trained_kept_and_found_again(data_dir, tmp_path):
+  config = custom_config(data_dir)
+  assert train.train_and_evaluate(config, tmp_path).exit_status == 0
+  with pytest.raises(errors.InputError, match='allow_custom_code'):
+    predict.restore(tmp_path)
+  predictor = predict.restore(tmp_path, allow_custom_code=True)
+  assert predictor.variables['params']['Dense_0']['kernel'].shape == (3, 6)
+  images = np.zeros((2, 32, 24, 3), np.uint8)
+  size = predictor.fit_batch_size(2)
+  assert predictor.predict(images, batch_size=size).shape == (
+    2,
+    len(predictor.genres),
+  )
+
+
+def test_the_loss_is_that_of_ones_own(data_dir):
+  config = custom_config(data_dir).loss
+  loss = losses.make_loss(config, label_prior=[0.5, 0.5], num_examples=4)
+  logits, labels = jnp.zeros((3, 2)), jnp.array([[1.0, 0], [1, 1], [0, 0]])
+  # Each element is off by a half: 2 genres x 0.25, times the scale of 2.
+  total, count = loss(logits, labels, jnp.array([1.0, 1, 0]))
+  assert (float(total), float(count)) == (2.0, 2.0)
+
+
+def test_the_optimizer_is_that_of_ones_own(data_dir):
+  config = custom_config(data_dir).optimizer
+  config.weight_decay = 0.0
+  made = optimizer.make_optimizer(config, learning_rate_fn=lambda step: 0.5)
+  params = {'head/bias': jnp.array([1.0, 1.0])}
+  updates, _ = made.update(
+    {'head/bias': jnp.array([3.0, -0.1])}, made.init(params), params
+  )
+  # Lion moves by the sign of the gradient.
+  np.testing.assert_allclose(updates['head/bias'], [-0.5, 0.5])
+
+
+@pytest.mark.parametrize(
+  'changes, message',
+  [
+    ({'model.name': 'no_nets:Net'}, "'no_nets' cannot be imported"),
+    ({'model.name': f'{HERE}:Wrong'}, 'no attribute'),
+    ({'model.options.depth': 3}, 'depth'),
+    ({'model.options.layer': 'last'}, "no layer called 'head'.*last"),
+    ({'model.name': f'{HERE}:Silent'}, 'mixes_examples'),
+    ({'model.name': f'{HERE}:make_list'}, 'gave a list'),
+    ({'loss.options.scales': 3.0}, 'loss.name.*scales'),
+    (
+      {'loss.name': f'{HERE}:elementwise', 'loss.options': {}},
+      r'\(2, \d+\).*expected a loss for each example',
+    ),
+    (
+      {'optimizer.name': f'{HERE}:make_list'},
+      'gave a list; expected an optax.GradientTransformation',
+    ),
+    ({'optimizer.options.b9': 0.5}, 'optimizer.name.*b9'),
+    ({'loss.class_balanced_beta': 0.9}, 'for the built-in losses'),
+    ({'model.name': 'tiny'}, 'config.model.options=.*of your own'),
+  ],
+)
+def test_what_does_not_fit_is_said_before_anything_slow(
+  data_dir, tmp_path, changes, message
+):
+  with pytest.raises(errors.InputError, match=message):
+    run_lib.set_up(custom_config(data_dir, **changes), tmp_path)
+
+
+class Short(Net):
+  @nn.compact
+  def __call__(self, images, *, train):
+    return nn.Dense(2, name='head')(images.mean(axis=(1, 2)))
+
+
+def test_logits_of_another_shape_are_refused():
+  model = registry.create_model(f'{HERE}:Short', num_genres=5)
+  with pytest.raises(errors.InputError, match=r'\(2, 2\).*float32 \(2, 5\)'):
+    registry.check_output(
+      model, name=f'{HERE}:Short', image_shape=(8, 8), num_genres=5
+    )
+
+
+def test_options_of_a_built_in_name_are_refused(data_dir):
+  config = helpers.tiny_config(data_dir)
+  config.loss.options = {'gamma': 2.0}
+  with pytest.raises(errors.InputError, match='config.loss.options'):
+    config_rules.validate(config)
