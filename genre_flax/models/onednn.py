@@ -42,15 +42,39 @@ def is_available(dtype: jnp.dtype = jnp.float32) -> bool:
   return (
     jnp.dtype(dtype) == jnp.float32
     and os.environ.get('GENRE_FLAX_ONEDNN') != '0'
-    and not jax.config.jax_compilation_cache_dir
+    and not _has_compilation_cache()
     and _is_in_jaxlib()
   )
 
 
+def _has_compilation_cache() -> bool:
+  return bool(jax.config.jax_compilation_cache_dir)
+
+
 @functools.cache
 def _is_in_jaxlib() -> bool:
+  return _is_tried() and platform.is_in_jaxlib(_TARGET)
+
+
+def _is_tried() -> bool:
   release = tuple(int(n) for n in jaxlib.__version__.split('.')[:2])
-  return release in _TRIED_RELEASES and platform.is_in_jaxlib(_TARGET)
+  return release in _TRIED_RELEASES
+
+
+def describe() -> str:
+  """Whose convolutions float32 networks get on this CPU, and why."""
+  if is_available():
+    return 'oneDNN'
+  if os.environ.get('GENRE_FLAX_ONEDNN') == '0':
+    reason = 'GENRE_FLAX_ONEDNN=0'
+  elif _has_compilation_cache():
+    reason = "programs with oneDNN cannot be kept in JAX's compilation cache"
+  elif not _is_tried():
+    tried = ', '.join(f'{a}.{b}' for a, b in _TRIED_RELEASES)
+    reason = f'oneDNN was tried with jaxlib {tried}, not {jaxlib.__version__}'
+  else:
+    reason = 'this jaxlib does not have oneDNN'
+  return f"XLA's own, which train at about half the speed: {reason}"
 
 
 def convolution(

@@ -1,5 +1,7 @@
 """What must be set before JAX starts a backend."""
 
+from importlib import metadata
+import importlib.util
 import mmap
 import os
 import pathlib
@@ -24,9 +26,9 @@ _PROCESS_VARIABLES = (
 
 
 def configure() -> None:
-  """Sets XLA's flags; call it before any JAX array.
+  """Sets XLA's flags and JAX's platforms; call it before any JAX array.
 
-  Flags that the user has put into `XLA_FLAGS` win.
+  What the user has put into `XLA_FLAGS` and `JAX_PLATFORMS` wins.
   """
   flags = os.environ.get('XLA_FLAGS', '')
   for flag in _CPU_FLAGS:
@@ -35,6 +37,25 @@ def configure() -> None:
       flags = f'{flags} {flag}'.strip()
   if flags:
     os.environ['XLA_FLAGS'] = flags
+  if not jax.config.jax_platforms and _has_libtpu_alone():
+    jax.config.update('jax_platforms', 'cpu')
+
+
+def _has_libtpu_alone() -> bool:
+  """Whether the TPU's library is here, and neither a TPU nor a GPU.
+
+  It is installed to compile for slices that are not here. Asked for devices, it
+  looks for them and prints several lines of complaint.
+  """
+  if importlib.util.find_spec('libtpu') is None:
+    return False
+  try:
+    from jax._src import hardware_utils
+
+    chips, _ = hardware_utils.num_available_tpu_chips_and_device_id()
+  except (AttributeError, ImportError):  # No public call tells.
+    return False
+  return not chips and not metadata.entry_points(group='jax_plugins')
 
 
 def default_cache_dir() -> pathlib.Path:

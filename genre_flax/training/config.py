@@ -1,4 +1,4 @@
-"""What a config means: what follows from it, and what a resume may change."""
+"""What a config means: its values, and the arithmetic that follows."""
 
 from collections.abc import Mapping
 import dataclasses
@@ -11,26 +11,6 @@ import ml_collections
 from genre_flax.runtime import errors
 
 ConfigDict = ml_collections.ConfigDict
-
-# Keys that do not change what a run computes: a resume may change them. All
-# others must be the same as when the run was started.
-_FREE_KEYS = (
-  'dataset.data_dir',
-  'dataset.cache',
-  'dataset.cache_dir',
-  'dataset.num_threads',
-  'dataset.prefetch_batches',
-  'dataset.test_split',
-  'eval_batch_size',
-  'eval_every_epochs',
-  'checkpoint_every_steps',
-  'keep_best',
-  'log_every',
-  'tensorboard',
-  'bootstrap_samples',
-)
-# Keys that a resume may change where the schedule does not depend on them.
-_LENGTH_KEYS = ('num_epochs', 'num_train_steps')
 
 
 def get(config: ConfigDict, key: str) -> Any:
@@ -156,31 +136,3 @@ def flatten(values: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
     else:
       flat[f'{prefix}{key}'] = value
   return flat
-
-
-def check_resumable(saved: Mapping[str, Any], config: ConfigDict) -> None:
-  """Refuses to go on with a run under a config that changes its meaning.
-
-  Args:
-    saved: `to_dict` of the config that the run was started with.
-    config: of this start.
-
-  Raises:
-    InputError: keys differ that decide what the run computes.
-  """
-  free = set(_FREE_KEYS)
-  if config.optimizer.schedule == 'constant':
-    free.update(_LENGTH_KEYS)
-  before, now = flatten(saved), flatten(to_dict(config))
-  changed = [
-    f'config.{key}: {before.get(key, "(not there)")!r} when the run was'
-    f' started, {now.get(key, "(not there)")!r} now'
-    for key in sorted(before.keys() | now.keys())
-    if key not in free and before.get(key) != now.get(key)
-  ]
-  if changed:
-    raise errors.InputError(
-      '\n  '.join(['The workdir holds a run with another config:', *changed])
-      + '\nTo go on with that run, give it the config it was started with. To'
-      ' start another, choose another --workdir.'
-    )

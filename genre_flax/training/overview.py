@@ -5,6 +5,7 @@ import ml_collections
 import numpy as np
 
 from genre_flax.datasets.posters import storage
+from genre_flax.models import onednn
 from genre_flax.models import params as params_lib
 from genre_flax.runtime import parallel
 from genre_flax.training import config as config_lib
@@ -33,6 +34,7 @@ def describe_run(
     [
       'The run:',
       f'  devices      {parallel.describe_devices()}',
+      *_describe_convolutions(),
       f'  data         {dataset.data_dir}: {splits}',
       f'  genres       {len(dataset.genres)}: {prior}',
       f'  input        {height} x {width} pixels',
@@ -53,6 +55,12 @@ def describe_run(
       f' {schedule.global_eval_batch_size}',
     ]
   )
+
+
+def _describe_convolutions() -> list[str]:
+  if jax.default_backend() != 'cpu':
+    return []
+  return [f'  convolutions {onednn.describe()}']
 
 
 def describe_parameters(params: dict, *, trainable: str) -> str:

@@ -2,7 +2,6 @@
 
 import collections
 import dataclasses
-import json
 import time
 
 from absl import logging
@@ -11,19 +10,15 @@ import jax
 import ml_collections
 
 from genre_flax.checkpoints import checkpointer as checkpointer_lib
-from genre_flax.checkpoints import recovery
 from genre_flax.evaluation import calibration_fit
 from genre_flax.evaluation import evaluate
-from genre_flax.runtime import errors
 from genre_flax.runtime import metric_writer
 from genre_flax.runtime import parallel
 from genre_flax.runtime import preemption
-from genre_flax.training import config as config_lib
 from genre_flax.training import features
-from genre_flax.training import initialize
+from genre_flax.training import resume
 from genre_flax.training import run as run_lib
 from genre_flax.training import train_log
-from genre_flax.training import train_state as train_state_lib
 
 # Steps that the host may be ahead of the devices. One is enough to keep them
 # busy; more would hold more batches in memory, and hide waiting for input.
@@ -63,7 +58,7 @@ def train_and_evaluate(
   with checkpointer_lib.Checkpointer(
     run.workdir, keep_best=config.keep_best
   ) as checkpointer:
-    state = _restore_or_create(run, checkpointer)
+    state, log_sums = resume.restore_or_create(run, checkpointer)
     step = int(state.step)
     writer = metric_writer.MetricWriter(
       run.workdir,
@@ -77,51 +72,13 @@ def train_and_evaluate(
       start_step=step,
       log_every=config.log_every,
       is_active=parallel.is_main_host(),
+      sums=log_sums,
     )
     try:
       return _train(run, state, checkpointer, log)
     finally:
       log.close()
       writer.close()
-
-
-def _restore_or_create(run, checkpointer):
-  """The state to go on from, on the devices; the workdir gets the config."""
-  _check_resumable(run, checkpointer)
-  state = run.create_state()
-  restored = recovery.restore_latest(
-    checkpointer, jax.device_get(state.to_items())
-  )
-  if restored is None:
-    state = state.with_variables(initialize.make_variables(run, state))
-  else:
-    state = train_state_lib.TrainState.from_items(restored)
-    logging.info('Resuming after step %d from %s.', state.step, run.workdir)
-  if parallel.is_main_host():
-    run.workdir.mkdir(parents=True, exist_ok=True)
-    resolved = json.dumps(config_lib.to_dict(run.config), indent=2)
-    (run.workdir / 'config.json').write_text(f'{resolved}\n')
-  return parallel.replicate(state)
-
-
-def _check_resumable(run, checkpointer):
-  steps = checkpointer.steps()
-  if not steps:
-    return
-  try:
-    saved = checkpointer.read_meta(steps[-1])
-  except Exception as e:  # Damaged: restore_latest goes back to another.
-    logging.error('The meta of checkpoint %d cannot be read: %s', steps[-1], e)
-    return
-  config_lib.check_resumable(saved['config'], run.config)
-  fingerprint = run.dataset.card['fingerprint']
-  if saved['dataset_fingerprint'] != fingerprint:
-    raise errors.InputError(
-      'The workdir holds a run on another data set: fingerprint'
-      f' {saved["dataset_fingerprint"]}, against {fingerprint} in'
-      f' {run.dataset.data_dir}. Give it the data set it was started with, or'
-      ' choose another --workdir.'
-    )
 
 
 def _train(run, state, checkpointer, log):
@@ -151,7 +108,7 @@ def _train(run, state, checkpointer, log):
         if is_eval or is_stopping or _is_checkpoint_step(config, step):
           log.check()  # Raises on NaN: such a state must not be saved.
           with log.paused():
-            meta, results = run.meta(), None
+            meta, results = {**run.meta(), 'log_sums': log.sums}, None
             if is_eval:
               results, calibration = validate(state)
               meta['calibration'] = calibration.to_dict()

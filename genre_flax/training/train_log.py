@@ -1,6 +1,6 @@
 """What the training loop tells: lines, a progress bar, metrics by step."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 import contextlib
 import datetime
 import math
@@ -18,6 +18,9 @@ from genre_flax.runtime import parallel
 from genre_flax.runtime import platform
 from genre_flax.training import config as config_lib
 from genre_flax.training import overview
+
+# Added up over the steps of a line.
+_NO_SUMS = {'loss': 0.0, 'count': 0.0}
 
 
 class NonFiniteError(FloatingPointError):
@@ -38,6 +41,7 @@ class TrainLog:
     start_step: int,
     log_every: int,
     is_active: bool,
+    sums: Mapping[str, float] | None = None,
   ):
     """Starts the clock.
 
@@ -47,13 +51,17 @@ class TrainLog:
       start_step: updates done so far.
       log_every: steps between two lines.
       is_active: False to print nothing, on all hosts but one.
+      sums: `sums` of the run that is gone on with, so that the next line is of
+        all steps since the last one.
     """
     self._schedule = schedule
     self._writer = writer
     self._log_every = log_every
     self._is_active = is_active
     self._pending: list[tuple[int, dict[str, Any]]] = []
-    self._window: list[dict[str, np.ndarray]] = []
+    self._last: dict[str, np.ndarray] = {}
+    self._num_steps = 0
+    self._sums = dict(sums or _NO_SUMS)
     self._waited = self._paused = 0.0
     self._started = time.monotonic()
     self._bar = tqdm.tqdm(
@@ -113,19 +121,25 @@ class TrainLog:
             ' config.optimizer.clip_norm, or use'
             " config.model.dtype='float32'."
           )
-      self._window.append(step_values)
+      for name in _NO_SUMS:
+        self._sums[name] += float(step_values[name])
+      self._last = step_values
+      self._num_steps += 1
+
+  @property
+  def sums(self) -> dict[str, float]:
+    """Sums of 'loss' and 'count' since the last line, of checked steps."""
+    return dict(self._sums)
 
   def _report(self, step):
-    values, num_steps = self._window, len(self._window)
+    num_steps = self._num_steps
     seconds = time.monotonic() - self._started - self._paused
-    loss = sum(float(v['loss']) for v in values)
-    count = sum(float(v['count']) for v in values)
     rate = num_steps * self._schedule.global_batch_size / seconds
     remaining = self._schedule.num_train_steps - step
     report = {
-      'loss': loss / count,
-      'learning_rate': float(values[-1]['learning_rate']),
-      'gradient_norm': float(values[-1]['gradient_norm']),
+      'loss': self._sums['loss'] / self._sums['count'],
+      'learning_rate': float(self._last['learning_rate']),
+      'gradient_norm': float(self._last['gradient_norm']),
       'images_per_second': rate,
       'input_wait_share': self._waited / seconds,
       'peak_memory_gb': platform.peak_memory_gb(),
@@ -142,7 +156,7 @@ class TrainLog:
       f'  {rate:.1f} images/s  input wait {report["input_wait_share"]:.1%}'
       f'  ETA {datetime.timedelta(seconds=eta)}'
     )
-    self._window = []
+    self._sums, self._num_steps = dict(_NO_SUMS), 0
     self._waited = self._paused = 0.0
     self._started = time.monotonic()
 

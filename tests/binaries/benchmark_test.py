@@ -10,6 +10,8 @@ from genre_flax.training import config as config_lib
 from tests.support import binaries
 from tests.support import helpers
 
+pytestmark = pytest.mark.slow
+
 _TINY = (
   '--config=configs/quickstart.py',
   '--config.dataset.synthetic_posters=0',

@@ -10,6 +10,8 @@ from genre_flax.datasets.posters import synthetic
 from genre_flax.evaluation import metrics
 from tests.support import binaries
 
+pytestmark = pytest.mark.slow
+
 OVERRIDES = (
   '--config=configs/quickstart.py',
   '--config.dataset.synthetic_posters=400',
@@ -222,6 +224,7 @@ def test_a_signal_saves_and_the_same_command_goes_on(tmp_path, number, status):
     *OVERRIDES,
     f'--workdir={tmp_path}',
     '--config.log_every=1',
+    '--config.num_epochs=2',
   ]
   with binaries.start(*arguments) as process:
     for line in process.stdout:

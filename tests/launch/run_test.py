@@ -13,6 +13,8 @@ import pytest
 from tests.support import binaries
 from tests.support import paths
 
+pytestmark = pytest.mark.slow
+
 TINY = (
   '--config=configs/quickstart.py',
   '--config.dataset.synthetic_posters=0',

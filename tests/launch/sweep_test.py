@@ -13,6 +13,8 @@ import pytest
 from tests.support import binaries
 from tests.support import paths
 
+pytestmark = pytest.mark.slow
+
 SWEEP = """
 from configs.sweeps import default
 

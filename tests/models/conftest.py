@@ -7,20 +7,25 @@ import pytest
 from genre_flax.models import onednn
 
 
-@pytest.fixture(params=['onednn', 'xla'])
-def cpu_convolution(request, monkeypatch):
-  """Runs a test once with oneDNN's convolutions and once with XLA's."""
-  if request.param == 'xla':
-    monkeypatch.setenv('GENRE_FLAX_ONEDNN', '0')
-    yield
-    return
+@pytest.fixture
+def without_cache():
+  """Compiles without JAX's cache, which oneDNN does not go with."""
   folder = jax.config.jax_compilation_cache_dir
   jax.config.update('jax_compilation_cache_dir', None)
   compilation_cache.reset_cache()
-  try:
-    if not onednn.is_available():
-      pytest.skip('oneDNN is not used with this jaxlib, or on this machine')
-    yield
-  finally:
-    jax.config.update('jax_compilation_cache_dir', folder)
-    compilation_cache.reset_cache()
+  jax.clear_caches()
+  yield
+  jax.config.update('jax_compilation_cache_dir', folder)
+  compilation_cache.reset_cache()
+
+
+@pytest.fixture(params=['onednn', 'xla'])
+def cpu_convolution(request, monkeypatch):
+  """Runs a test once with oneDNN's convolutions and once with XLA's."""
+  jax.clear_caches()  # JAX keeps what it traced of the other.
+  if request.param == 'xla':
+    monkeypatch.setenv('GENRE_FLAX_ONEDNN', '0')
+    return
+  request.getfixturevalue('without_cache')
+  if not onednn.is_available():
+    pytest.skip('oneDNN is not used with this jaxlib, or on this machine')

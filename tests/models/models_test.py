@@ -68,6 +68,7 @@ def test_poster_cnn_refuses_images_that_its_convolutions_use_up():
     init_shapes('poster_cnn', 60, 250)
 
 
+@pytest.mark.usefixtures('short_efficientnet')
 @pytest.mark.parametrize('name', registry.MODELS)
 @pytest.mark.parametrize('dtype', registry.DTYPES)
 def test_every_model_gives_float32_logits_of_float32_parameters(name, dtype):
@@ -84,6 +85,7 @@ def test_every_model_gives_float32_logits_of_float32_parameters(name, dtype):
   assert 'head' in variables['params']
 
 
+@pytest.mark.usefixtures('short_efficientnet')
 @pytest.mark.parametrize('name', registry.MODELS)
 def test_every_model_drops_out_in_training_only(name):
   model = registry.create_from_config(small_config(name), num_genres=5)
@@ -119,6 +121,7 @@ def test_bfloat16_computes_close_to_float32():
   np.testing.assert_allclose(logits['bfloat16'], logits['float32'], atol=0.05)
 
 
+@pytest.mark.usefixtures('short_efficientnet')
 @pytest.mark.parametrize(
   'name, options, expected',
   [

@@ -44,6 +44,25 @@ def test_a_flag_of_the_user_wins():
   assert result.stdout.strip() == flag
 
 
+@pytest.mark.parametrize(
+  'given, expected', [('', 'cpu'), ('cpu,tpu', 'cpu,tpu')]
+)
+def test_a_tpu_library_is_not_asked_on_a_machine_without_tpus(
+  tmp_path, given, expected
+):
+  (tmp_path / 'libtpu.py').write_text(
+    'def get_library_path():\n  return "nothing.so"\n'
+  )
+  result = run_python(
+    'from genre_flax.runtime import platform; platform.configure();'
+    'import jax; print(jax.config.jax_platforms)',
+    PYTHONPATH=str(tmp_path),
+    JAX_PLATFORMS=given,
+  )
+  assert result.returncode == 0, result.stderr
+  assert result.stdout.strip() == expected
+
+
 def test_some_but_not_all_process_variables_are_refused(monkeypatch):
   monkeypatch.setenv('JAX_COORDINATOR_ADDRESS', 'localhost:1234')
   with pytest.raises(

@@ -4,6 +4,7 @@ from configs import linear_probe as linear_probe_config
 from genre_flax.runtime import errors
 from genre_flax.training import config as config_lib
 from genre_flax.training import config_rules
+from genre_flax.training import resume
 from tests.support import helpers
 
 
@@ -144,7 +145,7 @@ def test_a_batch_larger_than_the_split_is_refused():
 
 class TestResuming:
   def check(self, before, now):
-    config_lib.check_resumable(config_lib.to_dict(before), now)
+    resume.check_resumable(config_lib.to_dict(before), now)
 
   def test_the_same_config_goes_on(self):
     self.check(make_config(), make_config())

@@ -11,6 +11,8 @@ import pytest
 from genre_flax.results import predict
 from tests.support import binaries
 
+pytestmark = pytest.mark.slow
+
 CONFIG = (
   '--config=configs/quickstart.py',
   '--config.dataset.synthetic_posters=0',

@@ -11,6 +11,7 @@ import pytest
 from genre_flax.checkpoints import checkpointer as checkpointer_lib
 from genre_flax.runtime import errors
 from genre_flax.runtime import metric_writer
+from genre_flax.training import resume
 from genre_flax.training import run as run_lib
 from genre_flax.training import train
 from genre_flax.training import train_log
@@ -80,6 +81,14 @@ def test_stopped_and_resumed_is_the_run_that_was_not(
     helpers.final_state(config, tmp_path / 'parts'),
     helpers.final_state(config, tmp_path / 'whole'),
   )
+  # The lines of the log too, but for what depends on the clock.
+  names = 'step', 'loss', 'learning_rate', 'gradient_norm'
+  parts, whole = (
+    [[line[name] for name in names] for line in train_lines(tmp_path / folder)]
+    for folder in ('parts', 'whole')
+  )
+  assert parts == whole
+  assert [line[0] for line in whole] == [2, 4, 6]
 
 
 def test_train_2n_is_train_n_then_train_to_2n(data_dir, tmp_path):
@@ -158,7 +167,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good(
   train.train_and_evaluate(config, tmp_path)
   config.num_train_steps = 12
   config.optimizer.schedule = 'constant'
-  monkeypatch.setattr(train.config_lib, 'check_resumable', lambda *_: None)
+  monkeypatch.setattr(resume, 'check_resumable', lambda *_: None)
   make = run_lib.Run.make_train_step
 
   def make_failing(self):
