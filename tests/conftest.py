@@ -15,8 +15,7 @@ NUM_DEVICES = 8
 
 # Most of a test's time is compilation. Many tests compile the same step, so the
 # programs are kept for all processes of this run; and they are compiled without
-# LLVM's optimisation, which takes half as long. What tests start as programs is
-# compiled as it is for users.
+# LLVM's optimisation, which takes half as long.
 _FOLDER = 'GENRE_FLAX_TESTS_COMPILED'
 if _FOLDER not in os.environ:
   _compiled = tempfile.TemporaryDirectory(prefix='genre_flax_tests_')

@@ -19,7 +19,7 @@ from genre_flax.runtime import errors
 from genre_flax.runtime import metric_writer
 from genre_flax.training import overview
 
-_POLL_SECONDS = 10.0
+_POLL_SECONDS = 3.0
 
 
 class StalledError(Exception):

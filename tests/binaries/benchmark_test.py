@@ -2,6 +2,7 @@ import dataclasses
 import json
 
 import numpy as np
+import pytest
 
 from genre_flax.benchmarks import child
 from genre_flax.benchmarks import data

@@ -13,11 +13,15 @@ def command(module, *arguments):
 
 
 def environment(*, num_devices=1, **variables):
-  flags = f'--xla_force_host_platform_device_count={num_devices}'
+  flags = [
+    f'--xla_force_host_platform_device_count={num_devices}',
+    # As in conftest.py: compiling is most of the time.
+    '--xla_backend_optimization_level=0',
+  ]
   return {
     **os.environ,
     'JAX_PLATFORMS': 'cpu',
-    'XLA_FLAGS': flags,
+    'XLA_FLAGS': ' '.join(flags),
     **{name: str(value) for name, value in variables.items()},
   }
 
