@@ -1,5 +1,6 @@
 """From a workdir to scored genres; all else that is needed is in its meta."""
 
+from collections.abc import Mapping
 import dataclasses
 import math
 
@@ -29,6 +30,8 @@ class Predictor:
     which: how that was asked for: 'best', 'latest' or a number.
     genres: the label names.
     label_prior: [num_genres], each genre's share of the training split.
+    constant_answers: indices of the genres that score highest on it where all
+      posters get the same, by metric.
     config: that it was trained with.
     fingerprint: of the data set that it was trained on.
     calibration: fitted to the validation split.
@@ -40,6 +43,7 @@ class Predictor:
   which: str
   genres: tuple[str, ...]
   label_prior: np.ndarray
+  constant_answers: Mapping[str, tuple[int, ...]]
   config: ml_collections.ConfigDict
   fingerprint: str
   calibration: calibration_lib.Calibration
@@ -158,6 +162,7 @@ def restore(
     which=step,
     genres=tuple(meta['genres']),
     label_prior=np.asarray(meta['label_prior']),
+    constant_answers=meta.get('constant_answers', {}),
     config=config,
     fingerprint=meta['dataset_fingerprint'],
     calibration=(

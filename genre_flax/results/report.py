@@ -1,6 +1,6 @@
 """The scores of a split, as JSON and as a table to read."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import json
 import math
 from typing import Any
@@ -22,6 +22,7 @@ def make_report(
   *,
   calibration: calibration_lib.Calibration,
   label_prior: np.ndarray,
+  constant_answers: Mapping[str, Sequence[int]],
   bootstrap_samples: int,
 ) -> dict[str, Any]:
   """All metrics of a split, with what they are worth beside them.
@@ -35,6 +36,8 @@ def make_report(
     label_prior: [num_genres], the training split's share of each genre. The
       trivial predictor gives these scores to every poster; for a fitted metric
       it gives the best constant set of the most frequent genres.
+    constant_answers: the genres that it names instead, by metric: those that
+      score highest on the training split.
     bootstrap_samples: resamples behind the intervals; 0 for no intervals.
 
   Returns:
@@ -48,7 +51,7 @@ def make_report(
   entries = _entries(
     scores,
     labels,
-    trivial=metrics.compute(np.tile(label_prior, (len(labels), 1)), labels),
+    trivial=_trivial(labels, label_prior, constant_answers),
     bootstrap_samples=bootstrap_samples,
   )
   for name in calibration_lib.OPERATING_POINTS:
@@ -100,6 +103,16 @@ def _entries(scores, labels, *, trivial, bootstrap_samples, **options):
     }
     for name in values
   }
+
+
+def _trivial(labels, label_prior, constant_answers):
+  """The metrics of a predictor that says the same of every poster."""
+  values = metrics.compute(np.tile(label_prior, (len(labels), 1)), labels)
+  for name, named in constant_answers.items():
+    scores = np.zeros(labels.shape)
+    scores[:, list(named)] = 1.0
+    values |= metrics.compute(scores, labels, names=(name,))
+  return values
 
 
 def _best_constant_set(name, labels, label_prior):

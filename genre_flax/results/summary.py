@@ -80,6 +80,7 @@ def summarize_split(
       predictions,
       calibration=predictor.calibration,
       label_prior=predictor.label_prior,
+      constant_answers=predictor.constant_answers,
       bootstrap_samples=bootstrap_samples,
     ),
   }

@@ -146,6 +146,7 @@ class Run:
       'config': config_lib.to_dict(self.config),
       'genres': list(self.dataset.genres),
       'label_prior': self.dataset.label_prior.tolist(),
+      'constant_answers': self.dataset.constant_answers,
       'dataset_fingerprint': self.dataset.card['fingerprint'],
       'num_train_steps': self.schedule.num_train_steps,
     }

@@ -25,55 +25,6 @@ def _only_problem(found):
 
 
 @pytest.mark.parametrize(
-  ('text', 'genres'),
-  [
-    ("['Drama', 'Action']", ('Action', 'Drama')),
-    ('["Drama", "Action"]', ('Action', 'Drama')),
-    ("('Drama', 'Action')", ('Action', 'Drama')),
-    ("{'Drama', 'Action'}", ('Action', 'Drama')),
-    ("['Drama']", ('Drama',)),
-    ('[]', ()),
-    ('Drama|Action', ('Action', 'Drama')),
-    ('Drama | Action', ('Action', 'Drama')),
-    ('Drama, Action', ('Action', 'Drama')),
-    ('Drama,Action', ('Action', 'Drama')),
-    ('Drama; Action', ('Action', 'Drama')),
-    ('Drama / Action', ('Action', 'Drama')),
-    ('Drama/Action', ('Action', 'Drama')),
-    ('Western/Adventure', ('Adventure', 'Western')),
-    ('Sci-Fi|Reality-TV', ('Reality-TV', 'Sci-Fi')),
-    ('Film Noir, War', ('Film Noir', 'War')),
-    ('Film  Noir, War\nFilm', ('Film Noir', 'War Film')),
-    ('N/A', ('N/A',)),
-    ('Drama / N/A', ('Drama', 'N/A')),
-    ('N/A|Drama', ('Drama', 'N/A')),
-    ("['N/A']", ('N/A',)),
-    ('Drama', ('Drama',)),
-    (' Drama ', ('Drama',)),
-    ('Drama|Drama|', ('Drama',)),
-    ('', ()),
-    ('  ', ()),
-  ],
-)
-def test_genre_lists_of_all_kinds_are_read(text, genres):
-  assert annotations.parse_genres(text) == genres
-
-
-@pytest.mark.parametrize(
-  'text', ["['Drama'", '[1, 2]', "{'id': 18}", '[Drama, Action]', "[['Drama']]"]
-)
-def test_a_list_that_is_no_list_of_names_is_refused(text):
-  with pytest.raises(ValueError, match='is not a list of names; expected one'):
-    annotations.parse_genres(text)
-
-
-@pytest.mark.parametrize('text', ["['Drama' 'Action']", '[\'Drama\'\n "War"]'])
-def test_names_without_a_comma_are_not_joined_to_one(text):
-  with pytest.raises(ValueError, match='lacks a comma between two names'):
-    annotations.parse_genres(text)
-
-
-@pytest.mark.parametrize(
   'text',
   [
     'Id,Action,Drama\na,1,0\nb,1,1\n',
@@ -295,9 +246,8 @@ def test_excluded_genres_are_dropped(tmp_path):
   )
   assert found.genres == ('Drama',)
   assert [row.genres for row in found.rows] == [('Drama',)]
-  problem = _only_problem(found)
-  assert (problem.row, problem.kind) == (3, 'no genre')
-  assert "only the excluded ['N/A']" in problem.reason
+  assert found.problems == []
+  assert (found.num_rows, found.num_excluded) == (2, 1)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 
 from genre_flax.datasets.posters import build
 from genre_flax.datasets.posters import collection
+from genre_flax.datasets.posters import data_card
 from genre_flax.datasets.posters import images
 from genre_flax.datasets.posters import sources
 from genre_flax.datasets.posters import storage
@@ -247,3 +248,73 @@ def test_options_of_synthetic_posters_are_not_lost(data_dir):
     build.build_synthetic(
       data_dir=data_dir, num_posters=3, shares=shares, max_side=60
     )
+
+
+def _rows(card):
+  """Rows that were read, and what the card says became of them."""
+  fates = dict(data_card._fates(card))
+  return fates.pop('rows in all'), fates
+
+
+def test_every_row_is_accounted_for_in_several_sources(tmp_path):
+  """By hand: 12 rows of which four become posters."""
+  folder = epath.Path(tmp_path)
+  (folder / 'images').mkdir()
+  for index, name in enumerate('abcd'):
+    content = images.to_jpeg(Image.new('RGB', (8, 12), (60 * index, 9, 9)))
+    (folder / 'images' / f'{name}.jpg').write_bytes(content)
+  first, second = folder / 'first.csv', folder / 'second.csv'
+  # One row twice, one without a picture, two of excluded genres alone.
+  first.write_text(
+    'Id,Genre\na,Drama\nb,War\nb,War\nc,Drama\ne,War\nd,Short\nx,Short\n'
+  )
+  # Two films that the first has too, with the same picture; an empty cell.
+  second.write_text('Id,Genre\na,Drama\nb,War\nd,War\nf,\ny,Short\n')
+  card = build.build(
+    sources.Source(first, folder / 'images'),
+    sources.Source(second, folder / 'images'),
+    data_dir=folder / 'data',
+    shares={'train': 100, 'validation': 0, 'test': 0},
+    exclude_genres=['Short'],
+    skip_bad=True,
+  )
+  num_rows, fates = _rows(card)
+  assert fates == {
+    'posters of the data set': 4,
+    'the same row again': 1,
+    'the same film and picture again': 2,
+    'excluded genres alone': 3,
+    'skipped: missing image': 1,
+    'skipped: no genre': 1,
+  }
+  assert sum(fates.values()) == num_rows == 12
+
+
+def test_excluded_rows_are_no_problems(source, data_dir):
+  source.csv.write_text(_GOOD + 'd,N/A,train\n')
+  card = build.build(source, data_dir=data_dir, exclude_genres=['N/A'])
+  assert card['num_examples'] == 3
+  assert card['excluded_rows'] == 1
+  assert not (data_dir / 'problems.csv').exists()
+
+
+@pytest.mark.parametrize('skip_bad', [False, True])
+def test_the_column_that_names_the_files_is_named(source, data_dir, skip_bad):
+  source.csv.write_text(
+    'Id,Genre,Poster,Title\n1,Drama,a.jpg,x\n2,War,b.jpg,y\n3,War,z.jpg,z\n'
+  )
+  with pytest.raises(errors.InputError) as e:
+    build.build(source, data_dir=data_dir, skip_bad=skip_bad)
+  if not skip_bad:
+    assert (
+      f"The column 'Poster' of {source.csv} names files that are in"
+      f' {source.images}: pass --image_column=Poster.'
+    ) in str(e.value)
+    assert 'Title' not in str(e.value)
+
+
+def test_no_column_is_named_where_some_images_are_found(source, data_dir):
+  source.csv.write_text('Id,Genre,Poster\na,Drama,a.jpg\n2,War,b.jpg\n')
+  with pytest.raises(errors.InputError) as e:
+    build.build(source, data_dir=data_dir)
+  assert 'image_column' not in str(e.value)

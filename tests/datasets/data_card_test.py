@@ -10,6 +10,7 @@ from genre_flax.datasets.posters import annotations
 from genre_flax.datasets.posters import collection
 from genre_flax.datasets.posters import data_card
 from genre_flax.datasets.posters import problems
+from genre_flax.datasets.posters import rows as rows_lib
 from genre_flax.datasets.posters import sources
 
 
@@ -53,8 +54,9 @@ _ANNOTATIONS = annotations.Annotations(
   genres=('Drama', 'Short', 'War'),
   listed_names=frozenset(),
   problems=[],
-  num_rows=10,
+  num_rows=14,
   num_repeated=2,
+  num_excluded=1,
   ignored_columns=('Title', 'Year'),
   encoding='latin-1',
 )
@@ -70,7 +72,7 @@ def _make(examples):
     ),
     sources=(sources.Source(epath.Path('p.csv'), epath.Path('posters')),),
     annotations=(_ANNOTATIONS,),
-    num_merged=0,
+    num_merged=3,
     shares={'train': 80, 'validation': 0, 'test': 20},
     max_side=100,
   )
@@ -89,7 +91,7 @@ def test_the_source_is_told(card):
       'images': 'posters',
       'encoding': 'latin-1',
       'ignored_columns': ['Title', 'Year'],
-      'rows': 10,
+      'rows': 14,
       'posters': 5,
     }
   ]
@@ -118,6 +120,15 @@ def test_the_prior_is_of_the_training_split_alone(card):
   assert card['label_prior'] == [0.75, 0.0, 0.75]
 
 
+def test_the_best_constant_answers_are_named(card):
+  # Drama and War are in three posters of train each, Short in none.
+  answer = ['Drama', 'Short', 'War']
+  assert card['constant_answers']['hit_at_3'] == answer
+  answer = ['Drama', 'War', 'Short']
+  assert card['constant_answers']['recall_at_3'] == answer
+  assert card['constant_answers']['precision_at_3'] == answer
+
+
 def test_without_a_training_split_the_prior_is_zero():
   assert _make(EXAMPLES[-1:])['label_prior'] == [0.0, 0.0, 0.0]
 
@@ -135,7 +146,7 @@ def test_image_sizes_are_in_pixels(card):
 def test_duplicates_are_named(card):
   assert card['duplicates'] == {
     'num_repeated_rows': 2,
-    'num_merged_posters': 0,
+    'num_merged_posters': 3,
     'identical_images': [['a', 'b'], ['d', 'e']],
     'identical_with_other_genres': [['a', 'b']],
     'identical_in_other_splits': [['d', 'e']],
@@ -157,16 +168,28 @@ def test_markdown_says_it_for_people(card):
     '\n'
     '5 posters, 3 genres, fingerprint 0123456789abcdef\n'
     '\n'
-    '- CSV: p.csv (10 rows, latin-1)\n'
+    '- CSV: p.csv (14 rows, latin-1)\n'
     '- Images: posters (5 posters)\n'
     '- Ignored columns: Title, Year\n'
     '- Height: 10 to 40 pixels, median 20\n'
     '- Width: 20 to 80 pixels, median 25\n'
     '- Converted to RGB JPEG: 2\n'
-    '- Rows merged with an equal one: 2\n'
     '- Groups of identical images: 2 (1 with unlike genres, 1 across splits)\n'
     '- Films: 5, of them 0 with several posters\n'
-    '- Skipped: 2 missing image, 1 no genre (see skipped.csv)\n'
+    '\n'
+    '## Rows\n'
+    '\n'
+    '| what became of them             | rows |\n'
+    '| ------------------------------- | ---: |\n'
+    '| posters of the data set         |    5 |\n'
+    '| the same row again              |    2 |\n'
+    '| the same film and picture again |    3 |\n'
+    '| excluded genres alone           |    1 |\n'
+    '| skipped: missing image          |    2 |\n'
+    '| skipped: no genre               |    1 |\n'
+    '| rows in all                     |   14 |\n'
+    '\n'
+    'Those skipped are listed in skipped.csv.\n'
     '\n'
     '## Splits\n'
     '\n'
@@ -185,11 +208,11 @@ def test_markdown_says_it_for_people(card):
   )
 
 
-def test_markdown_without_problems_says_none(card):
+def test_markdown_without_problems_has_no_word_of_them(card):
   card['skipped'] = {}
   card['sources'][0]['ignored_columns'] = []
   text = data_card.to_markdown(card)
-  assert '- Skipped: none\n' in text
+  assert 'kipped' not in text
   assert 'Ignored columns' not in text
 
 
@@ -211,7 +234,7 @@ def test_a_named_source_hides_its_paths(card):
 
 def test_overlaps_of_the_sources_are_named():
   def row(name, genres):
-    return annotations.Annotation(
+    return rows_lib.Annotation(
       id=name, image='', genres=genres, split=None, file='', row=2
     )
 
@@ -248,6 +271,5 @@ def test_overlaps_of_the_sources_are_named():
     'with_other_genres_elsewhere': ['b'],
   }
   assert (
-    '- Overlap: 2 films are in several sources, 1 of them with unlike genres; 1'
-    ' posters were the same and were merged\n'
+    '- Overlap: 2 films are in several sources, 1 of them with unlike genres\n'
   ) in data_card.to_markdown(made)

@@ -5,7 +5,7 @@ import hashlib
 
 import pytest
 
-from genre_flax.datasets.posters import annotations
+from genre_flax.datasets.posters import rows as rows_lib
 from genre_flax.datasets.posters import splits
 from genre_flax.runtime import errors
 
@@ -13,7 +13,7 @@ _SHARES = {'train': 80, 'validation': 10, 'test': 10}
 
 
 def _row(name, split=None):
-  return annotations.Annotation(
+  return rows_lib.Annotation(
     id=name,
     image=f'{name}.jpg',
     genres=('Drama',),

@@ -21,6 +21,7 @@ from genre_flax.datasets.posters import problems
 from genre_flax.datasets.posters import sources
 from genre_flax.datasets.posters import storage
 from genre_flax.datasets.posters import synthetic
+from genre_flax.datasets.posters import writing
 from genre_flax.runtime import errors
 from tests.support import paths
 
@@ -42,7 +43,7 @@ class _Posters:
     self.card = data_card.make(self.collection)
 
   def write(self, data_dir, **options):
-    return storage.write(
+    return writing.write(
       self.collection, card=self.card, data_dir=data_dir, **options
     )
 
@@ -142,7 +143,7 @@ def test_the_card_lies_beside_the_records_in_json_and_markdown(
 def test_skipped_rows_are_listed_beside_the_records(posters, tmp_path):
   problem = problems.Problem('é.csv', 3, 'missing image', 'gone')
   skipped = dataclasses.replace(posters.collection, problems=(problem,))
-  storage.write(skipped, card=posters.card, data_dir=tmp_path)
+  writing.write(skipped, card=posters.card, data_dir=tmp_path)
   listed = storage.dataset_path(tmp_path) / 'skipped.csv'
   assert listed.read_bytes().decode() == problems.to_csv([problem])
 
@@ -281,7 +282,7 @@ def test_an_overwrite_that_cannot_take_the_name_gives_it_back(
 
 _WRITE_AND_HANG = """
 import sys, time
-from genre_flax.datasets.posters import build, collection, storage
+from genre_flax.datasets.posters import build, collection, writing
 
 def hang(*args, **kwargs):
   print('hangs', file=sys.__stdout__, flush=True)
@@ -296,7 +297,7 @@ if sys.argv[2] == 'records':
   reads = Reads()
   collection.Example.read = lambda example: reads.read(example)
 else:
-  storage._publish = hang
+  writing._publish = hang
 build.build_synthetic(data_dir=sys.argv[1], num_posters=60)
 """
 
@@ -334,15 +335,15 @@ def test_a_killed_write_leaves_nothing_that_reads_as_a_data_set(
 def test_the_later_of_two_writers_fails_and_the_data_set_is_whole(
   posters, others, tmp_path, monkeypatch
 ):
-  write_records = storage._write_records
+  write_records = writing._write_records
 
   def write_records_while_another_runs(*args):
     write_records(*args)
-    monkeypatch.setattr(storage, '_write_records', write_records)
+    monkeypatch.setattr(writing, '_write_records', write_records)
     assert others.write(tmp_path)
 
   monkeypatch.setattr(
-    storage, '_write_records', write_records_while_another_runs
+    writing, '_write_records', write_records_while_another_runs
   )
   with pytest.raises(errors.InputError) as error:
     posters.write(tmp_path)
@@ -355,7 +356,7 @@ def test_of_writers_at_the_same_time_one_data_set_is_left(
   posters, tmp_path, monkeypatch, overwrite
 ):
   num_writers = 4
-  write_records = storage._write_records
+  write_records = writing._write_records
   lock, barrier = threading.Lock(), threading.Barrier(num_writers)
 
   def write_records_and_meet(*args):
@@ -370,7 +371,7 @@ def test_of_writers_at_the_same_time_one_data_set_is_left(
     except errors.InputError as e:
       return str(e)
 
-  monkeypatch.setattr(storage, '_write_records', write_records_and_meet)
+  monkeypatch.setattr(writing, '_write_records', write_records_and_meet)
   with futures.ThreadPoolExecutor(num_writers) as pool:
     results = list(pool.map(write, range(num_writers)))
   messages = [result for result in results if result is not True]
@@ -455,8 +456,8 @@ def test_a_data_dir_that_is_a_file_is_refused(tmp_path, below):
   file = epath.Path(tmp_path) / 'file'
   file.write_text('')
   with pytest.raises(errors.InputError) as error:
-    storage.check_place(file / below)
+    writing.check_place(file / below)
   assert f'{file} is a file; expected a folder' in str(error.value)
   with pytest.raises(errors.InputError, match='cannot be made'):
-    storage.make_folder(file / below)
-  storage.check_place(epath.Path(tmp_path) / 'new' / 'folder')
+    writing.make_folder(file / below)
+  writing.check_place(epath.Path(tmp_path) / 'new' / 'folder')

@@ -59,7 +59,8 @@ def test_another_process_draws_the_same_posters():
   # The pixels depend on the versions of numpy and FreeType, so none are given
   # here. Hashes of strings differ between processes and must not matter.
   program = (
-    'from tests.datasets import synthetic_test as t; print(t._digest(range(6), seed=3))'
+    'from tests.datasets import synthetic_test as t;'
+    ' print(t._digest(range(6), seed=3))'
   )
   found = subprocess.run(
     [sys.executable, '-c', program],

@@ -28,6 +28,7 @@ def make(predictions, **kwargs):
   options = {
     'calibration': calibration.identity(GENRES),
     'bootstrap_samples': 50,
+    'constant_answers': {},
     **kwargs,
   }
   return report.make_report(
@@ -50,6 +51,20 @@ def test_has_every_metric_with_value_interval_and_trivial(predictions):
   assert accuracy['value'] == pytest.approx(11 / 12)
   assert accuracy['trivial'] == pytest.approx(8 / 12 + 1 / 12)
   assert accuracy['low'] <= accuracy['value'] <= accuracy['high']
+
+
+def test_the_trivial_answer_is_the_best_constant_one_of_its_metric(
+  predictions,
+):
+  # The prior names Drama, Comedy, War, which hits all posters; News, War and
+  # Comedy hit two of three, and have 1 / 1, 1 / 2 and 0 / 1 of their genres.
+  made = make(predictions)['metrics']
+  assert made['hit_at_3']['trivial'] == 1.0
+  answers = dict.fromkeys(('hit_at_3', 'recall_at_3'), (2, 3, 0))
+  made = make(predictions, constant_answers=answers)['metrics']
+  assert made['hit_at_3']['trivial'] == pytest.approx(2 / 3)
+  assert made['recall_at_3']['trivial'] == pytest.approx(1.5 / 3)
+  assert made['precision_at_3']['trivial'] == pytest.approx(4 / 9)
 
 
 def test_genres_have_support_and_none_where_a_metric_is_undefined(predictions):

@@ -1,5 +1,6 @@
 """From CSV files and images to a TFDS data set of posters.
 
-`build` goes through it: `sources` and `annotations` read the rows, `images` the
-files, `collection` joins both, `splits` divides, `storage` writes and opens.
+`build` goes through it: `sources`, `annotations` and `rows` read the CSV files,
+`collection` joins them with the `images`, `splits` divides, `writing` stores,
+and `storage` opens.
 """

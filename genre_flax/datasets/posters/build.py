@@ -9,11 +9,13 @@ from etils import epath
 
 from genre_flax.datasets.posters import collection as collection_lib
 from genre_flax.datasets.posters import data_card
+from genre_flax.datasets.posters import image_columns
 from genre_flax.datasets.posters import problems as problems_lib
 from genre_flax.datasets.posters import sources as sources_lib
 from genre_flax.datasets.posters import splits
 from genre_flax.datasets.posters import storage
 from genre_flax.datasets.posters import synthetic
+from genre_flax.datasets.posters import writing
 from genre_flax.runtime import errors
 
 PROBLEMS_CSV = 'problems.csv'
@@ -53,7 +55,7 @@ def build(
       `data_dir`/problems.csv), or no data set can be made.
   """
   data_dir = epath.Path(data_dir)
-  storage.check_place(data_dir)
+  writing.check_place(data_dir)
   with tempfile.TemporaryDirectory(prefix='genre_flax_') as spool:
     collection = collection_lib.collect(
       sources,
@@ -64,12 +66,12 @@ def build(
       max_side=max_side,
       progress=progress,
     )
-    _report(collection.problems, data_dir, skip_bad=skip_bad, dry_run=dry_run)
+    _report(collection, data_dir, skip_bad=skip_bad, dry_run=dry_run)
     collection_lib.require_usable(collection)
     card = data_card.make(collection)
     if dry_run:
       return card
-    if not storage.write(
+    if not writing.write(
       collection, card=card, data_dir=data_dir, overwrite=overwrite
     ):
       logging.info('%s holds this very data set already.', data_dir)
@@ -77,13 +79,14 @@ def build(
 
 
 def _report(
-  problems: Sequence[problems_lib.Problem],
+  collection: collection_lib.Collection,
   data_dir: epath.Path,
   *,
   skip_bad: bool,
   dry_run: bool,
 ) -> None:
   """Lists all problems in a file, and fails unless they are to be skipped."""
+  problems = collection.problems
   full_list = data_dir / PROBLEMS_CSV
   if not problems:
     if not dry_run:
@@ -92,13 +95,16 @@ def _report(
   if dry_run:
     where = f'Without --dry_run all are written to {full_list}.'
   else:
-    storage.make_folder(data_dir)
+    writing.make_folder(data_dir)
     try:
       full_list.write_text(problems_lib.to_csv(problems), encoding='utf-8')
       where = f'All are in {full_list}.'
     except OSError as e:
       where = f'They could not be listed in {full_list}: {e.strerror}.'
-  summary = f'{problems_lib.summarize(problems)}\n{where}'
+  hints = image_columns.hints(
+    collection.sources, problems, num_posters=collection.num_posters
+  )
+  summary = '\n'.join([problems_lib.summarize(problems), where, *hints])
   if not skip_bad:
     raise errors.InputError(
       f'{summary}\nNothing was prepared. Mend them, or go on without these rows'

@@ -4,6 +4,7 @@ Nothing is written here but scaled or re-encoded images, into a folder that the
 caller throws away after the data set is made from it.
 """
 
+import collections
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent import futures
 import dataclasses
@@ -18,6 +19,7 @@ from etils import epath
 from genre_flax.datasets.posters import annotations as annotations_lib
 from genre_flax.datasets.posters import images
 from genre_flax.datasets.posters import problems as problems_lib
+from genre_flax.datasets.posters import rows as rows_lib
 from genre_flax.datasets.posters import sources as sources_lib
 from genre_flax.datasets.posters import splits
 from genre_flax.runtime import errors
@@ -37,7 +39,7 @@ class Example:
     source: number of the source, from 0.
     path: of the RGB JPEG to store.
     genres: sorted.
-    split: one of annotations.SPLITS.
+    split: one of rows_lib.SPLITS.
     height: in pixels.
     width: in pixels.
     sha256: of the original file's bytes.
@@ -101,6 +103,12 @@ class Collection:
   def genres(self) -> tuple[str, ...]:
     """The label names of all sources, sorted."""
     return tuple(sorted({g for one in self.annotations for g in one.genres}))
+
+  @property
+  def num_posters(self) -> list[int]:
+    """Good posters of each source."""
+    counts = collections.Counter(example.source for example in self.examples)
+    return [counts[number] for number in range(len(self.sources))]
 
   def fingerprint(self) -> str:
     """A hash of all that decides what the data set holds."""
@@ -173,7 +181,7 @@ class _Poster:
   """A row whose image is good."""
 
   source: int
-  row: annotations_lib.Annotation
+  row: rows_lib.Annotation
   path: epath.Path
   checked: images.CheckedImage
 
@@ -255,7 +263,7 @@ def require_usable(collection: Collection) -> None:
   """Raises InputError where no data set can be made of the collection."""
   if not collection.examples:
     raise errors.InputError('No poster is left to make a data set of.')
-  counts = {split: 0 for split in annotations_lib.SPLITS}
+  counts = {split: 0 for split in rows_lib.SPLITS}
   for example in collection.examples:
     counts[example.split] += 1
   empty = [

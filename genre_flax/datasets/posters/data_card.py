@@ -8,7 +8,9 @@ import pandas as pd
 
 from genre_flax.datasets.posters import annotations as annotations_lib
 from genre_flax.datasets.posters import collection as collection_lib
+from genre_flax.datasets.posters import constant_answers
 from genre_flax.datasets.posters import problems as problems_lib
+from genre_flax.datasets.posters import rows as rows_lib
 
 
 def make(collection: collection_lib.Collection) -> dict[str, Any]:
@@ -19,7 +21,8 @@ def make(collection: collection_lib.Collection) -> dict[str, Any]:
 
   Returns:
     A card that JSON can hold. `label_prior` is each genre's share of positives
-    in the training split, in the order of `genres`.
+    in the training split, in the order of `genres`; `constant_answers` the
+    genres to name where all posters of it get the same, by metric.
   """
   frame = pd.DataFrame(
     [dataclasses.asdict(example) for example in collection.examples]
@@ -49,10 +52,16 @@ def make(collection: collection_lib.Collection) -> dict[str, Any]:
     'num_examples': len(frame),
     'splits': {
       split: _describe_split(labels[frame.split == split])
-      for split in annotations_lib.SPLITS
+      for split in rows_lib.SPLITS
       if (frame.split == split).any()
     },
     'label_prior': labels[is_train].mean().fillna(0.0).tolist(),
+    'constant_answers': {
+      metric: [collection.genres[i] for i in answer]
+      for metric, answer in constant_answers.find(
+        labels[is_train].to_numpy()
+      ).items()
+    },
     'image_size': {
       'height': _describe_sizes(frame.height),
       'width': _describe_sizes(frame.width),
@@ -67,6 +76,9 @@ def make(collection: collection_lib.Collection) -> dict[str, Any]:
       **_identical_images(frame),
     },
     'films': _describe_films(frame, collection.annotations),
+    'excluded_rows': sum(
+      annotations.num_excluded for annotations in collection.annotations
+    ),
     'skipped': problems_lib.count_by_kind(collection.problems),
   }
 
@@ -136,6 +148,13 @@ def to_markdown(card: dict[str, Any]) -> str:
   """The card as a page of Markdown that also reads well in a terminal."""
   splits = card['splits']
   lines = _facts(card)
+  lines += ['', '## Rows', '']
+  lines += _table(
+    ['what became of them', 'rows'],
+    [[fate, f'{count:,}'] for fate, count in _fates(card)],
+  )
+  if card['skipped']:
+    lines += ['', 'Those skipped are listed in skipped.csv.']
   lines += ['', '## Splits', '']
   lines += _table(
     ['split', 'posters', 'genres a poster'],
@@ -189,12 +208,11 @@ def _facts(card: dict[str, Any]) -> list[str]:
     f'- Converted to RGB JPEG: {card["image_size"]["num_reencoded"]:,}'
   )
   duplicates = card['duplicates']
-  lines += [
-    f'- Rows merged with an equal one: {duplicates["num_repeated_rows"]}',
+  lines.append(
     f'- Groups of identical images: {len(duplicates["identical_images"])}'
     f' ({len(duplicates["identical_with_other_genres"])} with unlike genres,'
-    f' {len(duplicates["identical_in_other_splits"])} across splits)',
-  ]
+    f' {len(duplicates["identical_in_other_splits"])} across splits)'
+  )
   films = card['films']
   lines += [
     f'- Films: {films["num_films"]:,}, of them'
@@ -204,15 +222,23 @@ def _facts(card: dict[str, Any]) -> list[str]:
     lines += [
       f'- Overlap: {len(films["in_several_sources"]):,} films are in several'
       f' sources, {len(films["with_other_genres_elsewhere"]):,} of them with'
-      f' unlike genres; {duplicates["num_merged_posters"]:,} posters were the'
-      ' same and were merged'
+      ' unlike genres'
     ]
-  if card['skipped']:
-    kinds = (f'{count} {kind}' for kind, count in card['skipped'].items())
-    lines.append(f'- Skipped: {", ".join(kinds)} (see skipped.csv)')
-  else:
-    lines.append('- Skipped: none')
   return lines
+
+
+def _fates(card: dict[str, Any]) -> list[tuple[str, int]]:
+  """What became of the rows, and how many; the last is their number."""
+  duplicates = card['duplicates']
+  fates = [
+    ('posters of the data set', card['num_examples']),
+    ('the same row again', duplicates['num_repeated_rows']),
+    ('the same film and picture again', duplicates['num_merged_posters']),
+    ('excluded genres alone', card['excluded_rows']),
+    *((f'skipped: {kind}', n) for kind, n in card['skipped'].items()),
+  ]
+  num_rows = sum(source['rows'] for source in card['sources'])
+  return [*fates, ('rows in all', num_rows)]
 
 
 def _table(header: list[str], rows: list[list[str]]) -> list[str]:

@@ -8,6 +8,7 @@ from etils import epath
 from genre_flax.datasets.posters import annotations as annotations_lib
 from genre_flax.datasets.posters import columns as columns_lib
 from genre_flax.datasets.posters import problems as problems_lib
+from genre_flax.datasets.posters import rows as rows_lib
 from genre_flax.runtime import errors
 
 
@@ -129,7 +130,7 @@ def _one_split_a_film(
   found: Sequence[annotations_lib.Annotations],
 ) -> tuple[annotations_lib.Annotations, ...]:
   """Makes a problem of each row whose split is not that of its film."""
-  first: dict[str, annotations_lib.Annotation] = {}
+  first: dict[str, rows_lib.Annotation] = {}
   agreeing = []
   for one in found:
     rows, problems = [], list(one.problems)

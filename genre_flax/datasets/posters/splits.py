@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 import hashlib
 
-from genre_flax.datasets.posters import annotations
+from genre_flax.datasets.posters import rows as rows_lib
 from genre_flax.runtime import errors
 
 # Shares of the whole in percent.
@@ -23,9 +23,9 @@ def parse_shares(text: str) -> dict[str, int]:
   if len(shares) != 3 or min(shares) < 0 or sum(shares) != 100:
     raise errors.InputError(
       f'--splits={text}: expected three whole percentages for'
-      f' {", ".join(annotations.SPLITS)} that sum up to 100, such as 80,10,10'
+      f' {", ".join(rows_lib.SPLITS)} that sum up to 100, such as 80,10,10'
     )
-  return dict(zip(annotations.SPLITS, shares, strict=True))
+  return dict(zip(rows_lib.SPLITS, shares, strict=True))
 
 
 def by_hash(name: str, shares: Mapping[str, int]) -> str:
@@ -50,7 +50,7 @@ def by_hash(name: str, shares: Mapping[str, int]) -> str:
 
 
 def assign(
-  rows: Sequence[annotations.Annotation],
+  rows: Sequence[rows_lib.Annotation],
   content_hashes: Sequence[str],
   *,
   shares: Mapping[str, int],

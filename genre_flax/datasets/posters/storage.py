@@ -1,30 +1,20 @@
-"""A prepared data set on disk: written whole or not at all, then only read."""
+"""A prepared data set on disk: its card, and random access to its posters."""
 
 from collections.abc import Sequence
-import contextlib
 import dataclasses
-import io
 import json
-import tempfile
 from typing import Any
-import uuid
 
-from absl import logging
 from etils import epath
 import numpy as np
 import tensorflow_datasets as tfds
 
-from genre_flax.datasets.posters import collection as collection_lib
-from genre_flax.datasets.posters import data_card
+from genre_flax.datasets.posters import constant_answers
 from genre_flax.datasets.posters import posters_dataset_builder
-from genre_flax.datasets.posters import problems as problems_lib
 from genre_flax.datasets.posters import staging
 from genre_flax.runtime import errors
 
 CARD_JSON = 'data_card.json'
-CARD_MARKDOWN = 'data_card.md'
-SKIPPED_CSV = 'skipped.csv'
-_PARTIAL = 'incomplete.'
 
 
 def dataset_path(data_dir: epath.PathLike) -> epath.Path:
@@ -34,149 +24,6 @@ def dataset_path(data_dir: epath.PathLike) -> epath.Path:
     / posters_dataset_builder.NAME
     / posters_dataset_builder.VERSION
   )
-
-
-def write(
-  collection: collection_lib.Collection,
-  *,
-  card: dict[str, Any],
-  data_dir: epath.PathLike,
-  overwrite: bool = False,
-) -> bool:
-  """Writes a collection as ArrayRecord files with its data card.
-
-  All is written into a folder beside the final one, which gets its name last.
-  So an interrupted run leaves nothing that reads as a data set, and of two runs
-  at a time one fails.
-
-  Args:
-    collection: with at least one example.
-    card: of `data_card.make`.
-    data_dir: the folder that `open_dataset` takes.
-    overwrite: whether to replace what is there, be it the same.
-
-  Returns:
-    False if this very data set was there already, and nothing was done.
-
-  Raises:
-    InputError: another data set is there, or `data_dir` cannot be written to.
-  """
-  final = dataset_path(data_dir)
-  if final.exists() and not overwrite:
-    present = _read_fingerprint(final)
-    if present == card['fingerprint']:
-      return False
-    if present is None:
-      what = f'something that is no data set: {final} has no {CARD_JSON}'
-    else:
-      what = (
-        f'another data set: its fingerprint is {present}, that of this one'
-        f' {card["fingerprint"]}'
-      )
-    raise errors.InputError(
-      f'{data_dir} holds {what}. Choose another --data_dir, or pass --overwrite'
-      ' to replace it.'
-    )
-  if staging.is_remote(final):
-    with tempfile.TemporaryDirectory() as scratch:
-      write(collection, card=card, data_dir=scratch)
-      if final.exists():
-        final.rmtree()
-      staging.copy(dataset_path(scratch), final, last=CARD_JSON)
-    return True
-  make_folder(final.parent)
-  for other in final.parent.glob(f'{_PARTIAL}*'):
-    logging.warning(
-      '%s is left of a run that was interrupted, or belongs to one that still'
-      ' runs. Delete it if none does.',
-      other,
-    )
-  partial = final.parent / f'{_PARTIAL}{uuid.uuid4().hex[:8]}'
-  make_folder(partial)
-  try:
-    _write_records(collection, card, partial)
-    # TFDS has laid its files out as NAME/VERSION once more.
-    written = dataset_path(partial)
-    texts = {
-      CARD_JSON: json.dumps(card, indent=2) + '\n',
-      CARD_MARKDOWN: data_card.to_markdown(card),
-    }
-    if collection.problems:
-      texts[SKIPPED_CSV] = problems_lib.to_csv(collection.problems)
-    for name, text in texts.items():
-      (written / name).write_text(text, encoding='utf-8')
-    _publish(written, final, replaced=partial / 'replaced', overwrite=overwrite)
-  finally:
-    partial.rmtree(missing_ok=True)
-  return True
-
-
-def _publish(
-  written: epath.Path,
-  final: epath.Path,
-  *,
-  replaced: epath.Path,
-  overwrite: bool,
-) -> None:
-  """Gives a whole data set its name; what had the name is kept if it fails."""
-  try:
-    if overwrite and final.exists():
-      final.rename(replaced)
-    written.rename(final)
-  except OSError as e:
-    raise errors.InputError(
-      f'{final} was made or changed while this data set was written; does'
-      ' another prepare run into the same folder? Run prepare again.'
-    ) from e
-  finally:
-    if replaced.exists() and not final.exists():
-      replaced.rename(final)
-
-
-def check_place(data_dir: epath.PathLike) -> None:
-  """Raises InputError where `data_dir` cannot be a folder."""
-  data_dir = epath.Path(data_dir)
-  for path in (data_dir, *data_dir.parents):
-    if path.exists():
-      if not path.is_dir():
-        raise errors.InputError(
-          f'--data_dir={data_dir} cannot be made: {path} is a file; expected a'
-          ' folder.'
-        )
-      return
-
-
-def make_folder(path: epath.Path) -> None:
-  """Makes a folder and those above it.
-
-  Raises:
-    InputError: it cannot be made.
-  """
-  try:
-    path.mkdir(parents=True, exist_ok=True)
-  except OSError as e:
-    raise errors.InputError(
-      f'The folder {path} cannot be made: {e.strerror or e}. Choose another'
-      ' --data_dir.'
-    ) from None
-
-
-def _read_fingerprint(final: epath.Path) -> str | None:
-  """That of the data set in a folder; None where there is no whole one."""
-  try:
-    return json.loads((final / CARD_JSON).read_text())['fingerprint']
-  except (OSError, ValueError, KeyError, TypeError):
-    return None
-
-
-def _write_records(collection, card, folder):
-  tfds.disable_progress_bar()
-  builder = posters_dataset_builder.Builder(
-    collection=collection, card=card, data_dir=folder
-  )
-  # TFDS prints about downloads, of which there are none.
-  with contextlib.redirect_stdout(io.StringIO()):
-    builder.download_and_prepare()
 
 
 def read_card(data_dir: epath.PathLike) -> dict[str, Any]:
@@ -258,6 +105,22 @@ class PosterDataset:
   def label_prior(self) -> np.ndarray:
     """[num_genres], the share of positives in the training split."""
     return np.asarray(self.card['label_prior'])
+
+  @property
+  def constant_answers(self) -> dict[str, tuple[int, ...]]:
+    """Indices of the genres to name where all get the same, by metric.
+
+    Of the training split; the most frequent ones where the card does not say.
+    """
+    if 'constant_answers' not in self.card:
+      first = np.argsort(-self.label_prior, kind='stable')
+      answer = tuple(first[: constant_answers.NUM_NAMED].tolist())
+      return dict.fromkeys(constant_answers.METRICS, answer)
+    place = {genre: i for i, genre in enumerate(self.genres)}
+    return {
+      metric: tuple(place[genre] for genre in named)
+      for metric, named in self.card['constant_answers'].items()
+    }
 
   def num_examples(self, split: str) -> int:
     """Number of posters in `split`.

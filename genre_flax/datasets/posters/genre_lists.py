@@ -1,0 +1,46 @@
+"""Reads the list of a poster's genres, in the ways that people write one."""
+
+import ast
+import re
+
+# `Action / Adventure` and `Action/Adventure` are two genres, N/A is one.
+_SEPARATORS = re.compile(r'\s*[|,;]\s*|\s+/\s+|(?<!\bN)/|/(?!A\b)', re.I)
+# As numpy prints an array of strings: ['Action' 'Drama'].
+_NO_COMMA = re.compile(r"""['"]\s+['"]""")
+
+
+def parse_genres(text: str) -> tuple[str, ...]:
+  """Reads a list of genres: a Python list, or names between | , ; or /.
+
+  Args:
+    text: such as "['Action', 'Drama']", 'Action|Drama', 'Action, Drama' or
+      'Action / Drama'.
+
+  Returns:
+    The sorted names, each once. Empty for an empty cell.
+
+  Raises:
+    ValueError: the text starts like a Python list and is none.
+  """
+  text = text.strip()
+  if text.startswith(('[', '(', '{')):
+    try:
+      names = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+      names = None
+    if not isinstance(names, (list, tuple, set)) or not all(
+      isinstance(name, str) for name in names
+    ):
+      raise ValueError(
+        f"{text!r} is not a list of names; expected one such as ['Action',"
+        " 'Drama'] or Action|Drama"
+      )
+    if _NO_COMMA.search(text):
+      # Python would join the two into one name.
+      raise ValueError(
+        f"{text!r} lacks a comma between two names; expected ['Action',"
+        " 'Drama']"
+      )
+  else:
+    names = _SEPARATORS.split(text)
+  return tuple(sorted({' '.join(name.split()) for name in names} - {''}))

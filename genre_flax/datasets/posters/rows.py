@@ -1,0 +1,215 @@
+"""From the cells of a row to a poster's id, image, genres and split."""
+
+from collections.abc import Mapping
+import dataclasses
+import re
+
+from genre_flax.datasets.posters import columns as columns_lib
+from genre_flax.datasets.posters import genre_lists
+from genre_flax.datasets.posters import problems as problems_lib
+
+Problem = problems_lib.Problem
+
+SPLITS = ('train', 'validation', 'test')
+
+_SPLIT_ALIASES = {
+  'train': 'train',
+  'training': 'train',
+  'val': 'validation',
+  'valid': 'validation',
+  'validation': 'validation',
+  'dev': 'validation',
+  'test': 'test',
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Annotation:
+  """One row of the CSV.
+
+  Attributes:
+    id: of the film.
+    image: path below the image folder.
+    genres: sorted.
+    split: one of SPLITS, or None where the CSV does not say.
+    file: the CSV file.
+    row: as a spreadsheet counts: the header is row 1.
+  """
+
+  id: str
+  image: str
+  genres: tuple[str, ...]
+  split: str | None
+  file: str
+  row: int
+
+
+class _BadRow(Exception):
+  """A row cannot be used; arguments: kind, reason."""
+
+
+class _ExcludedRow(Exception):
+  """A row has excluded genres alone."""
+
+
+class RowReader:
+  """Collects the rows of one file, or what is wrong with them."""
+
+  def __init__(
+    self,
+    file: str,
+    names: columns_lib.Found,
+    vocabulary: frozenset[str],
+    excluded: frozenset[str],
+    renamed: Mapping[str, str],
+  ):
+    self._file = file
+    self._names = names
+    self._vocabulary = vocabulary
+    self._excluded = excluded
+    self._renamed = renamed
+    self._first_rows: dict[str, Annotation] = {}
+    self.rows: dict[tuple[str, str], Annotation] = {}
+    self.problems: list[Problem] = []
+    self.num_repeated = 0
+    self.num_excluded = 0
+
+  def read(self, row: int, cells: dict[str, str]) -> None:
+    """Takes one row: among `rows`, `problems`, or those that are counted."""
+    try:
+      annotation = Annotation(
+        id=self._id(cells),
+        image=self._image(cells),
+        genres=self._genres(cells),
+        split=self._split(cells),
+        file=self._file,
+        row=row,
+      )
+      self._add(annotation)
+    except _ExcludedRow:
+      self.num_excluded += 1
+    except _BadRow as e:
+      self.problems.append(Problem(self._file, row, *e.args))
+
+  def _id(self, cells: dict[str, str]) -> str:
+    name = cells[self._names.id].strip()
+    if not name:
+      raise _BadRow('missing id', f'column {self._names.id!r} is empty')
+    if not self._names.image and _escapes(name, separators=True):
+      raise _BadRow(
+        'id with a path',
+        f'column {self._names.id!r} is {name!r}, which has a path in it;'
+        ' expected a plain name. Name the column of the image paths, if there'
+        ' is one, with --image_column',
+      )
+    return name
+
+  def _image(self, cells: dict[str, str]) -> str:
+    if not self._names.image:
+      name = cells[self._names.id].strip()
+      return self._names.image_pattern.replace('{id}', name)
+    image = cells[self._names.image].strip()
+    if not image:
+      raise _BadRow('missing image', f'column {self._names.image!r} is empty')
+    if _escapes(image):
+      raise _BadRow(
+        'image outside the folder',
+        f'column {self._names.image!r} is {image!r}, which leads out of the'
+        ' image folder; expected a path below it',
+      )
+    return image
+
+  def _genres(self, cells: dict[str, str]) -> tuple[str, ...]:
+    """The row's genres, agreed on by the list and the one-hot columns."""
+    names = self._names
+    one_hot = self._one_hot(cells) if names.labels else None
+    listed = self._listed(cells) if names.genre else one_hot
+    if one_hot is None:
+      one_hot = listed
+    kept, also = listed - self._excluded, one_hot - self._excluded
+    if kept != also:
+      raise _BadRow(
+        'labels disagree',
+        f'column {names.genre!r} says {sorted(kept)}, the one-hot columns say'
+        f' {sorted(also)}; correct the row, or use the one-hot columns alone'
+        " (--genre_column='') or the list alone (--label_columns='')",
+      )
+    if not kept and listed:
+      raise _ExcludedRow
+    if not kept:
+      raise _BadRow('no genre', 'expected at least one genre, got none')
+    return tuple(sorted(kept))
+
+  def _one_hot(self, cells: dict[str, str]) -> set[str]:
+    genres = set()
+    for label in self._names.labels:
+      cell = cells[label].strip()
+      if cell not in columns_lib.BINARY:
+        raise _BadRow(
+          'label not 0 or 1', f'column {label!r} is {cell!r}, not 0 or 1'
+        )
+      if columns_lib.BINARY[cell]:
+        genres.add(self._renamed.get(label, label))
+    return genres
+
+  def _listed(self, cells: dict[str, str]) -> set[str]:
+    column = self._names.genre
+    try:
+      listed = genre_lists.parse_genres(cells[column])
+    except ValueError as e:
+      raise _BadRow('bad genre list', f'column {column!r}: {e}') from None
+    genres = {self._renamed.get(name, name) for name in listed}
+    unknown = sorted(genres - self._vocabulary - self._excluded)
+    if unknown:
+      raise _BadRow(
+        'unknown genre',
+        f'column {column!r} has {unknown}, for which there is no one-hot'
+        ' column',
+      )
+    return genres
+
+  def _split(self, cells: dict[str, str]) -> str | None:
+    if not self._names.split:
+      return None
+    text = cells[self._names.split].strip().lower()
+    if not text:
+      return None
+    if text not in _SPLIT_ALIASES:
+      raise _BadRow(
+        'unknown split',
+        f'column {self._names.split!r} is {text!r}; expected one of'
+        f' {", ".join(SPLITS)}',
+      )
+    return _SPLIT_ALIASES[text]
+
+  def _add(self, annotation: Annotation) -> None:
+    earlier = self._first_rows.setdefault(annotation.id, annotation)
+    differences = [
+      f'{what} {there} there, {here} here'
+      for what, there, here in (
+        ('genres', list(earlier.genres), list(annotation.genres)),
+        ('split', earlier.split, annotation.split),
+      )
+      if there != here
+    ]
+    if differences:
+      raise _BadRow(
+        'repeated id, other content',
+        f'id {annotation.id!r} stands in row {earlier.row} too, but with'
+        f' {"; ".join(differences)}. Make the rows agree, keep one of them, or'
+        ' give them ids of their own',
+      )
+    poster = (annotation.id, annotation.image)
+    if poster in self.rows:
+      self.num_repeated += 1
+    else:
+      self.rows[poster] = annotation
+
+
+def _escapes(path: str, *, separators: bool = False) -> bool:
+  """Whether a path leads out of its folder, or has any separator in it."""
+  parts = re.split(r'[/\\]', path)
+  if separators and len(parts) > 1:
+    return True
+  is_absolute = not parts[0] or re.match(r'[A-Za-z]:$', parts[0])
+  return bool(is_absolute) or '..' in parts
