@@ -29,6 +29,7 @@ import sys
 from absl import flags
 
 from launch.jobs import job as job_lib
+from launch.jobs import restarts
 from launch.jobs import supervisor
 from launch.jobs.backends import registry
 from launch.runtime import command_line
@@ -164,7 +165,7 @@ def main(args: list[str]) -> int:
   if _DRY_RUN.value:
     print('\n'.join(map(str, backend.plan())))
     return 0
-  limits = supervisor.Limits(
+  limits = restarts.Limits(
     max_restarts=_MAX_RESTARTS.value,
     max_crashes=_MAX_CRASHES.value,
     hang_seconds=60 * _HANG_TIMEOUT_MINUTES.value,

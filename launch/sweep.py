@@ -90,11 +90,11 @@ def main(extra_flags: list[str]) -> int:
       ' -- --config.num_epochs=5'
     )
   _import_optional()
-  from launch.sweeps import search
+  from launch.sweeps import sweep_file
   from launch.sweeps import trials
 
   try:
-    sweep = search.read_sweep(_CONFIG.value)
+    sweep = sweep_file.read_sweep(_CONFIG.value)
   except OSError as e:  # Of a file that did not load; said at its first use.
     raise errors.InputError(f'--config cannot be read. {e}') from e
   sweep_dir = pathlib.Path(_SWEEP_DIR.value).expanduser()
@@ -146,10 +146,10 @@ def _import_optional():
 
 def _print_plan(sweep, make_spec) -> int:
   """Prints the commands of all trials, or of those that are known before."""
-  from launch.sweeps import search
+  from launch.sweeps import search_space
 
   if sweep.sampler == 'grid':
-    points = list(search.grid(sweep.space))[: sweep.num_trials]
+    points = list(search_space.grid(sweep.space))[: sweep.num_trials]
   else:
     print(
       f'{sweep.num_trials} trials, drawn by {sweep.sampler}; the flags that'
@@ -168,10 +168,10 @@ def _search(sweep, make_spec, sweep_dir, extra_flags) -> int:
 
   from launch.sweeps import controller as controller_lib
   from launch.sweeps import report
-  from launch.sweeps import search
+  from launch.sweeps import studies
 
   optuna.logging.set_verbosity(optuna.logging.WARNING)
-  study = search.open_study(
+  study = studies.open_study(
     sweep, name=sweep_dir.name, storage=_open_storage(sweep_dir)
   )
   table = report.Table(sweep)

@@ -143,32 +143,5 @@ def get_flag(args: Sequence[str], name: str) -> str | None:
   return value
 
 
-def check_travels(job: Job, *, schemes: Sequence[str] = ('gs://',)) -> None:
-  """Refuses paths that machines elsewhere do not have.
-
-  Args:
-    job: that runs on them.
-    schemes: how the paths may begin that they do have.
-
-  Raises:
-    InputError: a path is of this machine alone.
-  """
-  flags = ['workdir', 'data_dir', 'config.dataset.data_dir', 'output']
-  flags += ['csv', 'images'] if job.binary == 'prepare' else []
-  for flag in flags:
-    path = get_flag(job.args, flag)
-    if path and not path.startswith(tuple(schemes)):
-      raise errors.InputError(
-        f'--{flag}={path} is a path of this machine, which the job would not'
-        f' find; expected one that begins with {" or ".join(schemes)}.'
-      )
-  config = get_flag(job.args, 'config')
-  if config and not re.match(r'(\./)?configs/[^/]+\.py(:|$)', config):
-    raise errors.InputError(
-      f'--config={config} does not travel with the job; expected a file of this'
-      " repository's configs/, such as configs/tpu_pod.py. Put yours there."
-    )
-
-
 def _digest(text: str) -> str:
   return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -6,6 +6,7 @@ import time
 from typing import TextIO
 
 from launch.jobs import endings
+from launch.jobs import restarts as restarts_lib
 from launch.jobs.backends import base
 from launch.runtime import command
 from launch.runtime import errors
@@ -14,32 +15,9 @@ from launch.runtime import stop_request
 # The processes of a run end each other when one fails; those that have not
 # after this time never will.
 _STRAGGLER_SECONDS = 120.0
-_MAX_BACKOFF_SECONDS = 600.0
-# An attempt that ran this long was no failure to start.
-_LONG_ATTEMPT_SECONDS = 1800.0
 
 _State = base.State
 _Ending = endings.Ending
-
-
-@dataclasses.dataclass(frozen=True)
-class Limits:
-  """How long and how often.
-
-  Attributes:
-    max_restarts: of any kind.
-    max_crashes: crashes and hangs that are restarted, of those.
-    hang_seconds: without a line in process 0's log until it counts as hung.
-    grace_seconds: for saving, between SIGTERM and SIGKILL.
-    backoff_seconds: before the first restart; doubles with each further one
-      until an attempt lasts half an hour.
-  """
-
-  max_restarts: int = 20
-  max_crashes: int = 3
-  hang_seconds: float = 1800.0
-  grace_seconds: float = 300.0
-  backoff_seconds: float = 15.0
 
 
 class Supervisor:
@@ -48,7 +26,7 @@ class Supervisor:
   def __init__(
     self,
     backend: base.Backend,
-    limits: Limits,
+    limits: restarts_lib.Limits,
     *,
     keep: bool,
     output: TextIO,
@@ -74,7 +52,7 @@ class Supervisor:
     self._stop = stop
     self._clock = clock
     self._sleep = sleep or stop.sleep
-    self._restarts = self._crashes = self._quick_failures = 0
+    self._restarts = restarts_lib.Restarts(limits, clock)
     self._begin_attempt()
     self._last_state: _State | None = None
 
@@ -190,7 +168,8 @@ class Supervisor:
     return None, observation
 
   def _begin_attempt(self) -> None:
-    self._started = self._last_progress = self._clock()
+    self._restarts.begin_attempt()
+    self._last_progress = self._restarts.attempt_began
     self._failed_since: float | None = None
 
   def _end_attempt(
@@ -198,7 +177,7 @@ class Supervisor:
   ) -> int | None:
     """Starts again where that can help; else returns the exit status."""
     name = self._backend.job.name
-    if ending is _Ending.REFUSED and not self._restarts:
+    if ending is _Ending.REFUSED and not self._restarts.count:
       # Who asks for the first time learns at once that there are none.
       self._finish()
       raise errors.ResourceError(observation.detail)
@@ -215,17 +194,9 @@ class Supervisor:
     if ending is _Ending.BAD_INPUT:
       self._finish()
       return status
-    self._crashes += ending in (
-      _Ending.CRASHED,
-      _Ending.HUNG,
-      _Ending.NOT_STARTED,
-    )
-    if (
-      self._restarts >= self._limits.max_restarts
-      or self._crashes > self._limits.max_crashes
-    ):
+    if not self._restarts.are_left(ending):
       self._say(
-        f'Giving up after {self._restarts} restart(s);'
+        f'Giving up after {self._restarts.count} restart(s);'
         f' --max_restarts={self._limits.max_restarts}'
         f' --max_crashes={self._limits.max_crashes}. The same command goes on'
         ' from the last checkpoint.'
@@ -236,17 +207,11 @@ class Supervisor:
     return None
 
   def _restart(self) -> None:
-    if self._clock() - self._started >= _LONG_ATTEMPT_SECONDS:
-      self._quick_failures = 0
-    wait = min(
-      _MAX_BACKOFF_SECONDS,
-      self._limits.backoff_seconds * 2**self._quick_failures,
-    )
-    self._quick_failures += 1
-    self._restarts += 1
+    wait = self._restarts.next_wait()
     self._say(
-      f'Restart {self._restarts} of at most {self._limits.max_restarts} in'
-      f' {wait:.0f} s; it goes on from the last checkpoint.'
+      f'Restart {self._restarts.count} of at most'
+      f' {self._limits.max_restarts} in {wait:.0f} s; it goes on from the last'
+      ' checkpoint.'
     )
     self._end_processes()
     self._sleep(wait)

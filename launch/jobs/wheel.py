@@ -14,15 +14,8 @@ from launch.runtime import errors
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 REQUIREMENTS = ROOT / 'launch' / 'requirements.txt'
 WORKER_SCRIPT = ROOT / 'launch' / 'jobs' / 'worker.sh'
-_SOURCES = (
-  'setup.cfg',
-  'pyproject.toml',
-  'README.md',
-  'LICENSE',
-  'genre_flax',
-  'configs',
-  'launch',
-)
+PACKAGES = ('genre_flax', 'configs', 'launch')
+_SOURCES = ('setup.cfg', 'pyproject.toml', 'README.md', 'LICENSE', *PACKAGES)
 # 1980-01-01, the first date that a zip file can hold: the same sources give the
 # same bytes, whenever they are built.
 _SOURCE_DATE_EPOCH = '315532800'

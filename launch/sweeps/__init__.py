@@ -1,5 +1,5 @@
 """Searches over config keys, a job a trial.
 
-`search` reads the sweep file and proposes, `trials` runs one, `controller` runs
-them all, `report` shows them.
+`sweep_file` says what is searched, `studies` proposes, `trials` runs one,
+`controller` runs them all, `report` shows them.
 """

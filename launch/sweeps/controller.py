@@ -13,7 +13,7 @@ from typing import Any
 from absl import logging
 import optuna
 
-from launch.sweeps import search
+from launch.sweeps import sweep_file
 from launch.sweeps import trials
 
 State = optuna.trial.TrialState
@@ -35,7 +35,7 @@ class Controller:
   def __init__(
     self,
     study: optuna.Study,
-    sweep: search.Sweep,
+    sweep: sweep_file.Sweep,
     *,
     make_spec: MakeSpec,
     parallel: int = 1,
@@ -47,7 +47,7 @@ class Controller:
     """Makes a controller.
 
     Args:
-      study: of `search.open_study`.
+      study: of `studies.open_study`.
       sweep: the same.
       make_spec: takes a trial's values, its number and a seed; gives the job.
       parallel: trials at a time.

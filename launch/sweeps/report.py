@@ -12,7 +12,8 @@ from matplotlib import figure
 import optuna
 
 from launch.sweeps import controller
-from launch.sweeps import search
+from launch.sweeps import search_space
+from launch.sweeps import sweep_file
 from launch.sweeps import trials
 
 SWEEP_CSV = 'sweep.csv'
@@ -27,7 +28,9 @@ _NAMES = {
 }
 
 
-def to_rows(study: optuna.Study, sweep: search.Sweep) -> list[dict[str, Any]]:
+def to_rows(
+  study: optuna.Study, sweep: sweep_file.Sweep
+) -> list[dict[str, Any]]:
   """One dict a trial; what is not known is ''.
 
   Keys: trial, state, score, evaluations, minutes, peak_memory_gb, the keys
@@ -74,7 +77,7 @@ class Table:
   _WIDTHS = {'trial': 5, 'state': 8, 'score': 8, 'evaluations': 5}
   _HEADS = {'evaluations': 'evals', 'peak_memory_gb': 'GB'}
 
-  def __init__(self, sweep: search.Sweep):
+  def __init__(self, sweep: sweep_file.Sweep):
     self._columns = [
       *('trial', 'state', 'score', 'evaluations', 'minutes', 'peak_memory_gb'),
       *(dimension.key for dimension in sweep.space),
@@ -111,7 +114,7 @@ def _cell(value: Any) -> str:
 
 
 def best_flags(
-  study: optuna.Study, sweep: search.Sweep, extra_flags: Sequence[str]
+  study: optuna.Study, sweep: sweep_file.Sweep, extra_flags: Sequence[str]
 ) -> list[str] | None:
   """The flags of the best trial's training; None where none was finished."""
   complete = [t for t in study.trials if t.state == _State.COMPLETE]
@@ -132,7 +135,7 @@ def write_best(flags: Sequence[str], path: pathlib.Path) -> str:
 
 
 def draw_plots(
-  study: optuna.Study, sweep: search.Sweep, folder: pathlib.Path
+  study: optuna.Study, sweep: sweep_file.Sweep, folder: pathlib.Path
 ) -> list[pathlib.Path]:
   """Draws the history, the importance of the keys, and a plot for each key.
 
@@ -254,8 +257,8 @@ def _groups(rows, sweep, dimension):
   [other] = others
   return [
     (
-      f'{other.key} {search.as_text(value)}',
-      [row for row in rows if row[other.key] == search.as_text(value)],
+      f'{other.key} {search_space.as_text(value)}',
+      [row for row in rows if row[other.key] == search_space.as_text(value)],
     )
     for value in other.values
   ]

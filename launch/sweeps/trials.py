@@ -14,7 +14,8 @@ from typing import Any
 from etils import epath
 
 from launch.runtime import errors
-from launch.sweeps import search
+from launch.sweeps import search_space
+from launch.sweeps import sweep_file
 
 # Kinds of failure.
 BAD_CONFIG = 'bad config'
@@ -167,7 +168,7 @@ class Progress:
   peak_memory_gb: float
 
 
-def read_progress(workdir: str, objective: search.Objective) -> Progress:
+def read_progress(workdir: str, objective: sweep_file.Objective) -> Progress:
   """Reads a workdir's metrics.jsonl; it may not be there yet, or cut off."""
   path = epath.Path(workdir) / 'metrics.jsonl'
   lines = path.read_text().splitlines() if path.exists() else []
@@ -190,7 +191,7 @@ def _or_0(value: float) -> float:
 
 
 def job_spec(
-  sweep: search.Sweep,
+  sweep: sweep_file.Sweep,
   chosen: Mapping[str, Any],
   *,
   number: int,
@@ -233,7 +234,7 @@ def job_spec(
 
 
 def training_flags(
-  sweep: search.Sweep,
+  sweep: sweep_file.Sweep,
   chosen: Mapping[str, Any],
   extra_flags: Sequence[str] = (),
 ) -> list[str]:
@@ -242,5 +243,5 @@ def training_flags(
     f'--config={sweep.base}',
     *sweep.flags,
     *extra_flags,
-    *search.as_flags(chosen),
+    *search_space.as_flags(chosen),
   ]

@@ -3,6 +3,7 @@
 import io
 
 from launch.jobs import job as job_lib
+from launch.jobs import restarts
 from launch.jobs import supervisor
 from launch.jobs.backends import base
 from launch.runtime import errors
@@ -94,7 +95,7 @@ def follow(
   clock, output = clock or Clock(), output or io.StringIO()
   status = supervisor.Supervisor(
     backend,
-    supervisor.Limits(**limits),
+    restarts.Limits(**limits),
     keep=keep,
     output=output,
     stop=stop or stop_request.StopRequest(),

@@ -8,6 +8,7 @@ import sys
 import time
 import zipfile
 
+from launch.jobs import restarts
 from launch.jobs import supervisor
 from launch.jobs import wheel as wheel_lib
 from launch.runtime import stop_request
@@ -78,7 +79,7 @@ def supervise(backend, output, **limits) -> int:
   limits = {'backoff_seconds': 0.0, **limits}
   return supervisor.Supervisor(
     backend,
-    supervisor.Limits(**limits),
+    restarts.Limits(**limits),
     keep=False,
     output=output,
     stop=stop_request.StopRequest(),

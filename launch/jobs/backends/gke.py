@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from launch.jobs import job as job_lib
 from launch.jobs import slices
+from launch.jobs import travel
 from launch.jobs.backends import base
 from launch.jobs.backends import jobset
 from launch.jobs.backends import worker
@@ -43,7 +44,7 @@ class Gke(base.Backend):
           f'--{name} is missing; --backend=gke needs it, such as'
           f' --{name}={example}.'
         )
-    job_lib.check_travels(job)
+    travel.check_travels(job)
     self._slice = slices.parse(options['slice_type'])
     if self._slice.gke_accelerator is None:
       raise errors.InputError(

@@ -7,6 +7,7 @@ import tempfile
 from typing import Any, ClassVar
 
 from launch.jobs import job as job_lib
+from launch.jobs import travel
 from launch.jobs import wheel as wheel_lib
 from launch.jobs.backends import base
 from launch.runtime import command
@@ -39,7 +40,7 @@ class Slurm(base.Backend):
       InputError: an option cannot be.
     """
     super().__init__(job)
-    job_lib.check_travels(job, schemes=('gs://', '/'))
+    travel.check_travels(job, schemes=('gs://', '/'))
     self._options = options
     self._tasks_per_node = max(1, options['gpus_per_node'])
     num_tasks = options['nodes'] * self._tasks_per_node

@@ -8,16 +8,14 @@ from typing import Any, ClassVar
 
 from launch.jobs import job as job_lib
 from launch.jobs import slices
+from launch.jobs import travel
 from launch.jobs import wheel as wheel_lib
 from launch.jobs.backends import base
+from launch.jobs.backends import gcloud
 from launch.jobs.backends import worker
 from launch.runtime import command
 from launch.runtime import errors
 
-# Below the home folder of the workers.
-_FOLDER = 'genre_flax_launch'
-_DIGEST_LABEL = 'genre-flax-job'
-_WRITES_LABEL = 'genre-flax-writes'
 _GONE = ('PREEMPTED', 'TERMINATED', 'STOPPED', 'STOPPING', 'DELETING')
 _QUOTA_HINT = (
   'If it speaks of quota or permission: ask for it in the console under "IAM &'
@@ -51,12 +49,14 @@ class TpuVm(base.Backend):
           f'--{name} is missing; --backend=tpu_vm needs it, such as'
           ' --zone=us-west4-a --slice_type=v5litepod-16.'
         )
-    job_lib.check_travels(job)
-    self._slice = slices.parse(options['slice_type'])
-    self._options = options
+    travel.check_travels(job)
     self._is_owned = not options['tpu_name']
-    self._node = options['tpu_name'] or job.name
-    self._num_workers = job.max_processes(self._slice.num_hosts)
+    self._commands = gcloud.Commands(
+      job,
+      slice=slices.parse(options['slice_type']),
+      node=options['tpu_name'] or job.name,
+      options=options,
+    )
     self._folder = pathlib.Path(options['state_dir']) / job.name
     self._offset = 0
     self._wheel: wheel_lib.Wheel | None = None
@@ -75,19 +75,19 @@ class TpuVm(base.Backend):
     ]
     if self._is_owned:
       steps += [
-        base.Step('Ask for the slice.', self._create_args()),
+        base.Step('Ask for the slice.', self._commands.create_request()),
         base.Step(
           'Wait until this says ACTIVE.',
-          [*self._describe_args(), '--format=value(state.state)'],
+          self._commands.describe_request('--format=value(state.state)'),
         ),
       ]
     texts = ('Make a folder on all hosts.', 'Copy.', 'Set up.', 'Start.')
-    steps += map(base.Step, texts, self._start_commands())
-    follow = f'tail -n +1 -F {self._job_folder}/log'
+    steps += map(base.Step, texts, self._commands.start(self._wheel))
+    follow = f'tail -n +1 -F {self._commands.job_folder}/log'
     steps += [
-      base.Step('Follow process 0.', self._ssh(follow, workers='0')),
+      base.Step('Follow process 0.', self._commands.ssh(follow, workers='0')),
       base.Step(
-        'To stop: it saves and ends.', self._ssh(self._action('stop', 'TERM'))
+        'To stop: it saves and ends.', self._commands.act('stop', 'TERM')
       ),
     ]
     if self._is_owned:
@@ -110,32 +110,31 @@ class TpuVm(base.Backend):
     return worker.combine(reports, log=first.log, digest=digest)
 
   def other_writer(self) -> str | None:
-    result = command.run(
-      self._gcloud('queued-resources', 'list', '--format=json')
-    )
+    result = command.run(self._commands.list_requests())
     if result.exit_status:
       raise errors.ResourceError(
         f'gcloud could not list the queued resources:\n  {result.words}'
       )
     for request in json.loads(result.stdout or '[]'):
       name = request['name'].split('/')[-1]
-      is_live = _state(request) not in ('FAILED', 'SUSPENDED', 'DELETING')
-      written = _labels(request).get(_WRITES_LABEL)
-      if is_live and name != self.job.name and written == self._writes:
+      is_live = gcloud.state(request) not in ('FAILED', 'SUSPENDED', 'DELETING')
+      written = gcloud.labels(request).get(gcloud.WRITES_LABEL)
+      if is_live and name != self.job.name and written == self._commands.writes:
         return name
     return None
 
   def create(self) -> None:
     if not self._is_owned:
       raise errors.InputError(
-        f'There is no TPU VM {self._node} in {self._options["zone"]}; leave'
+        f'There is no TPU VM {self._commands.node} in'
+        f' {self._commands.options["zone"]}; leave'
         ' --tpu_name away to have one created.'
       )
-    result = command.run(self._create_args())
+    result = command.run(self._commands.create_request())
     # Another launcher may have been quicker; both then see the same request.
     if result.exit_status and 'ALREADY_EXISTS' not in result.stderr:
       raise errors.ResourceError(
-        f'gcloud refused the slice {self._slice.type}. It said:\n'
+        f'gcloud refused the slice {self._commands.slice.type}. It said:\n'
         f'  {result.words}\n{_QUOTA_HINT}'
       )
 
@@ -143,13 +142,13 @@ class TpuVm(base.Backend):
     self._offset = 0
     # A restart runs the code that the job was begun with.
     self._wheel = self._wheel or wheel_lib.build(self._folder)
-    for args in self._start_commands():
+    for args in self._commands.start(self._wheel):
       command.check(
         args, hint='The slice is left; the same command tries again on it.'
       )
 
   def stop(self, *, kill: bool = False) -> None:
-    command.run(self._ssh(self._action('stop', 'KILL' if kill else 'TERM')))
+    command.run(self._commands.act('stop', 'KILL' if kill else 'TERM'))
 
   def clear(self) -> None:
     self._offset = 0
@@ -157,10 +156,10 @@ class TpuVm(base.Backend):
       request = self._describe()
       if request is None:
         return
-      if _state(request) != 'ACTIVE' or self._reports() is None:
+      if gcloud.state(request) != 'ACTIVE' or self._reports() is None:
         self.delete()
         return
-    command.check(self._ssh(self._action('clear')))
+    command.check(self._commands.act('clear'))
 
   def delete(self) -> None:
     if self._is_owned:
@@ -171,20 +170,10 @@ class TpuVm(base.Backend):
   def delete_command(self) -> Sequence[str]:
     if not self._is_owned:
       return ()
-    return self._gcloud(
-      'queued-resources', 'delete', self.job.name, '--force', '--quiet'
-    )
+    return self._commands.delete_request()
 
   def save_logs(self) -> str:
     return f'{self._folder}/process_*.log (their ends)'
-
-  @property
-  def _writes(self) -> str:
-    return self.job.folder_digest if self.job.is_writer else 'nothing'
-
-  @property
-  def _job_folder(self) -> str:
-    return f'{_FOLDER}/jobs/{self.job.name}'
 
   def _observe_request(self) -> tuple[base.Observation, bool]:
     """The queued resource, and whether its machines are there."""
@@ -194,8 +183,8 @@ class TpuVm(base.Backend):
       return base.Observation(base.State.UNKNOWN, detail=str(e)), False
     if request is None:
       return base.Observation(base.State.ABSENT), False
-    state, details = _state(request), request.get('state', {})
-    digest = _labels(request).get(_DIGEST_LABEL)
+    state, details = gcloud.state(request), request.get('state', {})
+    digest = gcloud.labels(request).get(gcloud.DIGEST_LABEL)
     if state in ('SUSPENDING', 'SUSPENDED'):
       found = base.State.PREEMPTED
     elif state == 'FAILED':
@@ -210,9 +199,7 @@ class TpuVm(base.Backend):
 
   def _observe_node(self, digest: str | None) -> base.Observation:
     """The machines, where they do not answer."""
-    result = command.run(
-      self._gcloud('tpu-vm', 'describe', self._node, '--format=value(state)')
-    )
+    result = command.run(self._commands.describe_node())
     if 'NOT_FOUND' in result.stderr:
       # A request whose machines are gone is not yet told so itself.
       gone = base.State.PREEMPTED if self._is_owned else base.State.ABSENT
@@ -225,7 +212,7 @@ class TpuVm(base.Backend):
     )
 
   def _describe(self) -> dict[str, Any] | None:
-    result = command.run([*self._describe_args(), '--format=json'])
+    result = command.run(self._commands.describe_request('--format=json'))
     if result.exit_status == 0:
       return json.loads(result.stdout)
     if 'NOT_FOUND' in result.stderr:
@@ -237,21 +224,24 @@ class TpuVm(base.Backend):
   def _reports(self) -> list[worker.Report] | None:
     """Of all workers; None where one does not answer."""
     first = self._ask('0', self._offset)
-    if first is None or self._num_workers == 1:
+    if first is None or self._commands.num_workers == 1:
       return first and list(first.values())
     # The others' logs are as long as they are: their ends are enough.
     reports = self._ask('all', -worker.TAIL_BYTES)
-    if reports is None or len(reports) != self._num_workers:
+    if reports is None or len(reports) != self._commands.num_workers:
       return None
     for index, report in reports.items():
       worker.keep_tail(self._folder, index, report.log)
-    return [first[0], *(reports[i] for i in range(1, self._num_workers))]
+    return [
+      first[0],
+      *(reports[i] for i in range(1, self._commands.num_workers)),
+    ]
 
   def _ask(self, workers: str, offset: int) -> dict[int, worker.Report] | None:
     with tempfile.TemporaryDirectory() as folder:
       result = command.run(
         [
-          *self._ssh(self._action('report', str(offset)), workers=workers),
+          *self._commands.act('report', str(offset), workers=workers),
           f'--output-directory={folder}',
         ],
         timeout_seconds=300.0,
@@ -264,79 +254,3 @@ class TpuVm(base.Backend):
       return None
     reports = {i: worker.parse(text) for i, text in sorted(outputs.items())}
     return None if None in reports.values() or not reports else reports
-
-  def _start_commands(self) -> list[list[str]]:
-    python, script = '../venv/bin/python', '../worker.sh'
-    is_distributed = self._num_workers > 1
-    binary = self.job.command(python, distributed=is_distributed)
-    start = ['bash', script, 'start', f'../jobs/{self.job.name}', *binary]
-    setup = ['setup', self._wheel.name, self._wheel.sha256]
-    return [
-      self._ssh(f'mkdir -p {_FOLDER}'),
-      self._gcloud(
-        'tpu-vm',
-        'scp',
-        str(self._wheel.path),
-        str(wheel_lib.REQUIREMENTS),
-        str(wheel_lib.WORKER_SCRIPT),
-        f'{self._node}:{_FOLDER}/',
-        f'--worker={self._workers}',
-        '--quiet',
-      ),
-      self._ssh(command.quote(['bash', f'{_FOLDER}/worker.sh', *setup])),
-      self._ssh(f'cd {_FOLDER}/code && {command.quote(start)}'),
-    ]
-
-  @property
-  def _workers(self) -> str:
-    return 'all' if self._num_workers > 1 else '0'
-
-  def _action(self, action: str, *args: str) -> str:
-    script = f'{_FOLDER}/worker.sh'
-    line = command.quote(['bash', script, action, self._job_folder, *args])
-    if action != 'report':
-      return line
-    # A host that was not set up yet has no script, and runs nothing.
-    return f'if [ -e {script} ]; then {line}; else echo {worker.NOTHING}; fi'
-
-  def _ssh(self, remote: str, *, workers: str | None = None) -> list[str]:
-    return self._gcloud(
-      'tpu-vm',
-      'ssh',
-      self._node,
-      f'--worker={workers or self._workers}',
-      '--quiet',
-      f'--command={remote}',
-    )
-
-  def _create_args(self) -> list[str]:
-    args = self._gcloud(
-      'queued-resources',
-      'create',
-      self.job.name,
-      f'--node-id={self._node}',
-      f'--accelerator-type={self._slice.type}',
-      '--runtime-version='
-      + (self._options['runtime_version'] or self._slice.runtime_version),
-      f'--labels={_DIGEST_LABEL}={self.job.digest},{_WRITES_LABEL}={self._writes}',
-      '--quiet',
-    )
-    return [*args, '--spot'] if self._options['spot'] else args
-
-  def _describe_args(self) -> list[str]:
-    return self._gcloud('queued-resources', 'describe', self.job.name)
-
-  def _gcloud(self, *args: str) -> list[str]:
-    where = [f'--zone={self._options["zone"]}']
-    if self._options['project']:
-      where.append(f'--project={self._options["project"]}')
-    return ['gcloud', 'compute', 'tpus', *args, *where]
-
-
-def _state(request: Mapping[str, Any]) -> str:
-  return request.get('state', {}).get('state', 'STATE_UNSPECIFIED')
-
-
-def _labels(request: Mapping[str, Any]) -> dict[str, str]:
-  specs = request.get('tpu', {}).get('nodeSpec') or [{}]
-  return specs[0].get('node', {}).get('labels', {})

@@ -8,7 +8,8 @@ import pytest
 
 from configs.sweeps import default
 from launch.sweeps import controller
-from launch.sweeps import search
+from launch.sweeps import studies
+from launch.sweeps import sweep_file
 from launch.sweeps import trials
 
 State = optuna.trial.TrialState
@@ -19,7 +20,7 @@ def make_sweep(**changes):
   config = default.get_config()
   config.space = ({'key': 'image_size', 'values': SIZES},)
   config.update_from_flattened_dict(changes)
-  return search.read_sweep(config)
+  return sweep_file.read_sweep(config)
 
 
 class PlayedJob:
@@ -105,7 +106,7 @@ class World:
 
 
 def open_study(sweep, storage=None):
-  return search.open_study(
+  return studies.open_study(
     sweep, name='s', storage=storage or optuna.storages.InMemoryStorage()
   )
 

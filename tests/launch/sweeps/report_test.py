@@ -12,7 +12,8 @@ import pytest
 from configs.sweeps import default
 from launch.sweeps import controller
 from launch.sweeps import report
-from launch.sweeps import search
+from launch.sweeps import studies
+from launch.sweeps import sweep_file
 
 State = optuna.trial.TrialState
 
@@ -25,13 +26,13 @@ def sweep():
     {'key': 'optimizer.learning_rate', 'values': (1e-3, 2e-3)},
   )
   config.flags = ("--config.dataset.data_dir=it's data",)
-  return search.read_sweep(config)
+  return sweep_file.read_sweep(config)
 
 
 @pytest.fixture
 def study(sweep):
   """Three trials done, one stopped, one failed, one waiting."""
-  study = search.open_study(
+  study = studies.open_study(
     sweep, name='sweep', storage=optuna.storages.InMemoryStorage()
   )
   for number, score in enumerate([0.2, 0.4, 0.3, 0.1, None]):
@@ -139,14 +140,14 @@ def test_the_best_command_can_be_pasted(study, sweep, tmp_path):
 
 
 def test_the_least_is_best_where_it_is_to_be_minimized(study, sweep):
-  down = search.Objective('loss', 'validation', 'minimize')
+  down = sweep_file.Objective('loss', 'validation', 'minimize')
   object.__setattr__(sweep, 'objective', down)
   found = report.best_flags(study, sweep, [])
   assert found[-1] == '--config.optimizer.learning_rate=0.001'
 
 
 def test_without_a_finished_trial_there_is_no_best_and_no_plot(sweep, tmp_path):
-  study = search.open_study(
+  study = studies.open_study(
     sweep, name='empty', storage=optuna.storages.InMemoryStorage()
   )
   assert report.best_flags(study, sweep, []) is None

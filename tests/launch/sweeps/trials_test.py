@@ -10,10 +10,10 @@ import pytest
 
 from configs.sweeps import image_size
 from launch.runtime import errors
-from launch.sweeps import search
+from launch.sweeps import sweep_file
 from launch.sweeps import trials
 
-OBJECTIVE = search.Objective('score', 'validation', 'maximize')
+OBJECTIVE = sweep_file.Objective('score', 'validation', 'maximize')
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_the_job_of_a_trial_has_its_flags_in_order(tmp_path):
   config = image_size.get_config()
   config.flags = ('--config.num_epochs=3.0',)
   spec = trials.job_spec(
-    search.read_sweep(config),
+    sweep_file.read_sweep(config),
     {'image_size': 128, 'model.tiny.features': (4, 8)},
     number=7,
     seed=2,

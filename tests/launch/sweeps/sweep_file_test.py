@@ -8,7 +8,9 @@ from configs.sweeps import image_size
 from configs.sweeps import image_size_by_learning_rate
 from configs.sweeps import learning_rate
 from launch.runtime import errors
-from launch.sweeps import search
+from launch.sweeps import search_space
+from launch.sweeps import studies
+from launch.sweeps import sweep_file
 
 
 def sweep_config(*space, **changes):
@@ -19,7 +21,7 @@ def sweep_config(*space, **changes):
 
 
 def open_study(sweep, storage=None):
-  return search.open_study(
+  return studies.open_study(
     sweep,
     name='sweep',
     storage=storage or optuna.storages.InMemoryStorage(),
@@ -37,11 +39,11 @@ def ask_all(sweep):
 
 
 def test_the_sweeps_that_come_along_can_be_searched():
-  sizes = search.read_sweep(image_size.get_config())
+  sizes = sweep_file.read_sweep(image_size.get_config())
   assert [c['image_size'] for c in ask_all(sizes)] == [128, 192, 250, 320, 400]
-  both = search.read_sweep(image_size_by_learning_rate.get_config())
+  both = sweep_file.read_sweep(image_size_by_learning_rate.get_config())
   assert both.num_trials == 8
-  rates = search.read_sweep(learning_rate.get_config())
+  rates = sweep_file.read_sweep(learning_rate.get_config())
   chosen = ask_all(rates)
   assert len(chosen) == 20
   for values in chosen:
@@ -63,7 +65,7 @@ def test_a_grid_has_every_combination_once_in_order():
   )
   adam = {'optimizer.name': 'adam'}
   sgd = {'optimizer.name': 'sgd'}
-  assert ask_all(search.read_sweep(config)) == [
+  assert ask_all(sweep_file.read_sweep(config)) == [
     {'image_size': size, **rest}
     for size in (96, 128)
     for rest in (
@@ -82,7 +84,7 @@ def test_values_become_flags():
     'model.tiny.features': (4, 8),
     'tensorboard': False,
   }
-  assert search.as_flags(chosen) == [
+  assert search_space.as_flags(chosen) == [
     '--config.image_size=96',
     '--config.optimizer.learning_rate=0.0005',
     '--config.model.name=tiny',
@@ -95,7 +97,7 @@ def test_tuples_survive_the_study():
   config = sweep_config(
     {'key': 'model.tiny.features', 'values': ((4, 8), (8, 16))}
   )
-  assert ask_all(search.read_sweep(config)) == [
+  assert ask_all(sweep_file.read_sweep(config)) == [
     {'model.tiny.features': (4, 8)},
     {'model.tiny.features': (8, 16)},
   ]
@@ -107,7 +109,7 @@ def test_whole_numbers_are_drawn_from_a_range_of_whole_numbers():
     sampler='random',
     num_trials=30,
   )
-  chosen = {c['image_size'] for c in ask_all(search.read_sweep(config))}
+  chosen = {c['image_size'] for c in ask_all(sweep_file.read_sweep(config))}
   assert chosen == {64, 65, 66}
   assert all(isinstance(size, int) for size in chosen)
 
@@ -153,32 +155,32 @@ def test_whole_numbers_are_drawn_from_a_range_of_whole_numbers():
 )
 def test_what_cannot_be_searched_is_named(space, changes, words):
   with pytest.raises(errors.InputError) as error:
-    search.read_sweep(sweep_config(*space, **changes))
+    sweep_file.read_sweep(sweep_config(*space, **changes))
   assert words in str(error.value)
 
 
 def test_an_empty_space_is_refused():
   config = default.get_config()
   with pytest.raises(errors.InputError, match='config.space is empty'):
-    search.read_sweep(config)
+    sweep_file.read_sweep(config)
 
 
 def test_a_study_goes_on_with_the_same_sweep_alone():
   storage = optuna.storages.InMemoryStorage()
-  first = search.read_sweep(sweep_config())
+  first = sweep_file.read_sweep(sweep_config())
   study = open_study(first, storage)
   study.tell(study.ask(), 0.5)
-  again = open_study(search.read_sweep(sweep_config(num_trials=3)), storage)
+  again = open_study(sweep_file.read_sweep(sweep_config(num_trials=3)), storage)
   # The grid is not queued a second time.
   assert len(again.trials) == 2
   with pytest.raises(errors.InputError) as error:
-    open_study(search.read_sweep(sweep_config(seeds=(0, 1))), storage)
+    open_study(sweep_file.read_sweep(sweep_config(seeds=(0, 1))), storage)
   assert 'seeds: [0] there, [0, 1] now' in str(error.value)
   assert 'another --sweep_dir' in str(error.value)
 
 
 def test_the_objective_knows_which_way_is_better():
-  up = search.Objective('mean_average_precision', 'validation', 'maximize')
-  down = search.Objective('loss', 'validation', 'minimize')
+  up = sweep_file.Objective('mean_average_precision', 'validation', 'maximize')
+  down = sweep_file.Objective('loss', 'validation', 'minimize')
   assert up.best([0.1, 0.3, 0.2]) == 0.3
   assert down.best([0.1, 0.3, 0.2]) == 0.1

@@ -1,0 +1,130 @@
+import os
+import subprocess
+import zipfile
+
+import pytest
+
+from launch.jobs import job as job_lib
+from launch.jobs import travel
+from launch.jobs import wheel
+from launch.runtime import errors
+from tests.support import paths
+
+ARGS = ('--config=configs/tpu_pod.py', '--workdir=gs://bucket/run')
+
+
+@pytest.fixture(autouse=True)
+def in_the_repository(monkeypatch):
+  monkeypatch.chdir(paths.ROOT)
+
+
+def make(*args):
+  return job_lib.make('posters', 'train', args=args or ARGS)
+
+
+@pytest.mark.parametrize(
+  ('args', 'message'),
+  [
+    ((ARGS[0], '--workdir=run'), '--workdir=run is a path of this machine'),
+    ((*ARGS, '--config.dataset.data_dir=data'), 'data_dir=data is a path'),
+    (('--config=mine.py', ARGS[1]), 'does not travel'),
+    (('--config=/x/configs/mine.py', ARGS[1]), 'does not travel'),
+  ],
+)
+def test_paths_of_this_machine_do_not_travel(args, message):
+  with pytest.raises(errors.InputError, match=message):
+    travel.check_travels(make(*args))
+
+
+def test_paths_that_travel():
+  travel.check_travels(make())
+  travel.check_travels(make('--config=./configs/tpu_pod.py', ARGS[1]))
+  travel.check_travels(make(ARGS[0], '--workdir=/nfs'), schemes=('gs://', '/'))
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+  """A folder with a network and configs of one's own, to start in."""
+  (tmp_path / 'configs').mkdir()
+  for name, network in (('mine', 'my_nets:Net'), ('argument', None)):
+    value = 'network' if network is None else repr(network)
+    (tmp_path / 'configs' / f'{name}.py').write_text(
+      'from ml_collections import ConfigDict\n'
+      'def get_config(network=None):\n'
+      "  named = {'name': 'adam'}\n"
+      f"  return ConfigDict({{'model': {{'name': {value}}}, 'loss': named,"
+      " 'optimizer': named})\n"
+    )
+  (tmp_path / 'my_nets.py').write_text('class Net:\n  pass\n')
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.syspath_prepend(tmp_path)
+  return tmp_path
+
+
+@pytest.mark.parametrize(
+  'args, key',
+  [
+    (('--config=configs/mine.py',), 'model'),
+    (('--config=configs/argument.py:my_nets:Net',), 'model'),
+    (
+      (
+        '--config=configs/argument.py:tiny',
+        '--config.loss.name=my_nets:Net',
+      ),
+      'loss',
+    ),
+  ],
+)
+def test_code_of_this_machine_does_not_travel(elsewhere, args, key):
+  with pytest.raises(errors.InputError) as e:
+    travel.check_travels(make(*args, ARGS[1]))
+  assert str(e.value) == (
+    f'--config.{key}.name=my_nets:Net is in {elsewhere / "my_nets.py"}, which'
+    ' does not travel with the job: put it into configs/, and call it'
+    ' configs.my_nets:Net.'
+  )
+
+
+@pytest.mark.parametrize(
+  'name', ['tiny', 'configs.my_nets:Net', 'optax:lion', 'json:loads']
+)
+def test_an_override_wins_and_installed_or_packed_code_travels(elsewhere, name):
+  travel.check_travels(
+    make('--config=configs/mine.py', f'--config.model.name={name}', ARGS[1])
+  )
+
+
+@pytest.mark.parametrize(
+  'args, message',
+  [
+    (('--config.model.name=no_nets:Net',), "no module 'no_nets'"),
+    (('--config=configs/none.py',), 'configs/none.py cannot be read'),
+  ],
+)
+def test_what_is_not_there_is_refused(elsewhere, args, message):
+  with pytest.raises(errors.InputError, match=message):
+    travel.check_travels(make('--config=configs/mine.py', *args, ARGS[1]))
+
+
+def test_a_wheel_holds_what_is_in_configs(monkeypatch, tmp_path):
+  """The copy that pip is given; pip would fetch its build tools."""
+  root = tmp_path / 'root'
+  for name in ('configs', 'genre_flax', 'launch'):
+    (root / name).mkdir(parents=True)
+  (root / 'setup.cfg').touch()
+  (root / 'configs' / 'my_nets.py').write_text('class Net: pass\n')
+
+  def fake_pip(args, **kwargs):
+    built = args[-2].partition('=')[2]
+    os.makedirs(built)
+    with zipfile.ZipFile(os.path.join(built, 'x-1.whl'), 'w') as archive:
+      for folder, _, files in os.walk(args[-1]):
+        for file in files:
+          path = os.path.join(folder, file)
+          archive.write(path, os.path.relpath(path, args[-1]))
+    return subprocess.CompletedProcess(args, 0, '', '')
+
+  monkeypatch.setattr(wheel, 'ROOT', root)
+  monkeypatch.setattr(wheel.subprocess, 'run', fake_pip)
+  built = wheel.build(tmp_path / 'out')
+  assert 'configs/my_nets.py' in zipfile.ZipFile(built.path).namelist()
