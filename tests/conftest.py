@@ -10,21 +10,21 @@ from genre_flax.datasets.posters import build
 from genre_flax.datasets.posters import storage
 from genre_flax.models import efficientnet_lite
 from genre_flax.runtime import platform
+from tests.support import binaries
 
 NUM_DEVICES = 8
 
 # Most of a test's time is compilation. Many tests compile the same step, so the
 # programs are kept for all processes of this run; and they are compiled without
 # LLVM's optimisation, which takes half as long.
-_FOLDER = 'GENRE_FLAX_TESTS_COMPILED'
-if _FOLDER not in os.environ:
+if binaries.COMPILED not in os.environ:
   _compiled = tempfile.TemporaryDirectory(prefix='genre_flax_tests_')
-  os.environ[_FOLDER] = _compiled.name
+  os.environ[binaries.COMPILED] = _compiled.name
 os.environ['XLA_FLAGS'] = ' '.join(
   [os.environ.get('XLA_FLAGS', ''), '--xla_backend_optimization_level=0']
 )
 platform.configure()
-jax.config.update('jax_compilation_cache_dir', os.environ[_FOLDER])
+jax.config.update('jax_compilation_cache_dir', os.environ[binaries.COMPILED])
 jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
 jax.config.update('jax_platforms', 'cpu')
 jax.config.update('jax_num_cpu_devices', NUM_DEVICES)

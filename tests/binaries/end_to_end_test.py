@@ -8,6 +8,7 @@ import pytest
 
 from genre_flax.datasets.posters import synthetic
 from genre_flax.evaluation import metrics
+from genre_flax.models import onednn
 from tests.support import binaries
 
 pytestmark = pytest.mark.slow
@@ -28,7 +29,12 @@ def trained(tmp_path_factory):
   """The workdir of a short quickstart, and what the binary printed."""
   workdir = tmp_path_factory.mktemp('quickstart')
   result = binaries.run(
-    'main', *OVERRIDES, f'--workdir={workdir}', num_devices=8
+    'main',
+    *OVERRIDES,
+    f'--workdir={workdir}',
+    num_devices=8,
+    # As users do: JAX's cache, which other tests have, turns oneDNN off.
+    JAX_COMPILATION_CACHE_DIR='',
   )
   assert result.returncode == 0, result.stderr
   return workdir, result
@@ -37,6 +43,7 @@ def trained(tmp_path_factory):
 def test_training_says_what_the_run_is(trained):
   log = trained[1].stderr
   assert '8 x cpu on 1 host(s)' in log
+  assert ('convolutions oneDNN' in log) == onednn._is_in_jaxlib()
   assert '= 1 host(s) x 8 device(s) x 4' in log
   assert 'parameters' in log
   assert re.search(r'genres +12: Drama \d', log)

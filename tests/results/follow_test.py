@@ -125,15 +125,15 @@ def test_a_finished_training_ends_at_once(monkeypatch):
 @pytest.mark.parametrize(
   'looks, words',
   [
-    ([([], None)] * 20, ['latest is none', 'known with the first']),
-    ([([2], 8)] * 20, ['latest is 2', 'last will be 8', '1 minutes']),
+    ([([], None)] * 30, ['latest is none', 'known with the first']),
+    ([([2], 8)] * 30, ['latest is 2', 'last will be 8', '1 minutes']),
   ],
 )
 def test_a_training_that_saves_nothing_is_given_up(monkeypatch, looks, words):
   training = Training(monkeypatch, looks)
   with pytest.raises(follow.StalledError) as error:
     list(training.follow())
-  assert 60 < training.seconds <= 80
+  assert 60 < training.seconds <= 70
   for word in [*words, 'goes on from here']:
     assert word in str(error.value)
 

@@ -6,6 +6,9 @@ import sys
 
 from tests.support import paths
 
+# The variable that names the folder of compiled programs, of conftest.py.
+COMPILED = 'GENRE_FLAX_TESTS_COMPILED'
+
 
 def command(module, *arguments):
   # The warnings of the libraries are what a user sees; ours would fail here.
@@ -22,6 +25,8 @@ def environment(*, num_devices=1, **variables):
     **os.environ,
     'JAX_PLATFORMS': 'cpu',
     'XLA_FLAGS': ' '.join(flags),
+    'JAX_COMPILATION_CACHE_DIR': os.environ[COMPILED],
+    'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
     **{name: str(value) for name, value in variables.items()},
   }
 
