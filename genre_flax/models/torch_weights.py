@@ -8,6 +8,7 @@ everything else by name.
 import collections
 import dataclasses
 import io
+import math
 import os
 import pickle
 from typing import Any
@@ -43,10 +44,18 @@ class _Tensor:
       (size - 1) * stride
       for size, stride in zip(self.shape, self.strides, strict=True)
     )
+    # Without negative steps the first and the last element are the outermost.
+    # A stride of 0 would make a huge array of a small file.
     if (
-      min(self.shape, default=1) < 1 or self.offset < 0 or last >= len(storage)
+      min((self.offset, *self.strides)) < 0
+      or min(self.shape, default=1) < 1
+      or last >= len(storage)
+      or math.prod(self.shape) > len(storage)
     ):
-      raise ValueError(f'a tensor of shape {self.shape} exceeds its storage')
+      raise ValueError(
+        f'a tensor of shape {self.shape} and strides {self.strides} from'
+        f' {self.offset} on exceeds its storage of {len(storage)}'
+      )
     return np.array(
       np.lib.stride_tricks.as_strided(
         storage[self.offset :],

@@ -3,6 +3,7 @@
 from concurrent import futures
 import hashlib
 import io
+import os
 import struct
 import warnings
 import zlib
@@ -382,13 +383,34 @@ def test_a_missing_file_a_folder_and_an_empty_file_are_told_apart(tmp_path):
   folder = epath.Path(tmp_path)
   for path, kind, reason in (
     (folder / 'none.jpg', 'missing image', 'there is no such file'),
-    (folder, 'unreadable image', 'Is a directory'),
+    (
+      folder,
+      'not a file',
+      'it is a folder, a pipe or a device; expected a file',
+    ),
     (_write(tmp_path, b''), 'empty image', 'the file has no bytes'),
     (folder / 'a.jpg' / 'b.jpg', 'missing image', 'there is no such file'),
   ):
     with pytest.raises(images.BadImageError) as error:
       images.check(path)
     assert (error.value.kind, error.value.reason) == (kind, reason)
+
+
+def test_pipes_and_devices_are_not_read(tmp_path):
+  # A pipe would be waited for, and what is behind the link has no end.
+  os.mkfifo(tmp_path / 'pipe.jpg')
+  (tmp_path / 'zeros.jpg').symlink_to('/dev/zero')
+  for name in ('pipe.jpg', 'zeros.jpg'):
+    with pytest.raises(images.BadImageError, match='not a file'):
+      images.read(epath.Path(tmp_path / name))
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path):
+  path = epath.Path(tmp_path) / 'large.jpg'
+  with open(path, 'wb') as file:
+    file.truncate(images.MAX_BYTES + 1)
+  with pytest.raises(images.BadImageError, match='file too large.*268,435,457'):
+    images.read(path)
 
 
 @pytest.mark.parametrize(

@@ -130,8 +130,20 @@ def test_a_truncated_file_is_refused(tmp_path, fake_torch, tensors, share):
     torch_weights.read(path)
 
 
-def test_a_tensor_beyond_its_storage_is_refused(tmp_path, fake_torch, tensors):
-  tensors['plain'] = (tensors['plain'][0], 20, (2, 3), (3, 1))
+@pytest.mark.parametrize(
+  'offset, shape, strides',
+  [
+    (20, (2, 3), (3, 1)),
+    (0, (2,), (-(10**9),)),
+    (23, (2, 2), (-1, 1)),
+    (-1, (1,), (1,)),
+    (0, (10**9,), (0,)),
+  ],
+)
+def test_a_tensor_beyond_its_storage_is_refused(
+  tmp_path, fake_torch, tensors, offset, shape, strides
+):
+  tensors['plain'] = (tensors['plain'][0], offset, shape, strides)
   write(tmp_path / 'a.pth', tensors, fake_torch)
   with pytest.raises(errors.InputError, match='exceeds its storage'):
     torch_weights.read(tmp_path / 'a.pth')

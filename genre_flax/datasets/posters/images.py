@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import io
+import stat
 
 from etils import epath
 import numpy as np
@@ -16,6 +17,8 @@ from PIL import WebPImagePlugin
 # A poster has well under a megapixel. A small file can unpack to gigabytes;
 # 64 megapixels are 192 MB.
 MAX_PIXELS = 1 << 26
+# Of a file; that many pixels without compression have no more.
+MAX_BYTES = 1 << 28
 JPEG_QUALITY = 95
 MISSING = 'missing image'  # The kind of error.
 _MAX_JPEG_SIDE = 65500  # libjpeg writes no more.
@@ -105,9 +108,22 @@ def read(path: epath.Path) -> bytes:
   """The bytes of an image file.
 
   Raises:
-    BadImageError: there is no such file, or it cannot be read.
+    BadImageError: there is no such file, it cannot be read, is larger than
+      MAX_BYTES, or is no regular file: a pipe would be waited for, and a device
+      has no end.
   """
   try:
+    found = path.stat()
+    # Storage that is not of this machine has no mode, and no pipes.
+    if found.is_directory or not stat.S_ISREG(found.mode or stat.S_IFREG):
+      raise BadImageError(
+        'not a file', 'it is a folder, a pipe or a device; expected a file'
+      )
+    if found.length > MAX_BYTES:
+      raise BadImageError(
+        'file too large',
+        f'it has {found.length:,} bytes; at most {MAX_BYTES:,} are accepted',
+      )
     return path.read_bytes()
   except (FileNotFoundError, NotADirectoryError):
     raise BadImageError(MISSING, 'there is no such file') from None
