@@ -7,6 +7,7 @@ process of its own, or on another machine that sees the workdir.
 from collections.abc import Callable, Iterator
 import sys
 import time
+from typing import Any
 
 from absl import logging
 from etils import epath
@@ -206,12 +207,7 @@ def evaluate_steps(
       batch_size=batch_size,
       bootstrap_samples=bootstrap_samples,
     )
-    values = {
-      name: entry['value']
-      for name, entry in result.report['metrics'].items()
-      if entry['value'] is not None
-    }
-    values['loss'] = result.report['loss']
+    values = _defined_values(result.report)
     writer.write(step, split, values)
     logging.info(
       '%s',
@@ -222,3 +218,13 @@ def evaluate_steps(
   if writer is not None:
     writer.close()
   return failed
+
+
+def _defined_values(report: dict[str, Any]) -> dict[str, float]:
+  """The loss and the metrics of a report that are defined."""
+  values = {
+    name: entry['value']
+    for name, entry in report['metrics'].items()
+    if entry['value'] is not None
+  }
+  return {**values, 'loss': report['loss']}

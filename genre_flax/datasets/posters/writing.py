@@ -51,22 +51,8 @@ def write(
   """
   final = storage.dataset_path(data_dir)
   if final.exists() and not overwrite:
-    present = _read_fingerprint(final)
-    if present == card['fingerprint']:
-      return False
-    if present is None:
-      what = (
-        f'something that is no data set: {final} has no {storage.CARD_JSON}'
-      )
-    else:
-      what = (
-        f'another data set: its fingerprint is {present}, that of this one'
-        f' {card["fingerprint"]}'
-      )
-    raise errors.InputError(
-      f'{data_dir} holds {what}. Choose another --data_dir, or pass --overwrite'
-      ' to replace it.'
-    )
+    _require_same(final, card['fingerprint'], data_dir)
+    return False
   if staging.is_remote(final):
     with tempfile.TemporaryDirectory() as scratch:
       write(collection, card=card, data_dir=scratch)
@@ -74,6 +60,38 @@ def write(
         final.rmtree()
       staging.copy(storage.dataset_path(scratch), final, last=storage.CARD_JSON)
     return True
+  _write_here(collection, card, final, overwrite=overwrite)
+  return True
+
+
+def _require_same(
+  final: epath.Path, fingerprint: str, data_dir: epath.PathLike
+) -> None:
+  """Raises InputError where a folder holds anything but this data set."""
+  present = _read_fingerprint(final)
+  if present == fingerprint:
+    return
+  if present is None:
+    what = f'something that is no data set: {final} has no {storage.CARD_JSON}'
+  else:
+    what = (
+      f'another data set: its fingerprint is {present}, that of this one'
+      f' {fingerprint}'
+    )
+  raise errors.InputError(
+    f'{data_dir} holds {what}. Choose another --data_dir, or pass --overwrite'
+    ' to replace it.'
+  )
+
+
+def _write_here(
+  collection: collection_lib.Collection,
+  card: dict[str, Any],
+  final: epath.Path,
+  *,
+  overwrite: bool,
+) -> None:
+  """Writes all into a folder beside the final one, and then renames it."""
   make_folder(final.parent)
   for other in final.parent.glob(f'{_PARTIAL}*'):
     logging.warning(
@@ -98,7 +116,6 @@ def write(
     _publish(written, final, replaced=partial / 'replaced', overwrite=overwrite)
   finally:
     partial.rmtree(missing_ok=True)
-  return True
 
 
 def _publish(
