@@ -26,6 +26,7 @@ from genre_flax.benchmarks import processes
 from genre_flax.benchmarks import report
 from genre_flax.runtime import command_line
 from genre_flax.runtime import errors
+from genre_flax.runtime import files
 from genre_flax.training import config as config_lib
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -106,7 +107,7 @@ def main(argv: list[str]) -> int:
     text = json.dumps(
       {**setting, 'summary': rows, 'results': results}, indent=2
     )
-    output.write_text(f'{text}\n')
+    files.write_whole(output, f'{text}\n')
   return 0
 
 

@@ -6,13 +6,13 @@ Prints the step's memory and cost as JSON. `launch.plan` makes more of them.
 """
 
 import json
-import pathlib
 
 from absl import flags
 import jax
 from ml_collections import config_flags
 
 from genre_flax.runtime import command_line
+from genre_flax.runtime import files
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'File of the training configuration.', lock_config=True
@@ -39,7 +39,7 @@ def main(argv: list[str]) -> int:
     config, _TOPOLOGY.value, num_genres=_NUM_GENRES.value
   )
   if _HLO.value and step.program:
-    pathlib.Path(_HLO.value).write_text(step.program)
+    files.write_whole(_HLO.value, step.program)
   print(json.dumps(step.facts, indent=2))
   return 0
 

@@ -10,16 +10,16 @@ its speed, which is no measurement.
 
 import functools
 import json
-import pathlib
 import subprocess
 import sys
 
 from absl import flags
 
+from genre_flax.runtime import errors
+from genre_flax.runtime import files
 from launch.plans import batch_search
 from launch.plans import slice_plan
 from launch.runtime import command_line
-from launch.runtime import errors
 
 _CONFIG = flags.DEFINE_string(
   'config',
@@ -50,7 +50,7 @@ def main(overrides: list[str]) -> int:
     The exit status.
 
   Raises:
-    LaunchError: of the flags, the config, or a slice.
+    UserError: of the flags, the config, or a slice.
   """
   _check_arguments(overrides)
   plans = []
@@ -74,9 +74,7 @@ def main(overrides: list[str]) -> int:
       'note': slice_plan.NOTE.replace('\n', ' '),
       'plans': plans,
     }
-    pathlib.Path(_OUTPUT.value).write_text(
-      f'{json.dumps(document, indent=2)}\n'
-    )
+    files.write_whole(_OUTPUT.value, f'{json.dumps(document, indent=2)}\n')
   return 0
 
 

@@ -28,13 +28,13 @@ import sys
 
 from absl import flags
 
+from genre_flax.runtime import errors
+from genre_flax.runtime import lock
 from launch.jobs import job as job_lib
 from launch.jobs import restarts
 from launch.jobs import supervisor
 from launch.jobs.backends import registry
 from launch.runtime import command_line
-from launch.runtime import errors
-from launch.runtime import lock
 from launch.runtime import stop_request
 
 _BACKEND = flags.DEFINE_enum(
@@ -152,7 +152,7 @@ def main(args: list[str]) -> int:
     The exit status.
 
   Raises:
-    LaunchError: of the flags, or of the machines.
+    UserError: of the flags, or of the machines.
   """
   job = job_lib.make(_NAME.value, _BINARY.value, args=args, env=_ENV.value)
   _refuse_options_of_others()

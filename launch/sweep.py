@@ -22,9 +22,9 @@ import sys
 from absl import flags
 from ml_collections import config_flags
 
+from genre_flax.runtime import errors
+from genre_flax.runtime import lock
 from launch.runtime import command_line
-from launch.runtime import errors
-from launch.runtime import lock
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'Sweep file, such as configs/sweeps/image_size.py.'
@@ -72,7 +72,7 @@ def main(extra_flags: list[str]) -> int:
     The exit status.
 
   Raises:
-    LaunchError: of the flags, the sweep file, or the machines.
+    UserError: of the flags, the sweep file, or the machines.
   """
   for flag, value in (
     ('--config', _CONFIG.value),

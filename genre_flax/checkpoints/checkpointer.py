@@ -1,12 +1,14 @@
 """Saves and restores the checkpoints of a workdir.
 
-A checkpoint named N holds N updates. It has three items: 'model' (parameters,
-their moving average, BatchNorm's statistics), 'optimizer' and 'meta' (JSON: all
-that is needed to use the model without its config file or data set). So
-evaluation reads the model alone.
+A checkpoint named N holds N updates. It has four items: 'model' (parameters,
+their moving average, BatchNorm's statistics), 'optimizer', 'meta' (JSON: all
+that is needed to use the model without its config file or data set) and
+'record' (see there). So evaluation reads the model alone.
+
+Whatever is read is compared with its digest: it is what was saved, or an error.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 import contextlib
 import math
 from typing import Any
@@ -14,15 +16,20 @@ from typing import Any
 from absl import logging
 from etils import epath
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
+import psutil
 
 from genre_flax.checkpoints import choice
+from genre_flax.checkpoints import record as record_lib
 from genre_flax.runtime import errors
+from genre_flax.runtime import files
+from genre_flax.runtime import parallel
 
 # 'model' and 'optimizer', each a tree of arrays.
 Items = dict[str, Any]
-_ITEMS = ('model', 'optimizer', 'meta')
+_ITEMS = ('model', 'optimizer', 'meta', record_lib.ITEM)
+# Arrays that are larger than the memory that is free were never trained here.
+_SHARE_OF_FREE = 0.9
 
 
 class Checkpointer:
@@ -55,22 +62,37 @@ class Checkpointer:
 
   def open(self) -> None:
     """Looks at the workdir anew, after `close`."""
-    self._manager = ocp.CheckpointManager(
-      _absolute(self.directory),
-      item_names=_ITEMS,
-      options=ocp.CheckpointManagerOptions(
-        preservation_policy=choice.preservation_policy(self._keep_best),
-        best_fn=choice.rank,
-        best_mode='max',
-        # Orbax's own read_only does no more, and warns of itself.
-        create=not self._read_only,
-        cleanup_tmp_directories=not self._read_only,
-      ),
-    )
+    # By step, of those that are not damaged.
+    self._metrics: dict[int, dict[str, float] | None] = {}
+    with files.explaining(self.directory):
+      self._manager = ocp.CheckpointManager(
+        _absolute(self.directory),
+        item_names=_ITEMS,
+        options=ocp.CheckpointManagerOptions(
+          preservation_policy=choice.KeepLatestAndBest(
+            self._metrics, keep_best=self._keep_best
+          ),
+          # Orbax would read files that may be damaged, before it is asked.
+          lightweight_initialize=True,
+          # Orbax's own read_only does no more, and warns of itself.
+          create=not self._read_only,
+          cleanup_tmp_directories=not self._read_only,
+        ),
+      )
+    for step in self.steps():
+      try:
+        self._metrics[step] = record_lib.read_metrics(self._folder(step))
+      except errors.DamageError as e:
+        logging.error('Checkpoint %d is damaged: %s.', step, e)
 
   def close(self) -> None:
-    """Waits for the last save."""
-    self._manager.close()
+    """Waits for the last save.
+
+    Raises:
+      StorageError: it could not be written.
+    """
+    with files.explaining(self.directory):
+      self._manager.close()
 
   def __enter__(self) -> 'Checkpointer':
     return self
@@ -87,12 +109,15 @@ class Checkpointer:
 
     Raises:
       InputError: there is no such checkpoint.
+      DamageError: the best is asked for, and what tells it is damaged.
     """
+    steps = self.steps()
+    unknown = [step for step in steps if step not in self._metrics]
+    if which == 'best' and unknown:
+      with self._reading(unknown[0]):
+        record_lib.read_metrics(self._folder(unknown[0]))
     return choice.find_step(
-      which,
-      steps=self.steps(),
-      best=self._manager.best_step(),
-      workdir=self.workdir,
+      which, steps=steps, metrics=self._metrics, workdir=self.workdir
     )
 
   def save(
@@ -110,32 +135,51 @@ class Checkpointer:
       items: 'model' and 'optimizer'.
       meta: that JSON can hold.
       metrics: of the validation split; None where it was not evaluated.
+
+    Raises:
+      StorageError: this or the last one could not be written.
     """
     if step in self._manager.all_steps():
       return
     # Orbax refuses arrays of one host's devices in multi-process runs.
     items = jax.device_get(items)
-    with _quiet_about_metrics():
+    record = {}
+    if parallel.is_main_host():  # It alone writes JSON.
+      record = record_lib.make(step, items=items, meta=meta, metrics=metrics)
+    self._metrics[step] = None if metrics is None else dict(metrics)
+    with files.explaining(self.directory):
       self._manager.save(
         step,
         args=ocp.args.Composite(
           model=ocp.args.StandardSave(items['model']),
           optimizer=ocp.args.StandardSave(items['optimizer']),
           meta=ocp.args.JsonSave(dict(meta)),
+          record=ocp.args.JsonSave(record),
         ),
-        metrics=None if metrics is None else _finite_floats(metrics),
       )
 
   def wait(self) -> None:
-    """Waits until what was saved is on disk."""
-    self._manager.wait_until_finished()
+    """Waits until what was saved is on disk.
+
+    Raises:
+      StorageError: it could not be written.
+    """
+    with files.explaining(self.directory):
+      self._manager.wait_until_finished()
 
   def read_meta(self, step: int) -> dict[str, Any]:
-    """The meta of the checkpoint at `step`."""
-    restored = self._manager.restore(
-      step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())
-    )
-    return restored['meta']
+    """The meta of the checkpoint at `step`.
+
+    Raises:
+      DamageError: it is not what was saved.
+    """
+    with self._reading(step) as record:
+      meta = self._restore(step, meta=ocp.args.JsonRestore())['meta']
+      if not isinstance(meta, dict):
+        raise errors.DamageError(f'the meta is {type(meta).__name__}')
+      if record is not None:
+        record_lib.check_meta(record, meta)
+    return meta
 
   def restore(self, step: int, template: Items) -> Items:
     """Restores the arrays of the checkpoint at `step`, on the host.
@@ -148,65 +192,145 @@ class Checkpointer:
       'model' and 'optimizer'.
 
     Raises:
-      ValueError: it holds arrays of other shapes.
-      Exception: of any kind, where its files are damaged.
+      DamageError: it is not what was saved, or of another network.
     """
-    restored = self._manager.restore(
-      step,
-      args=ocp.args.Composite(
-        model=ocp.args.StandardRestore(template['model']),
-        optimizer=ocp.args.StandardRestore(template['optimizer']),
-        meta=ocp.args.JsonRestore(),
-      ),
-    )
-    items = {name: restored[name] for name in template}
-    _check_shapes(items, template)
+    with self._reading(step) as record:
+      self._check_shapes(step, 'model', template['model'])
+      self._check_shapes(step, 'optimizer')
+      restored = self._restore(
+        step,
+        **{
+          name: ocp.args.StandardRestore(tree)
+          for name, tree in template.items()
+        },
+      )
+      items = {name: restored[name] for name in template}
+      for name, tree in items.items():
+        if record is not None:
+          record_lib.check_arrays(record, name, tree)
+        _require_shapes(_shapes(tree), _shapes(template[name]))
     return items
 
-  def restore_model(self, step: int) -> dict[str, Any]:
+  def restore_model(
+    self, step: int, template: Any | None = None
+  ) -> dict[str, Any]:
     """Restores the 'model' item alone, as it was saved.
 
     Args:
       step: of an existing checkpoint.
+      template: {'params', 'batch_stats'} of the shapes to expect; None for any.
 
     Returns:
       'params', 'batch_stats' and, where the run kept an average, 'ema_params',
       as NumPy arrays.
 
     Raises:
-      InputError: the checkpoint is damaged.
+      DamageError: it is not what was saved, or of another network.
     """
+    with self._reading(step) as record:
+      self._check_shapes(step, 'model', template)
+      model = self._restore(step, model=ocp.args.StandardRestore())['model']
+      if record is not None:
+        record_lib.check_arrays(record, 'model', model)
+      model.setdefault('batch_stats', {})
+    return model
+
+  def whole_steps(self) -> list[int]:
+    """The steps of the checkpoints that can be read, ascending."""
+
+    def is_whole(step):
+      try:
+        self.read_meta(step)
+        self.restore_model(step)
+      except errors.DamageError:
+        return False
+      return True
+
+    return [step for step in self.steps() if is_whole(step)]
+
+  def _folder(self, step: int) -> epath.Path:
+    return self.directory / str(step)
+
+  def _restore(self, step: int, **args: Any) -> Any:
+    return self._manager.restore(step, args=ocp.args.Composite(**args))
+
+  @contextlib.contextmanager
+  def _reading(self, step: int) -> Iterator[record_lib.Record | None]:
+    """Gives the record, and names the checkpoint in what goes wrong."""
     try:
-      restored = self._manager.restore(
-        step, args=ocp.args.Composite(model=ocp.args.StandardRestore())
-      )
+      record = record_lib.read(self._folder(step))
+      if record is None:
+        logging.log_first_n(
+          logging.WARNING,
+          'Checkpoint %d in %s is of an earlier version, without digests: it is'
+          ' read unverified.',
+          1,
+          step,
+          self.workdir,
+        )
+      yield record
     except Exception as e:  # Damaged files raise whatever their reader does.
-      raise errors.InputError(
-        f'Checkpoint {step} in {self.workdir} cannot be read: {e}'
+      words = str(e).partition('\n')[0] or type(e).__name__
+      raise errors.DamageError(
+        f'Checkpoint {step} cannot be read, in {self._folder(step)}: {words}.'
       ) from e
-    return restored['model']
+
+  def _check_shapes(
+    self, step: int, item: str, template: Any | None = None
+  ) -> None:
+    """Raises ValueError for arrays that are not those of the template.
+
+    Before they are read: damage may ask for any amount of memory.
+    """
+    described = ocp.StandardCheckpointHandler().metadata(
+      _absolute(self._folder(step) / item)
+    )
+    shapes = _shapes(described.tree)
+    size = sum(4 * math.prod(shape) for shape in shapes.values())
+    free = psutil.virtual_memory().available
+    if size > _SHARE_OF_FREE * free:
+      raise ValueError(
+        f'its arrays would take {size / 1e9:,.1f} GB;'
+        f' {free / 1e9:.1f} GB of memory are free'
+      )
+    if template is not None:
+      _require_shapes(shapes, _shapes(template))
 
 
 def read_model(
-  workdir: epath.PathLike, *, step: str
+  workdir: epath.PathLike,
+  *,
+  step: str,
+  make_template: Callable[[dict[str, Any]], Any] | None = None,
 ) -> tuple[int, dict[str, Any], dict[str, Any]]:
   """Reads what is needed to use the network of a workdir.
 
   Args:
     workdir: of the run.
     step: of the checkpoint, as in `Checkpointer.find_step`.
+    make_template: takes the meta, and gives the variables' shapes to expect.
 
   Returns:
     The step, the meta, and the variables {'params', 'batch_stats'}: the moving
     average of the parameters where the run kept one.
 
   Raises:
-    InputError: there is no such checkpoint, or it is damaged.
+    InputError: there is no such checkpoint.
+    DamageError: it is not what was saved; the message names those that are.
   """
   with Checkpointer(workdir, read_only=True) as checkpointer:
-    found = checkpointer.find_step(step)
-    meta = checkpointer.read_meta(found)
-    model = checkpointer.restore_model(found)
+    try:
+      found = checkpointer.find_step(step)
+      meta = checkpointer.read_meta(found)
+      model = checkpointer.restore_model(
+        found, make_template(meta) if make_template else None
+      )
+    except errors.DamageError as e:
+      whole = checkpointer.whole_steps()
+      raise errors.DamageError(
+        f'{e} Checkpoints that are whole: {whole or "none"}.'
+        + (f' Choose one of them, as --step={whole[-1]}.' if whole else '')
+      ) from e
   return (
     found,
     meta,
@@ -217,43 +341,27 @@ def read_model(
   )
 
 
-@contextlib.contextmanager
-def _quiet_about_metrics() -> Iterator[None]:
-  """Orbax warns of every save between two evaluations, several times each."""
-
-  def is_news(record):
-    return 'did not provide metrics' not in record.getMessage()
-
-  logger = logging.get_absl_logger()
-  logger.addFilter(is_news)
-  try:
-    yield
-  finally:
-    logger.removeFilter(is_news)
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+  """The shape of each array by its path, of arrays or what stands for them."""
+  return {
+    jax.tree_util.keystr(path): tuple(leaf.shape)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+  }
 
 
-def _check_shapes(restored: Items, template: Items) -> None:
-  """Raises ValueError where an array has another shape than was asked for."""
+def _require_shapes(found, expected) -> None:
+  """Raises ValueError where an array is missing or has another shape."""
   wrong = [
-    f'{jax.tree_util.keystr(path)} is {np.shape(got)}, expected'
-    f' {np.shape(expected)}'
-    for (path, got), expected in zip(
-      jax.tree_util.tree_leaves_with_path(restored),
-      jax.tree.leaves(template),
-      strict=True,
-    )
-    if np.shape(got) != np.shape(expected)
+    f'{path} is {found.get(path, "missing")}, expected'
+    f' {expected.get(path, "nothing")}'
+    for path in sorted(found.keys() | expected.keys())
+    if found.get(path) != expected.get(path)
   ]
   if wrong:
-    raise ValueError(f'it holds another network: {"; ".join(wrong)}')
+    more = f' and {len(wrong) - 5} more' if len(wrong) > 5 else ''
+    raise ValueError(f'it holds another network: {"; ".join(wrong[:5])}{more}')
 
 
 def _absolute(path: epath.Path) -> epath.Path:
   """Orbax takes absolute paths alone; etils makes gs:// one of this machine."""
-  return path if '://' in str(path) else path.resolve()
-
-
-def _finite_floats(metrics: Mapping[str, float]) -> dict[str, float]:
-  """Plain floats, leaving out what is not finite: JSON has no NaN."""
-  floats = {name: float(value) for name, value in metrics.items()}
-  return {name: v for name, v in floats.items() if math.isfinite(v)}
+  return path if files.is_remote(path) else path.resolve()

@@ -1,16 +1,23 @@
 """Going on from the newest checkpoint that is whole."""
 
+from collections.abc import Callable
+import itertools
+from typing import Any
+
 from absl import logging
 
 from genre_flax.checkpoints import checkpointer as checkpointer_lib
 from genre_flax.runtime import errors
+from genre_flax.runtime import files
 from genre_flax.runtime import parallel
 
 
 def restore_latest(
   checkpointer: checkpointer_lib.Checkpointer,
   template: checkpointer_lib.Items,
-) -> checkpointer_lib.Items | None:
+  *,
+  check_meta: Callable[[dict[str, Any]], None] = lambda meta: None,
+) -> tuple[checkpointer_lib.Items, dict[str, Any]] | None:
   """Restores the newest checkpoint that can be read; all hosts call it.
 
   One that cannot is reported and moved out of the way, into the workdir's
@@ -19,18 +26,27 @@ def restore_latest(
   Args:
     checkpointer: of the workdir.
     template: items of the same shapes, on the host.
+    check_meta: raises InputError where a checkpoint is of another run, before
+      anything is moved.
 
   Returns:
-    The items on the host, or None where the workdir has no checkpoint.
+    The items on the host and the meta, or None where the workdir has no
+    checkpoint.
 
   Raises:
     InputError: there are checkpoints and none can be read.
   """
   steps = checkpointer.steps()
+  metas = {step: _try(checkpointer.read_meta, step) for step in steps}
+  for meta in metas.values():
+    if meta is not None:
+      check_meta(meta)
   for step in reversed(steps):
-    items = _try_restore(checkpointer, step, template)
+    items = None
+    if metas[step] is not None:
+      items = _try(checkpointer.restore, step, template)
     if parallel.all_hosts_agree(items is not None):
-      return items
+      return items, metas[step]
     _move_away(checkpointer, step)
   if steps:
     workdir = checkpointer.workdir
@@ -41,20 +57,26 @@ def restore_latest(
   return None
 
 
-def _try_restore(checkpointer, step, template):
+def _try(read, step, *args):
+  """What is read of a checkpoint, or None where it is damaged."""
   try:
-    return checkpointer.restore(step, template)
-  except Exception as e:  # Damaged files raise whatever their reader does.
-    logging.error('Checkpoint %d cannot be read: %s', step, e)
+    return read(step, *args)
+  except errors.DamageError as e:
+    logging.error('%s', e)
     return None
 
 
 def _move_away(checkpointer, step):
   checkpointer.close()
   if parallel.is_main_host():
-    target = checkpointer.workdir / 'corrupt'
-    target.mkdir(parents=True, exist_ok=True)
-    (checkpointer.directory / str(step)).rename(target / str(step))
+    folder = checkpointer.workdir / 'corrupt'
+    names = itertools.chain(
+      [str(step)], (f'{step}.{n}' for n in itertools.count(2))
+    )
+    target = next(folder / n for n in names if not (folder / n).exists())
+    with files.explaining(target):
+      folder.mkdir(parents=True, exist_ok=True)
+      (checkpointer.directory / str(step)).rename(target)
     logging.error(
       'Moved checkpoint %d to %s; going back to the one before.', step, target
     )

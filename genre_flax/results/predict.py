@@ -1,52 +1,37 @@
 """From a workdir to scored genres; all else that is needed is in its meta."""
 
-from collections.abc import Mapping
 import dataclasses
 import math
 
 from etils import epath
 import jax
-import ml_collections
+import jax.numpy as jnp
 import numpy as np
 
 from genre_flax.checkpoints import checkpointer as checkpointer_lib
 from genre_flax.data import input_pipeline
 from genre_flax.datasets.posters import storage
-from genre_flax.evaluation import calibration as calibration_lib
 from genre_flax.evaluation import evaluate
 from genre_flax.models import registry
-from genre_flax.runtime import custom
+from genre_flax.results import meta as meta_lib
 from genre_flax.runtime import errors
 from genre_flax.runtime import parallel
 from genre_flax.training import config as config_lib
 
 
-@dataclasses.dataclass(frozen=True)
-class Predictor:
-  """A trained network, ready to use.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Predictor(meta_lib.Meta):
+  """A trained network, ready to use, and what its checkpoint says of it.
 
   Attributes:
     step: of its checkpoint.
     which: how that was asked for: 'best', 'latest' or a number.
-    genres: the label names.
-    label_prior: [num_genres], each genre's share of the training split.
-    constant_answers: indices of the genres that score highest on it where all
-      posters get the same, by metric.
-    config: that it was trained with.
-    fingerprint: of the data set that it was trained on.
-    calibration: fitted to the validation split.
     variables: of the network, placed on the devices.
     eval_step: of `evaluate.make_eval_step`.
   """
 
   step: int
   which: str
-  genres: tuple[str, ...]
-  label_prior: np.ndarray
-  constant_answers: Mapping[str, tuple[int, ...]]
-  config: ml_collections.ConfigDict
-  fingerprint: str
-  calibration: calibration_lib.Calibration
   variables: evaluate.Variables
   eval_step: evaluate.EvalStep
 
@@ -148,44 +133,59 @@ def restore(
     InputError: there is no such checkpoint, it is damaged, or its network is
       code of one's own and that is not allowed.
   """
-  found, meta, restored = checkpointer_lib.read_model(workdir, step=step)
-  config = ml_collections.ConfigDict(meta['config'])
-  if custom.is_custom(config.model.name) and not allow_custom_code:
-    raise errors.InputError(
-      f'The network of {workdir} is {config.model.name!r}, code that is not'
-      ' part of genre_flax, and loading it would run it. If you trust the'
-      ' workdir and what this machine has under that name, pass'
-      ' --allow_custom_code.'
+  parsed = {}
+
+  def make_template(stored):
+    """The variables of the network that the meta describes, as shapes."""
+    meta = parsed['meta'] = meta_lib.parse(
+      stored, origin=str(workdir), allow_custom_code=allow_custom_code
     )
+    return _variable_shapes(meta)
+
+  found, _, restored = checkpointer_lib.read_model(
+    workdir, step=step, make_template=make_template
+  )
+  meta = parsed['meta']
   return Predictor(
+    **vars(meta),
     step=found,
     which=step,
-    genres=tuple(meta['genres']),
-    label_prior=np.asarray(meta['label_prior']),
-    constant_answers=meta.get('constant_answers', {}),
-    config=config,
-    fingerprint=meta['dataset_fingerprint'],
-    calibration=(
-      calibration_lib.from_dict(meta['calibration'], genres=meta['genres'])
-      if 'calibration' in meta
-      else calibration_lib.identity(meta['genres'])
-    ),
     variables=parallel.replicate(restored),
     eval_step=(
-      earlier.eval_step
-      if earlier is not None
-      else _make_eval_step(config, num_genres=len(meta['genres']))
+      earlier.eval_step if earlier is not None else _make_eval_step(meta)
     ),
   )
 
 
-def _make_eval_step(config, *, num_genres):
-  model = registry.create_from_config(
-    config.model, num_genres=num_genres, axis_name=parallel.AXIS_NAME
+def _make_model(meta):
+  return registry.create_from_config(
+    meta.config.model,
+    num_genres=len(meta.genres),
+    axis_name=parallel.AXIS_NAME,
   )
+
+
+def _variable_shapes(meta):
+  image = jax.ShapeDtypeStruct(
+    (1, *config_lib.image_shape(meta.config), 3), jnp.float32
+  )
+  variables = jax.eval_shape(
+    lambda image: _make_model(meta).init(jax.random.key(0), image, train=False),
+    image,
+  )
+  shapes = {
+    'params': variables['params'],
+    'batch_stats': variables.get('batch_stats', {}),
+  }
+  if meta.config.ema_decay > 0:
+    shapes['ema_params'] = variables['params']
+  return shapes
+
+
+def _make_eval_step(meta):
   return evaluate.make_eval_step(
-    model,
-    pixel_mean=config.pixel_mean,
-    pixel_scale=config.pixel_scale,
-    zooms=config.eval_zooms,
+    _make_model(meta),
+    pixel_mean=meta.config.pixel_mean,
+    pixel_scale=meta.config.pixel_scale,
+    zooms=meta.config.eval_zooms,
   )

@@ -13,6 +13,7 @@ from genre_flax.evaluation import calibration as calibration_lib
 from genre_flax.evaluation import evaluate
 from genre_flax.evaluation import metrics
 from genre_flax.evaluation import ranking
+from genre_flax.runtime import files
 
 FILE_NAME = 'metrics.json'
 
@@ -131,7 +132,7 @@ def _best_constant_set(name, labels, label_prior):
 def write_report(report: dict[str, Any], folder: epath.Path) -> epath.Path:
   """Writes metrics.json into `folder`, and returns its path."""
   path = folder / FILE_NAME
-  path.write_text(json.dumps(report, indent=2) + '\n')
+  files.write_whole(path, json.dumps(report, indent=2) + '\n')
   return path
 
 

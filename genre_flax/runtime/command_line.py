@@ -12,6 +12,7 @@ from absl import logging
 import ml_collections
 
 from genre_flax.runtime import errors
+from genre_flax.runtime import text
 
 _PACKAGE = pathlib.Path(__file__).parent.parent
 
@@ -19,8 +20,8 @@ _PACKAGE = pathlib.Path(__file__).parent.parent
 def run(main: Callable[[list[str]], int | None]) -> None:
   """Runs a binary's main function under absl.
 
-  Errors of the user's input end the program with status 2 and their message
-  alone; with --verbosity=1 and for all other exceptions a traceback is shown.
+  A `UserError` ends the program with its status and its message alone; with
+  --verbosity=1 and for all other exceptions a traceback is shown.
 
   Args:
     main: takes the arguments that are no flags, with the program's name first;
@@ -30,11 +31,11 @@ def run(main: Callable[[list[str]], int | None]) -> None:
   def guarded_main(argv: list[str]) -> int | None:
     try:
       return main(argv)
-    except errors.InputError as e:
+    except errors.UserError as e:
       if logging.get_verbosity() >= logging.DEBUG:
         raise
-      print(f'error: {e}', file=sys.stderr)
-      return 2
+      _print_error(str(e))
+      return e.exit_status
     except ImportError as e:
       # What fsspec says of the first gs:// path.
       if 'gcsfs' not in str(e) or logging.get_verbosity() >= logging.DEBUG:
@@ -46,6 +47,8 @@ def run(main: Callable[[list[str]], int | None]) -> None:
       )
       return 2
 
+  # Whatever the terminal's encoding lacks is escaped, and no error.
+  sys.stdout.reconfigure(errors='backslashreplace')
   app.run(guarded_main, flags_parser=_parse_flags)
 
 
@@ -96,9 +99,15 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
     TypeError,
     ValueError,
   ) as e:
-    print(f'error: {_explain(e)}', file=sys.stderr)
+    _print_error(_explain(e))
     print('Pass --help to see the flags.', file=sys.stderr)
     sys.exit(2)
+
+
+def _print_error(message: str) -> None:
+  # Names in it are the user's: what is no text is not for a terminal to obey.
+  shown = text.printable(message, keep='\n')
+  print(f'error: {shown}', file=sys.stderr)
 
 
 def _explain(error: BaseException) -> str:
@@ -126,4 +135,5 @@ class _Formatter(logging.PythonFormatter):
 
   def format(self, record) -> str:
     level = '' if record.levelname == 'INFO' else f'{record.levelname}: '
-    return f'{self.formatTime(record, "%H:%M:%S")} {level}{record.getMessage()}'
+    message = text.printable(record.getMessage(), keep='\n')
+    return f'{self.formatTime(record, "%H:%M:%S")} {level}{message}'

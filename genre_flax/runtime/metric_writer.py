@@ -1,13 +1,13 @@
 """Writes metrics by step into the workdir: JSON lines, TensorBoard events."""
 
 from collections.abc import Mapping
-import json
 import math
 
 from etils import epath
 import tensorboardX
 
-FILE_NAME = 'metrics.jsonl'
+from genre_flax.runtime import files
+from genre_flax.runtime import metric_lines
 
 
 class MetricWriter:
@@ -31,53 +31,46 @@ class MetricWriter:
       start_step: updates done so far; later lines are dropped.
       tensorboard: whether to write events too.
       is_active: False to write nothing, on all hosts but one.
+
+    Raises:
+      StorageError: they cannot be written.
     """
-    self._path = epath.Path(workdir) / FILE_NAME if is_active else None
+    self._workdir = epath.Path(workdir) if is_active else None
     self._events = None
-    if self._path is None:
+    if not is_active:
       return
-    self._lines = [
-      json.dumps(line)
-      for line in read_metrics(workdir)
-      if line['step'] <= start_step
+    lines = [
+      line for line in metric_lines.read(workdir) if line['step'] <= start_step
     ]
-    self._write()
+    metric_lines.write(workdir, lines)
+    # Cloud storage has no append: there the whole is written at each line.
+    self._lines = lines if files.is_remote(workdir) else None
     if tensorboard:
-      self._events = tensorboardX.SummaryWriter(
-        str(epath.Path(workdir) / 'tensorboard'), purge_step=start_step + 1
-      )
+      with files.explaining(self._workdir):
+        self._events = tensorboardX.SummaryWriter(
+          str(self._workdir / 'tensorboard'), purge_step=start_step + 1
+        )
 
   def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
-    """Adds the metrics of a split at a step; NaN and infinity become null."""
-    if self._path is None:
+    """Adds the metrics of a split at a step; NaN and infinity become null.
+
+    Raises:
+      StorageError: they cannot be written.
+    """
+    if self._workdir is None:
       return
     line = {'step': step, 'split': split}
     for name, value in values.items():
       line[name] = float(value) if math.isfinite(value) else None
       if self._events is not None:
         self._events.add_scalar(f'{split}/{name}', value, step)
-    self._lines.append(json.dumps(line))
-    self._write()
-
-  def _write(self) -> None:
-    # The whole file, since cloud storage has no append; it stays small.
-    self._path.write_text(''.join(f'{line}\n' for line in self._lines))
+    if self._lines is None:
+      metric_lines.append(self._workdir, line)
+    else:
+      self._lines.append(line)
+      metric_lines.write(self._workdir, self._lines)
 
   def close(self) -> None:
     """Writes out what is left."""
     if self._events is not None:
       self._events.close()
-
-
-def read_metrics(workdir: epath.PathLike) -> list[dict[str, float]]:
-  """The lines of a workdir's file, as dicts; none where there is no file."""
-  path = epath.Path(workdir) / FILE_NAME
-  if not path.exists():
-    return []
-  lines = []
-  for text in path.read_text().splitlines():
-    try:
-      lines.append(json.loads(text))
-    except json.JSONDecodeError:
-      continue  # Cut off when the run was killed.
-  return lines

@@ -130,11 +130,7 @@ def validate(config: ConfigDict) -> None:
   Raises:
     InputError: a value is out of its range; all of them are named.
   """
-  faults = []
-  for key, is_valid, rule in _RULES:
-    value = config_lib.get(config, key)
-    if value is not None and not is_valid(value):
-      faults.append(f'config.{key}={value!r}: must be {rule}')
+  faults = _faulty_values(config)
   if not config.dataset.data_dir and not config.dataset.synthetic_posters:
     faults.append(
       'config.dataset.data_dir is empty: give the folder that'
@@ -150,6 +146,37 @@ def validate(config: ConfigDict) -> None:
   faults += _conflicts(config)
   if faults:
     raise errors.InputError('\n  '.join(['Invalid config:', *faults]))
+
+
+def check_values(config: ConfigDict) -> None:
+  """Checks the values that are there, of a run that may be of earlier times.
+
+  Raises:
+    InputError: a value is out of its range; all of them are named.
+  """
+  faults = _faulty_values(config, may_lack_keys=True)
+  if faults:
+    raise errors.InputError('\n  '.join(['Invalid config:', *faults]))
+
+
+def _faulty_values(
+  config: ConfigDict, *, may_lack_keys: bool = False
+) -> list[str]:
+  faults = []
+  for key, is_valid, rule in _RULES:
+    try:
+      value = config_lib.get(config, key)
+    except KeyError:
+      if may_lack_keys:
+        continue
+      raise
+    try:
+      is_wrong = value is not None and not is_valid(value)
+    except TypeError:
+      is_wrong = True
+    if is_wrong:
+      faults.append(f'config.{key}={value!r}: must be {rule}')
+  return faults
 
 
 def _conflicts(config: ConfigDict) -> list[str]:

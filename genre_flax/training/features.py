@@ -4,12 +4,14 @@ import hashlib
 import json
 
 from absl import logging
+from etils import epath
 import numpy as np
 
 from genre_flax.data import augment
 from genre_flax.data import input_pipeline
 from genre_flax.evaluation import evaluate
 from genre_flax.models import params as params_lib
+from genre_flax.runtime import files
 from genre_flax.runtime import parallel
 from genre_flax.training import config as config_lib
 from genre_flax.training import run as run_lib
@@ -57,10 +59,9 @@ def cached_split(
   """
   key = _key(run, state)
   path = run.workdir / 'features' / f'{name}.npz'
-  if parallel.all_hosts_agree(path.exists()):
-    with path.open('rb') as file, np.load(file) as stored:
-      if str(stored['key']) == key:
-        return FeatureSplit(stored['features'], stored['labels'])
+  stored = _read(path, key)
+  if parallel.all_hosts_agree(stored is not None):
+    return stored
   logging.info('Computing the features of the split %s.', name)
   split = run.decode_split(name)
   outputs = evaluate.run_over_split(
@@ -77,10 +78,25 @@ def cached_split(
     num_examples=len(split),
   )
   if parallel.is_main_host():
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open('wb') as file:
+    with files.explaining(path):
+      path.parent.mkdir(parents=True, exist_ok=True)
+    with files.replacing(path) as beside, beside.open('wb') as file:
       np.savez(file, key=key, **outputs)
   return FeatureSplit(outputs['features'], outputs['labels'])
+
+
+def _read(path: epath.Path, key: str) -> FeatureSplit | None:
+  """What is stored under a key; None where that is nothing, or damaged."""
+  if not path.exists():
+    return None
+  try:
+    # The format has a checksum of each array.
+    with path.open('rb') as file, np.load(file) as stored:
+      if str(stored['key']) == key:
+        return FeatureSplit(stored['features'], stored['labels'])
+  except Exception as e:  # The bytes decide what is raised.
+    logging.warning('%s is damaged, and computed anew: %s', path, e)
+  return None
 
 
 def _make_feature_step(run):

@@ -11,6 +11,7 @@ import ml_collections
 from genre_flax.checkpoints import checkpointer as checkpointer_lib
 from genre_flax.checkpoints import recovery
 from genre_flax.runtime import errors
+from genre_flax.runtime import files
 from genre_flax.runtime import parallel
 from genre_flax.training import config as config_lib
 from genre_flax.training import initialize
@@ -56,40 +57,33 @@ def restore_or_create(
     InputError: the workdir holds another run, or checkpoints of which none can
       be read; a source of parameters does not fit.
   """
-  _check_same_run(run, checkpointer)
   state = run.create_state()
   restored = recovery.restore_latest(
-    checkpointer, jax.device_get(state.to_items())
+    checkpointer,
+    jax.device_get(state.to_items()),
+    check_meta=lambda meta: _check_same_run(meta, run),
   )
   sums = None
   if restored is None:
     state = state.with_variables(initialize.make_variables(run, state))
   else:
-    state = train_state_lib.TrainState.from_items(restored)
-    sums = checkpointer.read_meta(int(state.step)).get('log_sums')
+    items, meta = restored
+    state = train_state_lib.TrainState.from_items(items)
+    sums = meta.get('log_sums')
     logging.info('Resuming after step %d from %s.', state.step, run.workdir)
   if parallel.is_main_host():
-    run.workdir.mkdir(parents=True, exist_ok=True)
     resolved = json.dumps(config_lib.to_dict(run.config), indent=2)
-    (run.workdir / 'config.json').write_text(f'{resolved}\n')
+    files.write_whole(run.workdir / 'config.json', f'{resolved}\n')
   return parallel.replicate(state), sums
 
 
-def _check_same_run(run, checkpointer):
-  steps = checkpointer.steps()
-  if not steps:
-    return
-  try:
-    saved = checkpointer.read_meta(steps[-1])
-  except Exception as e:  # Damaged: restore_latest goes back to another.
-    logging.error('The meta of checkpoint %d cannot be read: %s', steps[-1], e)
-    return
-  check_resumable(saved['config'], run.config)
+def _check_same_run(meta, run):
+  check_resumable(meta['config'], run.config)
   fingerprint = run.dataset.card['fingerprint']
-  if saved['dataset_fingerprint'] != fingerprint:
+  if meta['dataset_fingerprint'] != fingerprint:
     raise errors.InputError(
       'The workdir holds a run on another data set: fingerprint'
-      f' {saved["dataset_fingerprint"]}, against {fingerprint} in'
+      f' {meta["dataset_fingerprint"]}, against {fingerprint} in'
       f' {run.dataset.data_dir}. Give it the data set it was started with, or'
       ' choose another --workdir.'
     )

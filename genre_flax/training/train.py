@@ -1,6 +1,8 @@
 """Training, from top to bottom."""
 
 import collections
+from collections.abc import Iterator
+import contextlib
 import dataclasses
 import time
 
@@ -12,6 +14,7 @@ import ml_collections
 from genre_flax.checkpoints import checkpointer as checkpointer_lib
 from genre_flax.evaluation import calibration_fit
 from genre_flax.evaluation import evaluate
+from genre_flax.runtime import lock
 from genre_flax.runtime import metric_writer
 from genre_flax.runtime import parallel
 from genre_flax.runtime import preemption
@@ -52,9 +55,34 @@ def train_and_evaluate(
 
   Raises:
     InputError: the config, the data set or the workdir does not fit.
+    BusyError: another training runs in the workdir.
+    StorageError: something could not be written.
     NonFiniteError: a training metric became NaN or infinite.
   """
-  run = run_lib.set_up(config, workdir)
+  with holding_workdir(workdir):
+    return _train_alone(run_lib.set_up(config, workdir))
+
+
+@contextlib.contextmanager
+def holding_workdir(workdir: epath.PathLike) -> Iterator[None]:
+  """Keeps other trainings out of a workdir; all hosts of a run call it.
+
+  Raises:
+    BusyError: another training runs in it.
+  """
+  if not parallel.is_main_host():
+    yield
+    return
+  with lock.hold(
+    epath.Path(workdir) / 'lock',
+    f'Another training (process {{pid}}) runs in {workdir}; two would damage'
+    ' it. Wait for its end, stop it, or choose another --workdir.',
+  ):
+    yield
+
+
+def _train_alone(run: run_lib.Run) -> Outcome:
+  config = run.config
   with checkpointer_lib.Checkpointer(
     run.workdir, keep_best=config.keep_best
   ) as checkpointer:

@@ -7,7 +7,7 @@ import json
 import os
 import re
 
-from launch.runtime import errors
+from genre_flax.runtime import errors
 
 MODULES = {
   'train': 'genre_flax.main',

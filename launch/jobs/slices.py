@@ -3,7 +3,7 @@
 import dataclasses
 import re
 
-from launch.runtime import errors
+from genre_flax.runtime import errors
 
 # Chips to topology. Of v4 and v5p these are the usual ones of their size.
 _2D = {

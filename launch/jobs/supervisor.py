@@ -5,11 +5,11 @@ import dataclasses
 import time
 from typing import TextIO
 
+from genre_flax.runtime import errors
 from launch.jobs import endings
 from launch.jobs import restarts as restarts_lib
 from launch.jobs.backends import base
 from launch.runtime import command
-from launch.runtime import errors
 from launch.runtime import stop_request
 
 # The processes of a run end each other when one fails; those that have not

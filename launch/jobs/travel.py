@@ -6,10 +6,10 @@ import pathlib
 import re
 import sysconfig
 
+from genre_flax.runtime import errors
 from launch.jobs import job as job_lib
 from launch.jobs import wheel
 from launch.runtime import config_file
-from launch.runtime import errors
 
 
 def check_travels(

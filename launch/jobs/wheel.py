@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 
-from launch.runtime import errors
+from genre_flax.runtime import errors
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 REQUIREMENTS = ROOT / 'launch' / 'requirements.txt'

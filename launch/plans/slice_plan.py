@@ -4,8 +4,8 @@ from collections.abc import Sequence
 import dataclasses
 from typing import Any
 
+from genre_flax.runtime import errors
 from launch.plans import roofline
-from launch.runtime import errors
 
 # What `genre_flax.lower` says of a step; with a bound, a plan.
 Facts = dict[str, Any]

@@ -6,7 +6,7 @@ import shlex
 import shutil
 import subprocess
 
-from launch.runtime import errors
+from genre_flax.runtime import errors
 
 # What to install, by the tool that is missing.
 _INSTALL = {

@@ -9,13 +9,13 @@ from absl import app
 from absl import flags
 from absl import logging
 
-from launch.runtime import errors
+from genre_flax.runtime import errors
 
 
 def run(
   main: Callable[[list[str]], int], *, passes_unknown: bool = False
 ) -> None:
-  """Runs a program; a LaunchError ends it with its message and status.
+  """Runs a program; a UserError ends it with its message and status.
 
   Args:
     main: takes the flags of what the program launches: the arguments after a
@@ -35,7 +35,7 @@ def run(
           ' what is launched go after a lone --.'
         )
       return main([*argv[1:], *passed_on])
-    except errors.LaunchError as e:
+    except errors.UserError as e:
       print(f'error: {e}', file=sys.stderr)
       return e.exit_status
 

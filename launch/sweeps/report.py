@@ -11,6 +11,8 @@ import matplotlib
 from matplotlib import figure
 import optuna
 
+from genre_flax.runtime import files
+from genre_flax.runtime import text as text_lib
 from launch.sweeps import controller
 from launch.sweeps import search_space
 from launch.sweeps import sweep_file
@@ -61,14 +63,18 @@ def to_rows(
 
 
 def write_csv(rows: Sequence[dict[str, Any]], path: pathlib.Path) -> None:
-  """Writes the rows, whole: a reader never sees half of them."""
+  """Writes the rows; a reader never sees half of them."""
   text = io.StringIO()
   writer = csv.DictWriter(text, rows[0] if rows else [], lineterminator='\n')
   writer.writeheader()
-  writer.writerows(rows)
-  partial = path.with_suffix('.partial')
-  partial.write_text(text.getvalue(), encoding='utf-8')
-  partial.replace(path)
+  for row in rows:
+    writer.writerow(
+      {
+        name: text_lib.for_spreadsheet(cell) if isinstance(cell, str) else cell
+        for name, cell in row.items()
+      }
+    )
+  files.write_whole(path, text.getvalue())
 
 
 class Table:
@@ -130,7 +136,7 @@ def write_best(flags: Sequence[str], path: pathlib.Path) -> str:
   command = shlex.join(
     ['python', '-m', 'genre_flax.main', *flags, '--workdir=WORKDIR']
   )
-  path.write_text(f'{command}\n', encoding='utf-8')
+  files.write_whole(path, f'{command}\n')
   return command
 
 
@@ -171,6 +177,12 @@ def _new_figure(width, height, num_axes=1):
   return drawn, drawn.subplots(1, num_axes, sharex=True, squeeze=False)[0]
 
 
+def _write_picture(drawn, path):
+  with files.replacing(path) as beside:
+    drawn.savefig(beside, dpi=120, format='png')
+  return path
+
+
 def _draw_history(rows, sweep, path):
   drawn, (axes,) = _new_figure(6, 3.5)
   numbers = [row['trial'] for row in rows]
@@ -182,8 +194,7 @@ def _draw_history(rows, sweep, path):
   axes.set_ylabel(_objective_name(sweep))
   axes.xaxis.get_major_locator().set_params(integer=True)
   axes.legend(frameon=False)
-  drawn.savefig(path, dpi=120)
-  return path
+  return _write_picture(drawn, path)
 
 
 def _importance(study, sweep):
@@ -203,8 +214,7 @@ def _draw_importance(importance, path):
   axes.bar_label(bars, fmt='%.2f', padding=3)
   axes.set_xlabel('share of the importance')
   axes.set_xlim(0, 1.1)
-  drawn.savefig(path, dpi=120)
-  return path
+  return _write_picture(drawn, path)
 
 
 def _draw_key(rows, sweep, dimension, folder):
@@ -242,8 +252,7 @@ def _draw_key(rows, sweep, dimension, folder):
   if len(panels[0].get_lines()) > 1:
     panels[0].legend(frameon=False, fontsize=8)
   path = folder / f'by_{dimension.key}.png'
-  drawn.savefig(path, dpi=120)
-  return path
+  return _write_picture(drawn, path)
 
 
 _MARKS = {'done': '', 'stopped': 'stopped early'}

@@ -5,7 +5,7 @@ from typing import Any
 
 import optuna
 
-from launch.runtime import errors
+from genre_flax.runtime import errors
 from launch.sweeps import search_space
 from launch.sweeps import sweep_file
 

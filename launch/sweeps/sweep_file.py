@@ -8,8 +8,8 @@ from typing import Any
 import ml_collections
 import optuna
 
+from genre_flax.runtime import errors
 from launch.runtime import config_file
-from launch.runtime import errors
 from launch.sweeps import search_space
 
 SAMPLERS = ('grid', 'random', 'tpe')

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
-import json
 import math
 import pathlib
 import re
@@ -11,9 +10,8 @@ import subprocess
 import time
 from typing import Any
 
-from etils import epath
-
-from launch.runtime import errors
+from genre_flax.runtime import errors
+from genre_flax.runtime import metric_lines
 from launch.sweeps import search_space
 from launch.sweeps import sweep_file
 
@@ -169,15 +167,9 @@ class Progress:
 
 
 def read_progress(workdir: str, objective: sweep_file.Objective) -> Progress:
-  """Reads a workdir's metrics.jsonl; it may not be there yet, or cut off."""
-  path = epath.Path(workdir) / 'metrics.jsonl'
-  lines = path.read_text().splitlines() if path.exists() else []
+  """Reads a workdir's metrics by step; there may be none yet."""
   values, memory = [], math.nan
-  for text in lines:
-    try:
-      line = json.loads(text)
-    except json.JSONDecodeError:
-      continue
+  for line in metric_lines.read(workdir):
     if line.get('split') == objective.split:
       value = line.get(objective.metric)
       if value is not None:

@@ -50,8 +50,8 @@ def restore(workdir, *, ema=True):
 
 
 def restore_from(checkpointer, template):
-  items = recovery.restore_latest(checkpointer, template.to_items())
-  return None if items is None else train_state.TrainState.from_items(items)
+  restored = recovery.restore_latest(checkpointer, template.to_items())
+  return restored and train_state.TrainState.from_items(restored[0])
 
 
 @pytest.mark.parametrize('ema', [True, False])

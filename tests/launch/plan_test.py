@@ -8,10 +8,10 @@ import sys
 from jax.experimental.pallas import tpu as pltpu
 import pytest
 
+from genre_flax.runtime import errors
 from launch.plans import batch_search
 from launch.plans import roofline
 from launch.plans import slice_plan
-from launch.runtime import errors
 from tests.support import paths
 
 GIB = 2**30
@@ -148,7 +148,7 @@ def test_a_table_has_a_line_for_each_slice():
 
 
 def test_unknown_devices_are_refused_with_those_that_are_known():
-  with pytest.raises(errors.LaunchError, match=r"'TPU v99'.*TPU v5 lite"):
+  with pytest.raises(errors.UserError, match=r"'TPU v99'.*TPU v5 lite"):
     slice_plan.make_plan({**FACTS, 'device_kind': 'TPU v99'})
 
 

@@ -49,11 +49,11 @@ def test_needs_the_workdir_alone(predictor, dataset):
 
 
 def test_the_best_checkpoint_has_the_best_validation_metric(workdir):
-  from genre_flax.runtime import metric_writer
+  from genre_flax.runtime import metric_lines
 
   scores = {
     line['step']: line['mean_average_precision']
-    for line in metric_writer.read_metrics(workdir)
+    for line in metric_lines.read(workdir)
     if line['split'] == 'validation'
   }
   best = predict.restore(workdir, step='best').step

@@ -1,5 +1,6 @@
 import pytest
 
+from genre_flax.runtime import metric_lines
 from genre_flax.runtime import metric_writer
 
 
@@ -17,7 +18,7 @@ def write(workdir, lines, *, start_step=0, tensorboard=False, is_active=True):
 
 def test_lines_are_read_as_written(tmp_path):
   write(tmp_path, [(2, 'train', {'loss': 1.5}), (3, 'test', {'auc': 0.5})])
-  assert metric_writer.read_metrics(tmp_path) == [
+  assert metric_lines.read(tmp_path) == [
     {'step': 2, 'split': 'train', 'loss': 1.5},
     {'step': 3, 'split': 'test', 'auc': 0.5},
   ]
@@ -25,7 +26,7 @@ def test_lines_are_read_as_written(tmp_path):
 
 def test_what_is_not_finite_is_null(tmp_path):
   write(tmp_path, [(1, 'train', {'a': float('nan'), 'b': float('inf')})])
-  assert metric_writer.read_metrics(tmp_path) == [
+  assert metric_lines.read(tmp_path) == [
     {'step': 1, 'split': 'train', 'a': None, 'b': None}
   ]
 
@@ -33,7 +34,7 @@ def test_what_is_not_finite_is_null(tmp_path):
 def test_going_back_drops_what_came_after(tmp_path):
   write(tmp_path, [(i, 'train', {'loss': 1.0}) for i in (1, 2, 3)])
   write(tmp_path, [(3, 'train', {'loss': 2.0})], start_step=2)
-  lines = metric_writer.read_metrics(tmp_path)
+  lines = metric_lines.read(tmp_path)
   assert [(line['step'], line['loss']) for line in lines] == [
     (1, 1.0),
     (2, 1.0),
@@ -43,10 +44,10 @@ def test_going_back_drops_what_came_after(tmp_path):
 
 def test_a_line_that_was_cut_off_is_left_out(tmp_path):
   write(tmp_path, [(1, 'train', {'loss': 1.0})])
-  path = tmp_path / metric_writer.FILE_NAME
+  path = tmp_path / metric_lines.FILE_NAME
   path.write_text(path.read_text() + '{"step": 2, "spl')
   write(tmp_path, [(3, 'train', {'loss': 1.0})], start_step=2)
-  steps = [line['step'] for line in metric_writer.read_metrics(tmp_path)]
+  steps = [line['step'] for line in metric_lines.read(tmp_path)]
   assert steps == [1, 3]
 
 

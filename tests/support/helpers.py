@@ -36,7 +36,7 @@ def final_state(config, workdir):
   """The whole state in the workdir's latest checkpoint."""
   run = run_lib.set_up(config, workdir)
   with checkpointer_lib.Checkpointer(workdir) as checkpointer:
-    items = recovery.restore_latest(
+    items, _ = recovery.restore_latest(
       checkpointer, jax.device_get(run.create_state().to_items())
     )
     return train_state.TrainState.from_items(items)

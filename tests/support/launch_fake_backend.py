@@ -2,11 +2,11 @@
 
 import io
 
+from genre_flax.runtime import errors
 from launch.jobs import job as job_lib
 from launch.jobs import restarts
 from launch.jobs import supervisor
 from launch.jobs.backends import base
-from launch.runtime import errors
 from launch.runtime import stop_request
 
 State = base.State

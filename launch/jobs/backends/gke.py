@@ -5,6 +5,8 @@ import json
 import pathlib
 from typing import Any, ClassVar
 
+from genre_flax.runtime import errors
+from genre_flax.runtime import files
 from launch.jobs import job as job_lib
 from launch.jobs import slices
 from launch.jobs import travel
@@ -12,7 +14,6 @@ from launch.jobs.backends import base
 from launch.jobs.backends import jobset
 from launch.jobs.backends import worker
 from launch.runtime import command
-from launch.runtime import errors
 
 
 class Gke(base.Backend):
@@ -157,8 +158,8 @@ class Gke(base.Backend):
 
   def create(self) -> None:
     self._folder.mkdir(parents=True, exist_ok=True)
-    (self._folder / 'jobset.json').write_text(
-      json.dumps(self.manifest, indent=2)
+    files.write_whole(
+      self._folder / 'jobset.json', json.dumps(self.manifest, indent=2)
     )
     self._shown = 0
     # create, not apply: of two launchers one gets "already exists".

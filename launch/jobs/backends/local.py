@@ -11,12 +11,13 @@ import socket
 import sys
 from typing import ClassVar
 
+from genre_flax.runtime import errors
+from genre_flax.runtime import files
 from launch.jobs import job as job_lib
 from launch.jobs import wheel
 from launch.jobs.backends import base
 from launch.jobs.backends import worker
 from launch.runtime import command
-from launch.runtime import errors
 
 
 class Local(base.Backend):
@@ -108,7 +109,7 @@ class Local(base.Backend):
       'is_writer': self.job.is_writer,
       'num_processes': self._num_processes,
     }
-    (self._folder / 'job.json').write_text(json.dumps(record))
+    files.write_whole(self._folder / 'job.json', json.dumps(record))
     port = str(_free_port())
     for index in range(self._num_processes):
       command.check(self._start_args(index, port))

@@ -6,12 +6,13 @@ import sys
 import tempfile
 from typing import Any, ClassVar
 
+from genre_flax.runtime import errors
+from genre_flax.runtime import files
 from launch.jobs import job as job_lib
 from launch.jobs import travel
 from launch.jobs import wheel as wheel_lib
 from launch.jobs.backends import base
 from launch.runtime import command
-from launch.runtime import errors
 
 _MARK = 'genre-flax'
 _QUEUED = ('PENDING', 'CONFIGURING', 'REQUEUED', 'SUSPENDED', 'STAGE_OUT')
@@ -202,7 +203,7 @@ class Slurm(base.Backend):
       self._code = self._code_folder(wheel)
       unpack = ['-m', 'zipfile', '-e', str(wheel.path), str(self._code)]
       command.check([sys.executable, *unpack])
-    self._batch_path.write_text(self.script(self._code))
+    files.write_whole(self._batch_path, self.script(self._code))
     result = command.check(
       self._submit_args(),
       hint='Other settings of the cluster can be given with --sbatch_arg.',

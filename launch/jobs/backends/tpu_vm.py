@@ -6,6 +6,7 @@ import pathlib
 import tempfile
 from typing import Any, ClassVar
 
+from genre_flax.runtime import errors
 from launch.jobs import job as job_lib
 from launch.jobs import slices
 from launch.jobs import travel
@@ -14,7 +15,6 @@ from launch.jobs.backends import base
 from launch.jobs.backends import gcloud
 from launch.jobs.backends import worker
 from launch.runtime import command
-from launch.runtime import errors
 
 _GONE = ('PREEMPTED', 'TERMINATED', 'STOPPED', 'STOPPING', 'DELETING')
 _QUOTA_HINT = (

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import dataclasses
 import pathlib
 
+from genre_flax.runtime import files
 from launch.jobs.backends import base
 
 _MARK = 'worker-report'
@@ -90,4 +91,4 @@ def combine(
 def keep_tail(folder: pathlib.Path, index: int, log: bytes) -> None:
   """Keeps the end of a worker's log on this machine."""
   folder.mkdir(parents=True, exist_ok=True)
-  (folder / f'process_{index}.log').write_bytes(log)
+  files.write_whole(folder / f'process_{index}.log', log)

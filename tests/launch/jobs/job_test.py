@@ -2,8 +2,8 @@ import dataclasses
 
 import pytest
 
+from genre_flax.runtime import errors
 from launch.jobs import job as job_lib
-from launch.runtime import errors
 
 ARGS = ('--config=configs/tpu_pod.py', '--workdir=gs://bucket/run')
 

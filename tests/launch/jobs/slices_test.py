@@ -1,7 +1,7 @@
 import pytest
 
+from genre_flax.runtime import errors
 from launch.jobs import slices
-from launch.runtime import errors
 
 
 # Chips, hosts and topologies as Google's tables of each generation have them.

@@ -3,8 +3,8 @@ import sys
 
 import pytest
 
+from genre_flax.runtime import errors
 from launch.jobs.backends import base
-from launch.runtime import errors
 from launch.runtime import stop_request
 from tests.support.launch_fake_backend import ABSENT
 from tests.support.launch_fake_backend import Clock

@@ -4,10 +4,10 @@ import zipfile
 
 import pytest
 
+from genre_flax.runtime import errors
 from launch.jobs import job as job_lib
 from launch.jobs import travel
 from launch.jobs import wheel
-from launch.runtime import errors
 from tests.support import paths
 
 ARGS = ('--config=configs/tpu_pod.py', '--workdir=gs://bucket/run')

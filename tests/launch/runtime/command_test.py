@@ -3,8 +3,8 @@ import sys
 
 import pytest
 
+from genre_flax.runtime import errors
 from launch.runtime import command
-from launch.runtime import errors
 
 HARD = ('a b', "it's", '"x"', '$HOME', '`id`', '*', '', '\\', "--f=('a', 1)\n!")
 

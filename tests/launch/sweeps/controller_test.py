@@ -12,6 +12,8 @@ from launch.sweeps import studies
 from launch.sweeps import sweep_file
 from launch.sweeps import trials
 
+from genre_flax.runtime import metric_lines
+
 State = optuna.trial.TrialState
 SIZES = (96, 128, 160)
 
@@ -44,12 +46,11 @@ class PlayedJob:
     folder = pathlib.Path(self.spec.workdir)
     folder.mkdir(parents=True, exist_ok=True)
     lines = [
-      {'split': 'validation', 'mean_average_precision': value}
-      for value in self._written
+      {'step': step, 'split': 'validation', 'mean_average_precision': value}
+      for step, value in enumerate(self._written)
     ]
-    lines.append({'split': 'train', 'peak_memory_gb': 1.25})
-    text = '\n'.join(json.dumps(line) for line in lines)
-    (folder / 'metrics.jsonl').write_text(text)
+    lines.append({'step': 9, 'split': 'train', 'peak_memory_gb': 1.25})
+    metric_lines.write(folder, lines)
     return None
 
   def stop(self):

@@ -7,7 +7,7 @@ from configs.sweeps import default
 from configs.sweeps import image_size
 from configs.sweeps import image_size_by_learning_rate
 from configs.sweeps import learning_rate
-from launch.runtime import errors
+from genre_flax.runtime import errors
 from launch.sweeps import search_space
 from launch.sweeps import studies
 from launch.sweeps import sweep_file

@@ -9,7 +9,8 @@ import sys
 import pytest
 
 from configs.sweeps import image_size
-from launch.runtime import errors
+from genre_flax.runtime import errors
+from genre_flax.runtime import metric_lines
 from launch.sweeps import sweep_file
 from launch.sweeps import trials
 
@@ -81,8 +82,9 @@ def test_status_0_is_no_failure():
 
 
 def write_metrics(workdir, *lines):
-  text = ''.join(json.dumps(line) + '\n' for line in lines)
-  (pathlib.Path(workdir) / 'metrics.jsonl').write_text(text + '{"step": 9, ')
+  metric_lines.write(workdir, lines)
+  with open(pathlib.Path(workdir) / metric_lines.FILE_NAME, 'a') as file:
+    file.write('{"step": 9, ')  # Cut off, where a run was killed.
 
 
 def test_progress_is_the_objective_of_each_evaluation(tmp_path):

@@ -6,10 +6,10 @@ import os
 
 import pytest
 
+from genre_flax.runtime import errors
 from launch.jobs import job as job_lib
 from launch.jobs.backends import base
 from launch.jobs.backends import gke
-from launch.runtime import errors
 from tests.support import launch_fakes
 
 OPTIONS = {

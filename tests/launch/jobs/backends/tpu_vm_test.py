@@ -9,11 +9,11 @@ import sys
 
 import pytest
 
+from genre_flax.runtime import errors
 from launch.jobs import job as job_lib
 from launch.jobs import wheel as wheel_lib
 from launch.jobs.backends import base
 from launch.jobs.backends import tpu_vm
-from launch.runtime import errors
 from tests.support import launch_fakes
 
 OPTIONS = {
