@@ -21,6 +21,7 @@ from genre_flax.datasets.posters import data_card
 from genre_flax.datasets.posters import sources
 from genre_flax.datasets.posters import splits
 from genre_flax.datasets.posters import storage
+from genre_flax.datasets.posters import verify
 from genre_flax.runtime import command_line
 from genre_flax.runtime import errors
 
@@ -94,6 +95,12 @@ _ON_ERROR = flags.DEFINE_enum(
 _OVERWRITE = flags.DEFINE_bool(
   'overwrite', False, 'Replace another data set in --data_dir.'
 )
+_VERIFY = flags.DEFINE_bool(
+  'verify',
+  False,
+  'Read all files of the data set in --data_dir, and tell whether they are what'
+  ' was written. Writes nothing.',
+)
 _DRY_RUN = flags.DEFINE_bool(
   'dry_run', False, 'Read and check everything, print the card, write nothing.'
 )
@@ -107,6 +114,10 @@ def main(argv: list[str]) -> None:
       '--data_dir is empty: name the folder to write the data set to.'
     )
   data_dir = os.path.expanduser(_DATA_DIR.value)
+  if _VERIFY.value:
+    _refuse_sources_with_verify()
+    print(verify.verify(data_dir, progress=_progress_bar))
+    return
   options = {
     'data_dir': data_dir,
     'shares': splits.parse_shares(_SPLITS.value),
@@ -142,6 +153,15 @@ def main(argv: list[str]) -> None:
     '  python -m genre_flax.main --config=configs/poster_cnn.py'
     f' --workdir=WORKDIR --config.dataset.data_dir={shlex.quote(data_dir)}'
   )
+
+
+def _refuse_sources_with_verify() -> None:
+  given = [f'--{f.name}' for f in (_CSV, _IMAGES, _SYNTHETIC) if f.value]
+  if given:
+    raise errors.InputError(
+      '--verify reads the data set in --data_dir alone; leave out'
+      f' {" and ".join(given)}.'
+    )
 
 
 def _sources_from_flags() -> list[sources.Source]:
@@ -182,9 +202,7 @@ def _sources_from_flags() -> list[sources.Source]:
 def _progress_bar(items, total, description):
   """A bar on a terminal, and a line now and then in a log file."""
   interval = 0.1 if sys.stderr.isatty() else 10.0
-  return tqdm.tqdm(
-    items, description, total, unit=' posters', mininterval=interval
-  )
+  return tqdm.tqdm(items, description, total, unit='', mininterval=interval)
 
 
 if __name__ == '__main__':

@@ -15,7 +15,8 @@ import numpy as np
 
 from genre_flax.data import decoded_cache
 from genre_flax.data import preprocess
-from genre_flax.datasets.posters import storage
+from genre_flax.datasets.posters import images
+from genre_flax.datasets.posters import records
 
 Batch = dict[str, np.ndarray]
 Batches = Generator[Batch, None, None]
@@ -49,7 +50,7 @@ class DecodedSplit:
 
   def __init__(
     self,
-    split: storage.Split,
+    split: records.Split,
     *,
     image_shape: tuple[int, int],
     cache: decoded_cache.Cache | None = None,
@@ -88,9 +89,12 @@ class DecodedSplit:
   def _decode(self, index: int) -> dict[str, np.ndarray]:
     record = self._split[index]
     height, width = self._image_shape
-    image = preprocess.decode_and_resize(
-      record.image, height=height, width=width
-    )
+    try:
+      image = preprocess.decode_and_resize(
+        record.image, height=height, width=width
+      )
+    except images.BadImageError as e:
+      raise self._split.damage(index, e) from e
     return {'image': image, 'labels': record.labels}
 
 

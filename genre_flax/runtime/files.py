@@ -20,8 +20,10 @@ _OF_STORAGE = frozenset(
   {
     errno.EACCES,
     errno.EDQUOT,
+    errno.EEXIST,
     errno.EFBIG,
     errno.EIO,
+    errno.EISDIR,
     errno.ENOENT,
     errno.ENOSPC,
     errno.ENOTDIR,
@@ -84,7 +86,7 @@ def replacing(path: epath.PathLike) -> Iterator[epath.Path]:
       # On disk before it has the name, should the machine stop.
       with open(beside, 'rb') as file:
         os.fsync(file.fileno())
-      beside.replace(path)
+      os.replace(beside, path)
     finally:
       beside.unlink(missing_ok=True)
 

@@ -74,7 +74,7 @@ def holding_workdir(workdir: epath.PathLike) -> Iterator[None]:
     yield
     return
   with lock.hold(
-    epath.Path(workdir) / 'lock',
+    epath.Path(workdir) / '.lock',
     f'Another training (process {{pid}}) runs in {workdir}; two would damage'
     ' it. Wait for its end, stop it, or choose another --workdir.',
   ):

@@ -5,7 +5,7 @@ import pytest
 
 from genre_flax.data import input_pipeline
 from genre_flax.datasets.posters import images
-from genre_flax.datasets.posters import storage
+from genre_flax.datasets.posters import records
 
 SHAPE = (6, 4)
 
@@ -26,7 +26,7 @@ class FakeSplit:
     self.num_reads += 1
     grey = images.Image.new('RGB', (4, 6), (10 * int(index),) * 3)
     labels = np.eye(3, dtype=np.float32)[index % 3]
-    return storage.Record(f'id{index}', images.to_jpeg(grey), labels)
+    return records.Record(f'id{index}', images.to_jpeg(grey), labels)
 
 
 def decoded(length, **kwargs):

@@ -68,6 +68,10 @@ _BAD_KINDS = [
 ]
 
 
+def _names(folder):
+  return [path.name for path in folder.iterdir() if path.name != '.lock']
+
+
 def test_good_posters_become_a_data_set(source, data_dir):
   card = build.build(source, data_dir=data_dir)
   dataset = storage.open_dataset(data_dir)
@@ -75,7 +79,7 @@ def test_good_posters_become_a_data_set(source, data_dir):
   assert dataset.genres == ('Drama', 'N/A', 'War')
   ids = {name: dataset.open_split(name)[0].id for name in card['splits']}
   assert ids == {'train': 'a', 'validation': 'b', 'test': 'c'}
-  assert [path.name for path in data_dir.iterdir()] == ['posters']
+  assert _names(data_dir) == ['posters']
 
 
 def test_options_reach_the_data_set(source, data_dir):
@@ -111,7 +115,7 @@ def test_all_is_read_before_problems_are_told(bad_source, data_dir):
   assert 'Nothing was prepared' in message
   assert '--on_error=skip' in message
   assert _kinds(full_list) == _BAD_KINDS
-  assert [path.name for path in data_dir.iterdir()] == ['problems.csv']
+  assert _names(data_dir) == ['problems.csv']
 
 
 def test_problems_are_told_even_if_the_list_cannot_be_written(
@@ -196,11 +200,8 @@ def test_a_data_dir_that_is_a_file_is_refused_before_anything_is_read(
 
 
 def test_converted_images_are_thrown_away_in_the_end(
-  source, data_dir, tmp_path, monkeypatch
+  source, data_dir, monkeypatch
 ):
-  spool = tmp_path / 'temporary'
-  spool.mkdir()
-  monkeypatch.setattr(build.tempfile, 'tempdir', str(spool))
   used = []
 
   def collect(*args, spool, **kwargs):
@@ -210,7 +211,8 @@ def test_converted_images_are_thrown_away_in_the_end(
   collection_collect = collection.collect
   monkeypatch.setattr(collection, 'collect', collect)
   build.build(source, data_dir=data_dir, max_side=6)
-  assert [path.parent for path in used] == [spool]
+  # Where there is room for the data set, there is room for them.
+  assert data_dir in used[0].parents
   assert not used[0].exists()
 
 

@@ -1,6 +1,5 @@
 """Tests of reading a CSV and a folder of images to checked examples."""
 
-import dataclasses
 import hashlib
 import io
 
@@ -14,6 +13,7 @@ from genre_flax.datasets.posters import images
 from genre_flax.datasets.posters import sources
 from genre_flax.datasets.posters import synthetic
 from genre_flax.runtime import errors
+from genre_flax.runtime import threads
 
 _ALL_TRAIN = {'train': 100, 'validation': 0, 'test': 0}
 
@@ -68,23 +68,27 @@ def test_good_posters_become_examples_in_the_order_of_the_csv(folder):
     id='a',
     film='a',
     source=0,
-    path=folder.image('a'),
+    folder=folder.path / 'images',
+    file='a.jpg',
     genres=('Drama',),
     split='train',
     height=12,
     width=8,
+    num_bytes=len(red),
     sha256=hashlib.sha256(red).hexdigest(),
     is_reencoded=False,
   )
-  assert dataclasses.replace(second, path=None) == collection.Example(
+  assert second == collection.Example(
     id='b',
     film='b',
     source=0,
-    path=None,
+    folder=folder.spool,
+    file='0.jpg',
     genres=('Drama', 'War'),
     split='train',
     height=7,
     width=5,
+    num_bytes=second.path.stat().length,
     sha256=hashlib.sha256(png).hexdigest(),
     is_reencoded=True,
   )
@@ -268,7 +272,7 @@ def test_an_unlabelled_genre_changes_the_fingerprint(folder):
 
 
 def test_the_order_of_the_rows_holds_with_many_threads(folder, monkeypatch):
-  monkeypatch.setattr(collection.os, 'cpu_count', lambda: 8)
+  monkeypatch.setattr(threads.os, 'cpu_count', lambda: 8)
   csv_file, image_folder = synthetic.write_posters(
     folder.path / 'drawn', num_posters=24
   )

@@ -22,7 +22,7 @@ def _kinds(table):
 def test_cells_are_text_under_the_row_numbers_of_a_spreadsheet(tmp_path):
   table = _read(tmp_path, 'Id,Year\n007,1.50\nNA,\n')
   assert table.columns == ('Id', 'Year')
-  assert table.rows == {
+  assert dict(table.rows()) == {
     2: {'Id': '007', 'Year': '1.50'},
     3: {'Id': 'NA', 'Year': ''},
   }
@@ -54,14 +54,14 @@ def test_encodings_and_line_ends_are_read(tmp_path, content, encoding, name):
   table = _read(tmp_path, content)
   assert table.encoding == encoding
   assert table.columns == ('Id', 'Genre')
-  assert table.rows == {2: {'Id': 'tt1', 'Genre': name}}
+  assert dict(table.rows()) == {2: {'Id': 'tt1', 'Genre': name}}
 
 
 def test_quoted_cells_hold_commas_quotes_and_line_ends(tmp_path):
   table = _read(tmp_path, 'Id,Title\r\na,"x, ""y""\r\nz"\r\nb,w\r\n')
-  assert table.rows[2]['Title'] == 'x, "y"\nz'
+  assert dict(table.rows())[2]['Title'] == 'x, "y"\nz'
   # A cell over two lines is one row, as in a spreadsheet.
-  assert table.rows[3] == {'Id': 'b', 'Title': 'w'}
+  assert dict(table.rows())[3] == {'Id': 'b', 'Title': 'w'}
 
 
 def test_a_name_over_two_lines_is_one_line(tmp_path):
@@ -71,17 +71,17 @@ def test_a_name_over_two_lines_is_one_line(tmp_path):
 
 def test_blank_lines_are_no_rows_but_are_counted(tmp_path):
   table = _read(tmp_path, '\nId,Genre\n\na,Drama\n,\n \nb,Action\n\n')
-  assert list(table.rows) == [4, 7]
+  assert [row for row, _ in table.rows()] == [4, 7]
 
 
 def test_a_short_row_has_empty_cells(tmp_path):
   table = _read(tmp_path, 'Id,Genre,Year\na\n')
-  assert table.rows == {2: {'Id': 'a', 'Genre': '', 'Year': ''}}
+  assert dict(table.rows()) == {2: {'Id': 'a', 'Genre': '', 'Year': ''}}
 
 
 def test_commas_at_the_ends_of_rows_are_harmless(tmp_path):
   table = _read(tmp_path, 'Id,Genre\na,Drama,\nb,Action,,\n')
-  assert table.rows == {
+  assert dict(table.rows()) == {
     2: {'Id': 'a', 'Genre': 'Drama'},
     3: {'Id': 'b', 'Genre': 'Action'},
   }
@@ -91,18 +91,18 @@ def test_a_row_with_too_many_cells_is_a_problem_of_its_own(tmp_path):
   table = _read(tmp_path, 'Id,Genre\na,Action, Drama\nb,Drama\n')
   assert _kinds(table) == [(2, 'too many cells')]
   assert '3 cells, the header 2 names' in table.problems[0].reason
-  assert list(table.rows) == [3]
+  assert [row for row, _ in table.rows()] == [3]
 
 
 def test_broken_quotes_in_a_row_are_a_problem_of_its_own(tmp_path):
   table = _read(tmp_path, 'Id,Genre\na,"Action "or" Drama"\nb,Drama\n')
   assert _kinds(table) == [(2, 'broken quotes')]
-  assert table.rows == {3: {'Id': 'b', 'Genre': 'Drama'}}
+  assert dict(table.rows()) == {3: {'Id': 'b', 'Genre': 'Drama'}}
 
 
 def test_a_quote_in_the_middle_of_a_cell_is_text(tmp_path):
   table = _read(tmp_path, 'Id,Title\na,The 5" Disk\n')
-  assert table.rows[2]['Title'] == 'The 5" Disk'
+  assert dict(table.rows())[2]['Title'] == 'The 5" Disk'
 
 
 @pytest.mark.parametrize(

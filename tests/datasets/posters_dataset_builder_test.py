@@ -12,6 +12,7 @@ from genre_flax.datasets.posters import data_card
 from genre_flax.datasets.posters import images
 from genre_flax.datasets.posters import posters_dataset_builder
 from genre_flax.datasets.posters import sources
+from genre_flax.datasets.posters import synthetic
 
 _FOLDER = epath.Path(posters_dataset_builder.__file__).parent
 _DUMMY_DATA = _FOLDER / 'dummy_data'
@@ -69,6 +70,63 @@ def test_the_builder_stores_every_poster(builder, found):
     assert record['image'] == example.path.read_bytes()
     genres = tuple(names[label] for label in record['genres'])
     assert genres == example.genres
+
+
+def _ids(builder, split):
+  source = builder.as_data_source(
+    split, decoders={'image': tfds.decode.SkipDecoding()}
+  )
+  return [record['id'].decode() for record in source]
+
+
+def _build(found, folder):
+  made = posters_dataset_builder.Builder(
+    collection=found, card=data_card.make(found), data_dir=folder
+  )
+  made.download_and_prepare()
+  return made
+
+
+@pytest.fixture(scope='module')
+def drawn(tmp_path_factory):
+  """Forty posters, all but a few to train on."""
+  csv_file, image_folder = synthetic.write_posters(
+    tmp_path_factory.mktemp('drawn'), num_posters=40
+  )
+  return collection.collect(
+    [sources.Source(csv_file, image_folder)],
+    shares={'train': 80, 'validation': 10, 'test': 10},
+    spool=epath.Path(tmp_path_factory.mktemp('spool')),
+  )
+
+
+def test_the_records_are_in_the_order_that_tfds_gives_them(
+  drawn, tmp_path, monkeypatch
+):
+  ours = _build(drawn, tmp_path / 'ours')
+  monkeypatch.delattr(posters_dataset_builder.Builder, '_generate_splits')
+  theirs = _build(drawn, tmp_path / 'theirs')
+  for split in ('train', 'validation', 'test'):
+    assert _ids(ours, split) == _ids(theirs, split)
+    described = [made.info.splits[split] for made in (ours, theirs)]
+    assert described[0].num_bytes == described[1].num_bytes > 0
+    assert described[0].filenames == described[1].filenames
+
+
+def test_a_large_split_gets_several_files(drawn, tmp_path, monkeypatch):
+  whole = _ids(_build(drawn, tmp_path / 'whole'), 'train')
+  sizes = [e.num_bytes for e in drawn.examples if e.split == 'train']
+  monkeypatch.setattr(
+    posters_dataset_builder, 'MAX_SHARD_BYTES', sum(sizes) // 3 + 1
+  )
+  made = _build(drawn, tmp_path / 'cut')
+  lengths = made.info.splits['train'].shard_lengths
+  assert len(lengths) == 3
+  assert max(lengths) - min(lengths) <= 1
+  assert _ids(made, 'train') == whole
+  assert sorted(path.name for path in made.data_path.glob('*train*')) == [
+    f'posters-train.array_record-0000{number}-of-00003' for number in range(3)
+  ]
 
 
 def test_tfds_decodes_the_images_by_itself(builder, found):

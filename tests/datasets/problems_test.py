@@ -58,5 +58,14 @@ def test_the_full_list_is_csv_with_a_header():
   assert list(csv.reader(io.StringIO(text))) == [
     ['file', 'row', 'kind', 'reason'],
     ['posters.csv', '2', 'missing image', 'there is no such file'],
-    ['posters.csv', '3', 'bad', reason],
+    ['posters.csv', '3', 'bad', reason.replace('\n', '\\n')],
+  ]
+
+
+def test_what_a_terminal_or_a_spreadsheet_would_obey_is_escaped():
+  hostile = problems.Problem('=cmd().csv', 2, 'bad', 'a\x1b[2Jb\nc')
+  assert '\x1b' not in problems.summarize([hostile])
+  assert 'a\\x1b[2Jb\\nc' in problems.summarize([hostile])
+  assert problems.to_csv([hostile]).splitlines()[1:] == [
+    "'=cmd().csv,2,bad,a\\x1b[2Jb\\nc"
   ]

@@ -75,8 +75,3 @@ def test_the_card_is_copied_last(tmp_path, monkeypatch):
   with pytest.raises(OSError):
     staging.copy(source, target, last='a')
   assert not (target / 'a').exists()
-
-
-def test_a_local_path_is_not_remote(tmp_path):
-  assert not staging.is_remote(tmp_path)
-  assert staging.is_remote(epath.Path('gs://bucket/x'))

@@ -5,10 +5,10 @@ import dataclasses
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
-import threading
 
 from etils import epath
 import numpy as np
@@ -43,9 +43,14 @@ class _Posters:
     self.card = data_card.make(self.collection)
 
   def write(self, data_dir, **options):
-    return writing.write(
-      self.collection, card=self.card, data_dir=data_dir, **options
-    )
+    with writing.working_in(data_dir) as partial:
+      return writing.write(
+        self.collection,
+        card=self.card,
+        data_dir=data_dir,
+        partial=partial,
+        **options,
+      )
 
 
 @pytest.fixture(scope='module')
@@ -67,12 +72,12 @@ def written(posters, tmp_path_factory):
 
 
 def _files(folder):
-  """The content of all files below a folder, by their paths."""
+  """The content of all files below a folder but the lock, by their paths."""
   folder = pathlib.Path(folder)
   return {
     str(path.relative_to(folder)): path.read_bytes()
     for path in folder.rglob('*')
-    if path.is_file()
+    if path.is_file() and path.name != '.lock'
   }
 
 
@@ -143,7 +148,10 @@ def test_the_card_lies_beside_the_records_in_json_and_markdown(
 def test_skipped_rows_are_listed_beside_the_records(posters, tmp_path):
   problem = problems.Problem('é.csv', 3, 'missing image', 'gone')
   skipped = dataclasses.replace(posters.collection, problems=(problem,))
-  writing.write(skipped, card=posters.card, data_dir=tmp_path)
+  with writing.working_in(tmp_path) as partial:
+    writing.write(
+      skipped, card=posters.card, data_dir=tmp_path, partial=partial
+    )
   listed = storage.dataset_path(tmp_path) / 'skipped.csv'
   assert listed.read_bytes().decode() == problems.to_csv([problem])
 
@@ -158,7 +166,7 @@ def test_records_can_be_read_from_threads(written):
 
 def test_writing_twice_does_nothing(posters, tmp_path):
   assert posters.write(tmp_path)
-  path = storage.dataset_path(tmp_path) / 'data_card.md'
+  path = storage.dataset_path(tmp_path) / 'digests.json'
   path.write_text('untouched')
   before = _files(tmp_path)
   assert not posters.write(tmp_path)
@@ -274,7 +282,7 @@ def test_an_overwrite_that_cannot_take_the_name_gives_it_back(
     return rename(path, target)
 
   monkeypatch.setattr(type(final), 'rename', rename_but_not_to_final)
-  with pytest.raises(errors.InputError, match='another prepare'):
+  with pytest.raises(OSError, match='no'):
     others.write(tmp_path, overwrite=True)
   assert _files(tmp_path) == before
   _assert_holds(tmp_path, posters)
@@ -320,7 +328,8 @@ def test_a_killed_write_leaves_nothing_that_reads_as_a_data_set(
   # It was in the middle of it.
   [partial] = (tmp_path / 'posters').iterdir()
   assert partial.name.startswith('incomplete.')
-  assert bool(_files(partial)) == (step == 'publish')
+  whole = storage.dataset_path(partial) / 'digests.json'
+  assert whole.exists() == (step == 'publish')
   _assert_holds_nothing(tmp_path)
 
   card = build.build_synthetic(data_dir=tmp_path, num_posters=60)
@@ -328,58 +337,25 @@ def test_a_killed_write_leaves_nothing_that_reads_as_a_data_set(
   assert dataset.card == card
   lengths = [len(dataset.open_split(name)) for name in card['splits']]
   assert sum(lengths) == 60
-  # What is left over may belong to a run that goes on: it is only told.
-  assert f'{partial} is left' in caplog.text
+  assert f'Removing {partial}' in caplog.text
+  assert not partial.exists()
 
 
-def test_the_later_of_two_writers_fails_and_the_data_set_is_whole(
-  posters, others, tmp_path, monkeypatch
+def test_of_two_writers_the_later_is_refused_and_changes_nothing(
+  posters, others, tmp_path
 ):
-  write_records = writing._write_records
-
-  def write_records_while_another_runs(*args):
-    write_records(*args)
-    monkeypatch.setattr(writing, '_write_records', write_records)
-    assert others.write(tmp_path)
-
-  monkeypatch.setattr(
-    writing, '_write_records', write_records_while_another_runs
-  )
-  with pytest.raises(errors.InputError) as error:
-    posters.write(tmp_path)
-  assert 'does another prepare run into the same folder?' in str(error.value)
-  _assert_holds(tmp_path, others)
-
-
-@pytest.mark.parametrize('overwrite', [False, True])
-def test_of_writers_at_the_same_time_one_data_set_is_left(
-  posters, tmp_path, monkeypatch, overwrite
-):
-  num_writers = 4
-  write_records = writing._write_records
-  lock, barrier = threading.Lock(), threading.Barrier(num_writers)
-
-  def write_records_and_meet(*args):
-    with lock:  # TFDS and the standard output are not made for threads.
-      write_records(*args)
-    barrier.wait(timeout=60)
-
-  def write(index):
-    del index
-    try:
-      return posters.write(tmp_path, overwrite=overwrite)
-    except errors.InputError as e:
-      return str(e)
-
-  monkeypatch.setattr(writing, '_write_records', write_records_and_meet)
-  with futures.ThreadPoolExecutor(num_writers) as pool:
-    results = list(pool.map(write, range(num_writers)))
-  messages = [result for result in results if result is not True]
-  if overwrite:
-    assert len(messages) < num_writers  # Others may well replace the first.
-  else:
-    assert len(messages) == num_writers - 1
-  assert all('does another prepare run' in message for message in messages)
+  with writing.working_in(tmp_path) as partial:
+    before = _files(tmp_path)
+    with pytest.raises(errors.BusyError, match=rf'process {os.getpid()}\) wr'):
+      others.write(tmp_path)
+    assert partial.exists()
+    assert _files(tmp_path) == before
+    writing.write(
+      posters.collection,
+      card=posters.card,
+      data_dir=tmp_path,
+      partial=partial,
+    )
   _assert_holds(tmp_path, posters)
 
 
@@ -425,23 +401,81 @@ def _shorten_the_info(folder):
 @pytest.mark.parametrize(
   ('damage', 'words'),
   [
-    (_remove_records, 'is damaged'),
-    (_truncate_records, 'is damaged'),
-    (_remove('dataset_info.json'), 'is damaged'),
-    (_remove('features.json'), 'is damaged'),
-    (_shorten_the_info, 'has 1 records; its data card says'),
+    (_remove_records, 'train.* is missing'),
+    (_truncate_records, 'train.* has 100,000 bytes, expected'),
+    (_remove('dataset_info.json'), 'dataset_info.json is missing'),
+    (_remove('features.json'), 'features.json is missing'),
+    (_remove('genres.labels.txt'), 'genres.labels.txt is missing'),
+    (_shorten_the_info, 'dataset_info.json has .* bytes, expected'),
   ],
 )
 def test_damaged_files_are_told_with_the_remedy(
   written, tmp_path, damage, words
 ):
   damage(_copy(written, tmp_path))
+  with pytest.raises(errors.DamageError) as error:
+    storage.open_dataset(tmp_path).open_split('train')
+  assert re.search(words, str(error.value))
+  assert 'Run prepare again with --overwrite' in str(error.value)
+
+
+@pytest.mark.parametrize(
+  ('damage', 'words'),
+  [
+    (_remove_records, 'Record 0 of .*train.* cannot be read'),
+    (_truncate_records, 'Record 0 of .*train.* cannot be read'),
+    (_remove('dataset_info.json'), "The split 'train' in .* is damaged"),
+    (_shorten_the_info, 'has 1 records; its data card says'),
+  ],
+)
+def test_damage_to_a_data_set_of_earlier_versions_is_told_too(
+  written, tmp_path, damage, words
+):
+  damage(_without_digests(_copy(written, tmp_path)))
+  with pytest.raises(errors.DamageError) as error:
+    storage.open_dataset(tmp_path).open_split('train')
+  assert re.search(words, str(error.value))
+
+
+def _without_digests(folder):
+  """Makes it a data set of before there were any."""
+  (folder / 'digests.json').unlink()
+  card = json.loads((folder / 'data_card.json').read_text())
+  del card['digests']
+  (folder / 'data_card.json').write_text(json.dumps(card))
+  return folder
+
+
+def test_a_data_set_of_earlier_versions_is_read_and_said_to_be_unverified(
+  written, tmp_path, caplog
+):
+  _without_digests(_copy(written, tmp_path))
+  assert len(storage.open_dataset(tmp_path).open_split('train'))
+  assert 'read unverified' in caplog.text
+
+
+def test_without_its_list_of_digests_a_data_set_is_damaged(written, tmp_path):
+  (_copy(written, tmp_path) / 'digests.json').unlink()
+  with pytest.raises(errors.DamageError, match=r'digests\.json is missing'):
+    storage.open_dataset(tmp_path)
+
+
+def test_a_flipped_bit_in_a_record_is_found_where_it_is_asked_for(
+  written, tmp_path
+):
+  [records] = _copy(written, tmp_path).glob('*train.array_record*')
+  content = bytearray(records.read_bytes())
+  content[len(content) // 2] ^= 4
+  records.write_bytes(content)
   dataset = storage.open_dataset(tmp_path)
-  with pytest.raises(errors.InputError) as error:
-    dataset.open_split('train')
-  message = str(error.value)
-  assert f"The split 'train' in {tmp_path} {words}" in message
-  assert 'Run prepare again with --overwrite.' in message
+  with pytest.raises(errors.DamageError, match='does not fit its digest'):
+    dataset.open_split('train', check_records=True)
+  split = dataset.open_split('train')  # Sizes and headers are as they were.
+  with pytest.raises(
+    errors.DamageError, match=rf'Record \d+ of {records} cannot be read'
+  ):
+    for index in range(len(split)):
+      split[index]
 
 
 def test_a_damaged_card_is_told_with_the_remedy(written, tmp_path):
@@ -455,9 +489,9 @@ def test_a_damaged_card_is_told_with_the_remedy(written, tmp_path):
 def test_a_data_dir_that_is_a_file_is_refused(tmp_path, below):
   file = epath.Path(tmp_path) / 'file'
   file.write_text('')
-  with pytest.raises(errors.InputError) as error:
-    writing.check_place(file / below)
+  with (
+    pytest.raises(errors.InputError) as error,
+    writing.working_in(file / below),
+  ):
+    pass
   assert f'{file} is a file; expected a folder' in str(error.value)
-  with pytest.raises(errors.InputError, match='cannot be made'):
-    writing.make_folder(file / below)
-  writing.check_place(epath.Path(tmp_path) / 'new' / 'folder')

@@ -76,14 +76,14 @@ def read_csv(
   )
   excluded = frozenset(exclude_genres)
   reader = rows_lib.RowReader(str(path), names, vocabulary, excluded, renamed)
-  for row, cells in table.rows.items():
+  for row, cells in table.rows():
     reader.read(row, cells)
   return Annotations(
-    rows=list(reader.rows.values()),
+    rows=reader.rows,
     genres=tuple(sorted(vocabulary - excluded)),
     listed_names=listed.union(names.labels),
     problems=sorted(table.problems + reader.problems),
-    num_rows=len(table.rows) + len(table.problems),
+    num_rows=table.num_rows + len(table.problems),
     num_repeated=reader.num_repeated,
     num_excluded=reader.num_excluded,
     ignored_columns=names.ignored,

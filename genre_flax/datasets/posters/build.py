@@ -1,6 +1,7 @@
 """Makes a prepared data set of a poster collection, from start to end."""
 
 from collections.abc import Mapping, Sequence
+import contextlib
 import tempfile
 from typing import Any
 
@@ -17,6 +18,7 @@ from genre_flax.datasets.posters import storage
 from genre_flax.datasets.posters import synthetic
 from genre_flax.datasets.posters import writing
 from genre_flax.runtime import errors
+from genre_flax.runtime import files
 
 PROBLEMS_CSV = 'problems.csv'
 
@@ -53,14 +55,23 @@ def build(
   Raises:
     InputError: there is a problem (all of them are then listed in
       `data_dir`/problems.csv), or no data set can be made.
+    BusyError: another program writes to `data_dir`.
+    StorageError: it cannot be written to.
   """
   data_dir = epath.Path(data_dir)
-  writing.check_place(data_dir)
-  with tempfile.TemporaryDirectory(prefix='genre_flax_') as spool:
+  with contextlib.ExitStack() as stack:
+    if dry_run:
+      scratch = stack.enter_context(
+        tempfile.TemporaryDirectory(prefix='genre_flax_')
+      )
+    else:
+      scratch = stack.enter_context(writing.working_in(data_dir))
+    spool = epath.Path(scratch) / 'converted'
+    spool.mkdir()
     collection = collection_lib.collect(
       sources,
       shares=shares,
-      spool=epath.Path(spool),
+      spool=spool,
       exclude_genres=exclude_genres,
       genre_names=genre_names,
       max_side=max_side,
@@ -69,10 +80,13 @@ def build(
     _report(collection, data_dir, skip_bad=skip_bad, dry_run=dry_run)
     collection_lib.require_usable(collection)
     card = data_card.make(collection)
-    if dry_run:
-      return card
-    if not writing.write(
-      collection, card=card, data_dir=data_dir, overwrite=overwrite
+    if not dry_run and not writing.write(
+      collection,
+      card=card,
+      data_dir=data_dir,
+      partial=epath.Path(scratch),
+      overwrite=overwrite,
+      progress=progress,
     ):
       logging.info('%s holds this very data set already.', data_dir)
     return card
@@ -95,12 +109,11 @@ def _report(
   if dry_run:
     where = f'Without --dry_run all are written to {full_list}.'
   else:
-    writing.make_folder(data_dir)
     try:
-      full_list.write_text(problems_lib.to_csv(problems), encoding='utf-8')
+      files.write_whole(full_list, problems_lib.to_csv(problems))
       where = f'All are in {full_list}.'
-    except OSError as e:
-      where = f'They could not be listed in {full_list}: {e.strerror}.'
+    except errors.StorageError as e:
+      where = f'They could not be listed. {e}'
   hints = image_columns.hints(
     collection.sources, problems, num_posters=collection.num_posters
   )

@@ -6,12 +6,10 @@ caller throws away after the data set is made from it.
 
 import collections
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent import futures
 import dataclasses
 import hashlib
 import itertools
 import json
-import os
 from typing import TypeVar
 
 from etils import epath
@@ -23,13 +21,15 @@ from genre_flax.datasets.posters import rows as rows_lib
 from genre_flax.datasets.posters import sources as sources_lib
 from genre_flax.datasets.posters import splits
 from genre_flax.runtime import errors
+from genre_flax.runtime import files
+from genre_flax.runtime import threads
 
 _T = TypeVar('_T')
 # Shows how far a loop is: (items, number of items, description) -> items.
 Progress = Callable[[Iterable[_T], int, str], Iterable[_T]]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Example:
   """One poster that has been read, decoded and given its split.
 
@@ -37,25 +37,34 @@ class Example:
     id: unique: that of the film, with #2, #3, ... for its further posters.
     film: id of the film.
     source: number of the source, from 0.
-    path: of the RGB JPEG to store.
+    folder: of the RGB JPEG to store.
+    file: its path below it.
     genres: sorted.
     split: one of rows_lib.SPLITS.
     height: in pixels.
     width: in pixels.
+    num_bytes: of the RGB JPEG.
     sha256: of the original file's bytes.
-    is_reencoded: whether `path` is a converted copy.
+    is_reencoded: whether the RGB JPEG is a converted copy.
   """
 
   id: str
   film: str
   source: int
-  path: epath.Path
+  folder: epath.Path
+  file: str
   genres: tuple[str, ...]
   split: str
   height: int
   width: int
+  num_bytes: int
   sha256: str
   is_reencoded: bool
+
+  @property
+  def path(self) -> epath.Path:
+    """Of the RGB JPEG to store."""
+    return self.folder / self.file
 
   def read(self) -> bytes:
     """The bytes of the JPEG.
@@ -150,14 +159,14 @@ def collect(
   annotations = sources_lib.read(
     sources, exclude_genres=exclude_genres, genre_names=genre_names
   )
-  rows = [
-    (number, row) for number, one in enumerate(annotations) for row in one.rows
-  ]
+  num_rows = sum(len(one.rows) for one in annotations)
   problems = [problem for one in annotations for problem in one.problems]
   posters: dict[tuple[str, str], _Poster] = {}
   num_merged = 0
   for poster in progress(
-    _check_all(sources, rows, spool, max_side), len(rows), 'Reading posters'
+    _check_all(sources, annotations, spool, max_side),
+    num_rows,
+    'Reading posters',
   ):
     if isinstance(poster, problems_lib.Problem):
       problems.append(poster)
@@ -176,38 +185,45 @@ def collect(
   )
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class _Poster:
-  """A row whose image is good."""
+  """A row whose image is good: below a folder, the RGB JPEG to store."""
 
   source: int
   row: rows_lib.Annotation
-  path: epath.Path
+  folder: epath.Path
+  file: str
   checked: images.CheckedImage
+  is_reencoded: bool
 
 
-def _check_all(sources, rows, spool, max_side):
-  """Yields a _Poster or a Problem for each (source, row), in their order."""
+def _check_all(sources, annotations, spool, max_side):
+  """Yields a _Poster or a Problem for each row, in the order of the sources."""
 
   def check(numbered):
     number, (source, row) = numbered
-    path = sources[source].images / row.image
+    folder, file = sources[source].images, row.image
     try:
-      checked = images.check(path, max_side=max_side)
+      checked = images.check(folder / file, max_side=max_side)
     except images.BadImageError as e:
+      path = folder / file
       e = _with_hint(e, path)
       return problems_lib.Problem(
         file=row.file, row=row.row, kind=e.kind, reason=f'{path}: {e.reason}'
       )
-    if checked.jpeg is not None:
-      path = spool / f'{number}.jpg'
-      path.write_bytes(checked.jpeg)
+    is_reencoded = checked.jpeg is not None
+    if is_reencoded:
+      folder, file = spool, f'{number}.jpg'
+      with files.explaining(folder):
+        (folder / file).write_bytes(checked.jpeg)
       # The bytes are on disk now; a large collection has no room for them.
-      checked = dataclasses.replace(checked, jpeg=b'')
-    return _Poster(source, row, path, checked)
+      checked = dataclasses.replace(checked, jpeg=None)
+    return _Poster(source, row, folder, file, checked, is_reencoded)
 
-  with futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-    yield from pool.map(check, enumerate(rows))
+  rows = (
+    (number, row) for number, one in enumerate(annotations) for row in one.rows
+  )
+  return threads.map_in_order(check, enumerate(rows))
 
 
 def _make_examples(posters, shares) -> tuple[Example, ...]:
@@ -233,13 +249,15 @@ def _make_examples(posters, shares) -> tuple[Example, ...]:
       id=unique_id(poster.row.id),
       film=poster.row.id,
       source=poster.source,
-      path=poster.path,
+      folder=poster.folder,
+      file=poster.file,
       genres=poster.row.genres,
       split=split,
       height=poster.checked.height,
       width=poster.checked.width,
+      num_bytes=poster.checked.num_bytes,
       sha256=poster.checked.sha256,
-      is_reencoded=poster.checked.jpeg is not None,
+      is_reencoded=poster.is_reencoded,
     )
     for poster, split in zip(posters, assigned, strict=True)
   )

@@ -1,6 +1,6 @@
 """Finds out what the columns of a CSV file hold."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 import dataclasses
 
 from genre_flax.datasets.posters import csv_table
@@ -89,7 +89,7 @@ def find(table: csv_table.Table, columns: Columns) -> Found:
     name for name in named if name not in (id_column, genre, image, split)
   ]
   if columns.labels is None:
-    labels = tuple(name for name in others if _is_one_hot(table.column(name)))
+    labels = _find_one_hot(table, others)
   else:
     labels = tuple(named_column(name, ()) for name in columns.labels)
   if not genre and not labels:
@@ -110,7 +110,14 @@ def find(table: csv_table.Table, columns: Columns) -> Found:
   )
 
 
-def _is_one_hot(cells: Iterator[str]) -> bool:
-  """Whether most cells are 0 or 1; the others are then bad labels."""
-  are_binary = [cell.strip() in BINARY for cell in cells]
-  return 2 * sum(are_binary) > len(are_binary)
+def _find_one_hot(
+  table: csv_table.Table, names: Sequence[str]
+) -> tuple[str, ...]:
+  """The columns most of whose cells are 0 or 1; the others are bad labels."""
+  num_binary = dict.fromkeys(names, 0)
+  for _, cells in table.rows():
+    for name in names:
+      num_binary[name] += cells[name].strip() in BINARY
+  return tuple(
+    name for name, count in num_binary.items() if 2 * count > table.num_rows
+  )

@@ -9,31 +9,46 @@ from etils import epath
 
 from genre_flax.datasets.posters import problems as problems_lib
 from genre_flax.runtime import errors
+from genre_flax.runtime import regular_files
 
 Problem = problems_lib.Problem
+
+# Of a CSV file; ten million rows have no more.
+MAX_BYTES = 1 << 31
 
 
 @dataclasses.dataclass(frozen=True)
 class Table:
   """The cells of a CSV file, as they stand there.
 
+  The bytes of the file are held, and read anew for each look at the rows: a
+  million of them as Python objects would take ten times the memory.
+
   Attributes:
     path: of the file.
     encoding: of the file.
+    content: its bytes.
     columns: the header's names, on one line each; '' where a column has none.
-    rows: a cell for each column, by the row's number.
-    problems: the rows that are no such row.
+    num_rows: of those that fit the header.
+    problems: the rows that do not.
   """
 
   path: epath.Path
   encoding: str
+  content: bytes = dataclasses.field(repr=False)
   columns: tuple[str, ...]
-  rows: dict[int, dict[str, str]]
+  num_rows: int
   problems: list[Problem]
+
+  def rows(self) -> Iterator[tuple[int, dict[str, str]]]:
+    """The number of each row, and a cell for each column."""
+    for row, cells in _read(self.path, self.content, self.encoding):
+      if isinstance(cells, dict):
+        yield row, cells
 
   def column(self, name: str) -> Iterator[str]:
     """The cells of one column."""
-    return (cells[name] for cells in self.rows.values())
+    return (cells[name] for _, cells in self.rows())
 
 
 def read(path: epath.Path) -> Table:
@@ -50,75 +65,87 @@ def read(path: epath.Path) -> Table:
   Raises:
     InputError: the file is missing or empty, or no CSV file.
   """
-  text, encoding = _read_text(path)
-  rows, problems = {}, []
+  content, encoding = _read_content(path)
+  num_rows, problems, columns = 0, [], None
+  for _, cells in _read(path, content, encoding):
+    if isinstance(cells, Problem):
+      problems.append(cells)
+    elif isinstance(cells, tuple):
+      columns = cells
+    else:
+      num_rows += 1
+  if columns is None:
+    raise errors.InputError(f'{path} is empty; expected a header and rows.')
+  if not num_rows and not problems:
+    raise errors.InputError(f'{path} has a header and no rows.')
+  return Table(path, encoding, content, columns, num_rows, problems)
+
+
+def _read(
+  path: epath.Path, content: bytes, encoding: str
+) -> Iterator[tuple[int, tuple[str, ...] | dict[str, str] | Problem]]:
+  """Yields the header, then each row or what is wrong with it, by number."""
   columns = None
-  for row, cells in _numbered_rows(text, path):
+  for row, cells in _numbered_rows(path, content, encoding):
     if isinstance(cells, csv.Error):
       if columns is None:
         raise errors.InputError(
           f'{path}, row {row}: the quotes of the header do not match: {cells}.'
         )
-      problems.append(
-        Problem(
-          str(path),
-          row,
-          'broken quotes',
-          f'the quotes do not match: {cells}; double each quote (") that'
-          ' belongs to the text of a cell',
-        )
+      reason = (
+        f'the quotes do not match: {cells}; double each quote (") that belongs'
+        ' to the text of a cell'
       )
+      yield row, Problem(str(path), row, 'broken quotes', reason)
     elif not any(cell.strip() for cell in cells):
       continue  # A blank line, or only commas.
     elif columns is None:
       columns = _header(cells, path)
+      yield row, columns
     elif any(cell.strip() for cell in cells[len(columns) :]):
-      problems.append(
-        Problem(
-          str(path),
-          row,
-          'too many cells',
-          f'the row has {len(cells)} cells, the header {len(columns)} names; a'
-          ' genre list with commas in it needs quotes around it',
-        )
+      reason = (
+        f'the row has {len(cells)} cells, the header {len(columns)} names; a'
+        ' genre list with commas in it needs quotes around it'
       )
+      yield row, Problem(str(path), row, 'too many cells', reason)
     else:
       missing = [''] * (len(columns) - len(cells))
-      rows[row] = dict(zip(columns, cells + missing, strict=False))
-  if columns is None:
-    raise errors.InputError(f'{path} is empty; expected a header and rows.')
-  if not rows and not problems:
-    raise errors.InputError(f'{path} has a header and no rows.')
-  return Table(path, encoding, columns, rows, problems)
+      yield row, dict(zip(columns, cells + missing, strict=False))
 
 
-def _read_text(path: epath.Path) -> tuple[str, str]:
-  """The text of a file, and its encoding."""
+def _read_content(path: epath.Path) -> tuple[bytes, str]:
+  """The bytes of a file of text, and its encoding."""
   if not path.exists():
     raise errors.InputError(f'There is no CSV file {path}.')
   if path.is_dir():
     raise errors.InputError(f'{path} is a folder; --csv wants a CSV file.')
   try:
-    content = path.read_bytes()
-  except OSError as e:
-    raise errors.InputError(f'{path} cannot be read: {e.strerror}.') from None
+    content = regular_files.read(path, max_bytes=MAX_BYTES)
+  except regular_files.NotReadableError as e:
+    raise errors.InputError(f'{path} cannot be read: {e}.') from None
   if b'\0' in content:
     raise errors.InputError(
       f'{path} is no text file in UTF-8 or Latin-1: it has zero bytes, as a'
       ' spreadsheet or a file in UTF-16 has. Save it as CSV in UTF-8.'
     )
   try:
-    return content.decode('utf-8-sig'), 'utf-8'
+    content.decode('utf-8')
   except UnicodeDecodeError:
-    return content.decode('latin-1'), 'latin-1'
+    return content, 'latin-1'
+  return content, 'utf-8'
 
 
 def _numbered_rows(
-  text: str, path: epath.Path
+  path: epath.Path, content: bytes, encoding: str
 ) -> Iterator[tuple[int, list[str] | csv.Error]]:
   """Yields the rows, or what is wrong with one of them, counted from 1."""
   # Line ends of all kinds become \n, also in cells.
-  lines = io.StringIO(text, newline=None)
+  lines = io.TextIOWrapper(
+    io.BytesIO(content),
+    # Without the byte order mark, where there is one.
+    'utf-8-sig' if encoding == 'utf-8' else encoding,
+    newline=None,
+  )
   reader = csv.reader(lines, skipinitialspace=True, strict=True)
   row = 0
   while True:

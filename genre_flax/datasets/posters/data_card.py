@@ -1,16 +1,30 @@
 """The data card: what a prepared data set holds, for people and programs."""
 
 from collections.abc import Sequence
-import dataclasses
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from genre_flax.datasets.posters import annotations as annotations_lib
 from genre_flax.datasets.posters import collection as collection_lib
 from genre_flax.datasets.posters import constant_answers
+from genre_flax.datasets.posters import manifest
 from genre_flax.datasets.posters import problems as problems_lib
 from genre_flax.datasets.posters import rows as rows_lib
+
+# Of an example, that the card is made of.
+_COLUMNS = (
+  'id',
+  'film',
+  'source',
+  'genres',
+  'split',
+  'height',
+  'width',
+  'sha256',
+  'is_reencoded',
+)
 
 
 def make(collection: collection_lib.Collection) -> dict[str, Any]:
@@ -25,16 +39,17 @@ def make(collection: collection_lib.Collection) -> dict[str, Any]:
     genres to name where all posters of it get the same, by metric.
   """
   frame = pd.DataFrame(
-    [dataclasses.asdict(example) for example in collection.examples]
+    {
+      name: [getattr(example, name) for example in collection.examples]
+      for name in _COLUMNS
+    }
   )
-  # [posters, genres] of 0 and 1.
-  labels = pd.DataFrame(
-    [[genre in names for genre in collection.genres] for names in frame.genres],
-    columns=list(collection.genres),
-  ).astype(int)
+  labels = _to_labels(frame.genres, collection.genres)
   is_train = frame.split == 'train'
   return {
     'fingerprint': collection.fingerprint(),
+    # The file that has the digests of all others.
+    'digests': manifest.FILE_NAME,
     'sources': [
       {
         'csv': source.name or str(source.csv),
@@ -81,6 +96,15 @@ def make(collection: collection_lib.Collection) -> dict[str, Any]:
     ),
     'skipped': problems_lib.count_by_kind(collection.problems),
   }
+
+
+def _to_labels(of_posters: pd.Series, genres: Sequence[str]) -> pd.DataFrame:
+  """[posters, genres] of 0 and 1."""
+  place = {genre: number for number, genre in enumerate(genres)}
+  labels = np.zeros((len(of_posters), len(genres)), int)
+  for row, names in zip(labels, of_posters, strict=True):
+    row[[place[name] for name in names]] = 1
+  return pd.DataFrame(labels, columns=list(genres))
 
 
 def _describe_split(labels: pd.DataFrame) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import io
-import stat
 
 from etils import epath
 import numpy as np
@@ -14,6 +13,8 @@ from PIL import JpegImagePlugin
 from PIL import PngImagePlugin
 from PIL import WebPImagePlugin
 
+from genre_flax.runtime import regular_files
+
 # A poster has well under a megapixel. A small file can unpack to gigabytes;
 # 64 megapixels are 192 MB.
 MAX_PIXELS = 1 << 26
@@ -21,6 +22,10 @@ MAX_PIXELS = 1 << 26
 MAX_BYTES = 1 << 28
 JPEG_QUALITY = 95
 MISSING = 'missing image'  # The kind of error.
+_KINDS = {
+  regular_files.MISSING: MISSING,
+  regular_files.UNREADABLE: 'unreadable image',
+}
 _MAX_JPEG_SIDE = 65500  # libjpeg writes no more.
 
 _READERS = {
@@ -54,7 +59,7 @@ class BadImageError(ValueError):
     return f'{self.kind}: {self.reason}'
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class CheckedImage:
   """An image that decodes.
 
@@ -62,12 +67,14 @@ class CheckedImage:
     height: in pixels, after normalisation.
     width: in pixels, after normalisation.
     sha256: of the file's bytes, in hexadecimal.
+    num_bytes: of the JPEG to keep.
     jpeg: the image as RGB JPEG; None where the file's own bytes are that.
   """
 
   height: int
   width: int
   sha256: str
+  num_bytes: int
   jpeg: bytes | None
 
 
@@ -100,6 +107,7 @@ def check(path: epath.Path, *, max_side: int | None = None) -> CheckedImage:
     height=image.height,
     width=image.width,
     sha256=hashlib.sha256(content).hexdigest(),
+    num_bytes=len(content if jpeg is None else jpeg),
     jpeg=jpeg,
   )
 
@@ -109,26 +117,13 @@ def read(path: epath.Path) -> bytes:
 
   Raises:
     BadImageError: there is no such file, it cannot be read, is larger than
-      MAX_BYTES, or is no regular file: a pipe would be waited for, and a device
-      has no end.
+      MAX_BYTES, or is no regular file.
   """
   try:
-    found = path.stat()
-    # Storage that is not of this machine has no mode, and no pipes.
-    if found.is_directory or not stat.S_ISREG(found.mode or stat.S_IFREG):
-      raise BadImageError(
-        'not a file', 'it is a folder, a pipe or a device; expected a file'
-      )
-    if found.length > MAX_BYTES:
-      raise BadImageError(
-        'file too large',
-        f'it has {found.length:,} bytes; at most {MAX_BYTES:,} are accepted',
-      )
-    return path.read_bytes()
-  except (FileNotFoundError, NotADirectoryError):
-    raise BadImageError(MISSING, 'there is no such file') from None
-  except OSError as e:
-    raise BadImageError('unreadable image', str(e.strerror or e)) from None
+    return regular_files.read(path, max_bytes=MAX_BYTES)
+  except regular_files.NotReadableError as e:
+    kind = _KINDS.get(e.kind, e.kind)
+    raise BadImageError(kind, e.reason) from None
 
 
 def to_jpeg(image: Image.Image) -> bytes:

@@ -5,6 +5,8 @@ import csv
 import dataclasses
 import io
 
+from genre_flax.runtime import text as text_lib
+
 
 @dataclasses.dataclass(frozen=True, order=True)
 class Problem:
@@ -47,7 +49,8 @@ def summarize(problems: Sequence[Problem], *, first: int = 10) -> str:
     'The first of them:' if len(shown) < len(problems) else 'They are:'
   )
   for problem in shown:
-    lines.append(f'  {problem.file}, row {problem.row}: {problem.reason}')
+    reason = text_lib.printable(problem.reason)
+    lines.append(f'  {problem.file}, row {problem.row}: {reason}')
   return '\n'.join(lines)
 
 
@@ -56,5 +59,8 @@ def to_csv(problems: Sequence[Problem]) -> str:
   text = io.StringIO()
   writer = csv.writer(text, lineterminator='\n')
   writer.writerow([field.name for field in dataclasses.fields(Problem)])
-  writer.writerows(dataclasses.astuple(problem) for problem in problems)
+  for problem in problems:
+    cells = (problem.file, problem.kind, problem.reason)
+    file, kind, reason = map(text_lib.for_spreadsheet, cells)
+    writer.writerow([file, problem.row, kind, reason])
   return text.getvalue()

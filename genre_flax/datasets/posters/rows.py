@@ -23,7 +23,7 @@ _SPLIT_ALIASES = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Annotation:
   """One row of the CSV.
 
@@ -69,7 +69,11 @@ class RowReader:
     self._excluded = excluded
     self._renamed = renamed
     self._first_rows: dict[str, Annotation] = {}
-    self.rows: dict[tuple[str, str], Annotation] = {}
+    # Those of films with several posters, after the first.
+    self._further: set[tuple[str, str]] = set()
+    # Many posters have the same genres: they share one tuple.
+    self._genre_sets: dict[tuple[str, ...], tuple[str, ...]] = {}
+    self.rows: list[Annotation] = []
     self.problems: list[Problem] = []
     self.num_repeated = 0
     self.num_excluded = 0
@@ -138,7 +142,8 @@ class RowReader:
       raise _ExcludedRow
     if not kept:
       raise _BadRow('no genre', 'expected at least one genre, got none')
-    return tuple(sorted(kept))
+    genres = tuple(sorted(kept))
+    return self._genre_sets.setdefault(genres, genres)
 
   def _one_hot(self, cells: dict[str, str]) -> set[str]:
     genres = set()
@@ -200,10 +205,15 @@ class RowReader:
         ' give them ids of their own',
       )
     poster = (annotation.id, annotation.image)
-    if poster in self.rows:
+    is_first = earlier is annotation
+    if not is_first and (
+      earlier.image == annotation.image or poster in self._further
+    ):
       self.num_repeated += 1
-    else:
-      self.rows[poster] = annotation
+      return
+    if not is_first:
+      self._further.add(poster)
+    self.rows.append(annotation)
 
 
 def _escapes(path: str, *, separators: bool = False) -> bool:

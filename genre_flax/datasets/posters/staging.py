@@ -13,11 +13,6 @@ from absl import logging
 from etils import epath
 
 
-def is_remote(path: epath.PathLike) -> bool:
-  """Whether a path is on cloud storage, such as gs://."""
-  return '://' in str(path)
-
-
 def fetch(folder: epath.Path, *, key: str) -> epath.Path:
   """A copy of a data set's folder on this machine's disk, made once.
 

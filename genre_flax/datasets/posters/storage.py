@@ -1,18 +1,21 @@
 """A prepared data set on disk: its card, and random access to its posters."""
 
-from collections.abc import Sequence
 import dataclasses
 import json
 from typing import Any
 
+from absl import logging
 from etils import epath
 import numpy as np
 import tensorflow_datasets as tfds
 
 from genre_flax.datasets.posters import constant_answers
+from genre_flax.datasets.posters import manifest
 from genre_flax.datasets.posters import posters_dataset_builder
+from genre_flax.datasets.posters import records
 from genre_flax.datasets.posters import staging
 from genre_flax.runtime import errors
+from genre_flax.runtime import files
 
 CARD_JSON = 'data_card.json'
 
@@ -30,7 +33,8 @@ def read_card(data_dir: epath.PathLike) -> dict[str, Any]:
   """The data card of the data set in `data_dir`.
 
   Raises:
-    InputError: there is no data set, or its card is damaged.
+    InputError: there is no data set.
+    DamageError: its card is damaged.
   """
   path = dataset_path(data_dir) / CARD_JSON
   if not path.exists():
@@ -40,48 +44,18 @@ def read_card(data_dir: epath.PathLike) -> dict[str, Any]:
       ' --data_dir=FOLDER`.'
     )
   try:
-    return json.loads(path.read_text())
-  except ValueError as e:
-    raise errors.InputError(
-      f'The data card {path} is damaged: {e}. Run prepare again with'
-      ' --overwrite.'
+    card = json.loads(path.read_bytes())
+    # What all that reads it relies on.
+    card['fingerprint'], card['label_prior'], card['sources'][0]['csv']
+    if not all(isinstance(genre, str) for genre in card['genres']):
+      raise ValueError('the genres are no names')
+    for split in card['splits'].values():
+      int(split['num_examples'])
+  except Exception as e:  # The bytes decide what is raised.
+    raise errors.DamageError(
+      f'The data card {path} is damaged: {e!r}. {records.REMEDY}'
     ) from None
-
-
-@dataclasses.dataclass(frozen=True)
-class Record:
-  """One stored poster.
-
-  Attributes:
-    id: of the film.
-    image: the bytes of an RGB JPEG.
-    labels: float32 [num_genres] of 0 and 1.
-  """
-
-  id: str
-  image: bytes
-  labels: np.ndarray
-
-
-class Split:
-  """Random access to the records of one split; safe to use from threads.
-
-  Attributes:
-    num_genres: number of labels.
-  """
-
-  def __init__(self, source: Sequence[dict[str, Any]], num_genres: int):
-    self._source = source
-    self.num_genres = num_genres
-
-  def __len__(self) -> int:
-    return len(self._source)
-
-  def __getitem__(self, index: int) -> Record:
-    stored = self._source[int(index)]
-    labels = np.zeros(self.num_genres, np.float32)
-    labels[np.asarray(stored['genres'], int)] = 1.0
-    return Record(stored['id'].decode(), stored['image'], labels)
+  return card
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,10 +65,12 @@ class PosterDataset:
   Attributes:
     data_dir: where it lies.
     card: the data card.
+    listed: its files, of `manifest.read`; None of earlier versions.
   """
 
   data_dir: str
   card: dict[str, Any]
+  listed: manifest.Manifest | None = None
 
   @property
   def genres(self) -> tuple[str, ...]:
@@ -136,33 +112,73 @@ class PosterDataset:
       )
     return splits[split]['num_examples']
 
-  def open_split(self, split: str) -> Split:
-    """Opens the records of `split`.
+  def open_split(
+    self, split: str, *, check_records: bool = False
+  ) -> records.Split:
+    """Opens the records of `split`, and checks the sizes of their files.
+
+    Args:
+      split: its name.
+      check_records: whether to compare the digests of the files, which reads
+        all of them; else a damaged record is found when it is read.
 
     Raises:
-      InputError: there is no such split, or its files are damaged.
+      InputError: there is no such split.
+      DamageError: its files are damaged.
     """
     expected = self.num_examples(split)
     folder = dataset_path(self.data_dir)
-    if staging.is_remote(folder):
+    if files.is_remote(folder):
       folder = staging.fetch(folder, key=self.card['fingerprint'])
+    if self.listed is not None:
+      shards = {
+        name: listed
+        for name, listed in self.listed.items()
+        if manifest.is_shard(name, split)
+      }
+      self._check(folder, shards, with_digest=check_records)
     try:
       builder = tfds.builder_from_directory(str(folder))
       source = builder.as_data_source(
         split=split, decoders={'image': tfds.decode.SkipDecoding()}
       )
-      source[0]  # The files are opened only now.
-    except (OSError, RuntimeError, ValueError) as e:
-      raise errors.InputError(
-        f'The split {split!r} in {self.data_dir} is damaged: {e}. Run prepare'
-        ' again with --overwrite.'
+      info = builder.info.splits[split]
+      shards = list(zip(info.filepaths, info.shard_lengths, strict=True))
+    except Exception as e:  # Damaged files raise whatever their reader does.
+      raise errors.DamageError(
+        f'The split {split!r} in {self.data_dir} is damaged: {e}.'
+        f' {records.REMEDY}'
       ) from e
     if len(source) != expected:
-      raise errors.InputError(
+      raise errors.DamageError(
         f'The split {split!r} in {self.data_dir} has {len(source)} records; its'
-        f' data card says {expected}. Run prepare again with --overwrite.'
+        f' data card says {expected}. {records.REMEDY}'
       )
-    return Split(source, len(self.genres))
+    opened = records.Split(source, len(self.genres), shards=shards)
+    opened.open_shards()
+    return opened
+
+  def check_small_files(self) -> None:
+    """Compares all files but those of the records with their digests.
+
+    Raises:
+      DamageError: one differs.
+    """
+    if self.listed is not None:
+      small = {
+        name: listed
+        for name, listed in self.listed.items()
+        if not manifest.is_shard(name)
+      }
+      self._check(dataset_path(self.data_dir), small, with_digest=True)
+
+  def _check(self, folder, listed, *, with_digest):
+    try:
+      manifest.check(folder, listed, with_digest=lambda name: with_digest)
+    except errors.DamageError as e:
+      raise errors.DamageError(
+        f'The data set in {self.data_dir}: {e}\n{records.REMEDY}'
+      ) from None
 
 
 def open_dataset(data_dir: epath.PathLike) -> PosterDataset:
@@ -170,5 +186,22 @@ def open_dataset(data_dir: epath.PathLike) -> PosterDataset:
 
   Raises:
     InputError: there is none.
+    DamageError: a file of it, other than those of the records, is damaged.
   """
-  return PosterDataset(str(data_dir), read_card(data_dir))
+  card = read_card(data_dir)
+  folder = dataset_path(data_dir)
+  listed = manifest.read(folder)
+  if listed is None and card.get('digests'):
+    raise errors.DamageError(
+      f'{folder / manifest.FILE_NAME} is missing, the list of the files of the'
+      f' data set. {records.REMEDY}'
+    )
+  if listed is None:
+    logging.warning(
+      'The data set in %s is of an earlier version, without digests: it is read'
+      ' unverified.',
+      data_dir,
+    )
+  dataset = PosterDataset(str(data_dir), card, listed)
+  dataset.check_small_files()
+  return dataset

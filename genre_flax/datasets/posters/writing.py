@@ -1,5 +1,6 @@
-"""Writes a data set: whole or not at all."""
+"""Writes a data set: whole or not at all, and one program at a time."""
 
+from collections.abc import Iterator
 import contextlib
 import io
 import json
@@ -13,15 +14,73 @@ import tensorflow_datasets as tfds
 
 from genre_flax.datasets.posters import collection as collection_lib
 from genre_flax.datasets.posters import data_card
+from genre_flax.datasets.posters import manifest
 from genre_flax.datasets.posters import posters_dataset_builder
 from genre_flax.datasets.posters import problems as problems_lib
 from genre_flax.datasets.posters import staging
 from genre_flax.datasets.posters import storage
 from genre_flax.runtime import errors
+from genre_flax.runtime import files
+from genre_flax.runtime import lock
 
 CARD_MARKDOWN = 'data_card.md'
 SKIPPED_CSV = 'skipped.csv'
 _PARTIAL = 'incomplete.'
+_LOCK = '.lock'
+
+
+@contextlib.contextmanager
+def working_in(data_dir: epath.PathLike) -> Iterator[epath.Path]:
+  """Keeps others out of a folder, and makes one in it for what is not whole.
+
+  What an interrupted run left there is removed.
+
+  Args:
+    data_dir: that the data set is written to.
+
+  Yields:
+    The folder; it is removed at the end.
+
+  Raises:
+    BusyError: another program writes to `data_dir`.
+    InputError: it cannot be a folder.
+    StorageError: it cannot be written to.
+  """
+  _check_place(epath.Path(data_dir))
+  if files.is_remote(data_dir):
+    with tempfile.TemporaryDirectory(prefix='genre_flax_') as scratch:
+      yield epath.Path(scratch)
+    return
+  place = storage.dataset_path(data_dir).parent
+  with lock.hold(
+    epath.Path(data_dir) / _LOCK,
+    f'Another prepare (process {{pid}}) writes to {data_dir}. Wait for its end,'
+    ' or choose another --data_dir.',
+  ):
+    for left in place.glob(f'{_PARTIAL}*'):
+      logging.warning('Removing %s, left of a run that was interrupted.', left)
+      left.rmtree()
+    partial = place / f'{_PARTIAL}{uuid.uuid4().hex[:8]}'
+    with files.explaining(partial):
+      partial.mkdir(parents=True)
+    try:
+      yield partial
+    finally:
+      partial.rmtree(missing_ok=True)
+      if not list(place.iterdir()):
+        place.rmdir()
+
+
+def _check_place(data_dir: epath.Path) -> None:
+  """Raises InputError where `data_dir` cannot be a folder."""
+  for path in (data_dir, *data_dir.parents):
+    if path.exists():
+      if not path.is_dir():
+        raise errors.InputError(
+          f'--data_dir={data_dir} cannot be made: {path} is a file; expected a'
+          ' folder.'
+        )
+      return
 
 
 def write(
@@ -29,39 +88,60 @@ def write(
   *,
   card: dict[str, Any],
   data_dir: epath.PathLike,
+  partial: epath.Path,
   overwrite: bool = False,
+  progress: collection_lib.Progress = lambda items, total, description: items,
 ) -> bool:
   """Writes a collection as ArrayRecord files with its data card.
 
   All is written into a folder beside the final one, which gets its name last.
-  So an interrupted run leaves nothing that reads as a data set, and of two runs
-  at a time one fails.
+  So an interrupted run leaves nothing that reads as a data set.
 
   Args:
     collection: with at least one example.
     card: of `data_card.make`.
     data_dir: the folder that `open_dataset` takes.
+    partial: of `working_in(data_dir)`.
     overwrite: whether to replace what is there, be it the same.
+    progress: shows how far the writing is.
 
   Returns:
     False if this very data set was there already, and nothing was done.
 
   Raises:
-    InputError: another data set is there, or `data_dir` cannot be written to.
+    InputError: another data set is there.
+    StorageError: it cannot be written.
   """
   final = storage.dataset_path(data_dir)
   if final.exists() and not overwrite:
     _require_same(final, card['fingerprint'], data_dir)
     return False
-  if staging.is_remote(final):
-    with tempfile.TemporaryDirectory() as scratch:
-      write(collection, card=card, data_dir=scratch)
+  with files.explaining(data_dir):
+    written = _write_beside(collection, card, partial, progress)
+    if files.is_remote(final):
       if final.exists():
         final.rmtree()
-      staging.copy(storage.dataset_path(scratch), final, last=storage.CARD_JSON)
-    return True
-  _write_here(collection, card, final, overwrite=overwrite)
+      staging.copy(written, final, last=storage.CARD_JSON)
+    else:
+      _publish(written, final, replaced=partial / 'replaced')
   return True
+
+
+def _write_beside(collection, card, partial, progress) -> epath.Path:
+  """Writes all files of a data set; returns their folder."""
+  _write_records(collection, card, partial, progress)
+  # TFDS has laid its files out as NAME/VERSION once more.
+  written = storage.dataset_path(partial)
+  texts = {
+    storage.CARD_JSON: json.dumps(card, indent=2) + '\n',
+    CARD_MARKDOWN: data_card.to_markdown(card),
+  }
+  if collection.problems:
+    texts[SKIPPED_CSV] = problems_lib.to_csv(collection.problems)
+  for name, text in texts.items():
+    files.write_whole(written / name, text)
+  manifest.write(written)
+  return written
 
 
 def _require_same(
@@ -84,88 +164,17 @@ def _require_same(
   )
 
 
-def _write_here(
-  collection: collection_lib.Collection,
-  card: dict[str, Any],
-  final: epath.Path,
-  *,
-  overwrite: bool,
-) -> None:
-  """Writes all into a folder beside the final one, and then renames it."""
-  make_folder(final.parent)
-  for other in final.parent.glob(f'{_PARTIAL}*'):
-    logging.warning(
-      '%s is left of a run that was interrupted, or belongs to one that still'
-      ' runs. Delete it if none does.',
-      other,
-    )
-  partial = final.parent / f'{_PARTIAL}{uuid.uuid4().hex[:8]}'
-  make_folder(partial)
-  try:
-    _write_records(collection, card, partial)
-    # TFDS has laid its files out as NAME/VERSION once more.
-    written = storage.dataset_path(partial)
-    texts = {
-      storage.CARD_JSON: json.dumps(card, indent=2) + '\n',
-      CARD_MARKDOWN: data_card.to_markdown(card),
-    }
-    if collection.problems:
-      texts[SKIPPED_CSV] = problems_lib.to_csv(collection.problems)
-    for name, text in texts.items():
-      (written / name).write_text(text, encoding='utf-8')
-    _publish(written, final, replaced=partial / 'replaced', overwrite=overwrite)
-  finally:
-    partial.rmtree(missing_ok=True)
-
-
 def _publish(
-  written: epath.Path,
-  final: epath.Path,
-  *,
-  replaced: epath.Path,
-  overwrite: bool,
+  written: epath.Path, final: epath.Path, *, replaced: epath.Path
 ) -> None:
   """Gives a whole data set its name; what had the name is kept if it fails."""
   try:
-    if overwrite and final.exists():
+    if final.exists():
       final.rename(replaced)
     written.rename(final)
-  except OSError as e:
-    raise errors.InputError(
-      f'{final} was made or changed while this data set was written; does'
-      ' another prepare run into the same folder? Run prepare again.'
-    ) from e
   finally:
     if replaced.exists() and not final.exists():
       replaced.rename(final)
-
-
-def check_place(data_dir: epath.PathLike) -> None:
-  """Raises InputError where `data_dir` cannot be a folder."""
-  data_dir = epath.Path(data_dir)
-  for path in (data_dir, *data_dir.parents):
-    if path.exists():
-      if not path.is_dir():
-        raise errors.InputError(
-          f'--data_dir={data_dir} cannot be made: {path} is a file; expected a'
-          ' folder.'
-        )
-      return
-
-
-def make_folder(path: epath.Path) -> None:
-  """Makes a folder and those above it.
-
-  Raises:
-    InputError: it cannot be made.
-  """
-  try:
-    path.mkdir(parents=True, exist_ok=True)
-  except OSError as e:
-    raise errors.InputError(
-      f'The folder {path} cannot be made: {e.strerror or e}. Choose another'
-      ' --data_dir.'
-    ) from None
 
 
 def _read_fingerprint(final: epath.Path) -> str | None:
@@ -176,10 +185,10 @@ def _read_fingerprint(final: epath.Path) -> str | None:
     return None
 
 
-def _write_records(collection, card, folder):
+def _write_records(collection, card, folder, progress):
   tfds.disable_progress_bar()
   builder = posters_dataset_builder.Builder(
-    collection=collection, card=card, data_dir=folder
+    collection=collection, card=card, progress=progress, data_dir=folder
   )
   # TFDS prints about downloads, of which there are none.
   with contextlib.redirect_stdout(io.StringIO()):

@@ -1,18 +1,16 @@
 """Tests of running the trials of a study, with played jobs."""
 
-import json
 import pathlib
 
 import optuna
 import pytest
 
 from configs.sweeps import default
+from genre_flax.runtime import metric_lines
 from launch.sweeps import controller
 from launch.sweeps import studies
 from launch.sweeps import sweep_file
 from launch.sweeps import trials
-
-from genre_flax.runtime import metric_lines
 
 State = optuna.trial.TrialState
 SIZES = (96, 128, 160)

@@ -1,6 +1,5 @@
 """Tests of a trial's jobs and of what is read of them."""
 
-import json
 import math
 import pathlib
 import signal
