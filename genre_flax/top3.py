@@ -54,6 +54,12 @@ _OUTPUT = flags.DEFINE_string(
   'Folder for predictions.csv and contact_sheet.png, and for metrics.json of a'
   ' split. Default: for a split WORKDIR/eval/SPLIT_STEP, for images none.',
 )
+_RESUME = flags.DEFINE_bool(
+  'resume',
+  False,
+  'Go on with the images of a run that was stopped: those that have a row in'
+  ' --output are not scored again.',
+)
 _BATCH_SIZE = flags.DEFINE_integer(
   'batch_size', 64, 'Posters a step, over all devices.', lower_bound=1
 )
@@ -80,6 +86,10 @@ def main(argv: list[str]) -> int:
     raise errors.InputError(
       'Give either image files and folders to name the genres of, or a split to'
       ' evaluate, as --split=test.'
+    )
+  if _RESUME.value and not (paths and _OUTPUT.value):
+    raise errors.InputError(
+      '--resume goes on with a table of images: it needs them and --output.'
     )
   of_many = _WATCH.value or _STEP.value == 'all'
   _check_many(of_many)
@@ -109,7 +119,9 @@ def main(argv: list[str]) -> int:
       bootstrap_samples=_BOOTSTRAP_SAMPLES.value,
       allow_custom_code=_ALLOW_CUSTOM_CODE.value,
     )
-  output = epath.Path(_OUTPUT.value) if _OUTPUT.value else None
+  output = None
+  if _OUTPUT.value:
+    output = epath.Path(os.path.expanduser(_OUTPUT.value))
   predictor = predict.restore(
     workdir, step=_STEP.value, allow_custom_code=_ALLOW_CUSTOM_CODE.value
   )
@@ -117,7 +129,11 @@ def main(argv: list[str]) -> int:
     from genre_flax.results import image_files
 
     return image_files.name_genres(
-      predictor, paths, output=output, batch_size=_BATCH_SIZE.value
+      predictor,
+      paths,
+      output=output,
+      batch_size=_BATCH_SIZE.value,
+      resume=_RESUME.value,
     )
   from genre_flax.results import summary
 

@@ -10,8 +10,11 @@ from PIL import ImageDraw
 from PIL import ImageFont
 
 from genre_flax.evaluation import metrics
+from genre_flax.runtime import text as text_lib
 
-_POSTER_WIDTH, _POSTER_HEIGHT = 180, 264
+FILE_NAME = 'contact_sheet.png'
+# Posters are shown so, in pixels, whatever the network's input is.
+IMAGE_SHAPE = _POSTER_HEIGHT, _POSTER_WIDTH = 264, 180
 _GAP, _LINE = 14, 19
 _BACKGROUND = (250, 249, 246)
 _INK, _FAINT = (35, 35, 40), (120, 120, 126)
@@ -92,7 +95,9 @@ def _draw_entry(sheet, entry, corner, genres):
     color = _INK
     if entry.labels is not None:
       color = _RIGHT if entry.labels[genre] else _WRONG
-    pen.text((left + 4, line_y), genres[genre], color, normal)
+    pen.text(
+      (left + 4, line_y), _fit(pen, genres[genre], normal), color, normal
+    )
     pen.text(
       (left + _POSTER_WIDTH - 2, line_y), f'{score:.2f}', color, normal, 'ra'
     )
@@ -100,6 +105,7 @@ def _draw_entry(sheet, entry, corner, genres):
 
 def _fit(pen, text, font):
   """Shortens a text to the width of a poster."""
+  text = text_lib.printable(text)
   if pen.textlength(text, font) <= _POSTER_WIDTH:
     return text
   while text and pen.textlength(text + '...', font) > _POSTER_WIDTH:

@@ -1,24 +1,32 @@
 """Names the genres of image files."""
 
+import collections
 from collections.abc import Iterator, Sequence
-from concurrent import futures
+import contextlib
+import csv
 import dataclasses
+import io
+import itertools
 import os
 import sys
 
 from etils import epath
 import numpy as np
+import tqdm
 
 from genre_flax.data import preprocess
 from genre_flax.datasets.posters import images
 from genre_flax.results import contact_sheet
 from genre_flax.results import predict
+from genre_flax.results import predictions
 from genre_flax.results import report
-from genre_flax.results import summary
 from genre_flax.runtime import errors
+from genre_flax.runtime import files as files_lib
+from genre_flax.runtime import text
+from genre_flax.runtime import threads
 
+UNREADABLE_CSV = 'unreadable.csv'
 _SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.gif')
-_MAX_ON_SHEET = 60
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,13 +35,11 @@ class Result:
 
   Attributes:
     path: of the file.
-    image: uint8 [H, W, 3] as the network saw it; None where it is unreadable.
-    scores: float64 [num_genres], probabilities; None likewise.
+    scores: float64 [num_genres], probabilities; None where it is unreadable.
     error: why the file is unreadable, or None.
   """
 
   path: epath.Path
-  image: np.ndarray | None
   scores: np.ndarray | None
   error: str | None
 
@@ -44,53 +50,158 @@ def name_genres(
   *,
   output: epath.Path | None,
   batch_size: int,
+  resume: bool = False,
 ) -> int:
   """Prints the three likeliest genres of each file.
 
   Args:
     predictor: of `predict.restore`.
     paths: image files, and folders of them.
-    output: folder for predictions.csv and a contact sheet, or None.
+    output: folder for predictions.csv, unreadable.csv where a file is, and a
+      contact sheet; None for no files.
     batch_size: files a step.
+    resume: whether to go on with a table that was stopped in `output`.
 
   Returns:
     The exit status: 0, or 1 where a file could not be read.
 
   Raises:
     InputError: a folder has no image in it.
+    StorageError: `output` cannot be written to.
   """
-  collector = Collector(predictor.genres)
-  num_bad = 0
-  for result in predict_files(predictor, find(paths), batch_size=batch_size):
-    if result.error is not None:
-      num_bad += 1
-      print(f'error: {result.path}: {result.error}', file=sys.stderr)
-      continue
-    print(
-      report.format_top_three(str(result.path), result.scores, predictor.genres)
+  files = find(paths)
+  table, rest = None, files
+  if output is not None:
+    table = predictions.Growing(
+      output,
+      genres=predictor.genres,
+      checkpoint=predictor.digest(),
+      resume=resume,
     )
-    if output is not None:
-      collector.add(result)
-  if output is not None and collector.num_results:
-    for path in collector.write(output):
+    rest = _without(files, table.names)
+  unreadable = []
+  results = predict_files(predictor, rest, batch_size=batch_size)
+  with _telling_what_is_kept(table):
+    for group in _in_groups(_with_progress(results, len(rest)), batch_size):
+      readable = [r for r in group if r.error is None]
+      unreadable += [r for r in group if r.error is not None]
+      if table is not None:
+        table.add([(result.path, result.scores) for result in readable])
+      for result in group:
+        _print(result, predictor.genres)
+  if table is not None:
+    for path in _finish(table, files, unreadable, output, predictor):
       print(f'Wrote {path}')
-  if num_bad:
-    print(f'{num_bad} file(s) could not be read.', file=sys.stderr)
-  return 1 if num_bad else 0
+  if unreadable:
+    print(f'{len(unreadable)} file(s) could not be read.', file=sys.stderr)
+  return 1 if unreadable else 0
+
+
+@contextlib.contextmanager
+def _telling_what_is_kept(table):
+  try:
+    yield
+  except BaseException:
+    if table is not None and table.names:
+      print(
+        f'{len(table.names):,} rows are in {table.path}; the same command with'
+        ' --resume goes on after them.',
+        file=sys.stderr,
+      )
+    raise
+
+
+def _print(result, genres):
+  shown = str(result.path)
+  if result.error is None:
+    print(report.format_top_three(shown, result.scores, genres), flush=True)
+  else:
+    line = f'error: {text.printable(shown)}: {text.printable(result.error)}'
+    print(line, file=sys.stderr)
+
+
+def _without(
+  files: Sequence[epath.Path], names: Sequence[str]
+) -> list[epath.Path]:
+  """The files that have no row yet; one that is named twice has two."""
+  done = collections.Counter(names)
+  rest = []
+  for file in files:
+    name = predictions.name_of(file)
+    if done[name]:
+      done[name] -= 1
+    else:
+      rest.append(file)
+  return rest
+
+
+def _with_progress(results, total):
+  """A bar on a terminal whose lines go elsewhere."""
+  is_shown = sys.stderr.isatty() and not sys.stdout.isatty()
+  return tqdm.tqdm(results, 'Scoring', total, disable=not is_shown)
+
+
+def _in_groups(results, size):
+  results = iter(results)
+  while group := list(itertools.islice(results, size)):
+    yield group
+
+
+def _finish(table, files, unreadable, output, predictor):
+  """Writes what is written in the end; yields the paths."""
+  listed = output / UNREADABLE_CSV
+  if unreadable:
+    rows = io.StringIO()
+    writer = csv.writer(rows, lineterminator='\n')
+    writer.writerow(['file', 'reason'])
+    for result in unreadable:
+      cells = (str(result.path), result.error)
+      writer.writerow(map(text.for_spreadsheet, cells))
+    files_lib.write_whole(listed, rows.getvalue())
+    yield listed
+  else:
+    listed.unlink(missing_ok=True)
+  by_name = {predictions.name_of(file): file for file in files}
+  entries = [
+    entry
+    for name, scores in table.first
+    if (entry := _entry(by_name.get(name), scores)) is not None
+  ]
+  yield table.finish()
+  if entries:
+    sheet = output / contact_sheet.FILE_NAME
+    files_lib.write_whole(
+      sheet, contact_sheet.draw(entries, genres=predictor.genres)
+    )
+    yield sheet
+
+
+def _entry(file, scores) -> contact_sheet.Entry | None:
+  """A picture of the sheet; None where the file is gone meanwhile."""
+  if file is None:
+    return None
+  image = _decode(file, contact_sheet.IMAGE_SHAPE)
+  if not isinstance(image, np.ndarray):
+    return None
+  return contact_sheet.Entry(
+    image=image, scores=scores, labels=None, name=file.name
+  )
 
 
 def find(paths: Sequence[str]) -> list[epath.Path]:
   """The files that are named, and the images below the folders that are.
 
   Raises:
-    InputError: a folder has no image in it.
+    InputError: a folder has no image in it, or cannot be read.
   """
   files = []
   for path in map(epath.Path, paths):
-    if not path.is_dir():
+    if not _is_dir(path):
       files.append(path)
       continue
-    found = [file for file in _walk(path) if file.suffix.lower() in _SUFFIXES]
+    found = [
+      file for file in _walk(path, set()) if file.suffix.lower() in _SUFFIXES
+    ]
     if not found:
       raise errors.InputError(
         f'There is no image in {path}: no file that ends in'
@@ -100,13 +211,32 @@ def find(paths: Sequence[str]) -> list[epath.Path]:
   return files
 
 
-def _walk(folder: epath.Path) -> Iterator[epath.Path]:
-  """All files below a folder, sorted."""
-  for path in sorted(folder.iterdir()):
-    if path.is_dir():
-      yield from _walk(path)
+def _walk(folder: epath.Path, seen: set[str]) -> Iterator[epath.Path]:
+  """All files below a folder, sorted; each folder once, if links loop."""
+  place = str(folder)
+  if not files_lib.is_remote(folder):
+    place = os.path.realpath(folder)
+  if place in seen:
+    return
+  seen.add(place)
+  try:
+    paths = sorted(folder.iterdir())
+  except OSError as e:
+    raise errors.InputError(
+      f'The folder {folder} cannot be read: {e.strerror or e}.'
+    ) from e
+  for path in paths:
+    if _is_dir(path):
+      yield from _walk(path, seen)
     else:
       yield path
+
+
+def _is_dir(path: epath.Path) -> bool:
+  try:
+    return path.is_dir()
+  except (OSError, ValueError):
+    return False  # What is wrong with it is told when it is read.
 
 
 def predict_files(
@@ -123,23 +253,22 @@ def predict_files(
     A result for each file, in order.
   """
   batch_size = predictor.fit_batch_size(batch_size)
-  with futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-    for start in range(0, len(files), batch_size):
-      group = files[start : start + batch_size]
-      decoded = list(
-        pool.map(lambda f: _decode(f, predictor.image_shape), group)
+  decoded = threads.map_in_order(
+    lambda file: _decode(file, predictor.image_shape), files
+  )
+  files = iter(files)
+  for group in _in_groups(decoded, batch_size):
+    readable = [image for image in group if isinstance(image, np.ndarray)]
+    scores = iter(())
+    if readable:
+      scores = iter(
+        predictor.predict(np.stack(readable), batch_size=batch_size)
       )
-      readable = [image for image in decoded if isinstance(image, np.ndarray)]
-      scores = iter(())
-      if readable:
-        scores = iter(
-          predictor.predict(np.stack(readable), batch_size=batch_size)
-        )
-      for file, image in zip(group, decoded, strict=True):
-        if isinstance(image, np.ndarray):
-          yield Result(file, image, next(scores), None)
-        else:
-          yield Result(file, None, None, str(image))
+    for image in group:
+      if isinstance(image, np.ndarray):
+        yield Result(next(files), next(scores), None)
+      else:
+        yield Result(next(files), None, str(image))
 
 
 def _decode(file, image_shape):
@@ -150,43 +279,3 @@ def _decode(file, image_shape):
     )
   except images.BadImageError as e:
     return e
-
-
-class Collector:
-  """Keeps results for predictions.csv and a contact sheet."""
-
-  def __init__(self, genres: Sequence[str]):
-    self._genres = genres
-    self._names: list[str] = []
-    self._scores: list[np.ndarray] = []
-    self._entries: list[contact_sheet.Entry] = []
-
-  @property
-  def num_results(self) -> int:
-    """Number of results added."""
-    return len(self._names)
-
-  def add(self, result: Result) -> None:
-    """Adds the result of a readable file."""
-    self._names.append(str(result.path))
-    self._scores.append(result.scores)
-    if len(self._entries) < _MAX_ON_SHEET:
-      self._entries.append(
-        contact_sheet.Entry(
-          image=result.image,
-          scores=result.scores,
-          labels=None,
-          name=result.path.name,
-        )
-      )
-
-  def write(self, folder: epath.Path) -> list[epath.Path]:
-    """Writes both files into `folder`, and returns their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
-    table = folder / summary.PREDICTIONS_CSV
-    summary.write_predictions(
-      table, self._names, np.stack(self._scores), self._genres
-    )
-    sheet = folder / summary.CONTACT_SHEET
-    sheet.write_bytes(contact_sheet.draw(self._entries, genres=self._genres))
-    return [table, sheet]

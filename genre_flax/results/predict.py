@@ -14,6 +14,7 @@ from genre_flax.datasets.posters import storage
 from genre_flax.evaluation import evaluate
 from genre_flax.models import registry
 from genre_flax.results import meta as meta_lib
+from genre_flax.runtime import digests
 from genre_flax.runtime import errors
 from genre_flax.runtime import parallel
 from genre_flax.training import config as config_lib
@@ -39,6 +40,20 @@ class Predictor(meta_lib.Meta):
   def image_shape(self) -> tuple[int, int]:
     """(height, width) of the input, in pixels."""
     return config_lib.image_shape(self.config)
+
+  def digest(self) -> str:
+    """Tells what it predicts from what any other network does."""
+    leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(self.variables))
+    return digests.of_json(
+      [
+        self.calibration.to_dict(),
+        config_lib.to_dict(self.config),
+        [
+          [jax.tree_util.keystr(path), digests.of_array(array)]
+          for path, array in leaves
+        ],
+      ]
+    )
 
   def data_dir(self, workdir: epath.PathLike) -> str:
     """Where the data set was that the network was trained on."""

@@ -14,6 +14,7 @@ from genre_flax.evaluation import evaluate
 from genre_flax.evaluation import metrics
 from genre_flax.evaluation import ranking
 from genre_flax.runtime import files
+from genre_flax.runtime import text
 
 FILE_NAME = 'metrics.json'
 
@@ -169,7 +170,7 @@ def format_genres(report: dict[str, Any]) -> str:
   )
   for name, entry in by_support:
     lines.append(
-      f'{name:<24}{_show(entry["average_precision"]):>8}'
+      f'{text.printable(name):<24}{_show(entry["average_precision"]):>8}'
       f'{_show(entry["roc_auc"]):>8}{entry["support"]:>9}'
     )
   return '\n'.join(lines)
@@ -180,7 +181,8 @@ def format_top_three(
 ) -> str:
   """One line: the name and the three likeliest genres with their scores."""
   named = metrics.top_k(scores[None])[0]
-  return '  '.join([name, *(f'{genres[i]} {scores[i]:.2f}' for i in named)])
+  parts = [name, *(f'{genres[i]} {scores[i]:.2f}' for i in named)]
+  return '  '.join(map(text.printable, parts))
 
 
 def _number(value: float) -> float | None:

@@ -1,9 +1,6 @@
 """A checkpoint's results on a split: files to keep and text to read."""
 
-from collections.abc import Sequence
-import csv
 import dataclasses
-import io
 from typing import Any
 
 from etils import epath
@@ -14,14 +11,13 @@ from genre_flax.datasets.posters import storage
 from genre_flax.evaluation import metrics
 from genre_flax.results import contact_sheet
 from genre_flax.results import predict
+from genre_flax.results import predictions as predictions_lib
 from genre_flax.results import report as report_lib
+from genre_flax.runtime import files
 from genre_flax.runtime import parallel
+from genre_flax.runtime import text
 
-CONTACT_SHEET = 'contact_sheet.png'
-PREDICTIONS_CSV = 'predictions.csv'
 _NUM_ON_SHEET = 24
-# The sheet shows posters at this size, whatever the network's input is.
-_SHEET_HEIGHT, _SHEET_WIDTH = 264, 180
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,16 +83,22 @@ def summarize_split(
   scores = predictor.calibration.to_scores(predictions.logits)
   labels = predictions.labels
   records = dataset.open_split(split)
-  output.mkdir(parents=True, exist_ok=True)
+  with files.explaining(output):
+    output.mkdir(parents=True, exist_ok=True)
   names = [records[i].id for i in range(len(records))]
-  write_predictions(output / PREDICTIONS_CSV, names, scores, predictor.genres)
+  predictions_lib.write(
+    output / predictions_lib.FILE_NAME,
+    zip(names, scores, strict=True),
+    genres=predictor.genres,
+  )
   shown = _spread(len(records), _NUM_ON_SHEET)
-  sheet_path = output / CONTACT_SHEET
-  sheet_path.write_bytes(
+  sheet_path = output / contact_sheet.FILE_NAME
+  files.write_whole(
+    sheet_path,
     contact_sheet.draw(
       [_entry(records[i], scores[i], labels[i]) for i in shown],
       genres=predictor.genres,
-    )
+    ),
   )
   return Summary(
     report=report,
@@ -155,28 +157,6 @@ def evaluate_and_print(
   print(f'Contact sheet: {result.sheet_path}')
 
 
-def write_predictions(
-  path: epath.Path,
-  names: Sequence[str],
-  scores: np.ndarray,
-  genres: Sequence[str],
-) -> None:
-  """Writes a CSV file with the score of every genre.
-
-  Args:
-    path: of the file.
-    names: [N].
-    scores: [N, num_genres].
-    genres: the label names.
-  """
-  table = io.StringIO()
-  writer = csv.writer(table, lineterminator='\n')
-  writer.writerow(['poster', *genres])
-  for name, row in zip(names, scores, strict=True):
-    writer.writerow([name, *(f'{score:.6f}' for score in row)])
-  path.write_text(table.getvalue())
-
-
 def _spread(length: int, number: int) -> list[int]:
   """At most `number` indices, spread evenly over `length`."""
   number = min(length, number)
@@ -184,9 +164,10 @@ def _spread(length: int, number: int) -> list[int]:
 
 
 def _entry(record, scores, labels):
+  height, width = contact_sheet.IMAGE_SHAPE
   return contact_sheet.Entry(
     image=preprocess.decode_and_resize(
-      record.image, height=_SHEET_HEIGHT, width=_SHEET_WIDTH
+      record.image, height=height, width=width
     ),
     scores=scores,
     labels=labels,
@@ -196,6 +177,7 @@ def _entry(record, scores, labels):
 
 def _describe_example(name, scores, labels, genres):
   truth = ', '.join(genres[i] for i in np.flatnonzero(labels))
+  truth = text.printable(truth)
   line = report_lib.format_top_three(name, scores, genres)
   right = int(labels[metrics.top_k(scores[None])[0]].sum())
   return f'{line}   (is {truth}: {right} right)'

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 import logging as std_logging
 import pathlib
+import signal
 import sys
 import warnings
 
@@ -36,6 +37,9 @@ def run(main: Callable[[list[str]], int | None]) -> None:
         raise
       _print_error(str(e))
       return e.exit_status
+    except KeyboardInterrupt:
+      print('Stopped.', file=sys.stderr)
+      return 128 + signal.SIGINT
     except ImportError as e:
       # What fsspec says of the first gs:// path.
       if 'gcsfs' not in str(e) or logging.get_verbosity() >= logging.DEBUG:

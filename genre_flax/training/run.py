@@ -164,13 +164,12 @@ def set_up(config: ml_collections.ConfigDict, workdir: epath.PathLike) -> Run:
 
   Raises:
     InputError: the config or the data set does not fit.
+    DamageError: the data set is not what was written.
   """
   config_rules.validate(config)
   workdir = epath.Path(workdir)
   dataset = open_dataset(config, workdir)
-  dataset.num_examples(config.dataset.validation_split)
-  if config.dataset.test_split:
-    dataset.num_examples(config.dataset.test_split)
+  _check_splits(dataset, config)
   run = make_run(
     config,
     workdir,
@@ -185,6 +184,24 @@ def set_up(config: ml_collections.ConfigDict, workdir: epath.PathLike) -> Run:
       '%s', overview.describe_parameters(params, trainable=config.trainable)
     )
   return run
+
+
+def _check_splits(
+  dataset: storage.PosterDataset, config: ml_collections.ConfigDict
+) -> None:
+  """Finds damage before the hours of a training, and not after them.
+
+  The splits to validate and to test on are read whole; of the large one to
+  train on the sizes and headers, and the rest as it is read.
+
+  Raises:
+    InputError: there is no such split.
+    DamageError: its files are damaged.
+  """
+  given = config.dataset
+  dataset.open_split(given.train_split)
+  for name in filter(None, (given.validation_split, given.test_split)):
+    dataset.open_split(name, check_records=True)
 
 
 def make_run(

@@ -12,6 +12,7 @@ from genre_flax.datasets.posters import constant_answers
 from genre_flax.datasets.posters import manifest
 from genre_flax.datasets.posters import problems as problems_lib
 from genre_flax.datasets.posters import rows as rows_lib
+from genre_flax.runtime import text as text_lib
 
 # Of an example, that the card is made of.
 _COLUMNS = (
@@ -107,6 +108,9 @@ def _to_labels(of_posters: pd.Series, genres: Sequence[str]) -> pd.DataFrame:
   return pd.DataFrame(labels, columns=list(genres))
 
 
+_text = text_lib.for_markdown
+
+
 def _describe_split(labels: pd.DataFrame) -> dict[str, Any]:
   """Counts of one split, of its [posters, genres]."""
   numbers = labels.sum(axis='columns')
@@ -196,7 +200,7 @@ def to_markdown(card: dict[str, Any]) -> str:
     ['genre', *splits, 'share of train'],
     [
       [
-        genre,
+        _text(genre),
         *(f'{described["genres"][genre]:,}' for described in splits.values()),
         f'{100 * prior:.1f} %',
       ]
@@ -217,11 +221,13 @@ def _facts(card: dict[str, Any]) -> list[str]:
   ]
   for source in card['sources']:
     lines += [
-      f'- CSV: {source["csv"]} ({source["rows"]:,} rows, {source["encoding"]})',
-      f'- Images: {source["images"]} ({source["posters"]:,} posters)',
+      f'- CSV: {_text(source["csv"])} ({source["rows"]:,} rows,'
+      f' {source["encoding"]})',
+      f'- Images: {_text(source["images"])} ({source["posters"]:,} posters)',
     ]
     if source['ignored_columns']:
-      lines.append(f'- Ignored columns: {", ".join(source["ignored_columns"])}')
+      ignored = ', '.join(map(_text, source['ignored_columns']))
+      lines.append(f'- Ignored columns: {ignored}')
   for side in ('height', 'width'):
     sizes = card['image_size'][side]
     lines.append(

@@ -11,11 +11,14 @@ from tensorflow_datasets.core import example_serializer
 from tensorflow_datasets.core import hashing
 
 from genre_flax.datasets.posters import collection as collection_lib
+from genre_flax.runtime import threads
 
 NAME = 'posters'
 VERSION = '1.0.0'
 # Of a file of records; a split that has more gets several.
 MAX_SHARD_BYTES = 256 * 10**6
+# Random access, and no compression: a JPEG has none left in it.
+_WRITER_OPTIONS = 'group_size:1,uncompressed'
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
@@ -84,12 +87,15 @@ class Builder(tfds.core.GeneratorBasedBuilder):
   def _generate_examples(
     self, split: str
   ) -> Iterator[tuple[str, dict[str, Any]]]:
-    for example in self._examples_of(split):
+    def read(example):
+      return example, example.read()
+
+    for example, image in threads.map_in_order(read, self._examples_of(split)):
       yield (
         example.id,
         {
           'id': example.id,
-          'image': example.read(),
+          'image': image,
           'genres': list(example.genres),
         },
       )
@@ -122,7 +128,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         shard_index=number, num_shards=len(lengths)
       )
       writer = array_record_module.ArrayRecordWriter(
-        str(epath.Path(path)), 'group_size:1'
+        str(epath.Path(path)), _WRITER_OPTIONS
       )
       for _ in range(length):
         _, example = next(examples)
