@@ -6,6 +6,10 @@ import numpy as np
 
 from genre_flax.evaluation import metrics
 
+# At a time, of all resamples together: 32 MB. Those of usual splits are fewer,
+# and fit the processor's caches.
+_MAX_WEIGHTS = 1 << 22
+
 
 def resample_weights(
   num_examples: int, *, num_samples: int, seed: int = 0
@@ -18,13 +22,14 @@ def resample_weights(
     seed: of the resampling.
 
   Yields:
-    [R, num_examples], at most 50 resamples at a time: for usual splits that
-    fits the processor's caches.
+    [R, num_examples], at most 50 resamples at a time, and of a large split
+    fewer. How many does not change them.
   """
   rng = np.random.default_rng(seed)
   shares = np.full(num_examples, 1 / num_examples)
-  for start in range(0, num_samples, 50):
-    size = min(50, num_samples - start)
+  at_a_time = min(50, max(1, _MAX_WEIGHTS // num_examples))
+  for start in range(0, num_samples, at_a_time):
+    size = min(at_a_time, num_samples - start)
     yield rng.multinomial(num_examples, shares, size=size).astype(float)
 
 
@@ -54,12 +59,12 @@ def intervals(
   Returns:
     (low, high) for each metric; NaN where no resample has the metric.
   """
-  given = metrics.compute(scores, labels, decided=decided, names=names)
+  given = metrics.Given(scores, labels, decided=decided)
+  values = given.compute(np.ones((1, len(scores))), names=names)
+  point = {name: float(value[0]) for name, value in values.items()}
   samples: dict[str, list[float]] = {name: [] for name in names}
   for weights in resample_weights(len(scores), num_samples=num_samples):
-    values = metrics.compute(
-      scores, labels, decided=decided, weights=weights, names=names
-    )
+    values = given.compute(weights, names=names)
     for name in names:
       samples[name].extend(values[name][~np.isnan(values[name])])
   tail = 100 * (1 - confidence) / 2
@@ -67,7 +72,7 @@ def intervals(
   for name, values in samples.items():
     low = high = np.nan
     if values:
-      bias = np.mean(values) - given[name][0]
+      bias = np.mean(values) - point[name]
       low, high = np.percentile(values, [tail, 100 - tail]) - bias
     found[name] = (float(low), float(high))
   return found

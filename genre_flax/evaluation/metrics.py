@@ -10,6 +10,7 @@ without both a positive and a negative have no ROC-AUC; means leave them out.
 """
 
 from collections.abc import Callable, Sequence
+import functools
 
 import numpy as np
 
@@ -31,86 +32,134 @@ def top_k(scores: np.ndarray, k: int = TOP_K) -> np.ndarray:
   return np.argsort(-scores, axis=1, kind='stable')[:, :k]
 
 
-# A metric of a split: (scores [N, L], decided bool [N, L], labels [N, L],
-# weights [R, N]) -> [R].
-Metric = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+class Given:
+  """What the metrics of a split are computed from; what they share, once.
+
+  Attributes:
+    scores: [N, L], probabilities.
+    labels: bool [N, L].
+    decided: bool [N, L], the genres given to each poster.
+  """
+
+  def __init__(
+    self,
+    scores: np.ndarray,
+    labels: np.ndarray,
+    *,
+    decided: np.ndarray | None = None,
+  ):
+    """Checks what is given.
+
+    Args:
+      scores: [N, L], probabilities.
+      labels: [N, L] of 0 and 1.
+      decided: bool [N, L]; None: those with a score of at least 0.5.
+
+    Raises:
+      ValueError: the shapes do not fit, there is no example, or a score is not
+        finite.
+    """
+    scores, labels = np.asarray(scores, float), np.asarray(labels)
+    if scores.shape != labels.shape or scores.ndim != 2 or not scores.size:
+      raise ValueError(
+        f'scores {scores.shape} and labels {labels.shape} do not fit; expected'
+        ' [N, L] both, with at least one example'
+      )
+    if not np.isfinite(scores).all():
+      raise ValueError(
+        f'{(~np.isfinite(scores)).sum()} of {scores.size} scores are not finite'
+      )
+    self.scores = scores
+    self.labels = labels > 0
+    self.decided = scores >= 0.5 if decided is None else decided
+
+  @functools.cached_property
+  def by_genre(self) -> ranking.Ranked:
+    """The rankings of the examples for each genre."""
+    return ranking.Ranked.by_genre(self.scores, self.labels)
+
+  @functools.cached_property
+  def of_all_pairs(self) -> ranking.Ranked:
+    """The ranking of all (example, genre) pairs."""
+    return ranking.Ranked.of_all_pairs(self.scores, self.labels)
+
+  @functools.cached_property
+  def hits(self) -> np.ndarray:
+    """Bool [N, k]: whether each of the named genres is right."""
+    return np.take_along_axis(self.labels, top_k(self.scores), axis=1)
+
+  def compute(
+    self, weights: np.ndarray, *, names: Sequence[str]
+  ) -> dict[str, np.ndarray]:
+    """Metrics for R weightings of the examples.
+
+    Args:
+      weights: [R, N].
+      names: of the metrics, keys of METRICS.
+
+    Returns:
+      [R] for each metric.
+    """
+    return {name: METRICS[name](self, weights) for name in names}
 
 
-def _accuracy(scores, decided, labels, weights):
+# A metric of a split: (given, weights [R, N]) -> [R].
+Metric = Callable[[Given, np.ndarray], np.ndarray]
+
+
+def _accuracy(given, weights):
   """Share of (poster, genre) pairs decided right."""
-  del scores
-  return _weighted_mean((decided == (labels > 0)).mean(axis=1), weights)
+  return _weighted_mean((given.decided == given.labels).mean(axis=1), weights)
 
 
-def _exact_match(scores, decided, labels, weights):
+def _exact_match(given, weights):
   """Share of posters whose genres are all decided right."""
-  del scores
-  return _weighted_mean((decided == (labels > 0)).all(axis=1), weights)
+  return _weighted_mean((given.decided == given.labels).all(axis=1), weights)
 
 
-def _mean_average_precision(scores, decided, labels, weights):
+def _mean_average_precision(given, weights):
   """Mean of the genres' average precision."""
-  del decided
-  return _mean_of_defined(
-    ranking.average_precision(ranking.Ranked.of(scores, labels), weights)
-  )
+  return _mean_of_defined(ranking.average_precision(given.by_genre, weights))
 
 
-def _micro_average_precision(scores, decided, labels, weights):
+def _micro_average_precision(given, weights):
   """Average precision of all (poster, genre) pairs in one ranking."""
-  del decided
-  ranked = ranking.Ranked.of(scores.reshape(-1, 1), labels.reshape(-1, 1))
-  # A resample at a time: the ranking is as long as all genres together.
-  return np.array(
-    [
-      ranking.average_precision(ranked, np.repeat(row, labels.shape[1])[None])[
-        0, 0
-      ]
-      for row in weights
-    ]
-  )
+  return ranking.average_precision(given.of_all_pairs, weights)[:, 0]
 
 
-def _mean_roc_auc(scores, decided, labels, weights):
+def _mean_roc_auc(given, weights):
   """Mean of the genres' area under the ROC curve."""
-  del decided
-  return _mean_of_defined(
-    ranking.roc_auc(ranking.Ranked.of(scores, labels), weights)
-  )
+  return _mean_of_defined(ranking.roc_auc(given.by_genre, weights))
 
 
-def _micro_f1(scores, decided, labels, weights):
+def _micro_f1(given, weights):
   """F1 of all decisions together."""
-  del scores
-  counts = _confusion(decided, labels, weights)
+  counts = _confusion(given, weights)
   true, predicted, actual = (count.sum(axis=1) for count in counts)
   return ranking.divide(2 * true, predicted + actual)
 
 
-def _macro_f1(scores, decided, labels, weights):
+def _macro_f1(given, weights):
   """Mean of the genres' F1; 0 where it is undefined."""
-  del scores
-  true, predicted, actual = _confusion(decided, labels, weights)
+  true, predicted, actual = _confusion(given, weights)
   return ranking.divide(2 * true, predicted + actual).mean(axis=1)
 
 
-def _precision_at_3(scores, decided, labels, weights):
+def _precision_at_3(given, weights):
   """Share of the three named genres that are right."""
-  del decided
-  return _weighted_mean(_hits(scores, labels).mean(axis=1), weights)
+  return _weighted_mean(given.hits.mean(axis=1), weights)
 
 
-def _recall_at_3(scores, decided, labels, weights):
+def _recall_at_3(given, weights):
   """Share of a poster's genres that are among the three named."""
-  del decided
-  found = _hits(scores, labels).sum(axis=1)
-  return _weighted_mean(ranking.divide(found, labels.sum(axis=1)), weights)
+  found = given.hits.sum(axis=1)
+  recall = ranking.divide(found, given.labels.sum(axis=1))
+  return _weighted_mean(recall, weights)
 
 
-def _hit_at_3(scores, decided, labels, weights):
+def _hit_at_3(given, weights):
   """Share of posters with at least one of the three named genres right."""
-  del decided
-  return _weighted_mean(_hits(scores, labels).any(axis=1), weights)
+  return _weighted_mean(given.hits.any(axis=1), weights)
 
 
 METRICS: dict[str, Metric] = {
@@ -152,34 +201,16 @@ def compute(
     ValueError: the shapes do not fit, there is no example, or a score is not
       finite.
   """
-  scores, labels = np.asarray(scores, float), np.asarray(labels, float)
-  if scores.shape != labels.shape or scores.ndim != 2 or not scores.size:
-    raise ValueError(
-      f'scores {scores.shape} and labels {labels.shape} do not fit; expected'
-      ' [N, L] both, with at least one example'
-    )
-  if not np.isfinite(scores).all():
-    raise ValueError(
-      f'{(~np.isfinite(scores)).sum()} of {scores.size} scores are not finite'
-    )
-  if decided is None:
-    decided = scores >= 0.5
+  given = Given(scores, labels, decided=decided)
   if weights is None:
-    weights = np.ones((1, len(scores)))
-  return {
-    name: METRICS[name](scores, decided, labels, weights) for name in names
-  }
+    weights = np.ones((1, len(given.scores)))
+  return given.compute(weights, names=names)
 
 
-def _hits(scores, labels):
-  """Bool [N, k]: whether each of the named genres is right."""
-  return np.take_along_axis(labels > 0, top_k(scores), axis=1)
-
-
-def _confusion(decided, labels, weights):
+def _confusion(given, weights):
   """[R, L] each: true positives, predicted positives, actual positives."""
-  predicted = decided.astype(float)
-  return weights @ (predicted * labels), weights @ predicted, weights @ labels
+  counted = (given.decided & given.labels, given.decided, given.labels)
+  return tuple(weights @ one.astype(float) for one in counted)
 
 
 def _weighted_mean(values, weights):

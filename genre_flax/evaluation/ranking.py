@@ -1,57 +1,95 @@
-"""Metrics that rank the examples of a split, genre by genre.
+"""Metrics that rank the examples of a split.
 
 For many weightings of the examples at once, which is what a bootstrap asks for:
-the ranking is the same for all of them.
+the ranking is the same for all of them. It is gone through in blocks, so that
+memory does not grow with the weightings times the examples.
 """
 
+from collections.abc import Iterator
 import dataclasses
 
 import numpy as np
 
+# Weights that are looked at together, of all weightings: 8 MB.
+_BLOCK = 1 << 20
+
 
 @dataclasses.dataclass(frozen=True)
 class Ranked:
-  """Scores of a split in descending order, for metrics that rank.
+  """Rankings of examples by score, the highest first.
 
   Attributes:
-    labels: float64 [L, N], the labels in the order of the scores.
-    order: int [L, N], the example at each place.
-    is_last_of_tie: bool [L, N], whether the next score is lower.
+    labels: bool [G, N], the labels in the order of the scores.
+    examples: int [G, N], the example at each place.
+    is_last_of_tie: bool [G, N], whether the next score is lower.
   """
 
   labels: np.ndarray
-  order: np.ndarray
+  examples: np.ndarray
   is_last_of_tie: np.ndarray
 
   @classmethod
-  def of(cls, scores: np.ndarray, labels: np.ndarray) -> 'Ranked':
-    """Ranks [N, L] scores with their labels, genre by genre."""
-    order = np.argsort(-scores.T, axis=1, kind='stable')
-    sorted_scores = np.take_along_axis(scores.T, order, axis=1)
-    is_last = np.ones(order.shape, bool)
-    is_last[:, :-1] = sorted_scores[:, 1:] != sorted_scores[:, :-1]
-    ranked_labels = np.take_along_axis(labels.T.astype(float), order, axis=1)
-    return cls(ranked_labels, order, is_last)
+  def by_genre(cls, scores: np.ndarray, labels: np.ndarray) -> 'Ranked':
+    """Ranks [N, L] scores with their labels, genre by genre: G is L."""
+    return cls._of_columns(scores, labels)
+
+  @classmethod
+  def of_all_pairs(cls, scores: np.ndarray, labels: np.ndarray) -> 'Ranked':
+    """Ranks all (example, genre) pairs of [N, L] in one: G is 1."""
+    ranked = cls._of_columns(scores.reshape(-1, 1), labels.reshape(-1, 1))
+    # The place of a pair tells its example.
+    np.floor_divide(ranked.examples, scores.shape[1], out=ranked.examples)
+    return ranked
+
+  @classmethod
+  def _of_columns(cls, scores, labels):
+    shape = scores.shape[::-1]
+    small = np.int32 if len(scores) < 2**31 else np.int64
+    ranked = cls(
+      np.empty(shape, bool), np.empty(shape, small), np.ones(shape, bool)
+    )
+    for genre in range(shape[0]):
+      column = scores[:, genre]
+      order = np.argsort(-column, kind='stable')
+      column = column[order]
+      ranked.examples[genre] = order
+      ranked.labels[genre] = labels[order, genre] > 0
+      ranked.is_last_of_tie[genre, :-1] = column[1:] != column[:-1]
+    return ranked
 
 
-def _cumulative(
+def _thresholds(
   ranked: Ranked, genre: int, weights: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-  """Weighted true and false positives at each distinct threshold.
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+  """Weighted true and false positives at each distinct score, in blocks.
 
   Args:
     ranked: of a split.
     genre: index.
     weights: [R, N], R weightings of the examples.
 
-  Returns:
-    Two arrays [R, T], for the T distinct scores from high to low.
+  Yields:
+    Four arrays [R, T], for the next T scores from high to low: the positives at
+    the score, true and false, and by how many they are more than at the score
+    before.
   """
-  sorted_weights = weights[:, ranked.order[genre]]
   labels, ends = ranked.labels[genre], ranked.is_last_of_tie[genre]
-  true = np.cumsum(sorted_weights * labels, axis=1)[:, ends]
-  false = np.cumsum(sorted_weights * (1 - labels), axis=1)[:, ends]
-  return true, false
+  size = max(1, _BLOCK // len(weights))
+  # Before the block: of all examples, and at the last of its scores.
+  sums = [np.zeros((len(weights), 1)) for _ in range(2)]
+  last = [np.zeros((len(weights), 1)) for _ in range(2)]
+  for start in range(0, len(labels), size):
+    block = slice(start, start + size)
+    block_weights = weights[:, ranked.examples[genre, block]]
+    counts, steps = [], []
+    for number, are_counted in enumerate((labels[block], ~labels[block])):
+      running = np.cumsum(block_weights * are_counted, axis=1) + sums[number]
+      sums[number] = running[:, -1:]
+      at_ends = running[:, ends[block]]
+      counts.append(at_ends)
+      steps.append(np.diff(at_ends, axis=1, prepend=last[number]))
+      last[number] = at_ends[:, -1:] if at_ends.size else last[number]
+    yield (*counts, *steps)
 
 
 def average_precision(ranked: Ranked, weights: np.ndarray) -> np.ndarray:
@@ -62,18 +100,17 @@ def average_precision(ranked: Ranked, weights: np.ndarray) -> np.ndarray:
     weights: [R, N], R weightings of the examples.
 
   Returns:
-    [R, L]; NaN where a genre has no positive.
+    [R, G]; NaN where a genre has no positive.
   """
   num_genres = len(ranked.labels)
   result = np.full((len(weights), num_genres), np.nan)
   for genre in range(num_genres):
-    true, false = _cumulative(ranked, genre, weights)
-    positives = true[:, -1:]
-    steps = np.diff(true, axis=1, prepend=0.0)
-    precision = divide(true, true + false)
-    result[:, genre] = divide(
-      (steps * precision).sum(axis=1), positives[:, 0], empty=np.nan
-    )
+    total = positives = np.zeros(len(weights))
+    for true, false, true_steps, _ in _thresholds(ranked, genre, weights):
+      precision = divide(true, true + false)
+      total = total + (true_steps * precision).sum(axis=1)
+      positives = positives + true_steps.sum(axis=1)
+    result[:, genre] = divide(total, positives, empty=np.nan)
   return result
 
 
@@ -85,17 +122,18 @@ def roc_auc(ranked: Ranked, weights: np.ndarray) -> np.ndarray:
     weights: [R, N], R weightings of the examples.
 
   Returns:
-    [R, L]; NaN where a genre lacks positives or negatives.
+    [R, G]; NaN where a genre lacks positives or negatives.
   """
   num_genres = len(ranked.labels)
   result = np.full((len(weights), num_genres), np.nan)
   for genre in range(num_genres):
-    true, false = _cumulative(ranked, genre, weights)
-    widths = np.diff(false, axis=1, prepend=0.0)
-    heights = true - np.diff(true, axis=1, prepend=0.0) / 2
-    result[:, genre] = divide(
-      (widths * heights).sum(axis=1), true[:, -1] * false[:, -1], empty=np.nan
-    )
+    area = positives = negatives = np.zeros(len(weights))
+    for true, _, true_steps, false_steps in _thresholds(ranked, genre, weights):
+      heights = true - true_steps / 2
+      area = area + (false_steps * heights).sum(axis=1)
+      positives = positives + true_steps.sum(axis=1)
+      negatives = negatives + false_steps.sum(axis=1)
+    result[:, genre] = divide(area, positives * negatives, empty=np.nan)
   return result
 
 

@@ -142,9 +142,12 @@ def _look(workdir: epath.PathLike) -> tuple[list[int], int | None]:
   """The steps there are, and the step at which the training will end."""
   with checkpointer_lib.Checkpointer(workdir, read_only=True) as checkpointer:
     steps = checkpointer.steps()
-    if not steps:
-      return [], None
-    return steps, checkpointer.read_meta(steps[-1])['num_train_steps']
+    for step in reversed(steps):
+      try:
+        return steps, int(checkpointer.read_meta(step)['num_train_steps'])
+      except errors.DamageError:
+        continue  # It is told when it is evaluated.
+    return steps, None
 
 
 def evaluate_steps(

@@ -66,7 +66,8 @@ def make_report(
       bootstrap_samples=bootstrap_samples,
     )
     entries[f'{name}_fitted'] = fitted[name]
-  ranked, ones = ranking.Ranked.of(scores, labels), np.ones((1, len(scores)))
+  ranked = ranking.Ranked.by_genre(scores, labels)
+  ones = np.ones((1, len(scores)))
   average_precision = ranking.average_precision(ranked, ones)[0]
   roc_auc = ranking.roc_auc(ranked, ones)[0]
   error = calibration_lib.expected_calibration_error

@@ -81,7 +81,7 @@ class TestAgainstScikitLearn:
   def test_weights_are_sample_weights(self):
     scores, labels = random_split(1)
     weights = np.random.default_rng(0).integers(0, 4, len(scores)).astype(float)
-    ranked = ranking.Ranked.of(scores, labels)
+    ranked = ranking.Ranked.by_genre(scores, labels)
     for genre in range(labels.shape[1]):
       assert ranking.average_precision(ranked, weights[None])[
         0, genre
@@ -127,7 +127,7 @@ class TestTrivialPredictor:
   def test_constant_scores_have_the_base_rate_as_average_precision(self):
     _, labels = random_split(2)
     scores = np.tile(labels.mean(axis=0), (len(labels), 1))
-    ranked = ranking.Ranked.of(scores, labels)
+    ranked = ranking.Ranked.by_genre(scores, labels)
     ones = np.ones((1, len(labels)))
     np.testing.assert_allclose(
       ranking.average_precision(ranked, ones)[0], labels.mean(axis=0)

@@ -145,7 +145,9 @@ def test_a_tensor_beyond_its_storage_is_refused(
 ):
   tensors['plain'] = (tensors['plain'][0], offset, shape, strides)
   write(tmp_path / 'a.pth', tensors, fake_torch)
-  with pytest.raises(errors.InputError, match='exceeds its storage'):
+  with pytest.raises(
+    errors.InputError, match=r'exceeds its storage|take .* by'
+  ):
     torch_weights.read(tmp_path / 'a.pth')
 
 
