@@ -117,7 +117,8 @@ class Predictor(meta_lib.Meta):
       self.eval_step,
       self.variables,
       input_pipeline.DecodedSplit(
-        dataset.open_split(split), image_shape=self.image_shape
+        dataset.open_split(split, check_records=True),
+        image_shape=self.image_shape,
       ),
       global_batch_size=batch_size,
       num_threads=self.config.dataset.num_threads,

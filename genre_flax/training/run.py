@@ -191,17 +191,16 @@ def _check_splits(
 ) -> None:
   """Finds damage before the hours of a training, and not after them.
 
-  The splits to validate and to test on are read whole; of the large one to
-  train on the sizes and headers, and the rest as it is read.
+  All files of the splits are read: a few seconds for ten gigabytes.
 
   Raises:
     InputError: there is no such split.
     DamageError: its files are damaged.
   """
   given = config.dataset
-  dataset.open_split(given.train_split)
-  for name in filter(None, (given.validation_split, given.test_split)):
-    dataset.open_split(name, check_records=True)
+  for name in (given.train_split, given.validation_split, given.test_split):
+    if name:
+      dataset.open_split(name, check_records=True)
 
 
 def make_run(
