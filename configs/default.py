@@ -36,12 +36,13 @@ def get_config() -> config_dict.ConfigDict:
   config.dataset.cache = 'none'
   # Folder of the file, on a local disk; '': ~/.cache/genre_flax/decoded.
   config.dataset.cache_dir = ''
-  # Threads that read and decode, per host. >= 1; unset: twice the CPU cores.
+  # Threads that read and decode, per host. 1 to 1024; unset: twice the CPU
+  # cores.
   config.dataset.num_threads = config_dict.placeholder(int)
-  # Decoded batches to keep ready, per host. >= 1.
+  # Decoded batches to keep ready, per host. 1 to 1024.
   config.dataset.prefetch_batches = 4
 
-  # Input size in pixels, >= 16. Posters are stretched to it. A height or width
+  # Input size in pixels, 16 to 8192. Posters are stretched to it. A height or width
   # of its own wins over image_size.
   config.image_size = 224
   config.image_height = config_dict.placeholder(int)

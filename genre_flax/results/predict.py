@@ -156,7 +156,15 @@ def restore(
     meta = parsed['meta'] = meta_lib.parse(
       stored, origin=str(workdir), allow_custom_code=allow_custom_code
     )
-    return _variable_shapes(meta)
+    try:
+      return _variable_shapes(meta)
+    except errors.InputError:
+      raise
+    except Exception as e:  # Of values that no network has.
+      raise errors.InputError(
+        f'The network {meta.config.model.name!r} of {workdir} cannot be made'
+        f' with what its config says: {e}'
+      ) from e
 
   found, _, restored = checkpointer_lib.read_model(
     workdir, step=step, make_template=make_template

@@ -52,7 +52,8 @@ def read(path: epath.Path, *, max_bytes: int) -> bytes:
         f'it has {found.length:,} bytes; at most {max_bytes:,} are accepted',
       )
     with path.open('rb') as file:
-      content = file.read(max_bytes + 1)
+      # Not as much as may be: that much memory would be asked for.
+      content = file.read(found.length + 1)
   except (FileNotFoundError, NotADirectoryError):
     raise NotReadableError(MISSING, 'there is no such file') from None
   except (OSError, ValueError) as e:
@@ -61,8 +62,8 @@ def read(path: epath.Path, *, max_bytes: int) -> bytes:
     # ValueError: a name with a zero byte in it.
     words = getattr(e, 'strerror', None) or str(e)
     raise NotReadableError(UNREADABLE, words) from None
-  if len(content) > max_bytes:
+  if len(content) > found.length:
     raise NotReadableError(
-      TOO_LARGE, f'it has more than {max_bytes:,} bytes, and grows'
+      UNREADABLE, f'it has more than the {found.length:,} bytes that it says'
     )
   return content

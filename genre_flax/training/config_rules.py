@@ -40,6 +40,10 @@ def _at_least(key: str, least: float) -> _Rule:
   return key, lambda v: least <= v < math.inf, f'at least {least}'
 
 
+def _from_to(key: str, least: int, most: int) -> _Rule:
+  return key, lambda v: least <= v <= most, f'from {least} to {most}'
+
+
 def _above_0(key: str) -> _Rule:
   return key, lambda v: 0 < v < math.inf, 'above 0'
 
@@ -54,11 +58,11 @@ _RULES: tuple[_Rule, ...] = (
   ('seed', lambda v: 0 <= v < 2**31, 'from 0 to 2**31 - 1'),
   _at_least('dataset.synthetic_posters', 0),
   _one_of('dataset.cache', ('none', 'memory', 'disk', 'features')),
-  _at_least('dataset.num_threads', 1),
-  _at_least('dataset.prefetch_batches', 1),
-  _at_least('image_size', 16),
-  _at_least('image_height', 16),
-  _at_least('image_width', 16),
+  _from_to('dataset.num_threads', 1, 1024),
+  _from_to('dataset.prefetch_batches', 1, 1024),
+  _from_to('image_size', 16, 8192),
+  _from_to('image_height', 16, 8192),
+  _from_to('image_width', 16, 8192),
   _above_0('pixel_scale'),
   ('augment.crop_scale', lambda v: 0 < v <= 1, 'above 0 and at most 1'),
   _share('augment.shift', up_to=0.5),
@@ -110,8 +114,8 @@ _RULES: tuple[_Rule, ...] = (
   _at_least('eval_batch_size', 1),
   (
     'eval_zooms',
-    lambda v: len(v) > 0 and all(0 < share <= 1 for share in v),
-    'at least one share, each above 0 and at most 1, such as (1.0, 0.9)',
+    lambda v: 0 < len(v) <= 32 and all(0 < share <= 1 for share in v),
+    'from one to 32 shares, each above 0 and at most 1, such as (1.0, 0.9)',
   ),
   _above_0('eval_every_epochs'),
   _at_least('checkpoint_every_steps', 1),
