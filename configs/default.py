@@ -42,8 +42,8 @@ def get_config() -> config_dict.ConfigDict:
   # Decoded batches to keep ready, per host. 1 to 1024.
   config.dataset.prefetch_batches = 4
 
-  # Input size in pixels, 16 to 8192. Posters are stretched to it. A height or width
-  # of its own wins over image_size.
+  # Input size in pixels, 16 to 8192. Posters are stretched to it. A height or
+  # width of its own wins over image_size.
   config.image_size = 224
   config.image_height = config_dict.placeholder(int)
   config.image_width = config_dict.placeholder(int)

@@ -145,12 +145,16 @@ def disk_cache_name(
 
 
 def _make_room(path: str, size: int) -> None:
-  """Makes a file of a size whose blocks are taken as they are written."""
+  """Makes a file of a size, and takes its blocks from the disk.
+
+  A disk that is full only when a page of the mapped file is written would end
+  the process with a signal.
+  """
   with open(path, 'ab') as file:
     missing = size - os.stat(path).st_blocks * 512
     free = shutil.disk_usage(os.path.dirname(path)).free
     logging.info(
-      'The file %s of decoded posters takes up to %.2f GB; %.2f GB are free.',
+      'The file %s of decoded posters takes %.2f GB; %.2f GB are free.',
       path,
       size / 1e9,
       free / 1e9,
@@ -164,6 +168,7 @@ def _make_room(path: str, size: int) -> None:
         ' --config.dataset.cache_dir=FOLDER.'
       )
     file.truncate(size)
+    os.posix_fallocate(file.fileno(), 0, size)
 
 
 def _checksum(row: np.void) -> int:

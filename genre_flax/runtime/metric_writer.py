@@ -4,8 +4,8 @@ from collections.abc import Mapping
 import math
 
 from etils import epath
-import tensorboardX
 
+from genre_flax.runtime import events
 from genre_flax.runtime import files
 from genre_flax.runtime import metric_lines
 
@@ -46,10 +46,9 @@ class MetricWriter:
     # Cloud storage has no append: there the whole is written at each line.
     self._lines = lines if files.is_remote(workdir) else None
     if tensorboard:
-      with files.explaining(self._workdir):
-        self._events = tensorboardX.SummaryWriter(
-          str(self._workdir / 'tensorboard'), purge_step=start_step + 1
-        )
+      self._events = events.EventWriter(
+        self._workdir / 'tensorboard', purge_step=start_step + 1
+      )
 
   def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
     """Adds the metrics of a split at a step; NaN and infinity become null.
@@ -62,13 +61,14 @@ class MetricWriter:
     line = {'step': step, 'split': split}
     for name, value in values.items():
       line[name] = float(value) if math.isfinite(value) else None
-      if self._events is not None:
-        self._events.add_scalar(f'{split}/{name}', value, step)
     if self._lines is None:
       metric_lines.append(self._workdir, line)
     else:
       self._lines.append(line)
       metric_lines.write(self._workdir, self._lines)
+    if self._events is not None:
+      scalars = {f'{split}/{name}': value for name, value in values.items()}
+      self._events.write(step, scalars)
 
   def close(self) -> None:
     """Writes out what is left."""
