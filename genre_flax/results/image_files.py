@@ -167,13 +167,14 @@ def _finish(table, files, unreadable, output, predictor):
     for name, scores in table.first
     if (entry := _entry(by_name.get(name), scores)) is not None
   ]
-  yield table.finish()
   if entries:
     sheet = output / contact_sheet.FILE_NAME
     files_lib.write_whole(
       sheet, contact_sheet.draw(entries, genres=predictor.genres)
     )
     yield sheet
+  # Last: until then the same command need not score anything again.
+  yield table.finish()
 
 
 def _entry(file, scores) -> contact_sheet.Entry | None:

@@ -51,6 +51,7 @@ def run(main: Callable[[list[str]], int | None]) -> None:
       )
       return 2
 
+  sys.unraisablehook = _tell_unraisable
   # Whatever the terminal's encoding lacks is escaped, and no error.
   sys.stdout.reconfigure(errors='backslashreplace')
   app.run(guarded_main, flags_parser=_parse_flags)
@@ -127,11 +128,23 @@ def _explain(error: BaseException) -> str:
 
 def _is_worth_showing(record) -> bool:
   """Our own lines, and the warnings of the libraries, which tell too much."""
+  is_warning = record.levelno >= std_logging.WARNING
   return (
-    record.levelno >= std_logging.WARNING
+    # Of tasks that a library left behind where it failed; the error is told.
+    (is_warning and record.name != 'concurrent.futures')
     or logging.get_verbosity() >= logging.DEBUG
     or _PACKAGE in pathlib.Path(record.pathname).parents
   )
+
+
+def _tell_unraisable(unraisable) -> None:
+  """Tells of errors that nothing can catch, but for one that says nothing.
+
+  Orbax leaves tasks behind where a file cannot be read or written, on an event
+  loop that it has closed.
+  """
+  if 'Event loop is closed' not in str(unraisable.exc_value):
+    sys.__unraisablehook__(unraisable)
 
 
 class _Formatter(logging.PythonFormatter):

@@ -36,7 +36,8 @@ _OF_STORAGE = frozenset(
 _IN_WORDS = re.compile(
   'No space left|Read-only file system|File too large|quota exceeded'
   '|Permission denied|Operation not permitted|Input/output error'
-  '|Stale file handle|No such file or directory',
+  '|Stale file handle|No such file or directory|does not exist'
+  '|Not enough disk space',
   re.IGNORECASE,
 )
 
@@ -110,8 +111,8 @@ def explaining(path: epath.PathLike) -> Iterator[None]:
 
 def is_of_storage(error: BaseException) -> bool:
   """Whether an error is the disk's fault: full, read-only, gone."""
-  if isinstance(error, OSError):
-    return error.errno in _OF_STORAGE
+  if isinstance(error, OSError) and error.errno in _OF_STORAGE:
+    return True
   return bool(_IN_WORDS.search(str(error)))
 
 

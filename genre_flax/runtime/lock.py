@@ -37,18 +37,18 @@ def hold(path: epath.PathLike, message: str) -> Iterator[None]:
   path = epath.Path(path)
   with files.explaining(path):
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = open(path, 'a+', encoding='ascii')  # noqa: SIM115  Closed below.
-  with file:
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+  try:
     try:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-      file.seek(0)
-      pid = file.read().strip() or 'unknown'
-      raise errors.BusyError(message.format(pid=pid)) from None
+      pid = os.pread(file, 32, 0).decode('ascii', 'replace').strip()
+      raise errors.BusyError(message.format(pid=pid or 'unknown')) from None
     except OSError:
       pass  # A file system without locks.
-    file.seek(0)
-    file.truncate()
-    file.write(f'{os.getpid()}\n')
-    file.flush()
+    with contextlib.suppress(OSError):  # A full disk holds the lock, unnamed.
+      os.ftruncate(file, 0)
+      os.pwrite(file, f'{os.getpid()}\n'.encode(), 0)
     yield
+  finally:
+    os.close(file)

@@ -5,6 +5,7 @@
 
 from collections.abc import Iterable
 import json
+import os
 from typing import Any
 import zlib
 
@@ -58,11 +59,14 @@ def append(folder: epath.PathLike, line: Line) -> None:
   """Adds a line to a folder's file, on this machine's disk.
 
   Raises:
-    StorageError: it cannot be written.
+    StorageError: it cannot be written, or is not there any more: the run of a
+      folder that was deleted is to end, and not to make half of it anew.
   """
   path = epath.Path(folder) / FILE_NAME
-  with files.explaining(path), open(path, 'a', encoding='utf-8') as file:
-    file.write(_format(line))
+  with files.explaining(path):
+    file = os.open(path, os.O_WRONLY | os.O_APPEND)
+    with open(file, 'w', encoding='utf-8') as text:
+      text.write(_format(line))
 
 
 def _format(line: Line) -> str:

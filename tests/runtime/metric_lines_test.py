@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from genre_flax.runtime import errors
 from genre_flax.runtime import metric_lines
 
 LINES = [
@@ -14,6 +15,12 @@ def test_lines_are_read_as_written(tmp_path):
   metric_lines.write(tmp_path, LINES[:1])
   metric_lines.append(tmp_path, LINES[1])
   assert metric_lines.read(tmp_path) == LINES
+
+
+def test_a_file_that_is_gone_is_not_begun_anew(tmp_path):
+  with pytest.raises(errors.StorageError, match='No such file'):
+    metric_lines.append(tmp_path, LINES[0])
+  assert not list(tmp_path.iterdir())
 
 
 def test_no_file_has_no_lines(tmp_path):
