@@ -38,7 +38,7 @@ setup() {
     python3 -m pip install --quiet --user "uv==$uv_version"
     python3 -m uv venv --clear --python "$python_version" "$venv"
     python3 -m uv pip install --python "$venv/bin/python" \
-      -r "$here/requirements.txt"
+      --require-hashes -r "$here/requirements.txt"
     touch "$venv/ready"
     echo "Installed the requirements $pins."
   fi

@@ -37,3 +37,14 @@ def test_intervals_hold_the_value_even_where_resamples_are_biased():
     'mean_average_precision'
   ]
   assert low < value < high
+
+
+def test_how_many_resamples_at_a_time_changes_none(monkeypatch):
+  def all_weights():
+    return np.concatenate(
+      list(bootstrap.resample_weights(30, num_samples=120, seed=3))
+    )
+
+  fifty = all_weights()
+  monkeypatch.setattr(bootstrap, '_MAX_WEIGHTS', 100)
+  np.testing.assert_array_equal(all_weights(), fifty)

@@ -19,6 +19,19 @@ def value(name, scores, labels, weights=None):
   return metrics.compute(scores, labels, weights=weights)[name][0]
 
 
+@pytest.mark.parametrize('block', [1, 7, 64, 1000])
+@pytest.mark.parametrize('decimals', [0, 1, 12])
+def test_blocks_change_nothing(monkeypatch, block, decimals):
+  """Ties may reach over the end of a block."""
+  scores, labels = random_split(decimals=decimals)
+  weights = np.random.default_rng(1).integers(0, 4, (3, 60)).astype(float)
+  whole = metrics.compute(scores, labels, weights=weights)
+  monkeypatch.setattr(ranking, '_BLOCK', block)
+  pieces = metrics.compute(scores, labels, weights=weights)
+  for name, values in whole.items():
+    np.testing.assert_allclose(pieces[name], values, rtol=1e-12)
+
+
 class TestAgainstScikitLearn:
   @pytest.mark.parametrize('seed', range(5))
   @pytest.mark.parametrize('decimals', [1, 2, 12])

@@ -1,4 +1,6 @@
+import configparser
 import os
+import re
 import subprocess
 
 from launch.jobs import wheel
@@ -30,6 +32,21 @@ def test_the_build_is_of_a_copy_of_the_sources_and_dated_alike(
   assert 'tests' not in seen['files']
   assert seen['date'] == '315532800'
   assert seen['args'] == ['-m', 'pip', 'wheel', '--quiet', '--no-deps']
+
+
+def test_every_requirement_of_a_pod_has_its_digests():
+  text = wheel.REQUIREMENTS.read_text()
+  entries = re.findall(r'^([a-z][\w-]*)==(\S+) ((?:\\\n.*)+)', text, re.M)
+  names = re.findall(r'^[a-z].*==', text, re.M)
+  assert len(entries) == len(names) > 80
+  assert all('--hash=sha256:' in digests for _, _, digests in entries)
+  needed = configparser.ConfigParser()
+  needed.read(wheel.ROOT / 'setup.cfg')
+  for line in needed['options']['install_requires'].splitlines():
+    name = re.split(r'[>=\[]', line)[0].lower().replace('_', '-')
+    assert not name or name.startswith('#') or name in {e[0] for e in entries}
+  for user in ('jobs/worker.sh', 'Dockerfile'):
+    assert '--require-hashes -r' in (wheel.ROOT / 'launch' / user).read_text()
 
 
 def test_the_command_to_type_is_python():
