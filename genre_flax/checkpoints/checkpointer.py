@@ -10,17 +10,16 @@ Whatever is read is compared with its digest: it is what was saved, or an error.
 
 from collections.abc import Callable, Iterator, Mapping
 import contextlib
-import math
 from typing import Any
 
 from absl import logging
 from etils import epath
 import jax
 import orbax.checkpoint as ocp
-import psutil
 
 from genre_flax.checkpoints import choice
 from genre_flax.checkpoints import record as record_lib
+from genre_flax.checkpoints import shapes
 from genre_flax.runtime import errors
 from genre_flax.runtime import files
 from genre_flax.runtime import parallel
@@ -28,8 +27,6 @@ from genre_flax.runtime import parallel
 # 'model' and 'optimizer', each a tree of arrays.
 Items = dict[str, Any]
 _ITEMS = ('model', 'optimizer', 'meta', record_lib.ITEM)
-# Arrays that are larger than the memory that is free were never trained here.
-_SHARE_OF_FREE = 0.9
 
 
 class Checkpointer:
@@ -195,8 +192,8 @@ class Checkpointer:
       DamageError: it is not what was saved, or of another network.
     """
     with self._reading(step) as record:
-      self._check_shapes(step, 'model', template['model'])
-      self._check_shapes(step, 'optimizer')
+      shapes.check(self._item(step, 'model'), template['model'])
+      shapes.check(self._item(step, 'optimizer'))
       restored = self._restore(
         step,
         **{
@@ -208,7 +205,7 @@ class Checkpointer:
       for name, tree in items.items():
         if record is not None:
           record_lib.check_arrays(record, name, tree)
-        _require_shapes(_shapes(tree), _shapes(template[name]))
+        shapes.require(shapes.of(tree), shapes.of(template[name]))
     return items
 
   def restore_model(
@@ -228,7 +225,7 @@ class Checkpointer:
       DamageError: it is not what was saved, or of another network.
     """
     with self._reading(step) as record:
-      self._check_shapes(step, 'model', template)
+      shapes.check(self._item(step, 'model'), template)
       model = self._restore(step, model=ocp.args.StandardRestore())['model']
       if record is not None:
         record_lib.check_arrays(record, 'model', model)
@@ -250,6 +247,9 @@ class Checkpointer:
 
   def _folder(self, step: int) -> epath.Path:
     return self.directory / str(step)
+
+  def _item(self, step: int, name: str) -> epath.Path:
+    return _absolute(self._folder(step) / name)
 
   def _restore(self, step: int, **args: Any) -> Any:
     return self._manager.restore(step, args=ocp.args.Composite(**args))
@@ -274,27 +274,6 @@ class Checkpointer:
       raise errors.DamageError(
         f'Checkpoint {step} cannot be read, in {self._folder(step)}: {words}.'
       ) from e
-
-  def _check_shapes(
-    self, step: int, item: str, template: Any | None = None
-  ) -> None:
-    """Raises ValueError for arrays that are not those of the template.
-
-    Before they are read: damage may ask for any amount of memory.
-    """
-    described = ocp.StandardCheckpointHandler().metadata(
-      _absolute(self._folder(step) / item)
-    )
-    shapes = _shapes(described.tree)
-    size = sum(4 * math.prod(shape) for shape in shapes.values())
-    free = psutil.virtual_memory().available
-    if size > _SHARE_OF_FREE * free:
-      raise ValueError(
-        f'its arrays would take {size / 1e9:,.1f} GB;'
-        f' {free / 1e9:.1f} GB of memory are free'
-      )
-    if template is not None:
-      _require_shapes(shapes, _shapes(template))
 
 
 def read_model(
@@ -339,27 +318,6 @@ def read_model(
       'batch_stats': model['batch_stats'],
     },
   )
-
-
-def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-  """The shape of each array by its path, of arrays or what stands for them."""
-  return {
-    jax.tree_util.keystr(path): tuple(leaf.shape)
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-  }
-
-
-def _require_shapes(found, expected) -> None:
-  """Raises ValueError where an array is missing or has another shape."""
-  wrong = [
-    f'{path} is {found.get(path, "missing")}, expected'
-    f' {expected.get(path, "nothing")}'
-    for path in sorted(found.keys() | expected.keys())
-    if found.get(path) != expected.get(path)
-  ]
-  if wrong:
-    more = f' and {len(wrong) - 5} more' if len(wrong) > 5 else ''
-    raise ValueError(f'it holds another network: {"; ".join(wrong[:5])}{more}')
 
 
 def _absolute(path: epath.Path) -> epath.Path:

@@ -20,12 +20,15 @@ from tests.support import binaries
 pytestmark = pytest.mark.slow
 GROUP = '`kill -9`'
 # (workdirs, kills of the run in each).
-SHORT, LONG = (1, 3), (10, 5)
+SHORT, LONG = (1, 2), (10, 5)
 LENGTHS = pytest.mark.parametrize(
   ('chains', 'kills'), [SHORT, pytest.param(*LONG, marks=pytest.mark.drill)]
 )
 FEW = pytest.mark.parametrize(
   'kills', [1, pytest.param(10, marks=pytest.mark.drill)]
+)
+MANY = pytest.mark.parametrize(
+  'kills', [pytest.param(10, marks=pytest.mark.drill)]
 )
 
 
@@ -141,7 +144,7 @@ def test_prepare(tmp_path, kills):
   outcomes.done()
 
 
-@FEW
+@MANY
 def test_naming_genres(data_dir, expected, tmp_path, kills):
   del expected  # It has compiled what is compiled here.
   outcomes = outcomes_lib.Outcomes('`top3 --output`', group=GROUP)
@@ -193,7 +196,7 @@ def test_the_launcher(data_dir, expected, tmp_path, kills):
   outcomes.done()
 
 
-@FEW
+@MANY
 def test_a_sweep(data_dir, tmp_path, kills):
   outcomes = outcomes_lib.Outcomes("a sweep's controller", group=GROUP)
   (tmp_path / 'sweep.py').write_text(sweep_test.SWEEP.replace('-1.0', '1e-4'))

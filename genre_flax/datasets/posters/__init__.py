@@ -2,5 +2,5 @@
 
 `build` goes through it: `sources`, `annotations` and `rows` read the CSV files,
 `collection` joins them with the `images`, `splits` divides, `writing` stores,
-and `storage` opens.
+`storage` opens, and `verify` tells whether it is whole.
 """

@@ -1,0 +1,62 @@
+"""Checks the shapes of saved arrays before the arrays are read.
+
+Damage may ask for any amount of memory, and so may a stranger.
+"""
+
+import math
+from typing import Any
+
+from etils import epath
+import jax
+import orbax.checkpoint as ocp
+import psutil
+
+# Arrays that are larger than the memory that is free were never trained here.
+_SHARE_OF_FREE = 0.9
+
+# Of each array, by its path in the tree.
+Shapes = dict[str, tuple[int, ...]]
+
+
+def of(tree: Any) -> Shapes:
+  """The shapes of arrays, or of what stands for them."""
+  return {
+    jax.tree_util.keystr(path): tuple(leaf.shape)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+  }
+
+
+def require(found: Shapes, expected: Shapes) -> None:
+  """Raises ValueError where an array is missing or has another shape."""
+  wrong = [
+    f'{path} is {found.get(path, "missing")}, expected'
+    f' {expected.get(path, "nothing")}'
+    for path in sorted(found.keys() | expected.keys())
+    if found.get(path) != expected.get(path)
+  ]
+  if wrong:
+    more = f' and {len(wrong) - 5} more' if len(wrong) > 5 else ''
+    raise ValueError(f'it holds another network: {"; ".join(wrong[:5])}{more}')
+
+
+def check(folder: epath.Path, template: Any | None = None) -> None:
+  """Checks what Orbax says of the arrays of an item.
+
+  Args:
+    folder: of the item, an absolute path.
+    template: a tree of the shapes to expect; None for any.
+
+  Raises:
+    ValueError: they have other shapes, or do not fit into memory.
+    Exception: of any kind, where the files are damaged.
+  """
+  found = of(ocp.StandardCheckpointHandler().metadata(folder).tree)
+  size = sum(4 * math.prod(shape) for shape in found.values())
+  free = psutil.virtual_memory().available
+  if size > _SHARE_OF_FREE * free:
+    raise ValueError(
+      f'its arrays would take {size / 1e9:,.1f} GB;'
+      f' {free / 1e9:.1f} GB of memory are free'
+    )
+  if template is not None:
+    require(found, of(template))
