@@ -15,6 +15,18 @@ import ml_collections
 from genre_flax.runtime import errors
 from genre_flax.runtime import text
 
+# What flags and overrides that do not fit raise.
+_PARSE_ERRORS = (
+  flags.Error,
+  AttributeError,
+  ImportError,
+  KeyError,
+  OSError,
+  OverflowError,
+  SyntaxError,
+  TypeError,
+  ValueError,
+)
 _PACKAGE = pathlib.Path(__file__).parent.parent
 
 
@@ -93,17 +105,8 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
   # Odd metadata, of a file that Pillow does not name; what matters is an error.
   warnings.filterwarnings('ignore', category=UserWarning, module=r'PIL\.')
   try:
-    # Config overrides that do not fit raise all of these types.
     return flags.FLAGS(argv, known_only=False)
-  except (
-    flags.Error,
-    AttributeError,
-    ImportError,
-    KeyError,
-    OSError,
-    TypeError,
-    ValueError,
-  ) as e:
+  except _PARSE_ERRORS as e:
     _print_error(_explain(e))
     print('Pass --help to see the flags.', file=sys.stderr)
     sys.exit(2)

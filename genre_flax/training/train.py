@@ -59,12 +59,12 @@ def train_and_evaluate(
     StorageError: something could not be written.
     NonFiniteError: a training metric became NaN or infinite.
   """
-  with holding_workdir(workdir):
-    return _train_alone(run_lib.set_up(config, workdir))
+  with _alone_in(workdir):
+    return _train_here(run_lib.set_up(config, workdir))
 
 
 @contextlib.contextmanager
-def holding_workdir(workdir: epath.PathLike) -> Iterator[None]:
+def _alone_in(workdir: epath.PathLike) -> Iterator[None]:
   """Keeps other trainings out of a workdir; all hosts of a run call it.
 
   Raises:
@@ -81,7 +81,7 @@ def holding_workdir(workdir: epath.PathLike) -> Iterator[None]:
     yield
 
 
-def _train_alone(run: run_lib.Run) -> Outcome:
+def _train_here(run: run_lib.Run) -> Outcome:
   config = run.config
   with checkpointer_lib.Checkpointer(
     run.workdir, keep_best=config.keep_best

@@ -1,4 +1,6 @@
 import itertools
+import re
+import shutil
 
 import numpy as np
 import pytest
@@ -6,6 +8,8 @@ import pytest
 from genre_flax.data import input_pipeline
 from genre_flax.datasets.posters import images
 from genre_flax.datasets.posters import records
+from genre_flax.datasets.posters import storage
+from genre_flax.runtime import errors
 
 SHAPE = (6, 4)
 
@@ -178,3 +182,20 @@ def test_a_prepared_data_set_is_read_whole(dataset):
   total = sum(split[i]['labels'] for i in range(len(split)))
   counts = dataset.card['splits']['test']['genres']
   assert total.tolist() == [counts[genre] for genre in dataset.genres]
+
+
+def test_a_record_that_does_not_read_is_named_by_its_place(tmp_path, data_dir):
+  """Also where the damage comes after the files were checked."""
+  shutil.copytree(data_dir, tmp_path / 'data')
+  dataset = storage.open_dataset(tmp_path / 'data')
+  split = input_pipeline.DecodedSplit(
+    dataset.open_split('train', check_records=True), image_shape=SHAPE
+  )
+  [shard] = (tmp_path / 'data').rglob('*train.array_record*')
+  content = bytearray(shard.read_bytes())
+  content[len(content) // 2] ^= 4
+  shard.write_bytes(content)
+  with pytest.raises(errors.DamageError) as error:
+    take_train(split, 40)
+  assert re.search(rf'Record \d+ of {shard} cannot be read', str(error.value))
+  assert '--verify' in str(error.value)

@@ -3,6 +3,7 @@
 import pathlib
 import shutil
 
+from etils import epath
 import numpy as np
 import pytest
 
@@ -13,6 +14,7 @@ from genre_flax.datasets.posters import build
 from genre_flax.datasets.posters import storage
 from genre_flax.runtime import errors
 from genre_flax.runtime import metric_lines
+from genre_flax.training import features
 from tests.checkpoints import checkpointer_test
 from tests.drills import damage
 from tests.drills import outcomes as outcomes_lib
@@ -183,6 +185,32 @@ def test_the_metrics_by_step(tmp_path, num_flips):
 
   for_each_damage(tmp_path / 'run', tmp_path, num_flips, look)
   outcomes.done()
+
+
+@LENGTHS
+def test_stored_features(tmp_path, num_flips):
+  outcomes = outcomes_lib.Outcomes('stored features', group=GROUP)
+  rng = np.random.default_rng(0)
+  stored = {
+    'features': rng.random((6, 5), np.float32),
+    'labels': rng.integers(0, 2, (6, 3)).astype(np.float32),
+  }
+  (tmp_path / 'features').mkdir()
+  np.savez(tmp_path / 'features' / 'train.npz', key='abc', **stored)
+
+  def look(copy):
+    found = features._read(epath.Path(copy) / 'train.npz', 'abc')
+    if found is None:
+      outcomes['computed anew'] += 1
+      return
+    for index in range(6):
+      for name, values in stored.items():
+        np.testing.assert_array_equal(found[index][name], values[index])
+    outcomes[SAME] += 1
+
+  for_each_damage(tmp_path / 'features', tmp_path, num_flips, look)
+  outcomes.done()
+  assert outcomes['computed anew']
 
 
 @LENGTHS

@@ -4,9 +4,11 @@ import csv
 import io
 import tempfile
 
+from absl import flags
 from etils import epath
 import hypothesis
 from hypothesis import strategies as st
+from ml_collections import config_flags
 import pytest
 
 from configs import default
@@ -14,6 +16,7 @@ from genre_flax.datasets.posters import annotations
 from genre_flax.datasets.posters import columns
 from genre_flax.datasets.posters import genre_lists
 from genre_flax.datasets.posters import sources
+from genre_flax.runtime import command_line
 from genre_flax.runtime import errors
 from genre_flax.runtime import text
 from genre_flax.training import config_rules
@@ -211,6 +214,48 @@ def test_configs(max_examples):
   try_many(changes, max_examples, check)
   outcomes.done()
   assert outcomes['refused by name'] > max_examples / 4
+
+
+@LENGTHS
+def test_overrides(max_examples):
+  outcomes = outcomes_lib.Outcomes('overrides on a command line', group=GROUP)
+  keys = [rule[0] for rule in config_rules._RULES]
+  words = st.one_of(
+    st.text(max_size=10),
+    st.integers().map(str),
+    st.floats().map(str),
+    st.sampled_from(
+      ['None', 'True', '()', '(1,', "('a',", '[[]]', '1e999', '9' * 5000]
+      + ['{', '__import__("os")', '1_0', '0x10', '(' * 200, '-', '1j', '"']
+    ),
+  )
+
+  def check(given):
+    values = flags.FlagValues()
+    holder = config_flags.DEFINE_config_file(
+      'config', flag_values=values, lock_config=True
+    )
+    argv = ['program', '--config=configs/default.py']
+    argv += [f'--config.{key}={value}' for key, value in given]
+    try:
+      values(argv)
+      config = holder.value
+      config.dataset.data_dir = 'data'
+      config_rules.validate(config)
+    except command_line._PARSE_ERRORS as e:
+      assert command_line._explain(e)
+      outcomes['refused by name'] += 1
+      return
+    outcomes['accepted'] += 1
+
+  overrides = st.lists(
+    st.tuples(st.one_of(st.sampled_from(keys), st.text(max_size=8)), words),
+    min_size=1,
+    max_size=3,
+  )
+  try_many(overrides, max_examples // 5, check)
+  outcomes.done()
+  assert outcomes['refused by name']
 
 
 @LENGTHS

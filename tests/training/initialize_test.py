@@ -1,5 +1,7 @@
 """Where parameters come from, in whole runs."""
 
+import shutil
+
 import jax
 import numpy as np
 import pytest
@@ -89,3 +91,15 @@ def test_a_workdir_without_a_checkpoint_is_refused(data_dir, tmp_path):
   config = helpers.tiny_config(data_dir, init_from=str(tmp_path / 'none'))
   with pytest.raises(errors.InputError, match='none has no checkpoint'):
     start(config, tmp_path)
+
+
+def test_a_damaged_source_is_told_with_the_checkpoints_that_are_whole(
+  data_dir, source, tmp_path
+):
+  shutil.copytree(source, tmp_path / 'source')
+  for path in (tmp_path / 'source' / 'checkpoints').rglob('model/**/*'):
+    if path.is_file():
+      path.write_bytes(path.read_bytes()[:-1])
+  config = helpers.tiny_config(data_dir, init_from=str(tmp_path / 'source'))
+  with pytest.raises(errors.DamageError, match='that are whole: none'):
+    train.train_and_evaluate(config, tmp_path / 'run')
