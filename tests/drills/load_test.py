@@ -191,7 +191,8 @@ def test_metrics_of_a_million_posters():
     'metrics and intervals of 1,000,000 posters', group=GROUP
   )
   low, high, peak, seconds = run_code(_METRICS)
-  assert low < 0.5 < high
+  # Of scores that know nothing.
+  assert 0.498 < low < high < 0.502
   assert peak < 1.6
   words = f'at most {peak:.2f} GB, 0.2 of it the scores, {seconds:.0f} s'
   outcomes[words] = 1_000_000
