@@ -14,9 +14,9 @@ from typing import Any
 from genre_flax.runtime import errors
 
 
-def is_custom(name: str) -> bool:
+def is_custom(name: Any) -> bool:
   """Whether a name is of one's own code, and not built in."""
-  return ':' in name
+  return isinstance(name, str) and ':' in name
 
 
 def call(

@@ -17,8 +17,7 @@ from genre_flax.training import optimizer
 
 ConfigDict = ml_collections.ConfigDict
 
-# A key, whether a value is valid, and the rule in words. Keys that are not set
-# are valid.
+# A key, whether a value is valid, and the rule in words.
 _Rule = tuple[str, Callable[[Any], bool], str]
 
 
@@ -125,6 +124,20 @@ _RULES: tuple[_Rule, ...] = (
 )
 
 
+# The placeholders of configs/default.py.
+_MAY_BE_UNSET = frozenset(
+  {
+    'dataset.num_threads',
+    'image_height',
+    'image_width',
+    'num_train_steps',
+    'optimizer.clip_norm',
+    'eval_batch_size',
+    'checkpoint_every_steps',
+  }
+)
+
+
 def validate(config: ConfigDict) -> None:
   """Checks every value against its range.
 
@@ -147,7 +160,8 @@ def validate(config: ConfigDict) -> None:
       f' config.dataset.synthetic_posters={config.dataset.synthetic_posters}'
       ' exclude each other: set one of them'
     )
-  faults += _conflicts(config)
+  if not faults:  # Of values that are none, nothing follows.
+    faults = _conflicts(config)
   if faults:
     raise errors.InputError('\n  '.join(['Invalid config:', *faults]))
 
@@ -174,8 +188,10 @@ def _faulty_values(
       if may_lack_keys:
         continue
       raise
+    if value is None and key in _MAY_BE_UNSET:
+      continue
     try:
-      is_wrong = value is not None and not is_valid(value)
+      is_wrong = not is_valid(value)
     except TypeError:
       is_wrong = True
     if is_wrong:

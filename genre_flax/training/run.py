@@ -18,6 +18,7 @@ from genre_flax.datasets.posters import build
 from genre_flax.datasets.posters import storage
 from genre_flax.models import params as params_lib
 from genre_flax.models import registry
+from genre_flax.runtime import errors
 from genre_flax.runtime import parallel
 from genre_flax.runtime import platform
 from genre_flax.runtime import rng
@@ -260,10 +261,20 @@ def make_run(
     image_shape=config_lib.image_shape(config),
     num_genres=len(dataset.genres),
   )
-  params_lib.check_pattern(
-    jax.eval_shape(run.create_state).params, config.trainable
-  )
+  params_lib.check_pattern(_shapes_of_parameters(run), config.trainable)
   return run
+
+
+def _shapes_of_parameters(run):
+  try:
+    return jax.eval_shape(run.create_state).params
+  except (TypeError, ValueError, ZeroDivisionError) as e:
+    height, width = config_lib.image_shape(run.config)
+    words = str(e).partition('\n')[0]
+    raise errors.InputError(
+      f'The network {run.config.model.name!r} cannot be made for images of'
+      f' {height} x {width} pixels: {words}. Are they too small for its layers?'
+    ) from e
 
 
 def open_dataset(

@@ -28,6 +28,7 @@ def ways(
     yield 'flipped', bytes(damaged)
   if content:
     yield 'cut', content[: len(content) // 2]
+  if content and num_flips > 1:
     yield 'emptied', b''
     yield 'zeroed', bytes(len(content))
   yield 'deleted', None

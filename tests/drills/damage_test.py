@@ -127,7 +127,7 @@ def test_a_checkpoint(tmp_path, num_flips, reader):
     older=lambda relative: older / pathlib.Path(*relative.parts[2:]),
   )
   outcomes.done()
-  assert sum(outcomes.values()) > 60
+  assert sum(outcomes.values()) > 40
 
 
 @LENGTHS
@@ -167,7 +167,7 @@ def test_a_data_set(tmp_path, num_flips):
     older=lambda relative: tmp_path / 'old' / relative,
   )
   outcomes.done()
-  assert outcomes[NAMED] > 30
+  assert outcomes[NAMED] > 20
 
 
 @LENGTHS
@@ -245,4 +245,4 @@ def test_a_cache_of_decoded_posters(tmp_path, num_flips):
 
   for_each_damage(tmp_path / 'cache', tmp_path, num_flips, look)
   outcomes.done()
-  assert outcomes['decoded anew'] > 3
+  assert outcomes['decoded anew'] > 2

@@ -115,7 +115,7 @@ def test_a_training_of_two_processes(data_dir, tmp_path):
   outcomes.done()
 
 
-@FEW
+@MANY
 def test_prepare(tmp_path, kills):
   outcomes = outcomes_lib.Outcomes('`prepare`', group=GROUP)
   flags = ('--synthetic=600', f'--data_dir={tmp_path / "plain"}')

@@ -231,9 +231,6 @@ def test_a_hundred_thousand_steps(data_dir, tmp_path):
   workdir = tmp_path / 'run'
   done = binaries.run(
     *runs.training(workdir, data_dir),
-    '--config.image_height=16',
-    '--config.image_width=16',
-    '--config.model.tiny.features=(4,)',
     '--config.batch_size=8',
     '--config.dataset.cache=memory',
     '--config.num_train_steps=100000',

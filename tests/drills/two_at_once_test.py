@@ -34,7 +34,8 @@ def test_trainings_in_one_workdir(data_dir, tmp_path):
     *run_test.TINY,
     f'--workdir={tmp_path / "run"}',
     f'--config.dataset.data_dir={data_dir}',
-    '--config.num_train_steps=200',
+    '--config.eval_every_epochs=1000',
+    '--config.num_train_steps=400',
   )
   first = binaries.start(*arguments)
   wait_for(tmp_path / 'run' / 'config.json')
@@ -47,11 +48,10 @@ def test_trainings_in_one_workdir(data_dir, tmp_path):
   output, _ = first.communicate(timeout=120)
   assert first.returncode == 0, output
   outcomes['one works, one is refused by name'] += 1
-  # And on the same machine once it has ended.
-  assert binaries.run(*arguments).returncode == 0
   outcomes.done()
 
 
+@pytest.mark.drill
 def test_preparing_one_data_set(tmp_path):
   outcomes = outcomes_lib.Outcomes('prepare into one folder', group=GROUP)
   arguments = ('prepare', '--synthetic=400', f'--data_dir={tmp_path / "data"}')

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -247,11 +246,3 @@ def test_a_missing_tool_says_what_to_install(tmp_path):
   )
   assert done.returncode == 69
   assert 'error: kubectl is not on the PATH' in done.stderr
-
-
-def test_the_launcher_knows_nothing_of_the_inside_of_genre_flax():
-  folder = paths.ROOT / 'launch'
-  for path in folder.rglob('*.py'):
-    assert not re.search(
-      r'^\s*(from|import) genre_flax', path.read_text(), re.M
-    )

@@ -73,8 +73,8 @@ def test_every_file_has_a_line_a_row_and_a_picture(folder, tmp_path, capsys):
     f'{folder}/{number}.png' for number in range(10)
   ]
   assert float(rows[3][1]) == pytest.approx(50 / 255, abs=1e-6)
-  sheet = Image.open(tmp_path / 'out' / 'contact_sheet.png')
-  assert sheet.size[0] > 6 * 180
+  with Image.open(tmp_path / 'out' / 'contact_sheet.png') as sheet:
+    assert sheet.size[0] > 6 * 180
 
 
 def test_a_stop_keeps_the_rows_and_resume_goes_on(folder, tmp_path, capsys):
