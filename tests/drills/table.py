@@ -13,6 +13,8 @@ def to_markdown(lines: list[dict]) -> str:
   for (group, drill), outcomes in sorted(latest.items()):
     by_number = sorted(outcomes.items(), key=lambda item: -item[1])
     words = ', '.join(f'{count:,} {outcome}' for outcome, count in by_number)
+    if len(by_number) == 1:
+      words = by_number[0][0]
     rows.append(f'| {group} | {drill} | {sum(outcomes.values()):,} | {words} |')
   return '\n'.join(rows) + '\n'
 
