@@ -157,6 +157,7 @@ class Backbone(nn.Module):
         number += 1
     x = layers.Conv(_TOP_FEATURES, 1, dtype=self.dtype, name='top')(x)
     x = nn.relu6(norm(name='top_norm')(x))
+    x = layers.feature_map(self, x)
     return jnp.mean(x, axis=(1, 2), dtype=jnp.float32)
 
 

@@ -11,6 +11,26 @@ import jax.numpy as jnp
 from genre_flax.models import forms
 
 Dtype = Any
+# The collections of `feature_map`.
+SEEN, ADDED = 'intermediates', 'perturbations'
+
+
+def feature_map(module: nn.Module, x: jax.Array) -> jax.Array:
+  """Marks the last feature map of a network, for `explain` to look at.
+
+  Where a caller asks for the collection SEEN it is put there, and what a caller
+  gives in ADDED is added to it, so that it can be differentiated by. Else it
+  costs nothing.
+
+  Args:
+    module: whose method is running.
+    x: [B, h, w, C], after its last nonlinearity.
+
+  Returns:
+    `x`.
+  """
+  module.sow(SEEN, 'feature_map', x)
+  return module.perturb('feature_map', x, collection=ADDED)
 
 
 class ConvMaxPool(nn.Module):

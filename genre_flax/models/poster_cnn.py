@@ -52,6 +52,7 @@ class PosterCNN(nn.Module):
         )
       x = layers.ConvMaxPool(features, self.kernel_size, self.dtype)(x)
       x = layers.Dropout(self.conv_dropout_rate)(x, deterministic=not train)
+    x = layers.feature_map(self, x)
     x = x.reshape(x.shape[0], -1)
     for features in self.dense_features:
       x = nn.Dense(

@@ -54,6 +54,7 @@ class ResNet(nn.Module):
       for block in range(blocks):
         stride = 2 if stage > 0 and block == 0 else 1
         x = self._block(x, features, stride, norm)
+    x = layers.feature_map(self, x)
     x = jnp.mean(x, axis=(1, 2))
     x = layers.Dropout(self.dropout_rate)(x, deterministic=not train)
     logits = nn.Dense(self.num_genres, dtype=self.dtype, name='head')(x)

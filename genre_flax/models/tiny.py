@@ -37,6 +37,7 @@ class Tiny(nn.Module):
     x = images
     for features in self.features:
       x = layers.ConvMaxPool(features, kernel_size=3, dtype=self.dtype)(x)
+    x = layers.feature_map(self, x)
     x = jnp.concatenate([x.mean(axis=(1, 2)), x.max(axis=(1, 2))], axis=-1)
     x = layers.Dropout(self.dropout_rate)(x, deterministic=not train)
     logits = nn.Dense(self.num_genres, dtype=self.dtype, name='head')(x)

@@ -16,8 +16,8 @@ FILE_NAME = 'contact_sheet.png'
 # Posters are shown so, in pixels, whatever the network's input is.
 IMAGE_SHAPE = _POSTER_HEIGHT, _POSTER_WIDTH = 264, 180
 _GAP, _LINE = 14, 19
-_BACKGROUND = (250, 249, 246)
-_INK, _FAINT = (35, 35, 40), (120, 120, 126)
+BACKGROUND = (250, 249, 246)
+INK, _FAINT = (35, 35, 40), (120, 120, 126)
 _RIGHT, _WRONG = (20, 125, 70), (190, 60, 45)
 _BAR = (222, 219, 210)
 
@@ -62,7 +62,7 @@ def draw(
   sheet = Image.new(
     'RGB',
     (columns * cell_width + _GAP, rows * cell_height + _GAP),
-    _BACKGROUND,
+    BACKGROUND,
   )
   for number, entry in enumerate(entries):
     row, column = divmod(number, columns)
@@ -82,28 +82,28 @@ def _draw_entry(sheet, entry, corner, genres):
   pen = ImageDraw.Draw(sheet)
   small, normal = ImageFont.load_default(12), ImageFont.load_default(14)
   y = top + _POSTER_HEIGHT + 6
-  pen.text((left, y), _fit(pen, entry.name, small), _FAINT, small)
+  pen.text((left, y), fit(pen, entry.name, small), _FAINT, small)
   if entry.labels is not None:
     truth = ', '.join(genres[i] for i in np.flatnonzero(entry.labels))
-    pen.text((left, y + _LINE), _fit(pen, truth, small), _INK, small)
+    pen.text((left, y + _LINE), fit(pen, truth, small), INK, small)
   for place, genre in enumerate(metrics.top_k(entry.scores[None])[0]):
     line_y = y + (2 + place) * _LINE
     score = float(entry.scores[genre])
     pen.rectangle(
       (left, line_y, left + score * _POSTER_WIDTH, line_y + _LINE - 3), _BAR
     )
-    color = _INK
+    color = INK
     if entry.labels is not None:
       color = _RIGHT if entry.labels[genre] else _WRONG
-    pen.text(
-      (left + 4, line_y), _fit(pen, genres[genre], normal), color, normal
-    )
+    pen.text((left + 4, line_y), fit(pen, genres[genre], normal), color, normal)
     pen.text(
       (left + _POSTER_WIDTH - 2, line_y), f'{score:.2f}', color, normal, 'ra'
     )
 
 
-def _fit(pen, text, font):
+def fit(
+  pen: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont
+) -> str:
   """Shortens a text to the width of a poster."""
   text = text_lib.printable(text)
   if pen.textlength(text, font) <= _POSTER_WIDTH:

@@ -4,6 +4,7 @@ import dataclasses
 import math
 
 from etils import epath
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -181,7 +182,12 @@ def restore(
   )
 
 
-def _make_model(meta):
+def make_model(meta: meta_lib.Meta) -> nn.Module:
+  """The network that a meta describes.
+
+  Raises:
+    InputError: it is one's own, and is not there.
+  """
   return registry.create_from_config(
     meta.config.model,
     num_genres=len(meta.genres),
@@ -194,7 +200,7 @@ def _variable_shapes(meta):
     (1, *config_lib.image_shape(meta.config), 3), jnp.float32
   )
   variables = jax.eval_shape(
-    lambda image: _make_model(meta).init(jax.random.key(0), image, train=False),
+    lambda image: make_model(meta).init(jax.random.key(0), image, train=False),
     image,
   )
   shapes = {
@@ -208,7 +214,7 @@ def _variable_shapes(meta):
 
 def _make_eval_step(meta):
   return evaluate.make_eval_step(
-    _make_model(meta),
+    make_model(meta),
     pixel_mean=meta.config.pixel_mean,
     pixel_scale=meta.config.pixel_scale,
     zooms=meta.config.eval_zooms,
