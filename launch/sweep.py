@@ -136,7 +136,6 @@ def main(extra_flags: list[str]) -> int:
 
 def _import_optional():
   try:
-    import matplotlib  # noqa: F401
     import optuna  # noqa: F401
   except ImportError as e:
     raise errors.InputError(

@@ -2,8 +2,8 @@
 
 Every network is a Flax module that takes normalised images [B, H, W, 3] and
 `train`, and returns logits [B, num_genres] in float32. Its last layer is called
-'head', and its last feature map is marked by `layers.feature_map`, for those who
-ask where it looked. Networks with BatchNorm keep its statistics in
+'head', and its last feature map is marked by `layers.feature_map`, for those
+who ask where it looked. Networks with BatchNorm keep its statistics in
 'batch_stats', and say by `mixes_examples` whether an example's logits in
 training depend on the others'. One of a user's own, by the name
 'module:attribute', keeps the same contract; it need not mark a feature map.

@@ -201,7 +201,7 @@ def make_occlusion(
 
 
 def _hidings(image_shape: tuple[int, int]) -> np.ndarray:
-  """bool [rows, columns, H, W]: what is hidden with each cell."""
+  """[rows, columns, H, W]: whether a pixel is hidden with a cell."""
   height, width = image_shape
   side = max(height, width) / _CELLS
   rows, columns = max(1, round(height / side)), max(1, round(width / side))
