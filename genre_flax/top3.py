@@ -69,6 +69,18 @@ _BOOTSTRAP_SAMPLES = flags.DEFINE_integer(
   'Resamples behind the 95 % intervals; 0 for no intervals.',
   lower_bound=0,
 )
+_EXPLAIN = flags.DEFINE_bool(
+  'explain',
+  False,
+  'Write maps of where the network looked into --output/maps; of a split, of'
+  ' some posters, and say how far such maps can be trusted.',
+)
+_EXPLAIN_BY = flags.DEFINE_enum(
+  'explain_by',
+  None,
+  ['grad_cam', 'occlusion'],
+  'How; default: Grad-CAM where the network allows it.',
+)
 _ALLOW_CUSTOM_CODE = flags.DEFINE_bool(
   'allow_custom_code',
   False,
@@ -91,6 +103,8 @@ def main(argv: list[str]) -> int:
     raise errors.InputError(
       '--resume goes on with a table of images: it needs them and --output.'
     )
+  if _EXPLAIN.value and paths and not _OUTPUT.value:
+    raise errors.InputError('--explain writes pictures: it needs --output.')
   of_many = _WATCH.value or _STEP.value == 'all'
   _check_many(of_many)
   platform.configure()
@@ -127,13 +141,20 @@ def main(argv: list[str]) -> int:
   )
   if paths:
     from genre_flax.results import image_files
+    from genre_flax.results import map_files
 
+    maps = None
+    if _EXPLAIN.value:
+      maps = map_files.MapFiles(
+        predictor, output / map_files.FOLDER, method=_EXPLAIN_BY.value
+      )
     return image_files.name_genres(
       predictor,
       paths,
       output=output,
       batch_size=_BATCH_SIZE.value,
       resume=_RESUME.value,
+      maps=maps,
     )
   from genre_flax.results import summary
 
@@ -145,6 +166,8 @@ def main(argv: list[str]) -> int:
     output=output,
     batch_size=_BATCH_SIZE.value,
     bootstrap_samples=_BOOTSTRAP_SAMPLES.value,
+    explain=_EXPLAIN.value,
+    explain_by=_EXPLAIN_BY.value,
   )
   return 0
 
@@ -160,6 +183,8 @@ def _check_many(of_many: bool) -> None:
     raise errors.InputError(
       f'{flag} writes to WORKDIR/eval; leave out --output={_OUTPUT.value}.'
     )
+  if _EXPLAIN.value:
+    raise errors.InputError(f'{flag} explains nothing; leave out --explain.')
   if _DISTRIBUTED.value:
     raise errors.InputError(
       f'{flag} runs in one process; leave out --distributed.'

@@ -5,6 +5,7 @@ import ml_collections
 
 from genre_flax.results import predict
 from genre_flax.results import report
+from genre_flax.results import scored as scored_lib
 from genre_flax.results import summary
 from genre_flax.runtime import custom
 from genre_flax.training import run
@@ -24,19 +25,20 @@ def evaluate_best(
   """
   predictor = predict.restore(workdir, step='best', allow_custom_code=True)
   split = config.dataset.test_split
-  result = summary.summarize_split(
+  scored = scored_lib.score_split(
     predictor,
     run.open_dataset(config, workdir),
     split,
-    output=workdir,
     batch_size=config.eval_batch_size or config.batch_size,
-    bootstrap_samples=config.bootstrap_samples,
   )
-  if result is None:
+  if scored is None:
     return
+  result = summary.summarize(
+    scored, output=workdir, bootstrap_samples=config.bootstrap_samples
+  )
   print(
     f'\nThe best checkpoint (step {predictor.step}) on the'
-    f' {result.report["num_examples"]} posters of the split {split}:\n'
+    f' {len(scored)} posters of the split {split}:\n'
   )
   print(f'{report.format_metrics(result.report)}\n')
   print('Some of them, with the three likeliest genres:')

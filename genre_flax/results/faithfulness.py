@@ -15,7 +15,6 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 from PIL import ImageFilter
-from scipy import stats
 
 from genre_flax.data import augment
 from genre_flax.results import explain
@@ -87,7 +86,7 @@ class Judge:
       gray = np.broadcast_to(image.mean(axis=(0, 1)), image.shape)
       blurred = np.asarray(
         Image.fromarray(image).filter(
-          ImageFilter.GaussianBlur(max(height, width) / 12)
+          ImageFilter.GaussianBlur(max(height, width) / 4)
         ),
         float,
       )
@@ -170,6 +169,8 @@ def similarity_to_random_weights(
     The mean over posters of Spearman's rank correlation of the two maps, in
     [-1, 1]; NaN where no poster has two maps that are not the same everywhere.
   """
+  from scipy import stats  # Here, since it is slow to import.
+
   random = dataclasses.replace(
     predictor, variables=_shuffled(predictor.variables)
   )

@@ -15,6 +15,7 @@ from etils import epath
 from genre_flax.checkpoints import checkpointer as checkpointer_lib
 from genre_flax.datasets.posters import storage
 from genre_flax.results import predict
+from genre_flax.results import scored as scored_lib
 from genre_flax.results import summary
 from genre_flax.runtime import errors
 from genre_flax.runtime import metric_lines
@@ -162,8 +163,8 @@ def evaluate_steps(
 ) -> list[int]:
   """Evaluates checkpoints as they come, and writes their metrics by step.
 
-  Each gets a folder WORKDIR/eval/SPLIT_STEP, as `summary.summarize_split`
-  writes it; a line of metrics is added to those in WORKDIR/eval/SPLIT.
+  Each gets a folder WORKDIR/eval/SPLIT_STEP, as `summary.summarize` writes
+  it; a line of metrics is added to those in WORKDIR/eval/SPLIT.
 
   Args:
     steps: of `all_checkpoints` or `new_checkpoints`.
@@ -203,12 +204,9 @@ def evaluate_steps(
       writer = metric_writer.MetricWriter(
         output, start_step=step - 1, tensorboard=True
       )
-    result = summary.summarize_split(
-      predictor,
-      dataset,
-      split,
+    result = summary.summarize(
+      scored_lib.score_split(predictor, dataset, split, batch_size=batch_size),
       output=workdir / 'eval' / f'{split}_{step}',
-      batch_size=batch_size,
       bootstrap_samples=bootstrap_samples,
     )
     values = _defined_values(result.report)

@@ -2,7 +2,6 @@
 
 import io
 
-import matplotlib
 import numpy as np
 from PIL import Image
 from PIL import ImageDraw
@@ -37,6 +36,8 @@ def overlay(image: np.ndarray, map_: np.ndarray) -> np.ndarray:
   Returns:
     uint8 [H, W, 3].
   """
+  import matplotlib  # Here, since naming genres needs none of it.
+
   height, width = image.shape[:2]
   share = enlarge(map_, height=height, width=width)[..., None]
   colors = matplotlib.colormaps[_COLORS](share[..., 0])[..., :3] * 255

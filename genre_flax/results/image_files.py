@@ -17,6 +17,7 @@ import tqdm
 from genre_flax.data import preprocess
 from genre_flax.datasets.posters import images
 from genre_flax.results import contact_sheet
+from genre_flax.results import map_files
 from genre_flax.results import predict
 from genre_flax.results import predictions
 from genre_flax.results import report
@@ -35,11 +36,14 @@ class Result:
 
   Attributes:
     path: of the file.
-    scores: float64 [num_genres], probabilities; None where it is unreadable.
+    pixels: uint8 [H, W, 3], of the network's input size; None where it is
+      unreadable.
+    scores: float64 [num_genres], probabilities; None as well.
     error: why the file is unreadable, or None.
   """
 
   path: epath.Path
+  pixels: np.ndarray | None
   scores: np.ndarray | None
   error: str | None
 
@@ -51,6 +55,7 @@ def name_genres(
   output: epath.Path | None,
   batch_size: int,
   resume: bool = False,
+  maps: map_files.MapFiles | None = None,
 ) -> int:
   """Prints the three likeliest genres of each file.
 
@@ -61,6 +66,7 @@ def name_genres(
       contact sheet; None for no files.
     batch_size: files a step.
     resume: whether to go on with a table that was stopped in `output`.
+    maps: where to write maps of where the network looked; None for none.
 
   Returns:
     The exit status: 0, or 1 where a file could not be read.
@@ -85,6 +91,10 @@ def name_genres(
     for group in _in_groups(_with_progress(results, len(rest)), batch_size):
       readable = [r for r in group if r.error is None]
       unreadable += [r for r in group if r.error is not None]
+      if maps is not None:
+        # Before the rows: what has a row is not looked at again.
+        posters = [_to_explain(result) for result in readable]
+        list(maps.write(posters, first=len(table.names)))
       if table is not None:
         table.add([(result.path, result.scores) for result in readable])
       for result in group:
@@ -189,6 +199,15 @@ def _entry(file, scores) -> contact_sheet.Entry | None:
   )
 
 
+def _to_explain(result) -> map_files.Poster:
+  entry = _entry(result.path, result.scores)
+  if entry is None:
+    entry = contact_sheet.Entry(
+      result.pixels, result.scores, None, result.path.name
+    )
+  return map_files.Poster(entry, result.pixels)
+
+
 def find(paths: Sequence[str]) -> list[epath.Path]:
   """The files that are named, and the images below the folders that are.
 
@@ -267,9 +286,9 @@ def predict_files(
       )
     for image in group:
       if isinstance(image, np.ndarray):
-        yield Result(next(files), next(scores), None)
+        yield Result(next(files), image, next(scores), None)
       else:
-        yield Result(next(files), None, str(image))
+        yield Result(next(files), None, None, str(image))
 
 
 def _decode(file, image_shape):

@@ -6,15 +6,15 @@ from typing import Any
 from etils import epath
 import numpy as np
 
-from genre_flax.data import preprocess
 from genre_flax.datasets.posters import storage
 from genre_flax.evaluation import metrics
 from genre_flax.results import contact_sheet
+from genre_flax.results import explain_split
 from genre_flax.results import predict
 from genre_flax.results import predictions as predictions_lib
 from genre_flax.results import report as report_lib
+from genre_flax.results import scored as scored_lib
 from genre_flax.runtime import files
-from genre_flax.runtime import parallel
 from genre_flax.runtime import text
 
 _NUM_ON_SHEET = 24
@@ -22,7 +22,7 @@ _NUM_ON_SHEET = 24
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-  """What `summarize_split` found, and where it was written.
+  """What `summarize` found, and where it was written.
 
   Attributes:
     report: of `report.make_report`, with 'split' and 'step'.
@@ -37,77 +37,51 @@ class Summary:
   examples: tuple[str, ...]
 
 
-def summarize_split(
-  predictor: predict.Predictor,
-  dataset: storage.PosterDataset,
-  split: str,
-  *,
-  output: epath.Path,
-  batch_size: int,
-  bootstrap_samples: int,
-) -> Summary | None:
-  """Evaluates a split, and writes metrics, predictions and a contact sheet.
-
-  All hosts call it.
+def summarize(
+  scored: scored_lib.ScoredSplit, *, output: epath.Path, bootstrap_samples: int
+) -> Summary:
+  """Writes metrics, predictions and a contact sheet of a split.
 
   Args:
-    predictor: of `predict.restore`.
-    dataset: with the split.
-    split: its name.
+    scored: the split.
     output: folder to write to; made where it does not exist.
-    batch_size: posters a step over all hosts, rounded up to fit the devices.
     bootstrap_samples: resamples behind the intervals.
 
   Returns:
-    The summary on the main host, None on the others.
+    The summary.
 
   Raises:
-    InputError: the data set has no such split, or other genres.
+    StorageError: `output` cannot be written to.
   """
-  predictions = predictor.evaluate_split(
-    dataset, split, batch_size=predictor.fit_batch_size(batch_size)
-  )
-  if not parallel.is_main_host():
-    return None
   report = {
-    'split': split,
-    'step': predictor.step,
+    'split': scored.name,
+    'step': scored.predictor.step,
     **report_lib.make_report(
-      predictions,
-      calibration=predictor.calibration,
-      label_prior=predictor.label_prior,
-      constant_answers=predictor.constant_answers,
+      scored.predictions,
+      calibration=scored.predictor.calibration,
+      label_prior=scored.predictor.label_prior,
+      constant_answers=scored.predictor.constant_answers,
       bootstrap_samples=bootstrap_samples,
     ),
   }
-  scores = predictor.calibration.to_scores(predictions.logits)
-  labels = predictions.labels
-  records = dataset.open_split(split)
   with files.explaining(output):
     output.mkdir(parents=True, exist_ok=True)
-  names = [records[i].id for i in range(len(records))]
   predictions_lib.write(
     output / predictions_lib.FILE_NAME,
-    zip(names, scores, strict=True),
-    genres=predictor.genres,
+    zip(scored.ids, scored.scores, strict=True),
+    genres=scored.genres,
   )
-  shown = _spread(len(records), _NUM_ON_SHEET)
+  shown = scored.spread(_NUM_ON_SHEET)
   sheet_path = output / contact_sheet.FILE_NAME
   files.write_whole(
     sheet_path,
-    contact_sheet.draw(
-      [_entry(records[i], scores[i], labels[i]) for i in shown],
-      genres=predictor.genres,
-    ),
+    contact_sheet.draw(list(map(scored.entry, shown)), genres=scored.genres),
   )
   return Summary(
     report=report,
     metrics_path=report_lib.write_report(report, output),
     sheet_path=sheet_path,
-    examples=tuple(
-      _describe_example(names[i], scores[i], labels[i], predictor.genres)
-      for i in shown[:5]
-    ),
+    examples=tuple(_describe_example(scored, i) for i in shown[:5]),
   )
 
 
@@ -120,8 +94,10 @@ def evaluate_and_print(
   output: epath.Path | None,
   batch_size: int,
   bootstrap_samples: int,
+  explain: bool,
+  explain_by: str | None,
 ) -> None:
-  """Evaluates a split as `summarize_split` does, and prints what came out.
+  """Evaluates a split, writes its summary, and prints what came out.
 
   All hosts call it; the main one prints.
 
@@ -133,51 +109,38 @@ def evaluate_and_print(
     output: folder to write to; None for WORKDIR/eval/SPLIT_STEP.
     batch_size: posters a step over all hosts.
     bootstrap_samples: resamples behind the intervals.
+    explain: whether to write and judge maps of where the network looked.
+    explain_by: the method, see `explain.Explainer`.
 
   Raises:
     InputError: there is no such data set or split, or it has other genres.
   """
-  result = summarize_split(
+  scored = scored_lib.score_split(
     predictor,
     storage.open_dataset(data_dir or predictor.data_dir(workdir)),
     split,
-    output=output or workdir / 'eval' / f'{split}_{predictor.step}',
     batch_size=batch_size,
-    bootstrap_samples=bootstrap_samples,
   )
-  if result is None:
+  if scored is None:
     return
+  output = output or workdir / 'eval' / f'{split}_{predictor.step}'
+  result = summarize(scored, output=output, bootstrap_samples=bootstrap_samples)
   print(
-    f'Split {split}: {result.report["num_examples"]} posters, checkpoint'
+    f'Split {split}: {len(scored)} posters, checkpoint'
     f' {predictor.step} ({predictor.which})\n'
   )
   print(f'{report_lib.format_metrics(result.report)}\n')
   print(f'{report_lib.format_genres(result.report)}\n')
+  if explain:
+    print(explain_split.explain(scored, output=output, method=explain_by))
   print(f'Metrics:       {result.metrics_path}')
   print(f'Contact sheet: {result.sheet_path}')
 
 
-def _spread(length: int, number: int) -> list[int]:
-  """At most `number` indices, spread evenly over `length`."""
-  number = min(length, number)
-  return [i * length // number for i in range(number)]
-
-
-def _entry(record, scores, labels):
-  height, width = contact_sheet.IMAGE_SHAPE
-  return contact_sheet.Entry(
-    image=preprocess.decode_and_resize(
-      record.image, height=height, width=width
-    ),
-    scores=scores,
-    labels=labels,
-    name=record.id,
-  )
-
-
-def _describe_example(name, scores, labels, genres):
-  truth = ', '.join(genres[i] for i in np.flatnonzero(labels))
+def _describe_example(scored: scored_lib.ScoredSplit, index: int) -> str:
+  scores, labels = scored.scores[index], scored.labels[index]
+  truth = ', '.join(scored.genres[i] for i in np.flatnonzero(labels))
   truth = text.printable(truth)
-  line = report_lib.format_top_three(name, scores, genres)
+  line = report_lib.format_top_three(scored.ids[index], scores, scored.genres)
   right = int(labels[metrics.top_k(scores[None])[0]].sum())
   return f'{line}   (is {truth}: {right} right)'

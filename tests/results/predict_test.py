@@ -15,6 +15,7 @@ from genre_flax.evaluation import metrics
 from genre_flax.results import image_files
 from genre_flax.results import predict
 from genre_flax.results import predictions
+from genre_flax.results import scored
 from genre_flax.results import summary
 from genre_flax.runtime import errors
 from genre_flax.training import train
@@ -150,12 +151,9 @@ class TestFiles:
 
 @pytest.fixture(scope='module')
 def made(predictor, dataset, tmp_path_factory):
-  return summary.summarize_split(
-    predictor,
-    dataset,
-    'test',
+  return summary.summarize(
+    scored.score_split(predictor, dataset, 'test', batch_size=5),
     output=epath.Path(tmp_path_factory.mktemp('summary') / 'new'),
-    batch_size=5,
     bootstrap_samples=20,
   )
 
