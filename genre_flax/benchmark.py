@@ -9,11 +9,9 @@ turns. Run it on a machine that does nothing else.
 
 import dataclasses
 import datetime
-import importlib.metadata
 import json
 import os
 import pathlib
-import platform as python_platform
 import tempfile
 from typing import Any
 
@@ -27,6 +25,7 @@ from genre_flax.benchmarks import report
 from genre_flax.runtime import command_line
 from genre_flax.runtime import errors
 from genre_flax.runtime import files
+from genre_flax.runtime import machine as machine_lib
 from genre_flax.training import config as config_lib
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -87,7 +86,7 @@ def main(argv: list[str]) -> int:
   setting = {
     'date': datetime.date.today().isoformat(),
     'machine': _describe_machine(),
-    'versions': _versions(),
+    'versions': machine_lib.versions(_PACKAGES),
     'config': config_lib.to_dict(config),
     'changed_for_comparison': changed,
     'left_out': left_out,
@@ -118,7 +117,7 @@ def _prepare(config, folder, *, num_posters):
     measurement='prepare',
     config=config_lib.to_dict(config),
     num_steps=_NUM_STEPS.value,
-    num_cores=processes.num_cores(),
+    num_cores=machine_lib.num_cores(),
     num_images=num_posters or 0,
     files=folder,
   )
@@ -175,28 +174,11 @@ def _make_growth_jobs(config, folder):
 
 
 def _describe_machine() -> dict[str, Any]:
-  processor = python_platform.processor() or python_platform.machine()
-  cpuinfo = pathlib.Path('/proc/cpuinfo')
-  if cpuinfo.exists():
-    for line in cpuinfo.read_text().splitlines():
-      if line.startswith('model name'):
-        processor = line.split(':', 1)[1].strip()
-        break
   return {
-    'processor': processor,
-    'num_cores': processes.num_cores(),
+    'processor': machine_lib.processor(),
+    'num_cores': machine_lib.num_cores(),
     'load_before': os.getloadavg()[0],
   }
-
-
-def _versions() -> dict[str, str]:
-  versions = {'python': python_platform.python_version()}
-  for package in _PACKAGES:
-    try:
-      versions[package] = importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-      continue
-  return versions
 
 
 def _describe(setting: dict[str, Any], spec: child.Spec) -> str:

@@ -17,6 +17,7 @@ from genre_flax.benchmarks import child
 from genre_flax.benchmarks import contenders
 from genre_flax.runtime import errors
 from genre_flax.runtime import huge_pages
+from genre_flax.runtime import machine
 
 _QUICKSTART = (
   pathlib.Path(__file__).parent.parent.parent / 'configs' / 'quickstart.py'
@@ -24,18 +25,11 @@ _QUICKSTART = (
 _NUM_LAST_LINES = 20
 
 
-def num_cores() -> int:
-  """CPU cores that this process may use."""
-  if hasattr(os, 'sched_getaffinity'):
-    return len(os.sched_getaffinity(0))
-  return os.cpu_count() or 1
-
-
 def _environment():
   """The same for all: every core, and no program compiled earlier."""
   environment = {
     **os.environ,
-    'OMP_NUM_THREADS': str(num_cores()),
+    'OMP_NUM_THREADS': str(machine.num_cores()),
     'KERAS_BACKEND': 'tensorflow',
     'TF_CPP_MIN_LOG_LEVEL': '2',
     'TORCHINDUCTOR_FORCE_DISABLE_CACHES': '1',

@@ -16,6 +16,7 @@ from genre_flax.runtime import parallel
 from genre_flax.training import config as config_lib
 from genre_flax.training import initialize
 from genre_flax.training import run as run_lib
+from genre_flax.training import starts
 from genre_flax.training import train_state as train_state_lib
 
 # Keys that do not change what a run computes: a resume may change them. All
@@ -44,7 +45,7 @@ def restore_or_create(
 ) -> tuple[train_state_lib.TrainState, dict[str, float] | None]:
   """The state to go on from; all hosts call it.
 
-  The resolved config is written into the workdir.
+  The resolved config is written into the workdir, and how it was started.
 
   Args:
     run: of `run.set_up`.
@@ -74,6 +75,7 @@ def restore_or_create(
   if parallel.is_main_host():
     resolved = json.dumps(config_lib.to_dict(run.config), indent=2)
     files.write_whole(run.workdir / 'config.json', f'{resolved}\n')
+    starts.record(run.workdir, step=int(state.step))
   return parallel.replicate(state), sums
 
 

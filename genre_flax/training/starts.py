@@ -1,0 +1,61 @@
+"""When, how and on what a run was started: a list that the workdir keeps."""
+
+import datetime
+import json
+import shlex
+import sys
+from typing import Any
+
+from etils import epath
+
+from genre_flax.runtime import files
+from genre_flax.runtime import machine
+from genre_flax.runtime import parallel
+
+FILE_NAME = 'starts.json'
+_PACKAGES = ('genre_flax', 'jax', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
+_MODULE = 'genre_flax.'
+
+
+def record(workdir: epath.Path, *, step: int) -> None:
+  """Adds this start to those of a workdir.
+
+  Args:
+    workdir: of the run.
+    step: updates done so far.
+
+  Raises:
+    StorageError: it cannot be written.
+  """
+  start = {
+    'step': step,
+    'time': datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds'),
+    'command': _command(),
+    'devices': parallel.describe_devices(),
+    'processor': machine.processor(),
+    'num_cores': machine.num_cores(),
+    'versions': machine.versions(_PACKAGES),
+  }
+  starts = [*read(workdir), start]
+  files.write_whole(workdir / FILE_NAME, f'{json.dumps(starts, indent=2)}\n')
+
+
+def read(workdir: epath.Path) -> list[dict[str, Any]]:
+  """The starts of a workdir, the first one first; what is damaged is left out.
+
+  Nothing is computed from them: they are for people to read.
+  """
+  try:
+    stored = json.loads((workdir / FILE_NAME).read_bytes())
+  except (OSError, ValueError):
+    return []
+  starts = stored if isinstance(stored, list) else []
+  return [start for start in starts if isinstance(start, dict)]
+
+
+def _command() -> str:
+  """What was typed, where a binary of this package was started by it."""
+  spec = getattr(sys.modules['__main__'], '__spec__', None)
+  name = getattr(spec, 'name', '') or ''
+  program = ['python', '-m', name] if name.startswith(_MODULE) else sys.argv[:1]
+  return shlex.join([*program, *sys.argv[1:]])
