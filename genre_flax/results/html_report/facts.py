@@ -164,9 +164,7 @@ def gather(
     workdir=workdir,
     predictor=predictor,
     card=_read_card(data_dir),
-    history=[
-      line for line in metric_lines.read(workdir) if 'split' in line
-    ],
+    history=[line for line in metric_lines.read(workdir) if 'split' in line],
     starts=starts_lib.read(workdir),
     changed=_changed_keys(config_lib.to_dict(predictor.config)),
   )

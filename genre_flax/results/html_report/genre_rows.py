@@ -104,7 +104,9 @@ def _precision_recall(ranked, genre):
   ends = ranked.is_last_of_tie[genre]
   true = np.cumsum(ranked.labels[genre])[ends]
   given = np.flatnonzero(ends) + 1
-  return ranking.divide(true, np.full(len(true), max(true[-1], 1))), true / given
+  return ranking.divide(
+    true, np.full(len(true), max(true[-1], 1))
+  ), true / given
 
 
 def mean_scores(scored: scored_lib.ScoredSplit) -> np.ndarray:
