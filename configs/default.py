@@ -203,5 +203,8 @@ def get_config() -> config_dict.ConfigDict:
   config.tensorboard = True
   # Resamples of the bootstrap behind the 95 % intervals of final metrics. >= 0.
   config.bootstrap_samples = 1000
+  # Write report.html in the end, where there is a test split: pictures and
+  # charts for people, about ten seconds for 600 posters.
+  config.report = True
 
   return config

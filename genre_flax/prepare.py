@@ -107,8 +107,7 @@ _DRY_RUN = flags.DEFINE_bool(
 
 
 def main(argv: list[str]) -> None:
-  if len(argv) > 1:
-    raise errors.InputError(f'Unexpected arguments: {argv[1:]}')
+  command_line.refuse_arguments(argv)
   if not _DATA_DIR.value:
     raise errors.InputError(
       '--data_dir is empty: name the folder to write the data set to.'

@@ -17,7 +17,7 @@ DOCUMENTS = sorted(
 # Of absl.
 _FOREIGN_FLAGS = {'help', 'verbosity'}
 _MODULES = {
-  'genre_flax': ('main', 'top3', 'prepare', 'benchmark', 'lower'),
+  'genre_flax': ('main', 'top3', 'report', 'prepare', 'benchmark', 'lower'),
   'launch': ('run', 'plan', 'sweep'),
 }
 # What launch.run starts, by its flag --binary.

@@ -7,6 +7,8 @@ from genre_flax.results import predict
 from genre_flax.results import report
 from genre_flax.results import scored as scored_lib
 from genre_flax.results import summary
+from genre_flax.results.html_report import render
+from genre_flax.results.html_report import sources
 from genre_flax.runtime import custom
 from genre_flax.training import run
 
@@ -20,8 +22,8 @@ def evaluate_best(
 
   Args:
     config: of the training.
-    workdir: of the training; metrics, predictions and a contact sheet are
-      written into it.
+    workdir: of the training; metrics, predictions, a contact sheet and the
+      report are written into it.
   """
   predictor = predict.restore(workdir, step='best', allow_custom_code=True)
   split = config.dataset.test_split
@@ -46,6 +48,13 @@ def evaluate_best(
     print(f'  {line}')
   print(f'\nContact sheet: {result.sheet_path}')
   print(f'Metrics:       {result.metrics_path}')
+  if config.report:
+    path = render.write(
+      [sources.Source(workdir, predictor, scored, result.report)],
+      workdir / render.FILE_NAME,
+      bootstrap_samples=config.bootstrap_samples,
+    )
+    print(f'Report:        {path}   (open it in a browser)')
   print('Next, name the genres of posters of your own:')
   is_custom = custom.is_custom(config.model.name)
   flag = ' --allow_custom_code' if is_custom else ''

@@ -81,11 +81,7 @@ def read_config(
   Raises:
     InputError: there is no config, it cannot be read, or there are arguments.
   """
-  if len(argv) > 1:
-    raise errors.InputError(
-      f'Unexpected arguments: {argv[1:]}. Flags start with --, and overrides'
-      ' are --config.KEY=VALUE.'
-    )
+  refuse_arguments(argv)
   if holder.value is None:
     raise errors.InputError(
       '--config is missing; start with --config=configs/quickstart.py'
@@ -95,6 +91,22 @@ def read_config(
   except OSError as e:
     raise errors.InputError(f'--config cannot be read. {e}') from e
   return holder.value
+
+
+def refuse_arguments(argv: Sequence[str]) -> None:
+  """Refuses what is no flag, of a binary that takes flags alone.
+
+  Args:
+    argv: arguments that are no flags, with the program's name first.
+
+  Raises:
+    InputError: there are arguments.
+  """
+  if len(argv) > 1:
+    raise errors.InputError(
+      f'Unexpected arguments: {argv[1:]}. Flags start with --, and overrides'
+      ' are --config.KEY=VALUE.'
+    )
 
 
 def _parse_flags(argv: Sequence[str]) -> list[str]:

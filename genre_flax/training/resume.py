@@ -35,6 +35,7 @@ _FREE_KEYS = (
   'log_every',
   'tensorboard',
   'bootstrap_samples',
+  'report',
 )
 # Keys that a resume may change where the schedule does not depend on them.
 _LENGTH_KEYS = ('num_epochs', 'num_train_steps')

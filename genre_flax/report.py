@@ -1,0 +1,95 @@
+r"""Writes a report of a training, to look at: one HTML file.
+
+python -m genre_flax.report --workdir=WORKDIR
+python -m genre_flax.report --workdir=WORKDIR --workdir=OTHER --output=FOLDER
+
+Several runs are compared with the first, on the same posters. The workdir is
+all that it needs to show the training; the posters are read from the data set
+that the network was trained on.
+"""
+
+import os
+
+from absl import flags
+from etils import epath
+
+from genre_flax.runtime import command_line
+from genre_flax.runtime import huge_pages
+from genre_flax.runtime import platform
+
+_WORKDIRS = flags.DEFINE_multi_string(
+  'workdir',
+  None,
+  'Folder of a training run; several times to compare runs.',
+  required=True,
+)
+_SPLIT = flags.DEFINE_string(
+  'split', 'test', 'Split to report on: train, validation or test.'
+)
+_STEP = flags.DEFINE_string(
+  'step', 'best', 'Checkpoint to use: best, latest, or the number of a step.'
+)
+_DATA_DIR = flags.DEFINE_string(
+  'data_dir',
+  None,
+  'Data set of the split, as `genre_flax.prepare` wrote it; default: the one'
+  ' that the network was trained on.',
+)
+_OUTPUT = flags.DEFINE_string(
+  'output', None, 'Folder for report.html; default: the first --workdir.'
+)
+_BATCH_SIZE = flags.DEFINE_integer(
+  'batch_size', 64, 'Posters a step, over all devices.', lower_bound=1
+)
+_BOOTSTRAP_SAMPLES = flags.DEFINE_integer(
+  'bootstrap_samples',
+  1000,
+  'Resamples behind the 95 % intervals; 0 for no intervals.',
+  lower_bound=0,
+)
+_ALLOW_CUSTOM_CODE = flags.DEFINE_bool(
+  'allow_custom_code',
+  False,
+  'Load a network that is not part of genre_flax, as in genre_flax.top3.',
+)
+
+
+def main(argv: list[str]) -> int:
+  command_line.refuse_arguments(argv)
+  platform.configure()
+
+  # After the platform is set: these import jax.
+  from genre_flax.models import onednn
+  from genre_flax.results.html_report import render
+  from genre_flax.results.html_report import sources
+  from genre_flax.runtime import compilation_cache
+
+  compilation_cache.keep_compiled_programs(
+    platform.default_cache_dir() / 'compiled',
+    on_cpu=not onednn.is_available(),
+  )
+  opened = [
+    sources.open_source(
+      epath.Path(os.path.expanduser(workdir)),
+      _SPLIT.value,
+      step=_STEP.value,
+      data_dir=os.path.expanduser(_DATA_DIR.value or ''),
+      batch_size=_BATCH_SIZE.value,
+      bootstrap_samples=_BOOTSTRAP_SAMPLES.value,
+      allow_custom_code=_ALLOW_CUSTOM_CODE.value,
+    )
+    for workdir in _WORKDIRS.value
+  ]
+  folder = os.path.expanduser(_OUTPUT.value or _WORKDIRS.value[0])
+  path = render.write(
+    opened,
+    epath.Path(folder) / render.FILE_NAME,
+    bootstrap_samples=_BOOTSTRAP_SAMPLES.value,
+  )
+  print(f'Report: {path}')
+  return 0
+
+
+if __name__ == '__main__':
+  huge_pages.restart_with_huge_pages()
+  command_line.run(main)
