@@ -271,7 +271,7 @@ def _with_own_ids(svg: str) -> str:
   """Names that no other chart of the page has, for what is referred to."""
   names = set(re.findall(r'#([\w-]+)', svg))
   svg = re.sub(
-    r' id="([\w-]+)"', lambda found: found[0] if found[1] in names else '', svg
+    r' id="([\w.-]+)"', lambda found: found[0] if found[1] in names else '', svg
   )
   digest = digests.of_json(svg)[:8]
   for name in names:

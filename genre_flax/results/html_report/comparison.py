@@ -128,6 +128,6 @@ def _choose(first, other, index, sign) -> gallery.Choice:
   return gallery.Choice(
     int(index),
     genre,
-    f'{first.genres[genre]}: {first.scores[index, genre]:.2f}, now'
+    f'{first.genres[genre]} {first.scores[index, genre]:.2f} →'
     f' {other.scores[index, genre]:.2f}',
   )
