@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 import json
+import sys
 from typing import Any
 
 from etils import epath
 import numpy as np
+import tqdm
 
 from genre_flax.results import explain as explain_lib
 from genre_flax.results import faithfulness
@@ -64,20 +66,35 @@ def explain(
 
 
 def _judge(predictor, images, genres) -> dict[str, dict[str, Any]]:
-  found = {
-    name: {
-      'deletion': float(worth.deletion.mean()),
-      'insertion': float(worth.insertion.mean()),
+  methods = explain_lib.methods_of(predictor)
+  with tqdm.tqdm(
+    total=2 + 3 * len(methods),
+    desc='Judging maps',
+    unit=' parts',
+    disable=not sys.stderr.isatty(),
+  ) as bar:
+
+    def progress(done):
+      bar.set_postfix_str(done)
+      bar.update()
+
+    found = {
+      name: {
+        'deletion': float(worth.deletion.mean()),
+        'insertion': float(worth.insertion.mean()),
+      }
+      for name, worth in faithfulness.compare(
+        predictor, images, genres, progress=progress
+      ).items()
     }
-    for name, worth in faithfulness.compare(predictor, images, genres).items()
-  }
-  for method in explain_lib.methods_of(predictor):
-    similarity = faithfulness.similarity_to_random_weights(
-      predictor, images, genres, method=method
-    )
-    found[method]['shuffled_weights'] = (
-      similarity if np.isfinite(similarity) else None
-    )
+    for method in methods:
+      similarity = faithfulness.similarity_to_random_weights(
+        predictor, images, genres, method=method
+      )
+      found[method]['shuffled_weights'] = (
+        similarity if np.isfinite(similarity) else None
+      )
+      progress(f'shuffled weights of {method}')
   return found
 
 

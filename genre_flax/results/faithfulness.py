@@ -7,7 +7,7 @@ the sanity check of Adebayo et al., 2018 ('Sanity Checks for Saliency Maps'):
 a network with other weights must give another map.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import dataclasses
 
 import jax
@@ -129,7 +129,11 @@ def ignorant_maps(shape: tuple[int, int, int]) -> dict[str, np.ndarray]:
 
 
 def compare(
-  predictor: predict.Predictor, images: np.ndarray, genres: np.ndarray
+  predictor: predict.Predictor,
+  images: np.ndarray,
+  genres: np.ndarray,
+  *,
+  progress: Callable[[str], None] = lambda done: None,
 ) -> dict[str, Faithfulness]:
   """Judges the maps of all methods, and those that know nothing.
 
@@ -137,6 +141,7 @@ def compare(
     predictor: of `predict.restore`.
     images: uint8 [N, H, W, 3], of the network's input size.
     genres: int [N], the genre to explain of each.
+    progress: is told of the maps that were made, and of those that were judged.
 
   Returns:
     What each is worth, by name.
@@ -146,8 +151,13 @@ def compare(
   for method in explain.methods_of(predictor):
     explainer = explain.Explainer(predictor, method=method)
     maps[method] = explainer.maps(images, genres[:, None])[:, 0]
+    progress(f'maps by {method}')
   maps |= ignorant_maps(next(iter(maps.values())).shape)
-  return {name: judge.judge(images, genres, of) for name, of in maps.items()}
+  found = {}
+  for name, of in maps.items():
+    found[name] = judge.judge(images, genres, of)
+    progress(f'deletion and insertion of {name}')
+  return found
 
 
 def similarity_to_random_weights(

@@ -67,6 +67,10 @@ def test_training_ends_with_scores_top_threes_and_the_next_command(trained):
   assert f'python -m genre_flax.top3 --workdir={workdir}' in result.stdout
   assert (workdir / 'contact_sheet.png').read_bytes().startswith(b'\x89PNG')
   assert list((workdir / 'tensorboard').iterdir())
+  assert f'Report:        {workdir}/report.html' in result.stdout
+  page = (workdir / 'report.html').read_text()
+  assert 'python -m genre_flax.main --config=configs/quickstart.py' in page
+  assert len(page) < 15e6
 
 
 def test_it_really_learns(trained):
@@ -99,6 +103,50 @@ def test_top3_evaluates_a_split_on_eight_devices_and_on_one_alike(trained):
       assert report['metrics'][name]['value'] == pytest.approx(
         entry['value'], abs=1e-6
       )
+
+
+def test_report_is_made_of_a_workdir_and_says_where_it_is(trained, tmp_path):
+  workdir, _ = trained
+  result = binaries.run(
+    'report',
+    f'--workdir={workdir}',
+    f'--workdir={workdir}',
+    '--split=validation',
+    f'--output={tmp_path / "new"}',
+    '--bootstrap_samples=0',
+  )
+  assert result.returncode == 0, result.stderr
+  path = tmp_path / 'new' / 'report.html'
+  assert result.stdout == f'Report: {path}\n'
+  assert 'the split validation' in path.read_text()
+
+
+@pytest.mark.parametrize(
+  ('arguments', 'words'),
+  [
+    (['--workdir=nowhere'], 'nowhere has no checkpoint'),
+    (['--workdir={}', '--split=tset'], "no split 'tset'"),
+    (['--workdir={}', 'poster.jpg'], 'Unexpected arguments'),
+    ([], '--workdir'),
+  ],
+)
+def test_report_refuses_what_it_cannot_use(trained, arguments, words):
+  result = binaries.run('report', *(a.format(trained[0]) for a in arguments))
+  assert result.returncode == 2
+  assert words in result.stderr
+  assert 'Traceback' not in result.stderr
+
+
+def test_top3_explains_what_it_names(trained, tmp_path):
+  _, folder = synthetic.write_posters(tmp_path, num_posters=2, seed=9)
+  arguments = (f'--workdir={trained[0]}', '--explain', folder)
+  result = binaries.run('top3', *arguments)
+  assert result.returncode == 2
+  assert 'it needs --output' in result.stderr
+  output = tmp_path / 'out'
+  result = binaries.run('top3', *arguments, f'--output={output}')
+  assert result.returncode == 0, result.stderr
+  assert len(list((output / 'maps').iterdir())) == 2
 
 
 def test_top3_names_genres_and_passes_over_what_it_cannot_read(

@@ -154,6 +154,9 @@ class Cards:
     explainer = explain.Explainer(scored.predictor)
     self.method = explainer.method
     wanted = sorted({(choice.index, choice.genre) for choice in choices})
+    self._maps: dict[tuple[int, int], np.ndarray] = {}
+    if not wanted:
+      return
     pixels = {}
     for index, _ in wanted:
       if index not in pixels:
@@ -163,7 +166,7 @@ class Cards:
       np.stack([pixels[index] for index, _ in wanted]),
       np.array([[genre] for _, genre in wanted]),
     )
-    self._maps = dict(zip(wanted, maps[:, 0], strict=True))
+    self._maps.update(zip(wanted, maps[:, 0], strict=True))
 
   def make(self, choices: Sequence[Choice]) -> list[Card]:
     """The cards of some of the choices."""
