@@ -29,6 +29,8 @@ def feature_map(module: nn.Module, x: jax.Array) -> jax.Array:
   Returns:
     `x`.
   """
+  if module.is_initializing():
+    return x  # Parameters and statistics are all that a network has.
   module.sow(SEEN, 'feature_map', x)
   return module.perturb('feature_map', x, collection=ADDED)
 

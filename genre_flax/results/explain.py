@@ -236,13 +236,13 @@ def _to_unit(maps):
 def _marked(model, variables, images):
   """The shapes of what the network marks, as `layers.feature_map` does."""
 
-  def apply(images):
+  def apply(variables, images):
     _, marked = model.apply(
       variables, images, train=False, mutable=[layers.ADDED]
     )
     return marked.get(layers.ADDED, {})
 
-  return jax.eval_shape(apply, images)
+  return jax.eval_shape(apply, variables, images)
 
 
 def methods_of(predictor: predict.Predictor) -> tuple[str, ...]:
@@ -255,7 +255,9 @@ def methods_of(predictor: predict.Predictor) -> tuple[str, ...]:
 
 def _has_feature_map(model, image_shape) -> bool:
   images = jax.ShapeDtypeStruct((1, *image_shape, 3), jnp.float32)
-  variables = jax.eval_shape(
-    lambda images: model.init(jax.random.key(0), images, train=False), images
-  )
-  return bool(jax.tree.leaves(variables.get(layers.ADDED, {})))
+
+  def marked(images):
+    variables = model.init(jax.random.key(0), images, train=False)
+    return _marked(model, variables, images)
+
+  return bool(jax.tree.leaves(jax.eval_shape(marked, images)))

@@ -9,7 +9,6 @@ from etils import epath
 import numpy as np
 import tqdm
 
-from genre_flax.results import explain as explain_lib
 from genre_flax.results import faithfulness
 from genre_flax.results import map_files
 from genre_flax.results import scored as scored_lib
@@ -17,14 +16,14 @@ from genre_flax.runtime import files
 
 FILE_NAME = 'faithfulness.json'
 # Posters that the maps are judged on: the intervals are narrow enough.
-_NUM_JUDGED = 200
+_NUM_JUDGED = 100
 _NUM_SHOWN = 24
 
 
 def explain(
   scored: scored_lib.ScoredSplit, *, output: epath.Path, method: str | None
 ) -> str:
-  """Writes maps of some posters, and judges those of all methods.
+  """Writes maps of some posters, and judges the method.
 
   Args:
     scored: the split.
@@ -50,6 +49,7 @@ def explain(
     predictor,
     np.stack([scored.decode(i, predictor.image_shape) for i in judged]),
     scored.scores[judged].argmax(axis=1),
+    method=maps.method,
   )
   files.write_whole(output / FILE_NAME, json.dumps(found, indent=2) + '\n')
   return '\n'.join(
@@ -65,10 +65,9 @@ def explain(
   )
 
 
-def _judge(predictor, images, genres) -> dict[str, dict[str, Any]]:
-  methods = explain_lib.methods_of(predictor)
+def _judge(predictor, images, genres, *, method) -> dict[str, dict[str, Any]]:
   with tqdm.tqdm(
-    total=2 + 3 * len(methods),
+    total=5,
     desc='Judging maps',
     unit=' parts',
     disable=not sys.stderr.isatty(),
@@ -84,17 +83,16 @@ def _judge(predictor, images, genres) -> dict[str, dict[str, Any]]:
         'insertion': float(worth.insertion.mean()),
       }
       for name, worth in faithfulness.compare(
-        predictor, images, genres, progress=progress
+        predictor, images, genres, methods=(method,), progress=progress
       ).items()
     }
-    for method in methods:
-      similarity = faithfulness.similarity_to_random_weights(
-        predictor, images, genres, method=method
-      )
-      found[method]['shuffled_weights'] = (
-        similarity if np.isfinite(similarity) else None
-      )
-      progress(f'shuffled weights of {method}')
+    similarity = faithfulness.similarity_to_random_weights(
+      predictor, images, genres, method=method
+    )
+    found[method]['shuffled_weights'] = (
+      similarity if np.isfinite(similarity) else None
+    )
+    progress('shuffled weights')
   return found
 
 

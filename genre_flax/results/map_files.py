@@ -52,6 +52,7 @@ class MapFiles:
       StorageError: the folder cannot be made.
     """
     self._explainer = explain.Explainer(predictor, method=method)
+    self.method = self._explainer.method
     self._genres = predictor.genres
     self._folder = folder
     with files.explaining(folder):
