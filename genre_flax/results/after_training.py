@@ -7,8 +7,6 @@ from genre_flax.results import predict
 from genre_flax.results import report
 from genre_flax.results import scored as scored_lib
 from genre_flax.results import summary
-from genre_flax.results.html_report import render
-from genre_flax.results.html_report import sources
 from genre_flax.runtime import custom
 from genre_flax.training import run
 
@@ -49,6 +47,9 @@ def evaluate_best(
   print(f'\nContact sheet: {result.sheet_path}')
   print(f'Metrics:       {result.metrics_path}')
   if config.report:
+    from genre_flax.results.html_report import render  # It is slow to import.
+    from genre_flax.results.html_report import sources
+
     path = render.write(
       [sources.Source(workdir, predictor, scored, result.report)],
       workdir / render.FILE_NAME,

@@ -21,6 +21,7 @@ _TINY = (
   '--config.model.tiny.features=(4,)',
   '--config.batch_size=8',
   '--config.bootstrap_samples=0',
+  '--config.report=False',
 )
 
 

@@ -22,6 +22,7 @@ OVERRIDES = (
   '--config.eval_every_epochs=3',
   '--config.bootstrap_samples=50',
 )
+NO_REPORT = '--config.report=False'
 
 
 @pytest.fixture(scope='module')
@@ -187,6 +188,7 @@ def test_watching_evaluates_what_a_training_saves_and_ends_with_it(tmp_path):
   training = binaries.run(
     'main',
     *OVERRIDES,
+    NO_REPORT,
     f'--workdir={workdir}',
     '--config.num_epochs=2',
     '--config.eval_every_epochs=1',
@@ -277,6 +279,7 @@ def test_a_signal_saves_and_the_same_command_goes_on(tmp_path, number, status):
   arguments = [
     'main',
     *OVERRIDES,
+    NO_REPORT,
     f'--workdir={tmp_path}',
     '--config.log_every=1',
     '--config.num_epochs=2',

@@ -48,7 +48,7 @@ def evaluate(workdir, output, *, batch_size, devices=1, processes=1):
   return names, scores, report
 
 
-SHORT = ((7, 1, 2),)
+SHORT = ((7, 2, 1),)
 LONG = [
   (batch_size, devices, processes)
   for batch_size in (1, 7, 64)

@@ -20,7 +20,7 @@ from tests.support import binaries
 pytestmark = pytest.mark.slow
 GROUP = '`kill -9`'
 # (workdirs, kills of the run in each).
-SHORT, LONG = (1, 2), (10, 5)
+SHORT, LONG = (1, 1), (10, 5)
 LENGTHS = pytest.mark.parametrize(
   ('chains', 'kills'), [SHORT, pytest.param(*LONG, marks=pytest.mark.drill)]
 )

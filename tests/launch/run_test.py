@@ -22,6 +22,7 @@ TINY = (
   '--config.model.tiny.features=(8, 16)',
   '--config.num_train_steps=2',
   '--config.bootstrap_samples=0',
+  '--config.report=False',
   '--config.batch_size=16',
 )
 REMOTE = ('--', '--config=configs/tpu_pod.py', '--workdir=gs://bucket/run')

@@ -26,6 +26,7 @@ def get_config():
     '--config.image_width=24',
     '--config.num_train_steps=4',
     '--config.bootstrap_samples=0',
+    '--config.report=False',
   )
   config.space = (
     {'key': 'optimizer.learning_rate', 'values': (-1.0, 1e-3)},

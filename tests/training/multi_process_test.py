@@ -82,6 +82,7 @@ def one(data_dir, tmp_path_factory):
   result = binaries.run(
     'main',
     *CONFIG,
+    '--config.report=False',
     f'--workdir={workdir}',
     f'--config.dataset.data_dir={data_dir}',
   )
@@ -96,6 +97,8 @@ def test_both_are_in_it_and_one_reports(two):
   assert 'mean_average_precision' in outputs[0]
   assert 'validation: loss' not in outputs[1]
   assert 'mean_average_precision' not in outputs[1]
+  assert 'Report: ' in outputs[0]
+  assert 'Report: ' not in outputs[1]
 
 
 def test_the_run_is_that_of_one_process(two, one):
@@ -122,6 +125,7 @@ def test_both_go_on_with_the_checkpoint_that_they_saved(two, data_dir):
   outputs = run_both(
     'main',
     *CONFIG,
+    '--config.report=False',
     f'--workdir={two[0]}',
     f'--config.dataset.data_dir={data_dir}',
   )
