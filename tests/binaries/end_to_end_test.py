@@ -22,6 +22,7 @@ OVERRIDES = (
   '--config.eval_every_epochs=3',
   '--config.bootstrap_samples=50',
 )
+FEW_POSTERS = ('--config.dataset.synthetic_posters=117',)
 NO_REPORT = '--config.report=False'
 
 
@@ -188,6 +189,7 @@ def test_watching_evaluates_what_a_training_saves_and_ends_with_it(tmp_path):
   training = binaries.run(
     'main',
     *OVERRIDES,
+    *FEW_POSTERS,
     NO_REPORT,
     f'--workdir={workdir}',
     '--config.num_epochs=2',
@@ -197,7 +199,6 @@ def test_watching_evaluates_what_a_training_saves_and_ends_with_it(tmp_path):
   assert training.returncode == 0, training.stderr
   output, _ = watcher.communicate(timeout=240)
   assert watcher.returncode == 0, output
-  # 400 posters, of which 4 in 5 are to train, 32 a step.
   steps = [int(step) for step in re.findall(r'step (\d+)  test: ', output)]
   assert len(steps) == 2
   assert f'Metrics by step: {workdir}/eval/test/metrics.jsonl' in output
@@ -251,6 +252,7 @@ def test_main_refuses_a_wrong_config_in_one_message(
   result = binaries.run(
     'main',
     *OVERRIDES,
+    *FEW_POSTERS,
     f'--workdir={tmp_path}',
     '--dry_run',
     *arguments,
@@ -264,7 +266,12 @@ def test_main_refuses_a_wrong_config_in_one_message(
 
 def test_a_dry_run_tells_and_trains_nothing(tmp_path):
   result = binaries.run(
-    'main', *OVERRIDES, f'--workdir={tmp_path}', '--dry_run', num_devices=8
+    'main',
+    *OVERRIDES,
+    *FEW_POSTERS,
+    f'--workdir={tmp_path}',
+    '--dry_run',
+    num_devices=8,
   )
   assert result.returncode == 0, result.stderr
   assert 'The run:' in result.stderr
@@ -272,28 +279,31 @@ def test_a_dry_run_tells_and_trains_nothing(tmp_path):
   assert not (tmp_path / 'checkpoints').exists()
 
 
-@pytest.mark.parametrize(
-  'number, status', [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
-)
-def test_a_signal_saves_and_the_same_command_goes_on(tmp_path, number, status):
+def test_a_signal_saves_and_the_same_command_goes_on(tmp_path):
   arguments = [
     'main',
     *OVERRIDES,
+    *FEW_POSTERS,
     NO_REPORT,
     f'--workdir={tmp_path}',
     '--config.log_every=1',
-    '--config.num_epochs=2',
+    '--config.num_epochs=6',
   ]
-  with binaries.start(*arguments) as process:
-    for line in process.stdout:
-      if 'step 3/' in line:
-        process.send_signal(number)
-        break
-    rest = process.stdout.read()
-    assert process.wait(timeout=120) == status, rest
-  assert 'stopping after this step' in rest
-  stopped = int(re.search(r'Stopped after step (\d+) of', rest)[1])
-  assert (tmp_path / 'checkpoints' / str(stopped)).is_dir()
+  stopped = 0
+  for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+    with binaries.start(*arguments) as process:
+      read = ''
+      for line in process.stdout:
+        read += line
+        if f'step {stopped + 3}/' in line:
+          process.send_signal(number)
+          break
+      rest = process.stdout.read()
+      assert process.wait(timeout=120) == status, rest
+    assert (f'Resuming after step {stopped}' in read) == (stopped > 0)
+    assert 'stopping after this step' in rest
+    stopped = int(re.search(r'Stopped after step (\d+) of', rest)[1])
+    assert (tmp_path / 'checkpoints' / str(stopped)).is_dir()
   result = binaries.run(*arguments, '--config.dataset.test_split=')
   assert result.returncode == 0, result.stderr
   assert f'Resuming after step {stopped}' in result.stderr
