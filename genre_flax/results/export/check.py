@@ -66,7 +66,7 @@ def _stored(predictor, workdir):
   except (errors.UserError, OSError, ValueError):
     return [], ''
   number = min(NUM_POSTERS, len(records))
-  return [records[i].image for i in range(number)], f'posters of {split!r}'
+  return [records[i].image for i in range(number)], f'posters of {split}'
 
 
 def compare(
@@ -126,7 +126,7 @@ def _run(runner, images):
   """Scores of all images; batches of several sizes, as any is promised."""
   sizes = [1, *range(_BATCH_SIZE, len(images), _BATCH_SIZE)]
   pieces = []
-  for piece in tqdm.tqdm(np.split(images, sizes), 'Checking', leave=False):
+  for piece in tqdm.tqdm(np.split(images, sizes), 'Checking', disable=None):
     if len(piece):
       scores, logits = map(np.asarray, runner(piece))
       if scores.shape != logits.shape or not np.isfinite(logits).all():

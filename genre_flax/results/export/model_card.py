@@ -35,9 +35,10 @@ model = jax.export.deserialize(bytearray(file))
 scores, logits = model.call(images)
 ```
 
-`images` are uint8 [N, {height}, {width}, 3]: posters in RGB, stretched to this size by
-Pillow's `resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)`. It
-needs `pip install jax flatbuffers`, and runs on {platforms}.
+`images` are uint8 [N, {height}, {width}, 3]: posters in RGB, stretched to this
+size by Pillow's
+`resize(({width}, {height}), Image.Resampling.BILINEAR, reducing_gap=2.0)`.
+It needs `pip install jax flatbuffers`, and runs on {platforms}.
 """
 
 
@@ -111,7 +112,7 @@ def _eval_results(facts):
       dataset_name=f'film posters, fingerprint {fingerprint}',
       dataset_split=text.printable(facts.scores['split']),
       metric_type=text.printable(name),
-      metric_name=text.printable(name.replace('_', ' ')),
+      metric_name=text.printable(_readable(name)),
       metric_value=round(entry['value'], 4),
       metric_args={
         'interval_95': [_rounded(entry['low']), _rounded(entry['high'])],
@@ -121,6 +122,11 @@ def _eval_results(facts):
     for name, entry in facts.scores['metrics'].items()
     if entry['value'] is not None
   ] or None
+
+
+def _readable(name):
+  words = name.replace('_', ' ')
+  return words.replace('roc auc', 'ROC-AUC').replace(' f1', ' F1')
 
 
 def _rounded(value):
@@ -136,8 +142,8 @@ def _introduction(facts):
 Takes a film poster, and gives the probability of each of
 {len(described['genres'])} genres; a film may have several. The network is
 `{_code(network['name'])}` with {facts.num_params:,} parameters, at step
-{described['step']} of its training, on posters of
-{described['image_height']} x {described['image_width']} pixels (height x width).
+{described['step']:,} of its training. Posters are stretched to
+{described['image_height']} x {described['image_width']} pixels, height x width.
 """
 
 
@@ -157,7 +163,7 @@ def _how_well(facts):
   found = facts.scores
   rows = [
     [
-      _shown(name.replace('_', ' ')),
+      _shown(_readable(name)),
       _number(entry['value']),
       f'{_number(entry["low"])} to {_number(entry["high"])}',
       _number(entry['trivial']),
@@ -169,7 +175,7 @@ def _how_well(facts):
     f' {_shown(found["split"])}, with 95 % bootstrap intervals:',
     _table(['metric', 'value', '95 % interval', 'trivial'], rows),
     'Trivial is the best answer that looks at no poster: the same for each.'
-    ' "Fitted" metrics are at thresholds that were fitted to the validation'
+    ' Fitted metrics are at thresholds that were fitted to the validation'
     ' split, the others of decisions at 0.5.',
   ]
 

@@ -31,7 +31,7 @@ Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 
 
 def decode_and_resize(path, *, height, width):
-  """Reads an image file, upright, in RGB, stretched to uint8 [height, width, 3].
+  """Reads an image file, upright, in RGB, as uint8 [height, width, 3].
 
   Raises ValueError or OSError where it is no image that can be read.
   """
