@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 import contextlib
-import importlib.resources
 import json
 import pathlib
 from typing import Any
@@ -15,6 +14,7 @@ from genre_flax.results.export import description as description_lib
 from genre_flax.results.export import folder as folder_lib
 from genre_flax.results.export import graph
 from genre_flax.results.export import scores as scores_lib
+from genre_flax.results.export import static_files
 from genre_flax.runtime import errors
 
 # Of the extra `export`, by what Python calls them.
@@ -84,7 +84,7 @@ def _write_onnx(predictor, folder, description, *, workdir, **unused):
   """The network, the card, the numbers, and a program that uses it."""
   del unused
   agreement = _write_network(predictor, folder, description, workdir=workdir)
-  copy_template('predict.py', folder)
+  static_files.copy('predict.py', folder / 'predict.py')
   _write_card(
     predictor, folder, description, workdir=workdir, agreement=agreement
   )
@@ -145,6 +145,12 @@ def _write_web(predictor, folder, description, *, workdir, page_runtime):
   from genre_flax.results.export import web
 
   web.write(folder, description, page_runtime=page_runtime)
+  found = scores_lib.read(workdir, step=predictor.step, genres=predictor.genres)
+  description['scores'] = found and {
+    'split': found['split'],
+    'num_examples': found['num_examples'],
+    'hit_at_3': found['metrics'].get('hit_at_3'),
+  }
   return _write_network(predictor, folder, description, workdir=workdir)
 
 
@@ -167,12 +173,6 @@ def _write_card(
   )
   card = model_card.make(facts)
   (folder / model_card.FILE_NAME).write_text(card, encoding='utf-8')
-
-
-def copy_template(name: str, folder: pathlib.Path) -> None:
-  """Writes a file that is the same in every export."""
-  templates = importlib.resources.files(__package__) / 'templates'
-  (folder / name).write_bytes((templates / name).read_bytes())
 
 
 # What writes each form; it returns what the check found.
