@@ -1,4 +1,4 @@
-"""A browser that tests drive: Debian's Chromium, by Playwright's Python package.
+"""A browser that tests drive: Debian's Chromium, by Playwright for Python.
 
 Both are optional, and a test that asks for the fixture `chromium` is skipped
 where one is missing. To use it, a test file has

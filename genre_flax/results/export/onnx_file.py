@@ -127,6 +127,9 @@ def _add(graph, operation, values):
 
 def _is_known(operation, values):
   """Whether an operation is on known numbers alone, and gives such."""
+  # The size of the batch as a number has no inputs either.
+  if operation.primitive.name == 'dim_as_value':
+    return False
   return all(value.is_constant for value in values) and all(
     isinstance(size, int)
     for variable in (*operation.invars, *operation.outvars)

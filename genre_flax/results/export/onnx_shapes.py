@@ -109,6 +109,27 @@ def _slice(graph, values, operation):
   )
 
 
+def _reverse(graph, values, operation):
+  value, axes = graph.full(values[0]), operation.params['dimensions']
+  first = value.is_first
+  places = [onnx_graph.place(axis, first=first) for axis in axes]
+  if 0 in axes:
+    raise onnx_rules.UnsupportedError('another order of the batch')
+  # From the last, which is -1, to before the one that would be in front.
+  ends = [-1 - value.shape[axis] for axis in axes]
+  numbers = [[-1] * len(axes), ends, places, [-1] * len(axes)]
+  return graph.add(
+    'Slice',
+    [
+      graph.name(value, first=first),
+      *(graph.constant(np.array(column, np.int64)) for column in numbers),
+    ],
+    shape=value.shape,
+    dtype=value.dtype,
+    is_first=first,
+  )
+
+
 def _gather(graph, values, operation):
   """Of known places, the same for each of the batch, as x[:, ::2] has them."""
   value, indices = graph.full(values[0]), values[1]
@@ -175,6 +196,7 @@ RULES: dict[str, onnx_rules.Rule] = {
   'gather': _gather,
   'pad': _pad,
   'reshape': _reshape,
+  'rev': _reverse,
   'slice': _slice,
   'squeeze': _reshape,
   'transpose': _transpose,

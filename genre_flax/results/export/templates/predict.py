@@ -8,6 +8,7 @@ import os
 import pathlib
 import stat
 import sys
+import warnings
 
 import numpy as np
 import onnxruntime
@@ -109,6 +110,8 @@ def main(paths):
   """Prints a line for each file; returns 1 where one could not be read."""
   if not paths:
     sys.exit('Give image files: python predict.py poster.jpg')
+  # Of a picture that is too large Pillow only warns.
+  warnings.simplefilter('error', Image.DecompressionBombWarning)
   model = Model(pathlib.Path(__file__).parent)
   status = 0
   for path in paths:

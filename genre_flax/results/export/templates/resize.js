@@ -5,7 +5,8 @@
 // Bits behind the point of Pillow's weights.
 const PRECISION = 2 ** 22;
 
-// Pillow's `resize((width, height), BILINEAR, reducing_gap=2.0)`.
+// Pillow's `resize((width, height), BILINEAR, reducing_gap=2.0)`. Since version
+// 13 it takes the rows of some narrow pictures first: one level of 255 at most.
 export function resize(picture, width, height) {
   const gap = 2;
   const across = Math.floor(picture.width / width / gap) || 1;
