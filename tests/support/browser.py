@@ -34,7 +34,7 @@ _ARGUMENTS = (
 def chromium(tmp_path_factory):
   """A browser of its own for a test file; `new_page()` opens a page."""
   sync_api = pytest.importorskip(
-    'playwright.sync_api', reason='playwright is not installed (47 MB)'
+    'playwright.sync_api', reason='playwright is not installed (53 MB)'
   )
   path = shutil.which(PATH)
   if path is None:

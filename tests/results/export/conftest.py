@@ -31,7 +31,7 @@ def onnx_folder(predictor, workdir, tmp_path_factory):
   """An export as ONNX."""
   for package in ('onnx', 'onnxruntime', 'safetensors', 'huggingface_hub'):
     pytest.importorskip(
-      package, reason=f'{package} is not installed (extra `export`, 260 MB)'
+      package, reason=f'{package} is not installed (extra `export`, 43 MB)'
     )
   output = tmp_path_factory.mktemp('exported') / 'onnx'
   write.export(predictor, workdir=workdir, form='onnx', output=output)

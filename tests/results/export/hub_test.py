@@ -5,7 +5,7 @@ import pytest
 from genre_flax.runtime import errors
 
 pytest.importorskip(
-  'huggingface_hub', reason='huggingface_hub is not installed (10 MB)'
+  'huggingface_hub', reason='huggingface_hub is not installed (5 MB)'
 )
 
 from genre_flax.results.export import hub

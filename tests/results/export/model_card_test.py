@@ -9,7 +9,7 @@ from genre_flax.results.export import scores as scores_lib
 from genre_flax.runtime import errors
 
 huggingface_hub = pytest.importorskip(
-  'huggingface_hub', reason='huggingface_hub is not installed (10 MB)'
+  'huggingface_hub', reason='huggingface_hub is not installed (5 MB)'
 )
 
 from genre_flax.results.export import model_card  # noqa: E402

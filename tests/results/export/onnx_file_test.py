@@ -13,9 +13,9 @@ import pytest
 from genre_flax.models import registry
 from genre_flax.runtime import errors
 
-onnx = pytest.importorskip('onnx', reason='onnx is not installed (90 MB)')
+onnx = pytest.importorskip('onnx', reason='onnx is not installed (9 MB)')
 onnxruntime = pytest.importorskip(
-  'onnxruntime', reason='onnxruntime is not installed (60 MB)'
+  'onnxruntime', reason='onnxruntime is not installed (28 MB)'
 )
 
 from genre_flax.models import forms  # noqa: E402

@@ -16,6 +16,9 @@ from genre_flax.runtime import errors
 from tests.support import browser
 from tests.support.browser import chromium  # noqa: F401  A fixture.
 
+# A browser is started.
+pytestmark = pytest.mark.slow
+
 HOSTILE = '<img src=x onerror="document.title=1">'
 
 
