@@ -8,6 +8,8 @@ guarantees").
 import re
 from typing import Any
 
+# What jax.export needs, and does not name where it is missing.
+import flatbuffers  # noqa: F401
 import jax
 from jax import export
 

@@ -10,6 +10,7 @@ import pytest
 
 from genre_flax.evaluation import calibration
 from genre_flax.models import params
+from genre_flax.results import export
 from genre_flax.results import predict
 from genre_flax.results.export import check
 from genre_flax.results.export import description
@@ -173,12 +174,19 @@ def test_an_earlier_export_is_replaced(
   assert [path.name for path in tmp_path.iterdir()] == ['out']
 
 
+@pytest.mark.parametrize(
+  'package, form', [('onnxruntime', 'onnx'), ('flatbuffers', 'stablehlo')]
+)
 def test_a_missing_package_is_told_with_what_to_type(
-  predictor, workdir, tmp_path, monkeypatch
+  predictor, workdir, tmp_path, monkeypatch, package, form
 ):
-  monkeypatch.setitem(sys.modules, 'onnxruntime', None)
-  with pytest.raises(errors.InputError, match=r"install -e '\.\[export\]'"):
-    write.export(
-      predictor, workdir=workdir, form='onnx', output=tmp_path / 'out'
-    )
+  monkeypatch.setitem(sys.modules, package, None)
+  monkeypatch.delitem(
+    sys.modules, 'genre_flax.results.export.stablehlo_file', raising=False
+  )
+  monkeypatch.delattr(export, 'stablehlo_file', raising=False)
+  with pytest.raises(
+    errors.InputError, match=f"{package}.*install -e '.\\[export\\]'"
+  ):
+    write.export(predictor, workdir=workdir, form=form, output=tmp_path / 'out')
   assert not list(tmp_path.iterdir())
