@@ -15,9 +15,18 @@ DOCUMENTS = sorted(
   [*paths.ROOT.glob('*.md'), *(paths.ROOT / 'docs').rglob('*.md')]
 )
 # Of absl.
+_OF_PYTHON = ('http.server', 'venv')
 _FOREIGN_FLAGS = {'help', 'verbosity'}
 _MODULES = {
-  'genre_flax': ('main', 'top3', 'report', 'prepare', 'benchmark', 'lower'),
+  'genre_flax': (
+    'main',
+    'top3',
+    'report',
+    'export',
+    'prepare',
+    'benchmark',
+    'lower',
+  ),
   'launch': ('run', 'plan', 'sweep'),
 }
 # What launch.run starts, by its flag --binary.
@@ -112,7 +121,7 @@ def check_command(words):
       for word in words[1:]
       if word.startswith('tests') and not (paths.ROOT / word).exists()
     ]
-  if words[:2] != ['python', '-m'] or words[2] == 'venv':
+  if words[:2] != ['python', '-m'] or words[2] in _OF_PYTHON:
     return []
   module = words[2]
   if module not in FLAGS:

@@ -7,7 +7,15 @@ the program is lowered, so a step that is compiled for TPU on a machine without
 one gets the TPU's form.
 
 Why two: what is fast on CPU moves more bytes than the plain form on TPU.
+
+A program that is to run elsewhere, on machines and in libraries that nobody
+knows yet, is traced under `plain`, and has the definitions alone.
 """
+
+from collections.abc import Callable, Iterator
+import contextlib
+import contextvars
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -17,6 +25,31 @@ import jax.numpy as jnp
 from genre_flax.models import cpu_conv
 from genre_flax.models import cpu_pool
 from genre_flax.models import cpu_sums
+
+_IS_PLAIN = contextvars.ContextVar('is_plain', default=False)
+
+
+@contextlib.contextmanager
+def plain() -> Iterator[None]:
+  """What is traced in the block takes the plain forms on every platform.
+
+  It is asked when a function is traced: what `jax.jit` has traced before keeps
+  its forms.
+  """
+  token = _IS_PLAIN.set(True)
+  try:
+    yield
+  finally:
+    _IS_PLAIN.reset(token)
+
+
+def _choose(
+  *arrays: jax.Array, cpu: Callable[..., Any], default: Callable[..., Any]
+) -> Any:
+  """The result of the platform's form of an operation."""
+  if _IS_PLAIN.get():
+    return default(*arrays)
+  return lax.platform_dependent(*arrays, cpu=cpu, default=default)
 
 
 def conv(
@@ -34,7 +67,7 @@ def conv(
     [B, out_height, out_width, features].
   """
   pads = _pads(images, kernel, stride, padding)
-  return lax.platform_dependent(
+  return _choose(
     images,
     kernel,
     cpu=lambda x, k: cpu_conv.conv(x, k, stride, pads),
@@ -71,9 +104,7 @@ def max_pool_2x2(images: jax.Array) -> jax.Array:
   Returns:
     [B, H // 2, W // 2, C].
   """
-  return lax.platform_dependent(
-    images, cpu=cpu_pool.max_pool_2x2, default=_max_pool
-  )
+  return _choose(images, cpu=cpu_pool.max_pool_2x2, default=_max_pool)
 
 
 def _max_pool(images):
@@ -90,7 +121,7 @@ def conv_max_pool(images: jax.Array, kernel: jax.Array) -> jax.Array:
   Returns:
     [B, (H - kernel_height + 1) // 2, (W - kernel_width + 1) // 2, features].
   """
-  return lax.platform_dependent(
+  return _choose(
     images,
     kernel,
     cpu=cpu_pool.conv_max_pool,
@@ -127,7 +158,7 @@ def depthwise_conv(
     [B, ceil(H / stride), ceil(W / stride), C].
   """
   pads = _pads(images, kernel, stride, 'SAME')
-  return lax.platform_dependent(
+  return _choose(
     images,
     kernel,
     cpu=lambda x, k: cpu_conv.depthwise_conv(x, k, stride, pads),
@@ -147,7 +178,7 @@ def channel_sums(
   Returns:
     Two arrays [C], float32.
   """
-  return lax.platform_dependent(
+  return _choose(
     images,
     factors,
     cpu=cpu_sums.channel_sums,

@@ -95,9 +95,10 @@ class Conv(nn.Module):
     )
     images, kernel = nn.dtypes.promote_dtype(images, kernel, dtype=self.dtype)
     if self.kernel_size == 1:
-      return forms.pointwise_conv(
-        images[:, :: self.stride, :: self.stride], kernel
-      )
+      # Not by an index: of a batch of any size JAX would look up each pixel.
+      strides = (1, self.stride, self.stride, 1)
+      images = lax.slice(images, (0,) * 4, images.shape, strides)
+      return forms.pointwise_conv(images, kernel)
     return forms.conv(images, kernel, stride=self.stride, padding='SAME')
 
 

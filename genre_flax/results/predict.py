@@ -56,6 +56,15 @@ class Predictor(meta_lib.Meta):
       ]
     )
 
+  def in_float32(self) -> 'Predictor':
+    """The same network, computing in float32; this one where it does."""
+    if self.config.model.dtype == 'float32':
+      return self
+    config = self.config.copy_and_resolve_references()
+    config.model.dtype = 'float32'
+    changed = dataclasses.replace(self, config=config)
+    return dataclasses.replace(changed, eval_step=_make_eval_step(changed))
+
   def data_dir(self, workdir: epath.PathLike) -> str:
     """Where the data set was that the network was trained on."""
     return self.config.dataset.data_dir or str(epath.Path(workdir) / 'data')
@@ -182,16 +191,20 @@ def restore(
   )
 
 
-def make_model(meta: meta_lib.Meta) -> nn.Module:
+def make_model(
+  meta: meta_lib.Meta, *, axis_name: str | None = None
+) -> nn.Module:
   """The network that a meta describes.
+
+  Args:
+    meta: of a checkpoint.
+    axis_name: the mapped axis of the devices; None outside of `parallelize`.
 
   Raises:
     InputError: it is one's own, and is not there.
   """
   return registry.create_from_config(
-    meta.config.model,
-    num_genres=len(meta.genres),
-    axis_name=parallel.AXIS_NAME,
+    meta.config.model, num_genres=len(meta.genres), axis_name=axis_name
   )
 
 
@@ -214,7 +227,7 @@ def _variable_shapes(meta):
 
 def _make_eval_step(meta):
   return evaluate.make_eval_step(
-    make_model(meta),
+    make_model(meta, axis_name=parallel.AXIS_NAME),
     pixel_mean=meta.config.pixel_mean,
     pixel_scale=meta.config.pixel_scale,
     zooms=meta.config.eval_zooms,

@@ -45,8 +45,10 @@ def make_report(
   Returns:
     {'num_examples', 'loss', 'metrics': {name: {'value', 'low', 'high',
     'trivial'}}, 'expected_calibration_error': {'network', 'calibrated'},
-    'genres': {name: {'average_precision', 'roc_auc', 'support', 'threshold'}}};
-    what is not defined is None.
+    'genres': {name: {'average_precision', 'roc_auc', 'support', 'threshold',
+    'in_top_three', 'decided'}}}; what is not defined is None. The last two
+    count the posters that are given the genre, among three and at its
+    threshold.
   """
   labels = predictions.labels
   scores = calibration.to_scores(predictions.logits)
@@ -71,6 +73,10 @@ def make_report(
   average_precision = ranking.average_precision(ranked, ones)[0]
   roc_auc = ranking.roc_auc(ranked, ones)[0]
   error = calibration_lib.expected_calibration_error
+  named = np.bincount(
+    metrics.top_k(scores).ravel(), minlength=len(calibration.genres)
+  )
+  decided = calibration.decide(scores, 'macro_f1').sum(axis=0)
   return {
     'num_examples': len(labels),
     'loss': predictions.loss,
@@ -85,6 +91,8 @@ def make_report(
         'roc_auc': _number(roc_auc[i]),
         'support': int(labels[:, i].sum()),
         'threshold': float(calibration.thresholds['macro_f1'][i]),
+        'in_top_three': int(named[i]),
+        'decided': int(decided[i]),
       }
       for i, genre in enumerate(calibration.genres)
     },

@@ -130,3 +130,31 @@ def test_depthwise_conv_on_cpu_is_a_grouped_convolution(
     images,
     kernel,
   )
+
+
+@pytest.mark.parametrize(
+  'function',
+  [
+    lambda x: forms.conv(x, jnp.ones((3, 3, 4, 4)), padding='SAME'),
+    forms.max_pool_2x2,
+    lambda x: forms.conv_max_pool(x, jnp.ones((3, 3, 4, 5))),
+    lambda x: forms.depthwise_conv(x, jnp.ones((3, 3, 1, 4))),
+    lambda x: forms.channel_sums(x, x),
+  ],
+)
+def test_plain_forms_are_for_all_platforms(function):
+  images = support.random_array(0, (2, 9, 8, 4))
+
+  def trace():
+    # Of a new function each time, since JAX keeps what it has traced.
+    return str(jax.make_jaxpr(lambda x: function(x))(images))
+
+  assert 'platform_index' in trace()
+  with forms.plain():
+    assert 'platform_index' not in trace()
+    plain = function(images)
+  assert 'platform_index' in trace()
+  for a, b in zip(
+    jax.tree.leaves(plain), jax.tree.leaves(function(images)), strict=True
+  ):
+    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-4)

@@ -80,6 +80,15 @@ def test_genres_have_support_and_none_where_a_metric_is_undefined(predictions):
   assert genres['War']['average_precision'] == 1.0
 
 
+def test_genres_count_the_posters_that_are_given_them(predictions):
+  genres = make(predictions)['genres']
+  # Each poster leaves out its lowest score.
+  named = {name: genre['in_top_three'] for name, genre in genres.items()}
+  assert named == {'Comedy': 2, 'Drama': 3, 'News': 2, 'War': 2}
+  decided = {name: genre['decided'] for name, genre in genres.items()}
+  assert decided == {'Comedy': 2, 'Drama': 2, 'News': 0, 'War': 1}
+
+
 def test_fitted_metrics_are_those_of_the_fitted_decisions(predictions):
   fitted = dataclasses.replace(
     calibration.identity(GENRES),

@@ -1,7 +1,11 @@
 """A real browser for the tests of pages: the system's Chromium, headless."""
 
 import contextlib
+import functools
+import http.server
+import pathlib
 import shutil
+import threading
 import warnings
 
 import pytest
@@ -75,3 +79,22 @@ def opened(browser, address, *, width=1100, height=900, **options):
   context.close()
   assert complaints == []
   assert elsewhere == []
+
+
+class _Handler(http.server.SimpleHTTPRequestHandler):
+  def log_message(self, *args):
+    del args
+
+
+@contextlib.contextmanager
+def serving(folder: pathlib.Path):
+  """Serves a folder on this machine; yields its address."""
+  handler = functools.partial(_Handler, directory=folder)
+  with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+      yield f'http://127.0.0.1:{server.server_port}'
+    finally:
+      server.shutdown()
+      thread.join()

@@ -1,0 +1,72 @@
+"""What an export says of itself, as plain values: its config.json."""
+
+from importlib import metadata
+from typing import Any
+
+import jax
+
+from genre_flax.evaluation import calibration as calibration_lib
+from genre_flax.results import predict
+from genre_flax.results.export import graph
+from genre_flax.runtime import custom
+from genre_flax.training import config as config_lib
+
+FILE_NAME = 'config.json'
+PROGRAM = 'genre_flax'
+
+
+def describe(predictor: predict.Predictor) -> dict[str, Any]:
+  """All that is needed to use the function, and where it comes from.
+
+  Args:
+    predictor: as it was restored.
+
+  Returns:
+    What JSON can hold.
+  """
+  config = predictor.config
+  height, width = predictor.image_shape
+  calibration = predictor.calibration
+  model = config_lib.to_dict(config.model)
+  name = model['name']
+  return {
+    'made_by': PROGRAM,
+    'step': predictor.step,
+    'dataset_fingerprint': predictor.fingerprint,
+    'network': {
+      'name': name,
+      'options': model['options' if custom.is_custom(name) else name],
+      'trained_in': model['dtype'],
+      'computes_in': 'float32',
+      'imagenet_weights': config.pretrained,
+      'is_from_another_run': bool(config.init_from),
+    },
+    'genres': list(predictor.genres),
+    'image_height': height,
+    'image_width': width,
+    'pixel_mean': float(config.pixel_mean),
+    'pixel_scale': float(config.pixel_scale),
+    'zooms': [float(zoom) for zoom in config.eval_zooms],
+    'calibration': {
+      'slope': calibration.slope.tolist(),
+      'intercept': calibration.intercept.tolist(),
+    },
+    'thresholds': {
+      point: calibration.thresholds[point].tolist()
+      for point in calibration_lib.OPERATING_POINTS
+    },
+    'input': graph.INPUT,
+    'outputs': list(graph.OUTPUTS),
+    'versions': versions(PROGRAM, 'flax') | {'jax': jax.__version__},
+  }
+
+
+def versions(*packages: str) -> dict[str, str]:
+  """The versions of packages, by name; '' of one that runs uninstalled."""
+  found = {}
+  for package in packages:
+    try:
+      found[package] = metadata.version(package)
+    except metadata.PackageNotFoundError:
+      found[package] = ''
+  return found

@@ -1,0 +1,150 @@
+"""ONNX Runtime Web, which runs the network in a browser.
+
+One version of its npm package, which the page was tried with. What is fetched
+is compared with digests that stand here, so it is that and nothing else, from
+wherever it comes.
+"""
+
+import base64
+import hashlib
+import io
+import os
+import pathlib
+import tarfile
+import urllib.error
+import urllib.request
+
+from etils import epath
+import tqdm
+
+from genre_flax.runtime import errors
+from genre_flax.runtime import files as files_lib
+from genre_flax.runtime import platform
+from genre_flax.runtime import regular_files
+
+PACKAGE = 'onnxruntime-web'
+VERSION = '1.30.0'
+# Of the tarball, SHA-512 as npm has it.
+_INTEGRITY = (
+  'q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02V'
+  'b7QmRMDs1SigqR4CXAfKYQ=='
+)
+# What a page needs of it, with the SHA-256 of each.
+_FILES = {
+  'ort.wasm.bundle.min.mjs': (
+    '11e64bd8ffe11bd1a2a2f0d6275fdfbbba7262f0b76b99b53d228a8a22ef3d90'
+  ),
+  'ort-wasm-simd-threaded.wasm': (
+    '3398c10d07d229bd91b364548e130e0e51a8e5704b88c7c083ebbeb78842dee2'
+  ),
+}
+_REGISTRY = 'https://registry.npmjs.org'
+# As npm reads them.
+_VARIABLES = ('npm_config_registry', 'NPM_CONFIG_REGISTRY')
+_MAX_BYTES = 1 << 26
+_CHUNK_BYTES = 1 << 20
+_TIMEOUT_SECONDS = 60
+
+
+def files(place: pathlib.Path | None = None) -> dict[str, bytes]:
+  """The files that a page needs, by name.
+
+  Args:
+    place: the tarball of the package, or its folder; None for the copy in the
+      user's cache folder, which is fetched from the npm registry where it is
+      not there (`npm_config_registry` names another one).
+
+  Returns:
+    The content of each.
+
+  Raises:
+    InputError: what is at `place` is not that version.
+    ResourceError: the registry cannot be reached.
+  """
+  if place is not None and place.is_dir():
+    return _from_folder(place)
+  if place is not None:
+    return _unpack(_checked(_read(place), origin=str(place)))
+  kept = platform.default_cache_dir() / f'{PACKAGE}-{VERSION}.tgz'
+  try:
+    return _unpack(_checked(_read(kept), origin=str(kept)))
+  except errors.InputError:  # It is not there yet, or is damaged.
+    content = _fetch()
+  with files_lib.explaining(kept):
+    kept.parent.mkdir(parents=True, exist_ok=True)
+  files_lib.write_whole(kept, content)
+  return _unpack(content)
+
+
+def _from_folder(folder):
+  found = {}
+  for name, digest in _FILES.items():
+    for path in (folder / 'dist' / name, folder / 'package/dist' / name):
+      if path.is_file():
+        found[name] = _read(path)
+    if hashlib.sha256(found.get(name, b'')).hexdigest() != digest:
+      raise _is_another(folder, f'dist/{name}')
+  return found
+
+
+def _read(path):
+  try:
+    return regular_files.read(epath.Path(path), max_bytes=_MAX_BYTES)
+  except regular_files.NotReadableError as e:
+    raise errors.InputError(f'{path} cannot be read: {e}.') from None
+
+
+def _checked(content, *, origin):
+  digest = base64.b64encode(hashlib.sha512(content).digest()).decode()
+  if digest != _INTEGRITY:
+    raise _is_another(origin, 'it')
+  return content
+
+
+def _is_another(origin, what):
+  return errors.InputError(
+    f'{origin}: {what} is not of {PACKAGE} {VERSION}, which the page is made'
+    f' for, or is damaged. `npm pack {PACKAGE}@{VERSION}` fetches it.'
+  )
+
+
+def _unpack(content):
+  with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+    return {
+      name: archive.extractfile(f'package/dist/{name}').read()
+      for name in _FILES
+    }
+
+
+def _fetch():
+  found = (os.environ.get(name) for name in _VARIABLES)
+  registry = next(filter(None, found), _REGISTRY)
+  address = f'{registry.rstrip("/")}/{PACKAGE}/-/{PACKAGE}-{VERSION}.tgz'
+  try:
+    content = _download(address)
+  except (OSError, ValueError) as e:
+    reason = getattr(e, 'reason', None) or e
+    raise errors.ResourceError(
+      f'{address} cannot be fetched: {reason}. The page needs ONNX Runtime Web:'
+      f' where there is a network, type `npm pack {PACKAGE}@{VERSION}`, and'
+      ' give the file here as --ort_web=FILE.'
+    ) from e
+  return _checked(content, origin=address)
+
+
+def _download(address):
+  """The bytes at an address, at most _MAX_BYTES."""
+  if not address.startswith(('https://', 'http://')):
+    raise ValueError('the registry is no http(s) address')
+  content = bytearray()
+  with urllib.request.urlopen(address, timeout=_TIMEOUT_SECONDS) as response:
+    total = int(response.headers.get('Content-Length') or 0)
+    with tqdm.tqdm(
+      total=total, desc=PACKAGE, unit='B', unit_scale=True, disable=None
+    ) as bar:
+      while chunk := response.read(_CHUNK_BYTES):
+        content += chunk
+        bar.update(len(chunk))
+        if len(content) > _MAX_BYTES:
+          raise ValueError(f'it has more than {_MAX_BYTES:,} bytes')
+  return bytes(content)
