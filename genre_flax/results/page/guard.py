@@ -163,7 +163,9 @@ async def _read(receive, *, max_bytes) -> bytes:
       raise _RefusedError(400, 'The request broke off.')
     body += message.get('body', b'')
     if len(body) > max_bytes:
-      raise _RefusedError(413, f'The request has more than {max_bytes:,} bytes.')
+      raise _RefusedError(
+        413, f'The request has more than {max_bytes:,} bytes.'
+      )
     if not message.get('more_body'):
       return body
 

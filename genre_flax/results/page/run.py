@@ -5,7 +5,9 @@ import contextlib
 import errno
 import importlib.util
 import os
+import signal
 import socket
+import sys
 import tempfile
 from typing import Any
 
@@ -63,6 +65,8 @@ def serve(
       the password cannot be used.
     BusyError: another program listens on the port.
   """
+  # So that what was uploaded is deleted then, too.
+  signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
   require_gradio()
   password = password_lib.read(user, password_file)
   # First of all: it takes no time, and the network some.

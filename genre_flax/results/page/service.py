@@ -140,9 +140,7 @@ class Service:
     poster = Poster(blank, blank)
     self.look(poster, 0)
     self.similar_to(poster)
-    logging.info(
-      'The network is ready after %.1f s.', time.monotonic() - start
-    )
+    logging.info('The network is ready after %.1f s.', time.monotonic() - start)
 
   def name_genres(self, uploads: Sequence[Upload]) -> list[Answer]:
     """Scores posters; one that cannot be read does not spoil the others.
