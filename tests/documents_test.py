@@ -17,7 +17,15 @@ DOCUMENTS = sorted(
 # Of absl.
 _FOREIGN_FLAGS = {'help', 'verbosity'}
 _MODULES = {
-  'genre_flax': ('main', 'top3', 'report', 'prepare', 'benchmark', 'lower'),
+  'genre_flax': (
+    'main',
+    'top3',
+    'report',
+    'page',
+    'prepare',
+    'benchmark',
+    'lower',
+  ),
   'launch': ('run', 'plan', 'sweep'),
 }
 # What launch.run starts, by its flag --binary.

@@ -100,8 +100,9 @@ def with_network(predictor, model, monkeypatch):
   """The predictor, as if it were of another network, with random weights."""
   monkeypatch.setattr(predict, 'make_model', lambda _: model)
   images = np.zeros((1, 32, 24, 3), np.float32)
+  init = jax.jit(model.init, static_argnames='train')
   return dataclasses.replace(
-    predictor, variables=model.init(jax.random.key(0), images, train=False)
+    predictor, variables=init(jax.random.key(0), images, train=False)
   )
 
 
@@ -113,13 +114,14 @@ def test_a_network_that_says_its_features_is_asked(
   pixels = pixels_of(dataset, 0, 5)
   features = similar.Embedder(other).embed(pixels)
   assert features.shape == (2, 1280)
-  logits = model.apply(
+  apply = jax.jit(model.apply, static_argnames=('train', 'method'))
+  logits = apply(
     other.variables,
     augment.normalize(pixels, pixel_mean=127.5, pixel_scale=127.5),
     train=False,
   )
   np.testing.assert_allclose(
-    model.apply(other.variables, features, train=False, method='classify'),
+    apply(other.variables, features, train=False, method='classify'),
     logits,
     atol=1e-5,
   )

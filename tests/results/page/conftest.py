@@ -1,5 +1,9 @@
 """A network of a second, whose genres have names that no page should obey."""
 
+import contextlib
+import re
+import signal
+
 from etils import epath
 import pytest
 
@@ -10,8 +14,10 @@ from genre_flax.results import predict
 from genre_flax.results import similar
 from genre_flax.results.page import service as service_lib
 from genre_flax.training import train
+from tests.support import binaries
 from tests.support import helpers
 
+# What the names of two genres may hold.
 HOSTILE = ('<img src=x onerror=alert(1)>', '=1+1 {{value}} ${value}\x1b')
 LIMITS = service_lib.Limits(max_bytes=200_000, max_files=24, max_seconds=60)
 
@@ -56,3 +62,38 @@ def posters(tmp_path_factory):
     tmp_path_factory.mktemp('posters'), num_posters=20, seed=3
   )
   return sorted(epath.Path(folder).iterdir())
+
+
+@contextlib.contextmanager
+def served(workdir, *arguments, **variables):
+  """Yields the process and the page's address."""
+  pytest.importorskip('gradio', reason="needs: pip install -e '.[page]'")
+  with binaries.start(
+    'page',
+    f'--workdir={workdir}',
+    '--port=0',
+    f'--max_file_mb={LIMITS.max_bytes / 1e6}',
+    f'--max_files={LIMITS.max_files}',
+    *arguments,
+    **variables,
+  ) as process:
+    said = []
+    try:
+      for line in process.stdout:
+        said.append(line)
+        ready = re.match(r'The page is at (http://\S+)', line)
+        if ready:
+          yield process, ready[1]
+          break
+      else:
+        pytest.fail(''.join(said))
+    finally:
+      process.send_signal(signal.SIGTERM)
+      process.communicate(timeout=30)
+
+
+@pytest.fixture(scope='package')
+def address(page_workdir):
+  """Of a page that everybody may use."""
+  with served(page_workdir) as (_, address):
+    yield address

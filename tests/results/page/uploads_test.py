@@ -77,11 +77,11 @@ def test_passwords_come_from_a_file_or_the_environment(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
   'user, content, words',
   [
-    ('', 'correct horse', '--password_file needs --user'),
-    ('ann', 'short', 'has 5 characters; expected at least 8'),
-    ('ann', '\nlater', '--user=ann needs a password'),
+    ('', b'correct horse', '--password_file needs --user'),
+    ('ann', b'short', 'has 5 characters; expected at least 8'),
+    ('ann', b'\nlater', '--user=ann needs a password'),
     ('ann', None, 'there is no such file'),
-    ('ann', 'x' * 5000, 'at most 4,096'),
+    ('ann', b'x' * 5000, 'at most 4,096'),
     ('ann', b'\xff\xfe', '--password_file='),
   ],
 )
