@@ -10,6 +10,7 @@ import pytest
 from genre_flax.datasets.posters import build
 from genre_flax.datasets.posters import sources
 from genre_flax.datasets.posters import synthetic
+from genre_flax.results import after_training
 from genre_flax.results import predict
 from genre_flax.results import similar
 from genre_flax.results.page import service as service_lib
@@ -34,6 +35,7 @@ def page_workdir(tmp_path_factory):
   config = helpers.tiny_config(folder / 'data', num_train_steps=4)
   workdir = epath.Path(folder / 'run <b>')
   train.train_and_evaluate(config, workdir)
+  after_training.evaluate_best(config, workdir)
   return workdir
 
 

@@ -15,6 +15,12 @@ async function send(list) {
     status.textContent = files.length > 1
       ? `Sending ${number + 1} of ${files.length} …` : 'Sending …';
     const name = file.name || 'pasted.png';
+    if (file.size > zone.dataset.maxBytes) {
+      sent.push({name, error: 'file too large: it has '
+        + `${file.size.toLocaleString('en')} bytes; at most `
+        + `${Number(zone.dataset.maxBytes).toLocaleString('en')} are accepted`});
+      continue;
+    }
     try {
       const {path} = await upload(file);
       sent.push({name, path});
