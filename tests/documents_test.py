@@ -23,6 +23,7 @@ _MODULES = {
     'top3',
     'report',
     'export',
+    'page',
     'prepare',
     'benchmark',
     'lower',

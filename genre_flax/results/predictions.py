@@ -53,6 +53,11 @@ def write(
       file.write(_format([row]))
 
 
+def to_csv(rows: Sequence[Row], *, genres: Sequence[str]) -> bytes:
+  """A whole table's bytes, as `write` writes them."""
+  return _to_csv([_header(genres)]) + _format(rows)
+
+
 class Growing:
   """A table that grows group by group, and can be gone on with."""
 

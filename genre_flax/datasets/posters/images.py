@@ -112,15 +112,19 @@ def check(path: epath.Path, *, max_side: int | None = None) -> CheckedImage:
   )
 
 
-def read(path: epath.Path) -> bytes:
+def read(path: epath.Path, *, max_bytes: int = MAX_BYTES) -> bytes:
   """The bytes of an image file.
+
+  Args:
+    path: of the file.
+    max_bytes: that it may have.
 
   Raises:
     BadImageError: there is no such file, it cannot be read, is larger than
-      MAX_BYTES, or is no regular file.
+      `max_bytes`, or is no regular file.
   """
   try:
-    return regular_files.read(path, max_bytes=MAX_BYTES)
+    return regular_files.read(path, max_bytes=max_bytes)
   except regular_files.NotReadableError as e:
     kind = _KINDS.get(e.kind, e.kind)
     raise BadImageError(kind, e.reason) from None

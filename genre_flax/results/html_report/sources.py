@@ -80,7 +80,7 @@ def open_source(
       ' --data_dir names another place.',
       e,
     )
-    return Source(workdir, predictor, None, _stored_metrics(workdir))
+    return Source(workdir, predictor, None, stored_metrics(workdir))
   logging.info('Scoring the split %s for %s.', split, workdir)
   scored = scored_lib.score_split(
     predictor, dataset, split, batch_size=batch_size
@@ -99,8 +99,15 @@ def open_source(
   return Source(workdir, predictor, scored, metrics)
 
 
-def _stored_metrics(workdir: epath.Path) -> dict[str, Any] | None:
-  """What the training wrote at its end; None where it did not, or not so."""
+def stored_metrics(workdir: epath.Path) -> dict[str, Any] | None:
+  """What the training wrote at its end; None where it did not, or not so.
+
+  Args:
+    workdir: of the run.
+
+  Returns:
+    As `report.make_report` gives it, with 'split' and 'step'.
+  """
   path = workdir / report_lib.FILE_NAME
   try:
     stored = json.loads(path.read_bytes())

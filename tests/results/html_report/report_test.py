@@ -171,7 +171,7 @@ def test_without_the_data_set_it_has_what_the_workdir_keeps(
 def test_damaged_metrics_are_left_out(workdir, content):
   (workdir / 'metrics.json').write_text(content)
   try:
-    assert sources._stored_metrics(workdir) is None
+    assert sources.stored_metrics(workdir) is None
   finally:
     (workdir / 'metrics.json').unlink()
 
