@@ -1,4 +1,4 @@
-"""ConvNeXt (Liu et al., 2022, 'A ConvNet for the 2020s') and its second version.
+"""ConvNeXt (Liu et al., 2022, 'A ConvNet for the 2020s'), versions 1 and 2.
 
 The second (Woo et al., 2023, 'ConvNeXt V2') has global response normalisation
 in each block, in place of layer scale.

@@ -14,7 +14,7 @@ Dtype = Any
 
 
 def quick_gelu(x: jax.Array) -> jax.Array:
-  """x sigmoid(1.702 x), as OpenAI's CLIP has it (Hendrycks and Gimpel, 2016)."""
+  """The GELU of OpenAI's CLIP, x sigmoid(1.702 x)."""
   return x * nn.sigmoid(1.702 * x)
 
 

@@ -1,4 +1,4 @@
-"""Vision transformers (Dosovitskiy et al., 2021, 'An Image is Worth 16x16 Words').
+"""Vision transformers (Dosovitskiy et al., 2021, '... Worth 16x16 Words').
 
 With the options that the published families differ by: AugReg and DeiT (class
 token), DeiT III (layer scale), CLIP (norm before the blocks, quick GELU),
