@@ -29,6 +29,7 @@ def _same(array):
 SAME = Form(_same, _same)
 # [out, in] and [in, out]; PyTorch has some of them as convolutions of 1 x 1.
 DENSE = Form(lambda w: w.reshape(w.shape[0], -1).T, lambda k: k.T)
+POINTWISE = Form(DENSE.to_ours, lambda k: k.T[:, :, None, None])
 # [C, 1, height, width] and [height, width, 1, C].
 DEPTHWISE = Form(
   lambda w: w.transpose(2, 3, 1, 0), lambda k: k.transpose(3, 2, 0, 1)
@@ -114,6 +115,9 @@ def of_convnext(options: Mapping[str, Any]) -> Iterator[Entry]:
   """
   yield from _dense('backbone/stem/dense', 'stem.0', patches(4))
   yield from _norm('backbone/stem_norm', 'stem.1')
+  # The small ones were published with convolutions of 1 x 1 in their place.
+  is_small = options['size'] in ('atto', 'femto', 'pico', 'nano')
+  form = POINTWISE if is_small else DENSE
   for stage, depth in enumerate(convnext.SIZES[options['size']].depths):
     if stage:
       ours, theirs = f'backbone/down_{stage}', f'stages.{stage}.downsample'
@@ -127,8 +131,8 @@ def of_convnext(options: Mapping[str, Any]) -> Iterator[Entry]:
       )
       yield Entry(f'{ours}/depthwise_bias', f'{theirs}.conv_dw.bias')
       yield from _norm(f'{ours}/norm', f'{theirs}.norm')
-      yield from _dense(f'{ours}/expand', f'{theirs}.mlp.fc1')
-      yield from _dense(f'{ours}/project', f'{theirs}.mlp.fc2')
+      yield from _dense(f'{ours}/expand', f'{theirs}.mlp.fc1', form)
+      yield from _dense(f'{ours}/project', f'{theirs}.mlp.fc2', form)
       if options['version'] == 1:
         yield Entry(f'{ours}/scale/scale', f'{theirs}.gamma')
       else:
