@@ -6,9 +6,12 @@ from typing import Any
 
 import ml_collections
 
+from genre_flax.models import convnext
 from genre_flax.models import efficientnet_lite
 from genre_flax.models import pretrained
 from genre_flax.models import registry
+from genre_flax.models import transformer
+from genre_flax.models import vit
 from genre_flax.runtime import custom
 from genre_flax.runtime import errors
 from genre_flax.training import config as config_lib
@@ -73,6 +76,11 @@ _RULES: tuple[_Rule, ...] = (
   _at_least('augment.mixup_alpha', 0),
   _one_of_or_custom('model.name', registry.MODELS),
   _one_of('model.dtype', registry.DTYPES),
+  _one_of('model.convnext.size', convnext.SIZES),
+  _one_of('model.convnext.version', (1, 2)),
+  _above_0('model.convnext.layer_scale'),
+  _share('model.convnext.dropout_rate'),
+  _share('model.convnext.stochastic_depth_rate'),
   (
     'model.efficientnet_lite.variant',
     lambda v: 0 <= v < efficientnet_lite.NUM_VARIANTS,
@@ -85,6 +93,15 @@ _RULES: tuple[_Rule, ...] = (
   _share('model.poster_cnn.dense_dropout_rate'),
   _share('model.resnet.dropout_rate'),
   _share('model.tiny.dropout_rate'),
+  _one_of('model.vit.size', vit.SIZES),
+  _from_to('model.vit.patch', 1, 256),
+  _one_of('model.vit.pool', vit.POOLS),
+  _from_to('model.vit.num_registers', 0, 64),
+  _one_of('model.vit.gelu', transformer.GELUS),
+  _at_least('model.vit.layer_scale', 0),
+  _above_0('model.vit.norm_epsilon'),
+  _share('model.vit.dropout_rate'),
+  _share('model.vit.stochastic_depth_rate'),
   _one_of('pretrained', ('', *pretrained.SOURCES)),
   _one_of('init_from_parts', ('backbone', 'all')),
   _one_of_or_custom('loss.name', losses.LOSSES),
