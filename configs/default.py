@@ -154,8 +154,10 @@ def get_config() -> config_dict.ConfigDict:
   config.model.vit.rematerialize = False
 
   # --- Where parameters come from, and which are trained ---
-  # ImageNet weights for the backbone: 'efficientnet_lite0', 1 or 2, or '' for
-  # none. They need the extra `pretrained`.
+  # Published weights for the backbone, or '' for none: 'efficientnet_lite0', 1
+  # or 2; for 'vit' and 'convnext' the name of a network of timm's, such as
+  # 'timm:vit_small_patch16_224.augreg_in21k', or the path of its .safetensors
+  # file. They need the extra `pretrained`.
   config.pretrained = ''
   # Workdir of another run to start from its best checkpoint, or ''.
   config.init_from = ''

@@ -32,6 +32,8 @@ SIZES = {
   'large': Size((3, 3, 27, 3), (192, 384, 768, 1536)),
 }
 _NORM_EPSILON = 1e-6
+# Side of the patches of the stem, in pixels.
+STEM = 4
 
 
 class ResponseNorm(nn.Module):
@@ -106,7 +108,7 @@ class Backbone(nn.Module):
     block_class = (
       nn.remat(Block, static_argnums=(2,)) if (self.rematerialize) else Block
     )
-    x = layers.Patchify(widths[0], 4, self.dtype, name='stem')(images)
+    x = layers.Patchify(widths[0], STEM, self.dtype, name='stem')(images)
     x = norm(name='stem_norm')(x)
     number = 0
     for stage, (depth, width) in enumerate(zip(depths, widths, strict=True)):

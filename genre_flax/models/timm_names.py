@@ -113,7 +113,7 @@ def of_convnext(options: Mapping[str, Any]) -> Iterator[Entry]:
   Args:
     options: `config.model.convnext`.
   """
-  yield from _dense('backbone/stem/dense', 'stem.0', patches(4))
+  yield from _dense('backbone/stem/dense', 'stem.0', patches(convnext.STEM))
   yield from _norm('backbone/stem_norm', 'stem.1')
   # The small ones were published with convolutions of 1 x 1 in their place.
   is_small = options['size'] in ('atto', 'femto', 'pico', 'nano')

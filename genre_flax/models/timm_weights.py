@@ -17,6 +17,10 @@ Arrays = dict[str, np.ndarray]
 
 _ENTRIES = {'vit': timm_names.of_vit, 'convnext': timm_names.of_convnext}
 NETWORKS = tuple(_ENTRIES)
+_FIRST_LAYER = {
+  'vit': 'backbone/embed/dense',
+  'convnext': 'backbone/stem/dense',
+}
 _CLASS_TOKEN, _REGISTERS = 'cls_token', 'reg_token'
 _POSITION = 'pos_embed'
 _OURS_TOKENS, _OURS_POSITION = 'backbone/tokens', 'backbone/position'
@@ -68,8 +72,10 @@ def to_params(
   left = {name: np.asarray(array) for name, array in arrays.items()}
   params, missing, lacking, resampled = {}, [], [], []
   if network == 'vit':
-    position, tokens = _take_position_and_tokens(left, options, origin=origin)
     grid = tuple(side // options['patch'] for side in image_shape)
+    position, tokens = _take_position_and_tokens(
+      left, options, grid=grid, origin=origin
+    )
     params[_OURS_POSITION], words = resample_position(position, grid)
     resampled += words
     if tokens is not None:
@@ -97,8 +103,11 @@ def to_params(
   )
 
 
-def _take_position_and_tokens(left, options, *, origin):
-  """[rows, columns, C] and [tokens, C] or None; takes them out of `left`."""
+def _take_position_and_tokens(left, options, *, grid, origin):
+  """[rows, columns, C] and [tokens, C] or None; takes them out of `left`.
+
+  Published positions are of a square of patches; else they are of `grid`.
+  """
   if _POSITION not in left:
     raise errors.InputError(f'{origin} has no {_POSITION}: is it a ViT?')
   position = left.pop(_POSITION)
@@ -118,16 +127,25 @@ def _take_position_and_tokens(left, options, *, origin):
   tokens = np.concatenate(tokens) if tokens else None
   num_tokens = 0 if tokens is None else len(tokens)
   # Some give the tokens a position too, which is the same as other tokens.
-  if not _is_square(len(position)) and _is_square(len(position) - num_tokens):
-    tokens = tokens + position[:num_tokens]
-    position = position[num_tokens:]
-  side = math.isqrt(len(position))
-  if side**2 != len(position):
-    raise errors.InputError(
-      f'{origin}: {_POSITION} has {len(position)} places; with {num_tokens}'
-      ' tokens that is no square of patches.'
-    )
-  return position.reshape(side, side, -1), tokens
+  for placed in (0, num_tokens):
+    shape = _grid_of(len(position) - placed, grid)
+    if shape is None:
+      continue
+    if placed:
+      tokens = tokens + position[:placed]
+    return position[placed:].reshape(*shape, -1), tokens
+  raise errors.InputError(
+    f'{origin}: {_POSITION} has {len(position)} places; with {num_tokens}'
+    f' tokens that is no square of patches, and none of {grid[0]} x {grid[1]}.'
+  )
+
+
+def _grid_of(places: int, grid: tuple[int, int]) -> tuple[int, int] | None:
+  """The rows and columns of so many patches."""
+  side = math.isqrt(places)
+  if side**2 == places:
+    return side, side
+  return grid if math.prod(grid) == places else None
 
 
 def resample_position(
@@ -153,6 +171,46 @@ def resample_position(
   return np.asarray(resampled), [
     f'positions of {rows} x {columns} patches to {grid[0]} x {grid[1]}'
   ]
+
+
+def with_pixels(
+  params: Mapping[str, Any],
+  *,
+  network: str,
+  patch: int,
+  mean: Sequence[float],
+  std: Sequence[float],
+  pixel_mean: float,
+  pixel_scale: float,
+) -> dict[str, Any]:
+  """The same function of other pixels: the first layer takes it up, exactly.
+
+  The weights were trained on (v / 255 - mean) / std, a mean and a std for each
+  colour; we give (v - pixel_mean) / pixel_scale. The first layer is linear, and
+  sees no padding.
+
+  Args:
+    params: of `to_params`.
+    network: one of NETWORKS.
+    patch: side of the first layer's patches, in pixels.
+    mean: of each colour.
+    std: of each colour.
+    pixel_mean: of the config.
+    pixel_scale: of the config.
+
+  Returns:
+    The parameters, with another first layer.
+  """
+  first = _FIRST_LAYER[network]
+  flat = params_lib.flatten(params, sep='/')
+  mean, std = np.asarray(mean, float), np.asarray(std, float)
+  # Theirs is ours times the one, plus the other.
+  factor = np.tile(pixel_scale / (255 * std), patch * patch)
+  shift = np.tile((pixel_mean / 255 - mean) / std, patch * patch)
+  kernel = np.asarray(flat[f'{first}/kernel'], float)
+  flat[f'{first}/kernel'] = np.float32(kernel * factor[:, None])
+  flat[f'{first}/bias'] = np.float32(flat[f'{first}/bias'] + shift @ kernel)
+  return params_lib.unflatten(flat, sep='/')
 
 
 def from_params(
@@ -195,10 +253,6 @@ def from_params(
         position = np.concatenate([nothing, position], axis=1)
     arrays[_POSITION] = position
   return arrays
-
-
-def _is_square(number: int) -> bool:
-  return math.isqrt(number) ** 2 == number
 
 
 def _words(options: Mapping[str, Any]) -> str:
