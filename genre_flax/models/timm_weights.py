@@ -126,26 +126,28 @@ def _take_position_and_tokens(left, options, *, grid, origin):
   ]
   tokens = np.concatenate(tokens) if tokens else None
   num_tokens = 0 if tokens is None else len(tokens)
+
   # Some give the tokens a position too, which is the same as other tokens.
-  for placed in (0, num_tokens):
-    shape = _grid_of(len(position) - placed, grid)
-    if shape is None:
-      continue
-    if placed:
-      tokens = tokens + position[:placed]
-    return position[placed:].reshape(*shape, -1), tokens
+  def wanted(places):
+    return grid if math.prod(grid) == places else None
+
+  # A network of ours has the grid that is wanted, others a square one.
+  for find in (wanted, _square):
+    for placed in (0, num_tokens):
+      shape = find(len(position) - placed)
+      if shape is not None:
+        if placed:
+          tokens = tokens + position[:placed]
+        return position[placed:].reshape(*shape, -1), tokens
   raise errors.InputError(
     f'{origin}: {_POSITION} has {len(position)} places; with {num_tokens}'
     f' tokens that is no square of patches, and none of {grid[0]} x {grid[1]}.'
   )
 
 
-def _grid_of(places: int, grid: tuple[int, int]) -> tuple[int, int] | None:
-  """The rows and columns of so many patches."""
+def _square(places: int) -> tuple[int, int] | None:
   side = math.isqrt(places)
-  if side**2 == places:
-    return side, side
-  return grid if math.prod(grid) == places else None
+  return (side, side) if side**2 == places else None
 
 
 def resample_position(
