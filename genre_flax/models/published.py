@@ -122,7 +122,8 @@ def _fetch(name: str) -> tuple[epath.Path, epath.Path]:
       for file in (_WEIGHTS, _CONFIG)
     )
   except Exception as e:  # Of the network, the hub, the disk.
-    reason = str(e).strip().partition('\n')[0] or type(e).__name__
+    reason = str(e).strip().partition('\n')[0].rstrip('.')
+    reason = reason or type(e).__name__
     raise errors.InputError(
       f'{_HUB}{name} is not in the cache and cannot be fetched: {reason}. Where'
       f' there is a network, `hf download {repository} {_WEIGHTS} {_CONFIG}'
