@@ -106,7 +106,10 @@ _RULES: tuple[_Rule, ...] = (
   _share('model.vit.stochastic_depth_rate'),
   (
     'pretrained',
-    lambda v: v in ('', *pretrained.SOURCES) or published.is_source(v),
+    lambda v: (
+      isinstance(v, str)
+      and (v in ('', *pretrained.SOURCES) or published.is_source(v))
+    ),
     f"'', {', '.join(map(repr, pretrained.SOURCES))}, 'timm:NAME' of a network"
     ' on the Hugging Face hub, or the path of a .safetensors file',
   ),

@@ -258,7 +258,7 @@ def test_overrides(max_examples, monkeypatch):
     max_size=2,
   )
   monkeypatch.setattr(sys, 'argv', [])
-  try_many(overrides, max_examples // 5, check)
+  try_many(overrides, max(40, max_examples // 5), check)
   outcomes.done()
   assert outcomes['refused by name']
   assert outcomes['accepted']

@@ -15,6 +15,10 @@ from tests.results.page import conftest
 from tests.support import binaries
 from tests.support import browser
 
+needs_gradio = pytest.mark.skipif(
+  importlib.util.find_spec('gradio') is None,
+  reason="needs: pip install -e '.[page]'",
+)
 USER, PASSWORD = 'ann', 'correct horse'
 
 
@@ -127,6 +131,7 @@ def test_without_a_data_set_there_are_no_similar_posters(
   assert fragments.Fragments(service).similar([]) == ''
 
 
+@needs_gradio
 @pytest.mark.slow
 def test_ctrl_c_ends_it_and_deletes_what_was_uploaded(page_workdir, tmp_path):
   process = binaries.start(
@@ -147,6 +152,7 @@ def test_ctrl_c_ends_it_and_deletes_what_was_uploaded(page_workdir, tmp_path):
   assert list(tmp_path.glob('genre_flax_page_*')) == []
 
 
+@needs_gradio
 @pytest.mark.slow
 def test_a_port_that_is_taken_is_told_at_once(page_workdir):
   with socket.create_server(('127.0.0.1', 0)) as taken:
@@ -157,6 +163,7 @@ def test_a_port_that_is_taken_is_told_at_once(page_workdir):
   assert 'Traceback' not in result.stderr
 
 
+@needs_gradio
 @pytest.mark.slow
 def test_a_workdir_that_is_not_there_is_told(tmp_path):
   result = binaries.run('page', f'--workdir={tmp_path}/none', '--port=0')
