@@ -289,9 +289,21 @@ def _add_api(page: Page) -> None:
 
 def theme() -> gr.themes.Base:
   """Fonts of the system, which are not loaded from anywhere, and colours."""
+  paper, raised, ink, main = '#faf9f6', '#ffffff', '#232328', '#5a48c8'
+  dark_paper, dark_raised, light_ink = '#17171b', '#212127', '#ececf0'
   return gr.themes.Base(font=_FONTS, font_mono=_MONO).set(
-    body_background_fill='#faf9f6',
-    body_background_fill_dark='#17171b',
-    body_text_color='#232328',
-    body_text_color_dark='#ececf0',
+    body_background_fill=paper,
+    body_background_fill_dark=dark_paper,
+    background_fill_primary=paper,
+    background_fill_primary_dark=dark_paper,
+    background_fill_secondary=paper,
+    background_fill_secondary_dark=dark_paper,
+    block_background_fill=raised,
+    block_background_fill_dark=dark_raised,
+    body_text_color=ink,
+    body_text_color_dark=light_ink,
+    button_primary_background_fill=main,
+    button_primary_background_fill_dark=main,
+    button_primary_background_fill_hover=main,
+    button_primary_background_fill_hover_dark=main,
   )
