@@ -83,6 +83,20 @@ def get_config() -> config_dict.ConfigDict:
   # Of the computation: 'float32' or 'bfloat16'. Parameters are float32.
   config.model.dtype = 'float32'
 
+  config.model.convnext = config_dict.ConfigDict()
+  # 'atto', 'femto', 'pico', 'nano', 'tiny', 'small', 'base' or 'large'.
+  config.model.convnext.size = 'tiny'
+  # 1 or 2.
+  config.model.convnext.version = 1
+  # What the scales of the branches start from, in version 1. > 0.
+  config.model.convnext.layer_scale = 1e-6
+  # Before the logits, [0, 1).
+  config.model.convnext.dropout_rate = 0.0
+  # Of the last block's branch, growing from 0 at the first, [0, 1).
+  config.model.convnext.stochastic_depth_rate = 0.1
+  # Compute the insides of blocks again in the backward pass: less memory.
+  config.model.convnext.rematerialize = False
+
   config.model.efficientnet_lite = config_dict.ConfigDict()
   # 0, 1 or 2.
   config.model.efficientnet_lite.variant = 0
@@ -115,9 +129,35 @@ def get_config() -> config_dict.ConfigDict:
   # Before the logits, [0, 1).
   config.model.tiny.dropout_rate = 0.1
 
+  config.model.vit = config_dict.ConfigDict()
+  # 'Ti', 'S', 'B' or 'L'.
+  config.model.vit.size = 'S'
+  # Side of a patch in pixels; divides the images' height and width. >= 1.
+  config.model.vit.patch = 16
+  # 'token' (class token), 'mean' or 'attention'.
+  config.model.vit.pool = 'token'
+  # Tokens that are read and written and not pooled. >= 0.
+  config.model.vit.num_registers = 0
+  # Normalise before the first block, as CLIP does.
+  config.model.vit.pre_norm = False
+  # 'exact', 'tanh' or 'quick'.
+  config.model.vit.gelu = 'exact'
+  # What the scales of the branches start from, >= 0; 0: none.
+  config.model.vit.layer_scale = 0.0
+  # Of all LayerNorms. > 0.
+  config.model.vit.norm_epsilon = 1e-6
+  # Before the logits, [0, 1).
+  config.model.vit.dropout_rate = 0.0
+  # Of the last block's branches, growing from 0 at the first, [0, 1).
+  config.model.vit.stochastic_depth_rate = 0.0
+  # Compute the insides of blocks again in the backward pass: less memory.
+  config.model.vit.rematerialize = False
+
   # --- Where parameters come from, and which are trained ---
-  # ImageNet weights for the backbone: 'efficientnet_lite0', 1 or 2, or '' for
-  # none. They need the extra `pretrained`.
+  # Published weights for the backbone, or '' for none: 'efficientnet_lite0', 1
+  # or 2; for 'vit' and 'convnext' the name of a network of timm's, such as
+  # 'timm:vit_small_patch16_224.augreg_in21k', or the path of its .safetensors
+  # file. They need the extra `pretrained`.
   config.pretrained = ''
   # Workdir of another run to start from its best checkpoint, or ''.
   config.init_from = ''

@@ -8,7 +8,9 @@ import pytest
 
 from genre_flax.datasets.posters import build
 from genre_flax.datasets.posters import storage
+from genre_flax.models import convnext
 from genre_flax.models import efficientnet_lite
+from genre_flax.models import vit
 from genre_flax.runtime import platform
 from tests.support import binaries
 
@@ -39,6 +41,15 @@ def short_efficientnet(monkeypatch):
     efficientnet_lite.Stage(2, 5, 2, 6, 24),
   )
   monkeypatch.setattr(efficientnet_lite, '_STAGES', stages)
+
+
+@pytest.fixture
+def short_networks(short_efficientnet, monkeypatch):
+  """All deep networks of a few narrow layers."""
+  monkeypatch.setitem(vit.SIZES, 'S', vit.Size(32, 2, 2))
+  monkeypatch.setitem(
+    convnext.SIZES, 'tiny', convnext.Size((1, 1, 2, 1), (8, 16, 24, 32))
+  )
 
 
 @pytest.fixture(scope='session')

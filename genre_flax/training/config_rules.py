@@ -6,9 +6,14 @@ from typing import Any
 
 import ml_collections
 
+from genre_flax.models import convnext
 from genre_flax.models import efficientnet_lite
 from genre_flax.models import pretrained
+from genre_flax.models import published
 from genre_flax.models import registry
+from genre_flax.models import timm_weights
+from genre_flax.models import transformer
+from genre_flax.models import vit
 from genre_flax.runtime import custom
 from genre_flax.runtime import errors
 from genre_flax.training import config as config_lib
@@ -73,6 +78,11 @@ _RULES: tuple[_Rule, ...] = (
   _at_least('augment.mixup_alpha', 0),
   _one_of_or_custom('model.name', registry.MODELS),
   _one_of('model.dtype', registry.DTYPES),
+  _one_of('model.convnext.size', convnext.SIZES),
+  _one_of('model.convnext.version', (1, 2)),
+  _above_0('model.convnext.layer_scale'),
+  _share('model.convnext.dropout_rate'),
+  _share('model.convnext.stochastic_depth_rate'),
   (
     'model.efficientnet_lite.variant',
     lambda v: 0 <= v < efficientnet_lite.NUM_VARIANTS,
@@ -85,7 +95,21 @@ _RULES: tuple[_Rule, ...] = (
   _share('model.poster_cnn.dense_dropout_rate'),
   _share('model.resnet.dropout_rate'),
   _share('model.tiny.dropout_rate'),
-  _one_of('pretrained', ('', *pretrained.SOURCES)),
+  _one_of('model.vit.size', vit.SIZES),
+  _from_to('model.vit.patch', 1, 256),
+  _one_of('model.vit.pool', vit.POOLS),
+  _from_to('model.vit.num_registers', 0, 64),
+  _one_of('model.vit.gelu', transformer.GELUS),
+  _at_least('model.vit.layer_scale', 0),
+  _above_0('model.vit.norm_epsilon'),
+  _share('model.vit.dropout_rate'),
+  _share('model.vit.stochastic_depth_rate'),
+  (
+    'pretrained',
+    lambda v: v in ('', *pretrained.SOURCES) or published.is_source(v),
+    f"'', {', '.join(map(repr, pretrained.SOURCES))}, 'timm:NAME' of a network"
+    ' on the Hugging Face hub, or the path of a .safetensors file',
+  ),
   _one_of('init_from_parts', ('backbone', 'all')),
   _one_of_or_custom('loss.name', losses.LOSSES),
   _share('loss.label_smoothing'),
@@ -124,6 +148,8 @@ _RULES: tuple[_Rule, ...] = (
 )
 
 
+# Networks that give features, and classify them.
+_WITH_FEATURES = ('convnext', 'efficientnet_lite', 'vit')
 # The placeholders of configs/default.py.
 _MAY_BE_UNSET = frozenset(
   {
@@ -214,12 +240,19 @@ def _conflicts(config: ConfigDict) -> list[str]:
       f' config.model.efficientnet_lite.variant={wanted}; got {name!r} and'
       f' {variant}'
     )
+  if published.is_source(config.pretrained) and (
+    name not in timm_weights.NETWORKS
+  ):
+    faults.append(
+      f'config.pretrained={config.pretrained!r} needs config.model.name of'
+      f' {" or ".join(map(repr, timm_weights.NETWORKS))}; got {name!r}'
+    )
   if config.dataset.cache == 'features':
-    if config.trainable != 'head/.*' or name != 'efficientnet_lite':
+    if config.trainable != 'head/.*' or name not in _WITH_FEATURES:
       faults.append(
         "config.dataset.cache='features' needs config.trainable='head/.*' and"
-        " config.model.name='efficientnet_lite', whose backbone then stays as"
-        f' it is; got {config.trainable!r} and {name!r}'
+        f' config.model.name of {" or ".join(map(repr, _WITH_FEATURES))}, whose'
+        f' backbone then stays as it is; got {config.trainable!r} and {name!r}'
       )
     if config.augment.to_dict() != _NO_AUGMENTATION:
       faults.append(

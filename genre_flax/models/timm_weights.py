@@ -1,0 +1,267 @@
+"""Weights of timm's ViT and ConvNeXt as variables of ours, and back."""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from genre_flax.models import params as params_lib
+from genre_flax.models import timm_names
+from genre_flax.runtime import errors
+
+Arrays = dict[str, np.ndarray]
+
+_ENTRIES = {'vit': timm_names.of_vit, 'convnext': timm_names.of_convnext}
+NETWORKS = tuple(_ENTRIES)
+_FIRST_LAYER = {
+  'vit': 'backbone/embed/dense',
+  'convnext': 'backbone/stem/dense',
+}
+_CLASS_TOKEN, _REGISTERS = 'cls_token', 'reg_token'
+_POSITION = 'pos_embed'
+_OURS_TOKENS, _OURS_POSITION = 'backbone/tokens', 'backbone/position'
+# What a CLIP lacks, whose patches are projected without a bias.
+_MAY_LACK = 'backbone/embed/dense/bias'
+
+
+@dataclasses.dataclass(frozen=True)
+class Taken:
+  """What became of a file of weights.
+
+  Attributes:
+    params: by our names, as a tree; without the head where it lacks one.
+    num_taken: arrays of the file.
+    resampled: what was resampled to other sizes, in words.
+    lacking: our parameters that it has no array for, and that are 0.
+  """
+
+  params: dict[str, Any]
+  num_taken: int
+  resampled: Sequence[str]
+  lacking: Sequence[str]
+
+
+def to_params(
+  arrays: Mapping[str, np.ndarray],
+  *,
+  network: str,
+  options: Mapping[str, Any],
+  image_shape: tuple[int, int],
+  origin: str,
+) -> Taken:
+  """Takes timm's arrays for a network of ours.
+
+  Args:
+    arrays: by timm's names.
+    network: one of NETWORKS.
+    options: of the network, `config.model.NETWORK`.
+    image_shape: (height, width) that it is made for, in pixels.
+    origin: of the arrays, for messages.
+
+  Returns:
+    The parameters, float32.
+
+  Raises:
+    InputError: arrays are missing, left over, or of other shapes than the
+      network's.
+  """
+  left = {name: np.asarray(array) for name, array in arrays.items()}
+  params, missing, lacking, resampled = {}, [], [], []
+  if network == 'vit':
+    grid = tuple(side // options['patch'] for side in image_shape)
+    position, tokens = _take_position_and_tokens(
+      left, options, grid=grid, origin=origin
+    )
+    params[_OURS_POSITION], words = resample_position(position, grid)
+    resampled += words
+    if tokens is not None:
+      params[_OURS_TOKENS] = tokens
+  for entry in _ENTRIES[network](options):
+    if entry.theirs in left:
+      array = left.pop(entry.theirs)
+      params[entry.ours] = np.asarray(entry.form.to_ours(array), np.float32)
+    elif entry.ours == _MAY_LACK and options['pre_norm']:
+      kernel = params['backbone/embed/dense/kernel']
+      params[entry.ours] = np.zeros(kernel.shape[1], np.float32)
+      lacking.append(entry.ours)
+    elif not entry.theirs.startswith('head.') or 'norm' in entry.theirs:
+      missing.append(entry.theirs)
+  if missing or left:
+    raise errors.InputError(
+      f'{origin} holds other weights than config.model.name={network!r} with'
+      f' {_words(options)}: {_few(missing)} missing, {_few(left)} left over.'
+    )
+  return Taken(
+    params=params_lib.unflatten(params, sep='/'),
+    num_taken=len(arrays),
+    resampled=resampled,
+    lacking=lacking,
+  )
+
+
+def _take_position_and_tokens(left, options, *, grid, origin):
+  """[rows, columns, C] and [tokens, C] or None; takes them out of `left`.
+
+  Published positions are of a square of patches; else they are of `grid`.
+  """
+  if _POSITION not in left:
+    raise errors.InputError(f'{origin} has no {_POSITION}: is it a ViT?')
+  position = left.pop(_POSITION)
+  position = position.reshape(-1, position.shape[-1]).astype(np.float32)
+  wanted = [_CLASS_TOKEN] * (options['pool'] == 'token')
+  wanted += [_REGISTERS] * (options['num_registers'] > 0)
+  lacking = [name for name in wanted if name not in left]
+  if lacking:
+    raise errors.InputError(
+      f'{origin} has no {" and no ".join(lacking)}, which'
+      f' {_words(options)} asks for.'
+    )
+  tokens = [
+    left.pop(name).reshape(-1, position.shape[-1]).astype(np.float32)
+    for name in wanted
+  ]
+  tokens = np.concatenate(tokens) if tokens else None
+  num_tokens = 0 if tokens is None else len(tokens)
+
+  # Some give the tokens a position too, which is the same as other tokens.
+  def wanted(places):
+    return grid if math.prod(grid) == places else None
+
+  # A network of ours has the grid that is wanted, others a square one.
+  for find in (wanted, _square):
+    for placed in (0, num_tokens):
+      shape = find(len(position) - placed)
+      if shape is not None:
+        if placed:
+          tokens = tokens + position[:placed]
+        return position[placed:].reshape(*shape, -1), tokens
+  raise errors.InputError(
+    f'{origin}: {_POSITION} has {len(position)} places; with {num_tokens}'
+    f' tokens that is no square of patches, and none of {grid[0]} x {grid[1]}.'
+  )
+
+
+def _square(places: int) -> tuple[int, int] | None:
+  side = math.isqrt(places)
+  return (side, side) if side**2 == places else None
+
+
+def resample_position(
+  position: np.ndarray, grid: tuple[int, int]
+) -> tuple[np.ndarray, list[str]]:
+  """Resamples the positions of patches to another grid.
+
+  By bicubic interpolation (Keys, 1981) with antialiasing, as timm does.
+
+  Args:
+    position: float32 [rows, columns, C].
+    grid: (rows, columns) that are wanted.
+
+  Returns:
+    float32 [*grid, C], and what was done, in words; nothing where it fits.
+  """
+  if position.shape[:2] == tuple(grid):
+    return position, []
+  resampled = jax.image.resize(
+    jnp.asarray(position), (*grid, position.shape[2]), 'cubic', antialias=True
+  )
+  rows, columns = position.shape[:2]
+  return np.asarray(resampled), [
+    f'positions of {rows} x {columns} patches to {grid[0]} x {grid[1]}'
+  ]
+
+
+def with_pixels(
+  params: Mapping[str, Any],
+  *,
+  network: str,
+  patch: int,
+  mean: Sequence[float],
+  std: Sequence[float],
+  pixel_mean: float,
+  pixel_scale: float,
+) -> dict[str, Any]:
+  """The same function of other pixels: the first layer takes it up, exactly.
+
+  The weights were trained on (v / 255 - mean) / std, a mean and a std for each
+  colour; we give (v - pixel_mean) / pixel_scale. The first layer is linear, and
+  sees no padding.
+
+  Args:
+    params: of `to_params`.
+    network: one of NETWORKS.
+    patch: side of the first layer's patches, in pixels.
+    mean: of each colour.
+    std: of each colour.
+    pixel_mean: of the config.
+    pixel_scale: of the config.
+
+  Returns:
+    The parameters, with another first layer.
+  """
+  first = _FIRST_LAYER[network]
+  flat = params_lib.flatten(params, sep='/')
+  mean, std = np.asarray(mean, float), np.asarray(std, float)
+  # Theirs is ours times the one, plus the other.
+  factor = np.tile(pixel_scale / (255 * std), patch * patch)
+  shift = np.tile((pixel_mean / 255 - mean) / std, patch * patch)
+  kernel = np.asarray(flat[f'{first}/kernel'], float)
+  flat[f'{first}/kernel'] = np.float32(kernel * factor[:, None])
+  flat[f'{first}/bias'] = np.float32(flat[f'{first}/bias'] + shift @ kernel)
+  return params_lib.unflatten(flat, sep='/')
+
+
+def from_params(
+  params: Mapping[str, Any],
+  *,
+  network: str,
+  options: Mapping[str, Any],
+  places_tokens: bool = True,
+) -> Arrays:
+  """The parameters of a network of ours, as timm has them.
+
+  Args:
+    params: the tree.
+    network: one of NETWORKS.
+    options: of the network, `config.model.NETWORK`.
+    places_tokens: whether timm's network has a position for its tokens, as all
+      have that do not say `no_embed_class`; that of ours is 0.
+
+  Returns:
+    float32 arrays by timm's names.
+  """
+  flat = params_lib.flatten(params, sep='/')
+  arrays = {
+    entry.theirs: np.ascontiguousarray(
+      entry.form.to_theirs(np.asarray(flat[entry.ours], np.float32))
+    )
+    for entry in _ENTRIES[network](options)
+  }
+  if network == 'vit':
+    position = np.asarray(flat[_OURS_POSITION], np.float32)
+    position = position.reshape(1, -1, position.shape[-1])
+    if _OURS_TOKENS in flat:
+      tokens = np.asarray(flat[_OURS_TOKENS], np.float32)[None]
+      if options['pool'] == 'token':
+        arrays[_CLASS_TOKEN], tokens = tokens[:, :1], tokens[:, 1:]
+      if tokens.size:
+        arrays[_REGISTERS] = tokens
+      if places_tokens:
+        nothing = np.zeros_like(flat[_OURS_TOKENS])[None]
+        position = np.concatenate([nothing, position], axis=1)
+    arrays[_POSITION] = position
+  return arrays
+
+
+def _words(options: Mapping[str, Any]) -> str:
+  return ', '.join(f'{key}={value!r}' for key, value in options.items())
+
+
+def _few(names: Sequence[str] | Mapping[str, Any]) -> str:
+  names = list(names)
+  shown = ', '.join(names[:3]) + (', ...' if len(names) > 3 else '')
+  return f'{len(names)} ({shown})' if names else 'none'

@@ -1,0 +1,154 @@
+"""What vision transformers are made of: attention, MLPs, blocks of both."""
+
+from collections.abc import Callable
+import functools
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from genre_flax.models import layers
+
+Dtype = Any
+
+
+def quick_gelu(x: jax.Array) -> jax.Array:
+  """The GELU of OpenAI's CLIP, x sigmoid(1.702 x)."""
+  return x * nn.sigmoid(1.702 * x)
+
+
+GELUS: dict[str, Callable[[jax.Array], jax.Array]] = {
+  'exact': functools.partial(nn.gelu, approximate=False),
+  'tanh': functools.partial(nn.gelu, approximate=True),
+  'quick': quick_gelu,
+}
+
+
+class MLP(nn.Module):
+  """Two dense layers.
+
+  Attributes:
+    hidden: width between the two.
+    gelu: a key of GELUS.
+    dtype: of the computation; parameters are float32.
+  """
+
+  hidden: int
+  gelu: str
+  dtype: Dtype
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Maps [..., C] to [..., C]."""
+    dense = functools.partial(
+      nn.Dense, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform()
+    )
+    width = x.shape[-1]
+    x = GELUS[self.gelu](dense(self.hidden, name='expand')(x))
+    return dense(width, name='project')(x)
+
+
+class SelfAttention(nn.Module):
+  """Multi-head self-attention (Vaswani et al., 2017, section 3.2).
+
+  Attributes:
+    num_heads: among which the width is divided.
+    dtype: of the computation; parameters are float32.
+  """
+
+  num_heads: int
+  dtype: Dtype
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Maps [B, N, C] to [B, N, C]."""
+    width = x.shape[-1]
+    dense = functools.partial(
+      nn.Dense, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform()
+    )
+    # Queries, keys and values of all heads by one matrix product.
+    heads = dense(3 * width, name='qkv')(x).reshape(
+      *x.shape[:2], 3, self.num_heads, width // self.num_heads
+    )
+    x = jax.nn.dot_product_attention(
+      heads[:, :, 0], heads[:, :, 1], heads[:, :, 2]
+    ).reshape(x.shape)
+    return dense(width, name='out')(x)
+
+
+class AttentionPool(nn.Module):
+  """Pools by a query that is learnt, then an MLP (Zhai et al., 2022, MAP).
+
+  Attributes:
+    num_heads: of the attention.
+    gelu: of the MLP, a key of GELUS.
+    norm_epsilon: of the LayerNorm.
+    dtype: of the computation; parameters are float32.
+  """
+
+  num_heads: int
+  gelu: str
+  norm_epsilon: float
+  dtype: Dtype
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Maps [B, N, C] to [B, C]."""
+    batch, _, width = x.shape
+    dense = functools.partial(
+      nn.Dense, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform()
+    )
+    probe = self.param('probe', nn.initializers.xavier_uniform(), (1, width))
+    size = (self.num_heads, width // self.num_heads)
+    query = dense(width, name='q')(probe.astype(self.dtype)).reshape(
+      1, 1, *size
+    )
+    heads = dense(2 * width, name='kv')(x).reshape(batch, -1, 2, *size)
+    pooled = jax.nn.dot_product_attention(
+      jnp.broadcast_to(query, (batch, 1, *size)), heads[:, :, 0], heads[:, :, 1]
+    ).reshape(batch, width)
+    pooled = dense(width, name='out')(pooled)
+    normed = nn.LayerNorm(self.norm_epsilon, dtype=self.dtype, name='norm')(
+      pooled
+    )
+    mlp = MLP(4 * width, self.gelu, self.dtype, name='mlp')
+    return pooled + mlp(normed)
+
+
+class Block(nn.Module):
+  """Attention and an MLP, each on a normalised copy (Dosovitskiy et al., 2021).
+
+  Attributes:
+    num_heads: of the attention.
+    gelu: of the MLP, a key of GELUS.
+    norm_epsilon: of the LayerNorms.
+    layer_scale: what the scale of each branch's channels starts from (Touvron
+      et al., 2021, 'Going deeper with Image Transformers', section 2.1); 0 for
+      no such scales.
+    drop_rate: of each branch, for an example, in training.
+    dtype: of the computation; parameters are float32.
+  """
+
+  num_heads: int
+  gelu: str
+  norm_epsilon: float
+  layer_scale: float
+  drop_rate: float
+  dtype: Dtype
+
+  @nn.compact
+  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    """Maps [B, N, C] to [B, N, C]."""
+    norm = functools.partial(nn.LayerNorm, self.norm_epsilon, dtype=self.dtype)
+    attention = SelfAttention(self.num_heads, self.dtype, name='attention')
+    x = x + self._branch(
+      attention(norm(name='attention_norm')(x)), 'attention_scale', train
+    )
+    mlp = MLP(4 * x.shape[-1], self.gelu, self.dtype, name='mlp')
+    return x + self._branch(mlp(norm(name='mlp_norm')(x)), 'mlp_scale', train)
+
+  def _branch(self, x, name, train):
+    if self.layer_scale:
+      x = layers.LayerScale(self.layer_scale, self.dtype, name=name)(x)
+    return layers.StochasticDepth(self.drop_rate)(x, deterministic=not train)

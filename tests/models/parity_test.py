@@ -1,0 +1,250 @@
+"""Our networks compute what timm's do, with timm's weights and with ours."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import default
+from genre_flax.models import registry
+from genre_flax.models import timm_weights
+from genre_flax.runtime import errors
+
+torch = pytest.importorskip('torch', reason="needs: pip install -e '.[parity]'")
+timm = pytest.importorskip('timm', reason="needs: pip install -e '.[parity]'")
+
+# Of each network of timm's: what ours is called, its options, and an image
+# size, (height, width), that is small and not square.
+CASES = {
+  'vit_tiny_patch16_224': ('vit', {'size': 'Ti'}, (64, 48)),
+  'vit_small_patch16_224': ('vit', {'size': 'S'}, (48, 32)),
+  'vit_base_patch32_clip_224': (
+    'vit',
+    {'size': 'B', 'patch': 32, 'pre_norm': True, 'norm_epsilon': 1e-5},
+    (96, 64),
+  ),
+  'vit_base_patch32_clip_quickgelu_224': (
+    'vit',
+    {
+      'size': 'B',
+      'patch': 32,
+      'pre_norm': True,
+      'norm_epsilon': 1e-5,
+      'gelu': 'quick',
+    },
+    (96, 64),
+  ),
+  'vit_base_patch16_siglip_224': (
+    'vit',
+    {'size': 'B', 'pool': 'attention'},
+    (48, 32),
+  ),
+  'vit_small_patch14_dinov2': (
+    'vit',
+    {'size': 'S', 'patch': 14, 'layer_scale': 1e-5},
+    (56, 42),
+  ),
+  'vit_small_patch14_reg4_dinov2': (
+    'vit',
+    {'size': 'S', 'patch': 14, 'layer_scale': 1e-5, 'num_registers': 4},
+    (56, 42),
+  ),
+  'deit3_small_patch16_224': (
+    'vit',
+    {'size': 'S', 'layer_scale': 1e-6},
+    (48, 32),
+  ),
+  'convnext_atto': ('convnext', {'size': 'atto'}, (64, 96)),
+  'convnext_tiny': ('convnext', {'size': 'tiny'}, (64, 32)),
+  'convnextv2_atto': ('convnext', {'size': 'atto', 'version': 2}, (64, 96)),
+}
+NUM_CLASSES = 7
+
+
+def make_theirs(name, image_shape):
+  """timm's network with random weights that all matter, and its arrays."""
+  torch.manual_seed(0)
+  sized = {} if 'convnext' in name else {'img_size': image_shape}
+  network = timm.create_model(name, num_classes=NUM_CLASSES, **sized).eval()
+  with torch.no_grad():
+    for key, parameter in network.named_parameters():
+      if parameter.ndim < 2 or 'gamma' in key or 'grn' in key:
+        # Scales near 1, biases near 0; no layer scale of 1e-6.
+        near = 0.0 if key.endswith('bias') else 1.0
+        parameter.copy_(near + 0.2 * torch.randn_like(parameter))
+      elif any(part in key for part in ('pos_embed', 'token', 'latent')):
+        parameter.copy_(torch.randn_like(parameter))
+  return network, to_arrays(network)
+
+
+def to_arrays(network):
+  return {key: value.numpy() for key, value in network.state_dict().items()}
+
+
+def make_ours(name, options):
+  config = default.get_config().model
+  config.name = name
+  config[name].update(options)
+  model = registry.create_from_config(config, num_genres=NUM_CLASSES)
+  return model, config[name].to_dict()
+
+
+def compare(model, params, theirs, image_shape, *, atol=1e-4):
+  """Features and logits agree on random images."""
+  images = np.random.default_rng(0).normal(size=(2, *image_shape, 3))
+  images = images.astype(np.float32)
+
+  @jax.jit
+  def ours(params, images):
+    variables = {'params': params}
+    features = model.apply(variables, images, train=False, method='features')
+    return features, model.apply(variables, images, train=False)
+
+  features, logits = ours(params, jnp.asarray(images))
+  with torch.no_grad():
+    tensors = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
+    their_features = theirs.forward_head(
+      theirs.forward_features(tensors), pre_logits=True
+    ).numpy()
+    their_logits = theirs(tensors).numpy()
+  assert np.std(their_logits) > 0.01  # Not all the same.
+  scale = max(1.0, np.abs(their_features).max())
+  np.testing.assert_allclose(features, their_features, atol=atol * scale)
+  np.testing.assert_allclose(logits, their_logits, atol=atol * scale)
+
+
+@pytest.mark.parametrize('name', CASES)
+def test_features_are_those_of_timm(name):
+  network, options, image_shape = CASES[name]
+  if network == 'vit':  # Published positions are of a square grid.
+    image_shape = (image_shape[0], image_shape[0])
+  theirs, arrays = make_theirs(name, image_shape)
+  model, options = make_ours(network, options)
+  taken = timm_weights.to_params(
+    arrays,
+    network=network,
+    options=options,
+    image_shape=image_shape,
+    origin=name,
+  )
+  assert taken.num_taken == len(arrays)
+  assert taken.resampled == []
+  compare(model, taken.params, theirs, image_shape)
+
+
+@pytest.mark.parametrize(
+  'name',
+  [
+    'vit_tiny_patch16_224',
+    'vit_small_patch14_dinov2',
+    'deit3_small_patch16_224',
+    'vit_small_patch14_reg4_dinov2',
+  ],
+)
+def test_positions_are_resampled_as_timm_does(name):
+  network, options, image_shape = CASES[name]
+  model, options = make_ours(network, options)
+  side = 6 * options['patch']
+  _, arrays = make_theirs(name, (side, side))
+  theirs = timm.create_model(
+    name, num_classes=NUM_CLASSES, img_size=image_shape
+  ).eval()
+  theirs.load_state_dict(
+    timm.models.vision_transformer.checkpoint_filter_fn(
+      {key: torch.from_numpy(value) for key, value in arrays.items()}, theirs
+    )
+  )
+  taken = timm_weights.to_params(
+    arrays,
+    network=network,
+    options=options,
+    image_shape=image_shape,
+    origin=name,
+  )
+  rows, columns = (side // options['patch'] for side in image_shape)
+  words = f'positions of 6 x 6 patches to {rows} x {columns}'
+  assert taken.resampled == [words]
+  compare(model, taken.params, theirs, image_shape)
+
+
+@pytest.mark.parametrize(
+  ('name', 'places_tokens'),
+  [
+    ('vit_tiny_patch16_224', True),
+    ('deit3_small_patch16_224', False),
+    ('vit_small_patch14_reg4_dinov2', False),
+    ('vit_base_patch16_siglip_224', True),
+    ('convnext_atto', True),
+    ('convnextv2_atto', True),
+  ],
+)
+def test_timm_computes_what_ours_does(name, places_tokens):
+  network, options, image_shape = CASES[name]
+  model, options = make_ours(network, options)
+  images = jax.ShapeDtypeStruct((1, *image_shape, 3), jnp.float32)
+  shapes = jax.eval_shape(
+    lambda images: model.init(jax.random.key(0), images, train=False), images
+  )['params']
+  rng = np.random.default_rng(1)
+  params = jax.tree_util.tree_map_with_path(
+    lambda path, leaf: np.float32(
+      # Scales about 1, so that nothing dies out.
+      0.05 * rng.normal(size=leaf.shape) + (path[-1].key == 'scale')
+    ),
+    shapes,
+  )
+  sized = {} if network == 'convnext' else {'img_size': image_shape}
+  theirs = timm.create_model(name, num_classes=NUM_CLASSES, **sized).eval()
+  arrays = timm_weights.from_params(
+    params,
+    network=network,
+    options=options,
+    places_tokens=places_tokens,
+  )
+  theirs.load_state_dict(
+    {key: torch.from_numpy(value.copy()) for key, value in arrays.items()}
+  )
+  compare(model, params, theirs, image_shape)
+
+
+def test_there_and_back_is_the_same():
+  _, arrays = make_theirs('vit_tiny_patch16_224', (64, 64))
+  _, options = make_ours('vit', {'size': 'Ti'})
+  taken = timm_weights.to_params(
+    arrays,
+    network='vit',
+    options=options,
+    image_shape=(64, 64),
+    origin='timm',
+  )
+  assert taken.num_taken == len(arrays)
+  assert taken.resampled == taken.lacking == []
+  back = timm_weights.from_params(taken.params, network='vit', options=options)
+  assert back.keys() == arrays.keys()
+  for name in arrays.keys() - {'cls_token', 'pos_embed'}:
+    np.testing.assert_array_equal(back[name], arrays[name])
+  for of in (back, arrays):
+    of['cls_token'] = of['cls_token'] + of['pos_embed'][:, :1]
+  np.testing.assert_allclose(back['cls_token'], arrays['cls_token'], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+  ('options', 'words'),
+  [
+    ({'size': 'Ti', 'pre_norm': True}, r'2 \(norm_pre.weight, .*\) missing'),
+    ({'size': 'Ti', 'pool': 'attention'}, 'no square of patches'),
+    ({'size': 'Ti', 'layer_scale': 1e-5}, r'24 \(blocks.0.ls1.gamma'),
+    ({'size': 'Ti', 'num_registers': 4}, 'no reg_token'),
+  ],
+)
+def test_weights_of_another_network_are_refused(options, words):
+  _, arrays = make_theirs('vit_tiny_patch16_224', (64, 64))
+  _, options = make_ours('vit', options)
+  with pytest.raises(errors.InputError, match=words):
+    timm_weights.to_params(
+      arrays,
+      network='vit',
+      options=options,
+      image_shape=(64, 64),
+      origin='a file',
+    )

@@ -1,0 +1,246 @@
+"""Weights from files and from a hub that is played."""
+
+import json
+import sys
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import default
+from genre_flax.models import pretrained
+from genre_flax.models import published
+from genre_flax.models import registry
+from genre_flax.models import timm_weights
+from genre_flax.runtime import errors
+from genre_flax.training import run as run_lib
+from genre_flax.training import train
+from tests.support import helpers
+
+safetensors = pytest.importorskip(
+  'safetensors.numpy', reason="needs: pip install -e '.[pretrained]'"
+)
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+OPTIONS = {'vit': {'patch': 8}, 'convnext': {}}
+pytestmark = pytest.mark.usefixtures('short_networks')
+
+
+def make(name, image_shape):
+  """A network of random parameters that all matter."""
+  config = default.get_config().model
+  config.name = name
+  config[name].update(OPTIONS[name])
+  model = registry.create_from_config(config, num_genres=5)
+  images = jax.ShapeDtypeStruct((1, *image_shape, 3), jnp.float32)
+  shapes = jax.eval_shape(
+    lambda images: model.init(jax.random.key(0), images, train=False), images
+  )['params']
+  rng = np.random.default_rng(0)
+  params = jax.tree_util.tree_map_with_path(
+    lambda path, leaf: np.float32(
+      0.1 * rng.normal(size=leaf.shape) + (path[-1].key == 'scale')
+    ),
+    shapes,
+  )
+  return config, model, params
+
+
+def write(folder, config, params, *, described=True, drop=(), add=()):
+  arrays = timm_weights.from_params(
+    params, network=config.name, options=config[config.name].to_dict()
+  )
+  arrays = {k: v for k, v in arrays.items() if k not in drop}
+  arrays.update(dict(add))
+  folder.mkdir(exist_ok=True)
+  safetensors.save_file(arrays, folder / 'model.safetensors')
+  if described:
+    given = {'pretrained_cfg': {'mean': MEAN, 'std': STD}}
+    (folder / 'config.json').write_text(json.dumps(given))
+  return str(folder / 'model.safetensors')
+
+
+def load(source, config, image_shape=(32, 32), **changes):
+  options = {'pixel_mean': 127.5, 'pixel_scale': 60.0, **changes}
+  return pretrained.load(
+    source, model=config, image_shape=image_shape, **options
+  )['params']
+
+
+@pytest.mark.parametrize('name', OPTIONS)
+def test_pixels_of_another_range_give_the_same_features(name, tmp_path):
+  config, model, params = make(name, (32, 32))
+  source = write(tmp_path, config, params)
+  pixels = np.random.default_rng(1).uniform(0, 255, (2, 32, 32, 3))
+  theirs = (pixels / 255 - MEAN) / STD
+  ours = (pixels - 127.5) / 60
+
+  @jax.jit
+  def features(params, images):
+    return model.apply(
+      {'params': params}, images, train=False, method='features'
+    )
+
+  expected = features(params, jnp.asarray(theirs, jnp.float32))
+  got = features(load(source, config), jnp.asarray(ours, jnp.float32))
+  np.testing.assert_allclose(got, expected, atol=1e-4)
+
+
+def test_without_a_word_on_pixels_the_weights_are_as_they_are(tmp_path, caplog):
+  config, _, params = make('convnext', (32, 32))
+  source = write(tmp_path, config, params, described=False)
+  helpers.assert_trees_close(load(source, config), params, atol=1e-6)
+  assert 'There is no ' in caplog.text
+  assert 'config.pixel_mean' in caplog.text
+
+
+@pytest.mark.parametrize('content', ['{', '[]', '{"mean": [1], "std": [0]}'])
+def test_a_damaged_word_on_pixels_is_told(tmp_path, caplog, content):
+  config, _, params = make('convnext', (32, 32))
+  source = write(tmp_path, config, params)
+  (tmp_path / 'config.json').write_text(content)
+  helpers.assert_trees_close(load(source, config), params, atol=1e-6)
+  assert 'does not say what pixels' in caplog.text
+
+
+def test_a_grid_that_is_no_square_comes_back_as_it_went(tmp_path):
+  config, _, params = make('vit', (48, 32))
+  source = write(tmp_path, config, params, described=False)
+  taken = load(source, config, (48, 32))
+  helpers.assert_trees_close(taken, params, atol=1e-6)
+
+
+def test_what_was_done_is_told(tmp_path, caplog):
+  config, _, params = make('vit', (32, 32))
+  caplog.set_level('INFO')
+  taken = load(write(tmp_path, config, params), config, (24, 16))
+  assert taken['backbone']['position'].shape == (3, 2, 32)
+  assert 'positions of 4 x 4 patches to 3 x 2' in caplog.text
+  assert f'in place of {MEAN} and {STD}' in caplog.text
+
+
+@pytest.mark.parametrize(
+  ('changes', 'words'),
+  [
+    ({'drop': ('norm.weight',)}, r'1 \(norm.weight\) missing'),
+    (
+      {'add': {'fc_norm.bias': np.zeros(3)}.items()},
+      r'1 \(fc_norm.bias\) left',
+    ),
+    (
+      {'add': {'pos_embed': np.zeros((1, 18, 32), np.float32)}.items()},
+      'no square of patches',
+    ),
+  ],
+)
+def test_other_weights_are_refused_by_name(tmp_path, changes, words):
+  config, _, params = make('vit', (32, 32))
+  source = write(tmp_path, config, params, **changes)
+  with pytest.raises(errors.InputError, match=words):
+    load(source, config)
+
+
+def test_a_shape_that_does_not_fit_is_told_by_name(
+  data_dir, tmp_path, short_networks
+):
+  config, _, params = make('vit', (32, 32))
+  wide = {'norm.weight': np.zeros(33, np.float32)}
+  source = write(tmp_path / 'w', config, params, add=wide.items())
+  with pytest.raises(errors.InputError, match='backbone/norm/scale'):
+    train.train_and_evaluate(vit_config(data_dir, source), tmp_path / 'run')
+
+
+@pytest.mark.parametrize('content', [b'', b'no safetensors', b'\xff' * 64])
+def test_what_is_no_file_of_weights_is_told(tmp_path, content):
+  config, _, _ = make('vit', (32, 32))
+  (tmp_path / 'x.safetensors').write_bytes(content)
+  with pytest.raises(errors.InputError, match='no file of safetensors'):
+    load(str(tmp_path / 'x.safetensors'), config)
+  with pytest.raises(errors.InputError, match='There is no file'):
+    load(str(tmp_path / 'y.safetensors'), config)
+
+
+def vit_config(data_dir, source):
+  return helpers.tiny_config(
+    data_dir,
+    **{
+      'model.name': 'vit',
+      'model.vit.patch': 8,
+      'pretrained': source,
+      'trainable': 'head/.*',
+      'num_train_steps': 2,
+    },
+  )
+
+
+def test_a_training_starts_from_a_file(data_dir, tmp_path):
+  config, _, params = make('vit', (32, 32))
+  source = write(tmp_path / 'w', config, params)
+  config = vit_config(data_dir, source)
+  train.train_and_evaluate(config, tmp_path / 'run')
+  state = helpers.final_state(config, tmp_path / 'run')
+  # What is frozen is what the file has, in the blocks.
+  helpers.assert_trees_equal(
+    jax.device_get(state.params['backbone']['block_00']),
+    params['backbone']['block_00'],
+  )
+
+
+def test_a_source_needs_a_network_that_can_take_it(data_dir, tmp_path):
+  config = helpers.tiny_config(data_dir, pretrained='timm:vit_tiny')
+  with pytest.raises(errors.InputError, match=r"'vit' or 'convnext'.*'tiny'"):
+    run_lib.set_up(config, tmp_path)
+  config = helpers.tiny_config(data_dir, pretrained='weights.bin')
+  with pytest.raises(errors.InputError, match='path of a .safetensors file'):
+    run_lib.set_up(config, tmp_path)
+
+
+class Hub(types.ModuleType):
+  """A hub that has one network, or cannot be reached."""
+
+  def __init__(self, folder):
+    super().__init__('huggingface_hub')
+    self.folder, self.asked = folder, []
+
+  def hf_hub_download(self, repository, file):
+    self.asked.append((repository, file))
+    if self.folder is None:
+      raise OSError('no network\nand more')
+    return str(self.folder / file)
+
+
+def test_a_name_is_fetched_from_the_hub(tmp_path, monkeypatch):
+  config, _, params = make('convnext', (32, 32))
+  write(tmp_path, config, params)
+  hub = Hub(tmp_path)
+  monkeypatch.setitem(sys.modules, 'huggingface_hub', hub)
+  found = published.read('timm:convnext_tiny.in12k')
+  assert (found.mean, found.std) == (MEAN, STD)
+  assert hub.asked == [
+    ('timm/convnext_tiny.in12k', 'model.safetensors'),
+    ('timm/convnext_tiny.in12k', 'config.json'),
+  ]
+
+
+def test_without_a_network_it_is_said_what_to_do(monkeypatch):
+  monkeypatch.setitem(sys.modules, 'huggingface_hub', Hub(None))
+  with pytest.raises(errors.InputError) as raised:
+    published.read('timm:vit')
+  assert str(raised.value) == (
+    'timm:vit is not in the cache and cannot be fetched: no network. Where'
+    ' there is a network, `hf download timm/vit model.safetensors config.json'
+    ' --local-dir FOLDER`; then give'
+    ' --config.pretrained=FOLDER/model.safetensors.'
+  )
+
+
+@pytest.mark.parametrize(
+  ('module', 'source'),
+  [('huggingface_hub', 'timm:vit'), ('safetensors', 'x.safetensors')],
+)
+def test_a_missing_package_is_named(monkeypatch, module, source):
+  monkeypatch.setitem(sys.modules, module, None)
+  with pytest.raises(errors.InputError, match=r"pip install -e '.\[pretr"):
+    published.read(source)
