@@ -127,6 +127,23 @@ def test_a_network_that_says_its_features_is_asked(
   )
 
 
+@pytest.mark.parametrize('name', registry.MODELS)
+def test_all_networks_give_features(
+  name, short_networks, predictor, monkeypatch
+):
+  model = registry.create_model(name, num_genres=12)
+  monkeypatch.setattr(predict, 'make_model', lambda _: model)
+  config = predictor.config.copy_and_resolve_references()
+  config.image_height = config.image_width = 96
+  images = jax.ShapeDtypeStruct((1, 96, 96, 3), np.float32)
+  shapes = jax.eval_shape(
+    lambda images: model.init(jax.random.key(0), images, train=False), images
+  )
+  blank = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+  other = dataclasses.replace(predictor, config=config, variables=blank)
+  assert similar.Embedder(other).num_features >= 16
+
+
 def test_a_network_without_features_is_told(predictor, monkeypatch):
   class Plain(nn.Module):
     @nn.compact

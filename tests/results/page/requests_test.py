@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import urllib.parse
 
 from etils import epath
@@ -9,6 +10,7 @@ import pytest
 
 from genre_flax.results.page import service as service_lib
 from tests.results.page import conftest
+from tests.support import paths
 
 pytest.importorskip('gradio', reason="needs: pip install -e '.[page]'")
 httpx = pytest.importorskip('httpx')
@@ -61,6 +63,20 @@ def test_programs_get_scores(client, service, posters, tmp_path):
     expected.scores.tolist(), abs=1e-5
   )
   assert list(scores.values()) == sorted(scores.values(), reverse=True)
+
+
+def test_the_program_of_the_document(address, posters, capsys):
+  document = (paths.ROOT / 'docs' / 'page.md').read_text()
+  [program] = re.findall(r'^```python\n(.*?)^```', document, re.M | re.S)
+  for said, here in (
+    ('http://127.0.0.1:7860', address),
+    ('poster.jpg', str(posters[0])),
+  ):
+    assert said in program
+    program = program.replace(said, here)
+  exec(program, {})
+  printed = capsys.readouterr().out
+  assert posters[0].name in printed and printed.count("'score'") == 3
 
 
 def upload_of(path):
@@ -135,6 +151,11 @@ def test_a_file_that_was_not_uploaded_is_refused(http, path):
       },
     )
     assert response.status_code == 403
+
+
+def test_a_name_alone_is_no_file(http):
+  for given in ('/etc/passwd', 'http://127.0.0.1:1/a.jpg'):
+    assert 'event: error' in call(http, given)
 
 
 def test_paths_that_lead_out_of_the_uploads_are_refused(http, posters):
