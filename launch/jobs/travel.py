@@ -26,6 +26,9 @@ def check_travels(
   """
   flags = ['workdir', 'data_dir', 'config.dataset.data_dir', 'output']
   flags += ['csv', 'images'] if job.binary == 'prepare' else []
+  weights = job_lib.get_flag(job.args, 'config.pretrained') or ''
+  # Names of weights are found anywhere.
+  flags += ['config.pretrained'] if weights.endswith('.safetensors') else []
   for flag in flags:
     path = job_lib.get_flag(job.args, flag)
     if path and not path.startswith(tuple(schemes)):

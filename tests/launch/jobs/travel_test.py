@@ -27,6 +27,10 @@ def make(*args):
   [
     ((ARGS[0], '--workdir=run'), '--workdir=run is a path of this machine'),
     ((*ARGS, '--config.dataset.data_dir=data'), 'data_dir=data is a path'),
+    (
+      (*ARGS, '--config.pretrained=a.safetensors'),
+      'pretrained=a.safetensors is a path',
+    ),
     (('--config=mine.py', ARGS[1]), 'does not travel'),
     (('--config=/x/configs/mine.py', ARGS[1]), 'does not travel'),
   ],
@@ -39,6 +43,8 @@ def test_paths_of_this_machine_do_not_travel(args, message):
 def test_paths_that_travel():
   travel.check_travels(make())
   travel.check_travels(make('--config=./configs/tpu_pod.py', ARGS[1]))
+  for weights in ('timm:vit_tiny', 'gs://bucket/model.safetensors'):
+    travel.check_travels(make(*ARGS, f'--config.pretrained={weights}'))
   travel.check_travels(make(ARGS[0], '--workdir=/nfs'), schemes=('gs://', '/'))
 
 
