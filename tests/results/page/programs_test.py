@@ -11,6 +11,7 @@ from tests.support import paths
 
 pytest.importorskip('gradio', reason="needs: pip install -e '.[page]'")
 gradio_client = pytest.importorskip('gradio_client')
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope='module')

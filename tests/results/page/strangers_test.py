@@ -13,6 +13,7 @@ pytest.importorskip('gradio', reason="needs: pip install -e '.[page]'")
 httpx = pytest.importorskip('httpx')
 
 API = asking.API
+pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize(
