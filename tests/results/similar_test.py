@@ -13,6 +13,7 @@ from genre_flax.data import augment
 from genre_flax.data import preprocess
 from genre_flax.datasets.posters import build
 from genre_flax.models import registry
+from genre_flax.results import embedder as embedder_lib
 from genre_flax.results import predict
 from genre_flax.results import similar
 from genre_flax.runtime import errors
@@ -34,7 +35,7 @@ def predictor(workdir):
 
 @pytest.fixture(scope='module')
 def embedder(predictor):
-  return similar.Embedder(predictor)
+  return embedder_lib.Embedder(predictor)
 
 
 @pytest.fixture
@@ -112,7 +113,7 @@ def test_a_network_that_says_its_features_is_asked(
   model = registry.create_model('efficientnet_lite', num_genres=12)
   other = with_network(predictor, model, monkeypatch)
   pixels = pixels_of(dataset, 0, 5)
-  features = similar.Embedder(other).embed(pixels)
+  features = embedder_lib.Embedder(other).embed(pixels)
   assert features.shape == (2, 1280)
   apply = jax.jit(model.apply, static_argnames=('train', 'method'))
   logits = apply(
@@ -127,6 +128,23 @@ def test_a_network_that_says_its_features_is_asked(
   )
 
 
+@pytest.mark.parametrize('name', registry.MODELS)
+def test_all_networks_give_features(
+  name, short_networks, predictor, monkeypatch
+):
+  model = registry.create_model(name, num_genres=12)
+  monkeypatch.setattr(predict, 'make_model', lambda _: model)
+  config = predictor.config.copy_and_resolve_references()
+  config.image_height = config.image_width = 96
+  images = jax.ShapeDtypeStruct((1, 96, 96, 3), np.float32)
+  shapes = jax.eval_shape(
+    lambda images: model.init(jax.random.key(0), images, train=False), images
+  )
+  blank = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+  other = dataclasses.replace(predictor, config=config, variables=blank)
+  assert embedder_lib.Embedder(other).num_features >= 16
+
+
 def test_a_network_without_features_is_told(predictor, monkeypatch):
   class Plain(nn.Module):
     @nn.compact
@@ -135,7 +153,7 @@ def test_a_network_without_features_is_told(predictor, monkeypatch):
 
   plain = with_network(predictor, Plain(), monkeypatch)
   with pytest.raises(errors.InputError, match='gives no features'):
-    similar.Embedder(plain)
+    embedder_lib.Embedder(plain)
 
 
 def test_a_poster_of_the_training_split_is_found_again(
@@ -214,7 +232,7 @@ def test_the_index_of_another_network_is_made_anew(
   before = similar.open_index(predictor, embedder, workdir=copy, data_dir='')
   assert 'made anew' not in caplog.text
   after = similar.open_index(
-    other, similar.Embedder(other), workdir=copy, data_dir=''
+    other, embedder_lib.Embedder(other), workdir=copy, data_dir=''
   )
   assert 'of another network' in caplog.text
   assert not np.array_equal(after.features, before.features)

@@ -14,6 +14,7 @@ from typing import Any
 from absl import logging
 from etils import epath
 
+from genre_flax.results import embedder as embedder_lib
 from genre_flax.results import predict
 from genre_flax.results import similar
 from genre_flax.results.html_report import sources
@@ -130,6 +131,7 @@ def make_application(
   import fastapi
   import gradio as gr
 
+  from genre_flax.results.page import actions
   from genre_flax.results.page import app
   from genre_flax.results.page import fragments
   from genre_flax.results.page import guard
@@ -140,7 +142,7 @@ def make_application(
     predictor, embedder=embedder, index=index, limits=limits
   )
   blocks = app.build(
-    app.Page(
+    actions.Page(
       service, uploads, examples_lib.draw(epath.Path(folder) / 'examples')
     ),
     app.Words(
@@ -182,7 +184,7 @@ def make_application(
 def _open_index(predictor, workdir, data_dir):
   """(embedder, index, why there is none)."""
   try:
-    embedder = similar.Embedder(predictor)
+    embedder = embedder_lib.Embedder(predictor)
     index = similar.open_index(
       predictor, embedder, workdir=workdir, data_dir=data_dir
     )

@@ -14,6 +14,7 @@ from PIL import Image
 from genre_flax.data import preprocess
 from genre_flax.datasets.posters import images
 from genre_flax.evaluation import metrics
+from genre_flax.results import embedder as embedder_lib
 from genre_flax.results import explain
 from genre_flax.results import heat_map
 from genre_flax.results import predict
@@ -102,7 +103,7 @@ class Service:
     self,
     predictor: predict.Predictor,
     *,
-    embedder: similar.Embedder | None,
+    embedder: embedder_lib.Embedder | None,
     index: similar.Index | None,
     limits: Limits,
   ):

@@ -11,6 +11,7 @@ from genre_flax.results.page import service as service_lib
 from tests.results.page import conftest
 from tests.support import browser
 
+pytestmark = pytest.mark.slow
 NAME = '=x <img src=x onerror=alert(3)> {{value}} ${name}.jpg'
 
 

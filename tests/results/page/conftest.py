@@ -11,6 +11,7 @@ from genre_flax.datasets.posters import build
 from genre_flax.datasets.posters import sources
 from genre_flax.datasets.posters import synthetic
 from genre_flax.results import after_training
+from genre_flax.results import embedder as embedder_lib
 from genre_flax.results import predict
 from genre_flax.results import similar
 from genre_flax.results.page import service as service_lib
@@ -46,7 +47,7 @@ def page_predictor(page_workdir):
 
 @pytest.fixture(scope='package')
 def service(page_workdir, page_predictor):
-  embedder = similar.Embedder(page_predictor)
+  embedder = embedder_lib.Embedder(page_predictor)
   return service_lib.Service(
     page_predictor,
     embedder=embedder,
@@ -99,3 +100,11 @@ def address(page_workdir):
   """Of a page that everybody may use."""
   with served(page_workdir) as (_, address):
     yield address
+
+
+@pytest.fixture(scope='package')
+def http(address):
+  """Asks that page."""
+  httpx = pytest.importorskip('httpx')
+  with httpx.Client(base_url=address, timeout=30) as client:
+    yield client

@@ -22,6 +22,11 @@ needs_gradio = pytest.mark.skipif(
 USER, PASSWORD = 'ann', 'correct horse'
 
 
+@pytest.fixture
+def gradio():
+  pytest.importorskip('gradio', reason="needs: pip install -e '.[page]'")
+
+
 @pytest.fixture(scope='module')
 def guarded(page_workdir, tmp_path_factory):
   """The address of a page with a password, where little may wait."""
@@ -38,6 +43,7 @@ def guarded(page_workdir, tmp_path_factory):
     yield process, address, folder
 
 
+@pytest.mark.slow
 def test_strangers_see_nothing(guarded):
   httpx = pytest.importorskip('httpx')
   _, address, _ = guarded
@@ -72,6 +78,7 @@ def test_strangers_see_nothing(guarded):
     assert http.get('/config').status_code == 200
 
 
+@pytest.mark.slow
 def test_a_browser_logs_in(guarded, posters):
   _, address, _ = guarded
   with browser.launched() as launched, launched.new_context() as context:
@@ -87,6 +94,7 @@ def test_a_browser_logs_in(guarded, posters):
     assert page.locator('.gf-similar').count() == 1
 
 
+@pytest.mark.slow
 def test_a_program_logs_in_and_a_full_queue_is_told(guarded, posters):
   httpx = pytest.importorskip('httpx')
   _, address, _ = guarded
@@ -133,6 +141,7 @@ def test_without_a_data_set_there_are_no_similar_posters(
 
 @needs_gradio
 @pytest.mark.slow
+@pytest.mark.usefixtures('gradio')
 def test_ctrl_c_ends_it_and_deletes_what_was_uploaded(page_workdir, tmp_path):
   process = binaries.start(
     'page', f'--workdir={page_workdir}', '--port=0', TMPDIR=tmp_path
@@ -154,6 +163,7 @@ def test_ctrl_c_ends_it_and_deletes_what_was_uploaded(page_workdir, tmp_path):
 
 @needs_gradio
 @pytest.mark.slow
+@pytest.mark.usefixtures('gradio')
 def test_a_port_that_is_taken_is_told_at_once(page_workdir):
   with socket.create_server(('127.0.0.1', 0)) as taken:
     port = taken.getsockname()[1]
@@ -165,6 +175,7 @@ def test_a_port_that_is_taken_is_told_at_once(page_workdir):
 
 @needs_gradio
 @pytest.mark.slow
+@pytest.mark.usefixtures('gradio')
 def test_a_workdir_that_is_not_there_is_told(tmp_path):
   result = binaries.run('page', f'--workdir={tmp_path}/none', '--port=0')
   assert result.returncode == 2

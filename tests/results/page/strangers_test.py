@@ -1,100 +1,19 @@
-"""The page as a server: what programs get, and what strangers do not."""
+"""The page as a server: what strangers do not get."""
 
 import json
 import os
 import urllib.parse
 
-from etils import epath
 import pytest
 
-from genre_flax.results.page import service as service_lib
+from tests.results.page import asking
 from tests.results.page import conftest
 
 pytest.importorskip('gradio', reason="needs: pip install -e '.[page]'")
 httpx = pytest.importorskip('httpx')
-gradio_client = pytest.importorskip('gradio_client')
 
-API = '/gradio_api'
-
-
-@pytest.fixture(scope='module')
-def http(address):
-  with httpx.Client(base_url=address, timeout=30) as client:
-    yield client
-
-
-@pytest.fixture(scope='module')
-def client(address):
-  return gradio_client.Client(address, verbose=False, analytics_enabled=False)
-
-
-def upload(http, *paths, **changes):
-  files = [('files', (path.name, path.read_bytes())) for path in paths]
-  return http.post(f'{API}/upload', files=files, **changes)
-
-
-def call(http, *files):
-  """Calls the function for programs; returns the response, or its result."""
-  response = http.post(f'{API}/call/name_genres', json={'data': [list(files)]})
-  if response.status_code != 200:
-    return response
-  event = response.json()['event_id']
-  return http.get(f'{API}/call/name_genres/{event}').text
-
-
-def file_data(path):
-  return {'path': str(path), 'meta': {'_type': 'gradio.FileData'}}
-
-
-def test_programs_get_scores(client, service, posters, tmp_path):
-  bad = tmp_path / '=cmd.jpg'
-  bad.write_text('<html>')
-  answers = client.predict(
-    posters=[gradio_client.handle_file(str(p)) for p in (posters[0], bad)],
-    api_name='/name_genres',
-  )
-  assert answers[1]['error'].startswith('not an image')
-  scores = {each['genre']: each['score'] for each in answers[0]['genres']}
-  assert set(scores) == set(service.genres)
-  [expected] = service.name_genres([upload_of(posters[0])])
-  assert [scores[genre] for genre in service.genres] == pytest.approx(
-    expected.scores.tolist(), abs=1e-5
-  )
-  assert list(scores.values()) == sorted(scores.values(), reverse=True)
-
-
-def upload_of(path):
-  return service_lib.Upload(path.name, epath.Path(path))
-
-
-def test_twenty_at_once(client, service, posters):
-  jobs = [
-    client.submit(
-      posters=[gradio_client.handle_file(str(path))], api_name='/name_genres'
-    )
-    for path in posters
-  ]
-  assert len(jobs) == 20
-  for job, path in zip(jobs, posters, strict=True):
-    [answer] = job.result(timeout=60)
-    [expected] = service.name_genres([upload_of(path)])
-    assert answer['genres'][0]['score'] == pytest.approx(
-      expected.scores.max(), abs=1e-5
-    )
-    assert answer['poster'] == path.name
-
-
-def test_programs_see_one_function(client, http):
-  assert list(client.view_api(return_format='dict')['named_endpoints']) == [
-    '/name_genres'
-  ]
-  assert client.view_api(return_format='dict')['unnamed_endpoints'] == {}
-
-
-def test_too_many_files_are_told(http, posters):
-  [path] = upload(http, posters[0]).json()
-  told = call(http, *[file_data(path)] * 25)
-  assert '25 posters were given; at most 24' in told
+API = asking.API
+pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize(
@@ -120,7 +39,7 @@ def test_too_many_files_are_told(http, posters):
   ],
 )
 def test_a_file_that_was_not_uploaded_is_refused(http, path):
-  response = call(http, {**file_data(''), 'path': path})
+  response = asking.call(http, {**asking.file_data(''), 'path': path})
   assert response.status_code == 403
   assert response.text == 'The request names a file that was not uploaded.'
   # However deep it is, and whichever of the page's functions it is for.
@@ -130,15 +49,20 @@ def test_a_file_that_was_not_uploaded_is_refused(http, path):
       json={
         'fn_index': number,
         'session_hash': 'abc',
-        'data': [[{'image': file_data('') | {'path': path}}]],
+        'data': [[{'image': asking.file_data('') | {'path': path}}]],
         'event_data': {'files': [{'name': 'a', 'path': path}]},
       },
     )
     assert response.status_code == 403
 
 
+def test_a_name_alone_is_no_file(http):
+  for given in ('/etc/passwd', 'http://127.0.0.1:1/a.jpg'):
+    assert 'event: error' in asking.call(http, given)
+
+
 def test_paths_that_lead_out_of_the_uploads_are_refused(http, posters):
-  [path] = upload(http, posters[0]).json()
+  [path] = asking.upload(http, posters[0]).json()
   folder = os.path.dirname(os.path.dirname(path))
   for other in (
     f'{folder}/../examples/1.jpg',
@@ -146,8 +70,8 @@ def test_paths_that_lead_out_of_the_uploads_are_refused(http, posters):
     f'{folder}/%2e%2e/examples/1.jpg/../../../../../../etc/passwd',
     f'{folder}',
   ):
-    assert call(http, file_data(other)).status_code == 403, other
-  assert '"genres"' in call(http, file_data(path))
+    assert asking.call(http, asking.file_data(other)).status_code == 403, other
+  assert '"genres"' in asking.call(http, asking.file_data(path))
 
 
 @pytest.mark.parametrize(
@@ -183,7 +107,7 @@ def test_no_file_is_served(http, address, path):
 
 
 def test_uploaded_files_are_not_served_either(http, posters):
-  [path] = upload(http, posters[0]).json()
+  [path] = asking.upload(http, posters[0]).json()
   assert os.path.exists(path)
   response = http.get(f'{API}/file={urllib.parse.quote(path)}')
   assert response.status_code == 404
@@ -223,7 +147,7 @@ def test_what_the_page_does_not_need_is_not_there(http, method, path):
 def test_uploads_are_bounded(http, tmp_path):
   large = tmp_path / 'large.jpg'
   large.write_bytes(bytes(conftest.LIMITS.max_bytes + 70_000))
-  response = upload(http, large)
+  response = asking.upload(http, large)
   assert response.status_code == 413
   assert 'at most 200,000 are accepted' in response.text
 
@@ -255,7 +179,7 @@ def test_names_of_uploads_lead_nowhere(http, posters, name):
   response = http.post(f'{API}/upload', files={'files': (name, content)})
   if response.status_code == 200:
     [path] = response.json()
-    [other] = upload(http, posters[1]).json()
+    [other] = asking.upload(http, posters[1]).json()
     folder = os.path.dirname(os.path.dirname(other))
     assert os.path.dirname(os.path.dirname(os.path.realpath(path))) == folder
   else:

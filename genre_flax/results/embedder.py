@@ -1,0 +1,76 @@
+"""What a network sees in a poster, as numbers to compare posters by."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from genre_flax.data import augment
+from genre_flax.models import layers
+from genre_flax.results import predict
+from genre_flax.runtime import errors
+
+
+class Embedder:
+  """Makes the features of posters: alike where the network sees the like.
+
+  Runs on one device of this process.
+  """
+
+  def __init__(self, predictor: predict.Predictor):
+    """Prepares the network.
+
+    Args:
+      predictor: of `predict.restore`.
+
+    Raises:
+      InputError: the network has no method `features`, and marks no feature
+        map.
+    """
+    model = predict.make_model(predictor)
+    config = predictor.config
+    height, width = predictor.image_shape
+    blank = jax.ShapeDtypeStruct((1, height, width, 3), jnp.uint8)
+    self._device = jax.local_devices()[0]
+    self._variables = jax.device_put(
+      jax.device_get(predictor.variables), self._device
+    )
+
+    def features(variables, images):
+      images = augment.normalize(
+        images, pixel_mean=config.pixel_mean, pixel_scale=config.pixel_scale
+      )
+      # Of some networks `features` is an attribute: how many there are.
+      if callable(getattr(model, 'features', None)):
+        return model.apply(variables, images, train=False, method='features')
+      _, seen = model.apply(
+        variables, images, train=False, mutable=[layers.SEEN]
+      )
+      [feature_map] = jax.tree.leaves(seen)
+      return feature_map.mean(axis=(1, 2))
+
+    try:
+      made = jax.eval_shape(features, self._variables, blank)
+      if made.ndim != 2 or made.shape[0] != 1:
+        raise ValueError(f'its features of one poster are {made.shape}')
+    except Exception as e:  # A network of one's own raises what it likes.
+      raise errors.InputError(
+        f'The network {config.model.name!r} gives no features to compare'
+        ' posters by: it has no method `features` that maps images to [B, F],'
+        f' and marks no feature map by layers.feature_map ({e}).'
+      ) from e
+    self.num_features = made.shape[1]
+    self._features = jax.jit(features)
+
+  def embed(self, images: np.ndarray) -> np.ndarray:
+    """Makes the features of posters.
+
+    Args:
+      images: uint8 [N, H, W, 3], of the network's input size; all calls with
+        one N share a program.
+
+    Returns:
+      float32 [N, num_features].
+    """
+    with jax.default_device(self._device):
+      features = self._features(self._variables, images)
+    return np.asarray(features, np.float32)
