@@ -4,8 +4,8 @@ from etils import epath
 import ml_collections
 
 from genre_flax.results import predict
-from genre_flax.results import report
 from genre_flax.results import scored as scored_lib
+from genre_flax.results import split_metrics
 from genre_flax.results import summary
 from genre_flax.runtime import custom
 from genre_flax.training import run
@@ -40,7 +40,7 @@ def evaluate_best(
     f'\nThe best checkpoint (step {predictor.step}) on the'
     f' {len(scored)} posters of the split {split}:\n'
   )
-  print(f'{report.format_metrics(result.report)}\n')
+  print(f'{split_metrics.format_metrics(result.report)}\n')
   print('Some of them, with the three likeliest genres:')
   for line in result.examples:
     print(f'  {line}')

@@ -20,7 +20,7 @@ from genre_flax.results import contact_sheet
 from genre_flax.results import map_files
 from genre_flax.results import predict
 from genre_flax.results import predictions
-from genre_flax.results import report
+from genre_flax.results import split_metrics
 from genre_flax.runtime import errors
 from genre_flax.runtime import files as files_lib
 from genre_flax.runtime import text
@@ -124,7 +124,9 @@ def _telling_what_is_kept(table):
 def _print(result, genres):
   shown = str(result.path)
   if result.error is None:
-    print(report.format_top_three(shown, result.scores, genres), flush=True)
+    print(
+      split_metrics.format_top_three(shown, result.scores, genres), flush=True
+    )
   else:
     line = f'error: {text.printable(shown)}: {text.printable(result.error)}'
     print(line, file=sys.stderr)

@@ -12,8 +12,8 @@ from genre_flax.results import contact_sheet
 from genre_flax.results import explain_split
 from genre_flax.results import predict
 from genre_flax.results import predictions as predictions_lib
-from genre_flax.results import report as report_lib
 from genre_flax.results import scored as scored_lib
+from genre_flax.results import split_metrics
 from genre_flax.runtime import files
 from genre_flax.runtime import text
 
@@ -25,7 +25,7 @@ class Summary:
   """What `summarize` found, and where it was written.
 
   Attributes:
-    report: of `report.make_report`, with 'split' and 'step'.
+    report: of `split_metrics.make_report`, with 'split' and 'step'.
     metrics_path: of metrics.json.
     sheet_path: of the contact sheet.
     examples: a few posters' top threes, a line each.
@@ -56,7 +56,7 @@ def summarize(
   report = {
     'split': scored.name,
     'step': scored.predictor.step,
-    **report_lib.make_report(
+    **split_metrics.make_report(
       scored.predictions,
       calibration=scored.predictor.calibration,
       label_prior=scored.predictor.label_prior,
@@ -79,7 +79,7 @@ def summarize(
   )
   return Summary(
     report=report,
-    metrics_path=report_lib.write_report(report, output),
+    metrics_path=split_metrics.write_report(report, output),
     sheet_path=sheet_path,
     examples=tuple(_describe_example(scored, i) for i in shown[:5]),
   )
@@ -129,8 +129,8 @@ def evaluate_and_print(
     f'Split {split}: {len(scored)} posters, checkpoint'
     f' {predictor.step} ({predictor.which})\n'
   )
-  print(f'{report_lib.format_metrics(result.report)}\n')
-  print(f'{report_lib.format_genres(result.report)}\n')
+  print(f'{split_metrics.format_metrics(result.report)}\n')
+  print(f'{split_metrics.format_genres(result.report)}\n')
   if explain:
     print(explain_split.explain(scored, output=output, method=explain_by))
   print(f'Metrics:       {result.metrics_path}')
@@ -141,6 +141,8 @@ def _describe_example(scored: scored_lib.ScoredSplit, index: int) -> str:
   scores, labels = scored.scores[index], scored.labels[index]
   truth = ', '.join(scored.genres[i] for i in np.flatnonzero(labels))
   truth = text.printable(truth)
-  line = report_lib.format_top_three(scored.ids[index], scores, scored.genres)
+  line = split_metrics.format_top_three(
+    scored.ids[index], scores, scored.genres
+  )
   right = int(labels[metrics.top_k(scores[None])[0]].sum())
   return f'{line}   (is {truth}: {right} right)'

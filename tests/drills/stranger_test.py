@@ -15,7 +15,7 @@ import pytest
 
 from genre_flax.checkpoints import checkpointer as checkpointer_lib
 from genre_flax.results import predict
-from genre_flax.results import report
+from genre_flax.results import split_metrics
 from genre_flax.runtime import errors
 from genre_flax.training import run as run_lib
 from tests.drills import outcomes as outcomes_lib
@@ -170,5 +170,5 @@ def test_hostile_names_are_shown_harmlessly(run, items, tmp_path, capsys):
   assert predictor.genres[: len(names)] == tuple(names)
   scores = np.zeros(number)
   scores[[0, 3, 6]] = 1
-  line = report.format_top_three('x.jpg', scores, predictor.genres)
+  line = split_metrics.format_top_three('x.jpg', scores, predictor.genres)
   assert line == r'x.jpg  \x1b[2J 1.00  a\nb 1.00  \u202e 1.00'

@@ -50,7 +50,8 @@ class Facts:
     form: 'onnx' or 'stablehlo'.
     description: of `description.describe`.
     num_params: parameters of the network.
-    scores: of `scores.read`; None where the checkpoint was not evaluated.
+    scores: of `stored_metrics.read`; None where the checkpoint was not
+      evaluated.
     agreement: of `check.compare`.
     versions: of the file's form, for 'stablehlo'.
   """

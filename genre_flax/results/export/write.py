@@ -9,11 +9,11 @@ from typing import Any
 from etils import epath
 
 from genre_flax.results import predict
+from genre_flax.results import stored_metrics
 from genre_flax.results.export import check
 from genre_flax.results.export import description as description_lib
 from genre_flax.results.export import folder as folder_lib
 from genre_flax.results.export import graph
-from genre_flax.results.export import scores as scores_lib
 from genre_flax.results.export import static_files
 from genre_flax.runtime import errors
 
@@ -145,7 +145,9 @@ def _write_web(predictor, folder, description, *, workdir, page_runtime):
   from genre_flax.results.export import web
 
   web.write(folder, description, page_runtime=page_runtime)
-  found = scores_lib.read(workdir, step=predictor.step, genres=predictor.genres)
+  found = stored_metrics.read(
+    workdir, step=predictor.step, genres=predictor.genres
+  )
   description['scores'] = found and {
     'split': found['split'],
     'num_examples': found['num_examples'],
@@ -165,7 +167,7 @@ def _write_card(
     form=description['form'],
     description=description,
     num_params=num_params,
-    scores=scores_lib.read(
+    scores=stored_metrics.read(
       workdir, step=predictor.step, genres=predictor.genres
     ),
     agreement=agreement,

@@ -1,7 +1,6 @@
 """The runs that a report is made of: restored, and scored where that can be."""
 
 import dataclasses
-import json
 from typing import Any
 
 from absl import logging
@@ -9,8 +8,9 @@ from etils import epath
 
 from genre_flax.datasets.posters import storage
 from genre_flax.results import predict
-from genre_flax.results import report as report_lib
 from genre_flax.results import scored as scored_lib
+from genre_flax.results import split_metrics
+from genre_flax.results import stored_metrics
 from genre_flax.runtime import errors
 
 
@@ -22,8 +22,8 @@ class Source:
     workdir: of the run.
     predictor: restored from it.
     scored: the split to report on; None where its data set is not there.
-    metrics: of `report.make_report`, with 'split' and 'step'; None where they
-      were never computed.
+    metrics: of `split_metrics.make_report`, with 'split' and 'step'; None where
+      they were never computed.
   """
 
   workdir: epath.Path
@@ -80,7 +80,10 @@ def open_source(
       ' --data_dir names another place.',
       e,
     )
-    return Source(workdir, predictor, None, stored_metrics(workdir))
+    metrics = stored_metrics.read_any(
+      workdir, step=predictor.step, genres=predictor.genres
+    )
+    return Source(workdir, predictor, None, metrics)
   logging.info('Scoring the split %s for %s.', split, workdir)
   scored = scored_lib.score_split(
     predictor, dataset, split, batch_size=batch_size
@@ -88,7 +91,7 @@ def open_source(
   metrics = {
     'split': split,
     'step': predictor.step,
-    **report_lib.make_report(
+    **split_metrics.make_report(
       scored.predictions,
       calibration=predictor.calibration,
       label_prior=predictor.label_prior,
@@ -97,25 +100,3 @@ def open_source(
     ),
   }
   return Source(workdir, predictor, scored, metrics)
-
-
-def stored_metrics(workdir: epath.Path) -> dict[str, Any] | None:
-  """What the training wrote at its end; None where it did not, or not so.
-
-  Args:
-    workdir: of the run.
-
-  Returns:
-    As `report.make_report` gives it, with 'split' and 'step'.
-  """
-  path = workdir / report_lib.FILE_NAME
-  try:
-    stored = json.loads(path.read_bytes())
-    report_lib.format_metrics(stored)  # It has what a report has.
-    stored['split'], stored['step'], stored['num_examples']
-  except FileNotFoundError:
-    return None
-  except Exception as e:  # Whatever is in it.
-    logging.warning('%s is not what was written, and left out: %r', path, e)
-    return None
-  return stored

@@ -100,7 +100,7 @@ class RunView:
 
 
 def metric_rows(report: dict[str, Any] | None) -> list[MetricRow]:
-  """The rows of the table of metrics, of `report.make_report`."""
+  """The rows of the table of metrics, of `split_metrics.make_report`."""
   entries = report['metrics'] if report else {}
   return [
     MetricRow(

@@ -186,7 +186,7 @@ class Fragments:
 
     Args:
       name: of the run.
-      metrics: of `report.make_report` with 'split' and 'step', or None.
+      metrics: of `split_metrics.make_report` with 'split' and 'step', or None.
       why_none_similar: why no similar posters are shown; '' where they are.
     """
     predictor = self._service.predictor

@@ -17,7 +17,7 @@ from etils import epath
 from genre_flax.results import embedder as embedder_lib
 from genre_flax.results import predict
 from genre_flax.results import similar
-from genre_flax.results.html_report import sources
+from genre_flax.results import stored_metrics
 from genre_flax.results.page import examples as examples_lib
 from genre_flax.results.page import password as password_lib
 from genre_flax.results.page import service as service_lib
@@ -147,7 +147,9 @@ def make_application(
     ),
     app.Words(
       name=workdir.resolve().name,
-      metrics=sources.stored_metrics(workdir),
+      metrics=stored_metrics.read_any(
+        workdir, step=predictor.step, genres=predictor.genres
+      ),
       why_none_similar=why_none,
     ),
     max_queue=max_queue,

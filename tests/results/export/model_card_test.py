@@ -1,12 +1,6 @@
 """The model card: what hubs read, and what people do."""
 
-import json
-
 import pytest
-
-from genre_flax.results import report
-from genre_flax.results.export import scores as scores_lib
-from genre_flax.runtime import errors
 
 huggingface_hub = pytest.importorskip(
   'huggingface_hub', reason='huggingface_hub is not installed (5 MB)'
@@ -121,31 +115,3 @@ def test_the_licence_is_that_of_what_it_was_made_from(
   assert card.data.license == license
   assert words in card.text
   assert 'posters that it learned from are no part' in card.text
-
-
-def test_scores_are_those_of_the_checkpoint(workdir, predictor, tmp_path):
-  found = scores_lib.read(workdir, step=predictor.step, genres=predictor.genres)
-  kept = json.loads((workdir / report.FILE_NAME).read_text())
-  assert found['metrics'] == kept['metrics']
-  assert found['genres'].keys() == kept['genres'].keys()
-  assert scores_lib.read(workdir, step=999, genres=predictor.genres) is None
-  # As `top3 --split=validation` leaves them.
-  folder = tmp_path / 'eval' / 'validation_999'
-  folder.mkdir(parents=True)
-  (folder / report.FILE_NAME).write_text(json.dumps(kept | {'step': 999}))
-  assert (
-    scores_lib.read(tmp_path, step=999, genres=predictor.genres)['metrics']
-    == kept['metrics']
-  )
-
-
-@pytest.mark.parametrize(
-  'change', [{'genres': {}}, {'metrics': 3}, {'num_examples': 'many'}]
-)
-def test_scores_that_this_program_did_not_write_are_told(
-  workdir, predictor, tmp_path, change
-):
-  kept = json.loads((workdir / report.FILE_NAME).read_text())
-  (tmp_path / report.FILE_NAME).write_text(json.dumps(kept | change))
-  with pytest.raises(errors.InputError, match=r'metrics\.json is not what'):
-    scores_lib.read(tmp_path, step=predictor.step, genres=predictor.genres)

@@ -167,15 +167,6 @@ def test_without_the_data_set_it_has_what_the_workdir_keeps(
   assert 'Sure and right' not in texts
 
 
-@pytest.mark.parametrize('content', ['', '{', '[]', '{"metrics": {"a": 1}}'])
-def test_damaged_metrics_are_left_out(workdir, content):
-  (workdir / 'metrics.json').write_text(content)
-  try:
-    assert sources.stored_metrics(workdir) is None
-  finally:
-    (workdir / 'metrics.json').unlink()
-
-
 def test_a_comparison_has_both_and_the_difference(comparison, other_workdir):
   elements = Elements(comparison.read_text())
   value = open_source(other_workdir).metrics['metrics']['mean_roc_auc']['value']

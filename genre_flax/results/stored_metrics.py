@@ -1,13 +1,14 @@
-"""The metrics that a workdir has of a checkpoint, for its model card."""
+"""The metrics that a workdir keeps, read for what is made of them later."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 import json
 import math
 from typing import Any
 
+from absl import logging
 from etils import epath
 
-from genre_flax.results import report as report_lib
+from genre_flax.results import split_metrics
 from genre_flax.runtime import errors
 from genre_flax.runtime import regular_files
 
@@ -26,32 +27,58 @@ def read(
     genres: of the network.
 
   Returns:
-    As of `report.make_report`, with 'split'; None where there is none of the
-    checkpoint.
+    As of `split_metrics.make_report`, with 'split' and 'step'; None where there
+    is none of the checkpoint.
 
   Raises:
     InputError: there is one, and it is not what this program writes.
   """
-  workdir = epath.Path(workdir)
-  for path in (
-    workdir / report_lib.FILE_NAME,
-    *(
-      workdir / 'eval' / f'{split}_{step}' / report_lib.FILE_NAME
-      for split in _SPLITS
-    ),
-  ):
+  of_step = (
+    found
+    for found in _all(epath.Path(workdir), step, genres)
+    if found['step'] == step
+  )
+  return next(of_step, None)
+
+
+def read_any(
+  workdir: epath.PathLike, *, step: int, genres: tuple[str, ...]
+) -> dict[str, Any] | None:
+  """Reads what there is to be shown: of the checkpoint, or of another one.
+
+  Args:
+    workdir: of the run.
+    step: of the checkpoint that is wanted.
+    genres: of the network.
+
+  Returns:
+    As `read` does, of any step; None where there is nothing, or where it is not
+    what this program writes, which is logged.
+  """
+  try:
+    found = list(_all(epath.Path(workdir), step, genres))
+  except errors.InputError as e:
+    logging.warning('No metrics are shown. %s', e)
+    return None
+  return min(found, key=lambda one: one['step'] != step, default=None)
+
+
+def _all(workdir, step, genres) -> Iterator[dict[str, Any]]:
+  """What there is, that which a training left first."""
+  folders = [f'eval/{split}_{step}' for split in _SPLITS]
+  for folder in (workdir, *(workdir / name for name in folders)):
+    path = folder / split_metrics.FILE_NAME
     found = _read(path)
-    if found is None or found.get('step') != step:
+    if found is None:
       continue
     try:
-      return _checked(found, genres)
+      yield _checked(found, genres)
     except (AttributeError, KeyError, TypeError, ValueError) as e:
       raise errors.InputError(
         f'{path} is not what this program writes: {e!r}. Evaluate anew with'
         f' `python -m genre_flax.top3 --workdir={workdir} --step={step}'
         ' --split=test`, and move the file away.'
       ) from e
-  return None
 
 
 def _read(path):
@@ -71,6 +98,7 @@ def _checked(found: Mapping[str, Any], genres) -> dict[str, Any]:
   error = found['expected_calibration_error']
   return {
     'split': str(found['split']),
+    'step': int(found['step']),
     'num_examples': int(found['num_examples']),
     'metrics': {
       str(name): {
@@ -91,6 +119,7 @@ def _genre(entry):
     'average_precision': _number(entry['average_precision']),
     'roc_auc': _number(entry['roc_auc']),
     'support': int(entry['support']),
+    'threshold': _number(entry['threshold']),
     **{
       key: int(entry[key]) if key in entry else None
       for key in ('in_top_three', 'decided')

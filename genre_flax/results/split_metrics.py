@@ -68,15 +68,7 @@ def make_report(
       bootstrap_samples=bootstrap_samples,
     )
     entries[f'{name}_fitted'] = fitted[name]
-  ranked = ranking.Ranked.by_genre(scores, labels)
-  ones = np.ones((1, len(scores)))
-  average_precision = ranking.average_precision(ranked, ones)[0]
-  roc_auc = ranking.roc_auc(ranked, ones)[0]
   error = calibration_lib.expected_calibration_error
-  named = np.bincount(
-    metrics.top_k(scores).ravel(), minlength=len(calibration.genres)
-  )
-  decided = calibration.decide(scores, 'macro_f1').sum(axis=0)
   return {
     'num_examples': len(labels),
     'loss': predictions.loss,
@@ -85,17 +77,7 @@ def make_report(
       'network': error(predictions.scores, labels),
       'calibrated': error(scores, labels),
     },
-    'genres': {
-      genre: {
-        'average_precision': _number(average_precision[i]),
-        'roc_auc': _number(roc_auc[i]),
-        'support': int(labels[:, i].sum()),
-        'threshold': float(calibration.thresholds['macro_f1'][i]),
-        'in_top_three': int(named[i]),
-        'decided': int(decided[i]),
-      }
-      for i, genre in enumerate(calibration.genres)
-    },
+    'genres': _of_genres(scores, labels, calibration),
   }
 
 
@@ -113,6 +95,29 @@ def _entries(scores, labels, *, trivial, bootstrap_samples, **options):
       'trivial': _number(np.max(trivial[name])),
     }
     for name in values
+  }
+
+
+def _of_genres(scores, labels, calibration):
+  """{genre: {'average_precision', ...}}, as `make_report` gives it."""
+  ranked = ranking.Ranked.by_genre(scores, labels)
+  ones = np.ones((1, len(scores)))
+  average_precision = ranking.average_precision(ranked, ones)[0]
+  roc_auc = ranking.roc_auc(ranked, ones)[0]
+  named = np.bincount(
+    metrics.top_k(scores).ravel(), minlength=len(calibration.genres)
+  )
+  decided = calibration.decide(scores, 'macro_f1').sum(axis=0)
+  return {
+    genre: {
+      'average_precision': _number(average_precision[i]),
+      'roc_auc': _number(roc_auc[i]),
+      'support': int(labels[:, i].sum()),
+      'threshold': float(calibration.thresholds['macro_f1'][i]),
+      'in_top_three': int(named[i]),
+      'decided': int(decided[i]),
+    }
+    for i, genre in enumerate(calibration.genres)
   }
 
 

@@ -9,7 +9,7 @@ from scipy import special
 from genre_flax.evaluation import calibration
 from genre_flax.evaluation import evaluate
 from genre_flax.evaluation import metrics
-from genre_flax.results import report
+from genre_flax.results import split_metrics
 
 GENRES = ('Comedy', 'Drama', 'News', 'War')
 SCORES = np.array(
@@ -31,7 +31,7 @@ def make(predictions, **kwargs):
     'constant_answers': {},
     **kwargs,
   }
-  return report.make_report(
+  return split_metrics.make_report(
     predictions, label_prior=np.array([0.4, 0.6, 0.0, 0.1]), **options
   )
 
@@ -124,7 +124,7 @@ def test_without_a_bootstrap_there_are_no_intervals(predictions):
 
 def test_is_strict_json(predictions, tmp_path):
   made = make(predictions)
-  path = report.write_report(made, epath.Path(tmp_path))
+  path = split_metrics.write_report(made, epath.Path(tmp_path))
 
   def refuse(constant):
     raise AssertionError(f'{constant} is not JSON')
@@ -134,17 +134,17 @@ def test_is_strict_json(predictions, tmp_path):
 
 def test_tables_have_a_line_for_each_metric_and_genre(predictions):
   made = make(predictions)
-  table = report.format_metrics(made)
+  table = split_metrics.format_metrics(made)
   for name in metrics.METRICS:
     assert name in table
   assert '0.9167' in table
-  lines = report.format_genres(made).splitlines()
+  lines = split_metrics.format_genres(made).splitlines()
   assert lines[2].split() == ['Drama', '1.0000', '1.0000', '2']
   assert lines[-1].split() == ['News', '-', '-', '0']
 
 
 def test_the_top_three_line():
-  line = report.format_top_three(
+  line = split_metrics.format_top_three(
     'poster.jpg', np.array([0.2, 0.62, 0.01, 0.414]), GENRES
   )
   assert line == 'poster.jpg  Drama 0.62  War 0.41  Comedy 0.20'
