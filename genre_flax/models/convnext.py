@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from genre_flax.models import classifier
 from genre_flax.models import layers
 
 
@@ -129,7 +130,7 @@ class Backbone(nn.Module):
     return norm(name='norm')(x).astype(jnp.float32)
 
 
-class ConvNeXt(nn.Module):
+class ConvNeXt(classifier.Classifier):
   """The network, with one logit a genre.
 
   Attributes:
@@ -167,18 +168,4 @@ class ConvNeXt(nn.Module):
       rematerialize=self.rematerialize,
       dtype=self.dtype,
     )
-    self.dropout = layers.Dropout(self.dropout_rate)
-    self.head = nn.Dense(self.num_genres, dtype=self.dtype)
-
-  def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
-    """Maps normalised images [B, H, W, 3] to logits [B, num_genres]."""
-    return self.classify(self.features(images, train=train), train=train)
-
-  def features(self, images: jax.Array, *, train: bool) -> jax.Array:
-    """Maps normalised images [B, H, W, 3] to features [B, C]."""
-    return self.backbone(images, train=train)
-
-  def classify(self, features: jax.Array, *, train: bool) -> jax.Array:
-    """Maps features [B, C] to logits [B, num_genres]."""
-    features = self.dropout(features, deterministic=not train)
-    return self.head(features).astype(jnp.float32)
+    super().setup()

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from genre_flax.models import batch_norm
+from genre_flax.models import classifier
 from genre_flax.models import layers
 
 
@@ -161,7 +162,7 @@ class Backbone(nn.Module):
     return jnp.mean(x, axis=(1, 2), dtype=jnp.float32)
 
 
-class EfficientNetLite(nn.Module):
+class EfficientNetLite(classifier.Classifier):
   """The network, with one logit a genre.
 
   Attributes:
@@ -203,16 +204,7 @@ class EfficientNetLite(nn.Module):
     )
     if self.feature_norm:
       self.head_norm = batch_norm.BatchNorm(axis_name=self.axis_name)
-    self.dropout = layers.Dropout(self.dropout_rate)
-    self.head = nn.Dense(self.num_genres, dtype=self.dtype)
-
-  def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
-    """Maps normalised images [B, H, W, 3] to logits [B, num_genres]."""
-    return self.classify(self.features(images, train=train), train=train)
-
-  def features(self, images: jax.Array, *, train: bool) -> jax.Array:
-    """Maps normalised images [B, H, W, 3] to features [B, 1280]."""
-    return self.backbone(images, train=train)
+    super().setup()
 
   def classify(self, features: jax.Array, *, train: bool) -> jax.Array:
     """Maps features [B, 1280] to logits [B, num_genres]."""
@@ -221,5 +213,4 @@ class EfficientNetLite(nn.Module):
       features = self.head_norm(
         features[:, None, None], use_batch_statistics=train
       )[:, 0, 0]
-    features = self.dropout(features, deterministic=not train)
-    return self.head(features).astype(jnp.float32)
+    return super().classify(features, train=train)

@@ -12,6 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from genre_flax.models import classifier
 from genre_flax.models import layers
 from genre_flax.models import transformer
 
@@ -33,7 +34,7 @@ SIZES = {
 POOLS = ('token', 'mean', 'attention')
 
 
-class ViT(nn.Module):
+class ViT(classifier.Classifier):
   """The network, with one logit a genre.
 
   The position of each patch is learnt, and belongs to the grid of the image
@@ -81,27 +82,19 @@ class ViT(nn.Module):
   def setup(self) -> None:
     """Makes the parts."""
     self.backbone = Backbone(
-      **{
-        name: getattr(self, name)
-        for name in Backbone.__dataclass_fields__
-        if name not in ('parent', 'name')
-      }
+      size=self.size,
+      patch=self.patch,
+      pool=self.pool,
+      num_registers=self.num_registers,
+      pre_norm=self.pre_norm,
+      gelu=self.gelu,
+      layer_scale=self.layer_scale,
+      norm_epsilon=self.norm_epsilon,
+      stochastic_depth_rate=self.stochastic_depth_rate,
+      rematerialize=self.rematerialize,
+      dtype=self.dtype,
     )
-    self.dropout = layers.Dropout(self.dropout_rate)
-    self.head = nn.Dense(self.num_genres, dtype=self.dtype)
-
-  def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
-    """Maps normalised images [B, H, W, 3] to logits [B, num_genres]."""
-    return self.classify(self.features(images, train=train), train=train)
-
-  def features(self, images: jax.Array, *, train: bool) -> jax.Array:
-    """Maps normalised images [B, H, W, 3] to features [B, width]."""
-    return self.backbone(images, train=train)
-
-  def classify(self, features: jax.Array, *, train: bool) -> jax.Array:
-    """Maps features [B, width] to logits [B, num_genres]."""
-    features = self.dropout(features, deterministic=not train)
-    return self.head(features).astype(jnp.float32)
+    super().setup()
 
 
 class Backbone(nn.Module):
