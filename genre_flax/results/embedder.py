@@ -6,6 +6,7 @@ import numpy as np
 
 from genre_flax.data import augment
 from genre_flax.models import layers
+from genre_flax.results import one_device
 from genre_flax.results import predict
 from genre_flax.runtime import errors
 
@@ -30,10 +31,7 @@ class Embedder:
     config = predictor.config
     height, width = predictor.image_shape
     blank = jax.ShapeDtypeStruct((1, height, width, 3), jnp.uint8)
-    self._device = jax.local_devices()[0]
-    self._variables = jax.device_put(
-      jax.device_get(predictor.variables), self._device
-    )
+    self._network = one_device.OneDevice(predictor)
 
     def features(variables, images):
       images = augment.normalize(
@@ -49,7 +47,7 @@ class Embedder:
       return feature_map.mean(axis=(1, 2))
 
     try:
-      made = jax.eval_shape(features, self._variables, blank)
+      made = jax.eval_shape(features, self._network.variables, blank)
       if made.ndim != 2 or made.shape[0] != 1:
         raise ValueError(f'its features of one poster are {made.shape}')
     except Exception as e:  # A network of one's own raises what it likes.
@@ -71,6 +69,4 @@ class Embedder:
     Returns:
       float32 [N, num_features].
     """
-    with jax.default_device(self._device):
-      features = self._features(self._variables, images)
-    return np.asarray(features, np.float32)
+    return np.asarray(self._network.run(self._features, images), np.float32)

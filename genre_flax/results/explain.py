@@ -19,6 +19,7 @@ import numpy as np
 
 from genre_flax.data import augment
 from genre_flax.models import layers
+from genre_flax.results import one_device
 from genre_flax.results import predict
 from genre_flax.runtime import errors
 
@@ -66,10 +67,7 @@ class Explainer:
     self._maps = jax.jit(
       make(model, pixel_mean=config.pixel_mean, pixel_scale=config.pixel_scale)
     )
-    self._device = jax.local_devices()[0]
-    self._variables = jax.device_put(
-      jax.device_get(predictor.variables), self._device
-    )
+    self._network = one_device.OneDevice(predictor)
 
   def maps(self, images: np.ndarray, genres: np.ndarray) -> np.ndarray:
     """Maps of what speaks for some genres.
@@ -92,11 +90,10 @@ class Explainer:
       size = len(images[group])
       # All groups have one shape, so that they share one program.
       rows = np.resize(np.arange(size), min(_AT_A_TIME, len(images)))
-      with jax.default_device(self._device):
-        maps = self._maps(
-          self._variables, images[group][rows], genres[group][rows]
-        )
-      yield np.asarray(maps[:size])
+      maps = self._network.run(
+        self._maps, images[group][rows], genres[group][rows]
+      )
+      yield maps[:size]
 
 
 def make_grad_cam(

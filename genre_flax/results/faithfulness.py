@@ -19,6 +19,7 @@ from PIL import ImageFilter
 from genre_flax.data import augment
 from genre_flax.results import explain
 from genre_flax.results import heat_map
+from genre_flax.results import one_device
 from genre_flax.results import predict
 
 # Maps that know nothing of the network, to compare with.
@@ -47,10 +48,7 @@ class Judge:
   def __init__(self, predictor: predict.Predictor):
     """Takes the network of `predict.restore`."""
     model, config = predict.make_model(predictor), predictor.config
-    self._device = jax.local_devices()[0]
-    self._variables = jax.device_put(
-      jax.device_get(predictor.variables), self._device
-    )
+    self._network = one_device.OneDevice(predictor)
 
     def follow(variables, shown, hidden, rank, genre):
       """Scores [steps + 1], as the pixels of one poster are hidden."""
@@ -95,14 +93,13 @@ class Judge:
         (deletion, gray, rank),
         (insertion, blurred, 1 - rank),
       ):
-        with jax.default_device(self._device):
-          scores = self._follow(
-            self._variables,
-            image.astype(np.float32),
-            hidden.astype(np.float32),
-            order[..., None].astype(np.float32),
-            genre,
-          )
+        scores = self._network.run(
+          self._follow,
+          image.astype(np.float32),
+          hidden.astype(np.float32),
+          order[..., None].astype(np.float32),
+          genre,
+        )
         means.append(np.trapezoid(scores) / _NUM_STEPS)
     return Faithfulness(np.array(deletion), np.array(insertion))
 

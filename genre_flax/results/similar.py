@@ -7,19 +7,18 @@ what is needed to show the posters, so that the data set may be elsewhere later.
 
 from collections.abc import Sequence
 import dataclasses
-import io
 import json
 import sys
 
 from absl import logging
 from etils import epath
 import numpy as np
-from PIL import Image
 import tqdm
 
 from genre_flax.data import preprocess
 from genre_flax.datasets.posters import storage
 from genre_flax.results import embedder as embedder_lib
+from genre_flax.results import pictures
 from genre_flax.results import predict
 from genre_flax.runtime import digests
 from genre_flax.runtime import errors
@@ -29,7 +28,6 @@ from genre_flax.runtime import threads
 FOLDER = 'index'
 # (height, width) of the pictures of the index, in pixels.
 THUMBNAIL_SHAPE = 144, 96
-_QUALITY = 75  # Of JPEG.
 _AT_A_TIME = 32
 # Of the index, so that one of another form is made anew.
 _FORM = 1
@@ -203,9 +201,7 @@ def _make(predictor, embedder, dataset) -> Index:
 def _thumbnail(content: bytes) -> bytes:
   height, width = THUMBNAIL_SHAPE
   pixels = preprocess.decode_and_resize(content, height=height, width=width)
-  encoded = io.BytesIO()
-  Image.fromarray(pixels).save(encoded, 'JPEG', quality=_QUALITY, optimize=True)
-  return encoded.getvalue()
+  return pictures.to_jpeg(pixels)
 
 
 def _write(path: epath.Path, key: str, index: Index) -> None:

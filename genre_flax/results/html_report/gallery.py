@@ -1,22 +1,19 @@
 """Which posters the report shows, and their pictures."""
 
-import base64
 from collections.abc import Sequence
 import dataclasses
-import io
 
 import numpy as np
-from PIL import Image
 
 from genre_flax.evaluation import metrics
 from genre_flax.evaluation import ranking
 from genre_flax.results import contact_sheet
 from genre_flax.results import explain
 from genre_flax.results import heat_map
+from genre_flax.results import pictures
 from genre_flax.results import scored as scored_lib
 
 NUM_SURE, NUM_OF_GENRE, NUM_SUSPECTS = 12, 3, 12
-_QUALITY = 78  # Of JPEG.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,15 +183,10 @@ class Cards:
       ],
       looked_for=scored.genres[choice.genre],
       note=choice.note,
-      picture=_data_uri(picture),
-      heat_map=_data_uri(heat_map.overlay(picture, map_)),
+      picture=_to_uri(picture),
+      heat_map=_to_uri(heat_map.overlay(picture, map_)),
     )
 
 
-def _data_uri(picture: np.ndarray) -> str:
-  encoded = io.BytesIO()
-  Image.fromarray(picture).save(
-    encoded, 'JPEG', quality=_QUALITY, optimize=True
-  )
-  content = base64.b64encode(encoded.getvalue()).decode()
-  return f'data:image/jpeg;base64,{content}'
+def _to_uri(picture: np.ndarray) -> str:
+  return pictures.data_uri(pictures.to_jpeg(picture))

@@ -9,17 +9,16 @@ import pathlib
 import sys
 
 from etils import epath
-import jinja2
 import markupsafe
 import tqdm
 
+from genre_flax.results import templates
 from genre_flax.results.html_report import comparison
 from genre_flax.results.html_report import gallery
 from genre_flax.results.html_report import sources as sources_lib
 from genre_flax.results.html_report import views
 from genre_flax.runtime import files
 from genre_flax.runtime import machine
-from genre_flax.runtime import text
 
 FILE_NAME = 'report.html'
 _TEMPLATES = pathlib.Path(__file__).parent / 'templates'
@@ -100,19 +99,9 @@ def _compare(first, run, source, *, bootstrap_samples):
 
 
 def _fill(runs, others) -> str:
-  environment = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(_TEMPLATES),
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-  )
+  environment = templates.environment(_TEMPLATES)
   environment.filters |= {
-    'number': _number,
     'signed': _signed,
-    'percent': _percent,
-    # Names may hold what is no visible character.
-    'shown': text.printable,
     # Of Matplotlib, which has escaped what is in it.
     'svg': markupsafe.Markup,
   }
@@ -132,15 +121,5 @@ def _fill(runs, others) -> str:
   )
 
 
-def _number(value: float | None, digits: int = 3) -> str:
-  is_defined = value is not None and math.isfinite(value)
-  return f'{value:.{digits}f}' if is_defined else '–'
-
-
 def _signed(value: float) -> str:
   return f'{value:+.3f}'.replace('-', '−') if math.isfinite(value) else '–'
-
-
-def _percent(value: float | None) -> str:
-  is_defined = value is not None and math.isfinite(value)
-  return f'{100 * value:.0f} %' if is_defined else '–'

@@ -1,19 +1,17 @@
 """The pieces of the page, as HTML; whatever users gave is escaped in them."""
 
-import base64
 from collections.abc import Sequence
 import pathlib
 from typing import Any
 
-import jinja2
-
 from genre_flax.results import explain
+from genre_flax.results import pictures
 from genre_flax.results import predictions
 from genre_flax.results import similar
+from genre_flax.results import templates
 from genre_flax.results.html_report import views
 from genre_flax.results.page import service as service_lib
 from genre_flax.results.page import uploads
-from genre_flax.runtime import text
 
 _TEMPLATES = pathlib.Path(__file__).parent / 'templates'
 # Of the metrics of a split, those that the page shows.
@@ -39,20 +37,8 @@ class Fragments:
     """
     self._service = service
     self._genres = service.genres
-    self._environment = jinja2.Environment(
-      loader=jinja2.FileSystemLoader(_TEMPLATES),
-      autoescape=True,
-      undefined=jinja2.StrictUndefined,
-      trim_blocks=True,
-      lstrip_blocks=True,
-    )
-    self._environment.filters |= {
-      # Names may hold what is no visible character.
-      'shown': text.printable,
-      'percent': lambda share: f'{100 * share:.0f} %',
-      'number': lambda value: '–' if value is None else f'{value:.3f}',
-      'jpeg': lambda content: _data_uri('image/jpeg', content),
-    }
+    self._environment = templates.environment(_TEMPLATES)
+    self._environment.filters['jpeg'] = pictures.data_uri
 
   def head(self, *, name: str) -> str:
     """The title of the page.
@@ -118,8 +104,8 @@ class Fragments:
       name=answer.upload.name,
       genre=self._genres[genre],
       score=float(answer.scores[genre]),
-      picture=service_lib.encode(poster.picture),
-      map=service_lib.encode(seen),
+      picture=pictures.to_jpeg(poster.picture),
+      map=pictures.to_jpeg(seen),
       height=height,
       width=width,
     )
@@ -152,7 +138,7 @@ class Fragments:
       ],
       problems=[answer for answer in answers if answer.error],
       chosen=chosen,
-      table=_data_uri('text/csv;charset=utf-8', table),
+      table=pictures.data_uri(table, 'text/csv;charset=utf-8'),
       file_name=predictions.FILE_NAME,
     )
 
@@ -214,7 +200,3 @@ class Fragments:
 def read_template(name: str) -> str:
   """A file beside the templates: the style, or a script."""
   return (_TEMPLATES / name).read_text(encoding='utf-8')
-
-
-def _data_uri(kind: str, content: bytes) -> str:
-  return f'data:{kind};base64,{base64.b64encode(content).decode()}'

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 import dataclasses
-import io
 import threading
 import time
 
@@ -17,6 +16,7 @@ from genre_flax.evaluation import metrics
 from genre_flax.results import embedder as embedder_lib
 from genre_flax.results import explain
 from genre_flax.results import heat_map
+from genre_flax.results import pictures
 from genre_flax.results import predict
 from genre_flax.results import similar
 from genre_flax.runtime import errors
@@ -26,7 +26,6 @@ _AT_A_TIME = 8
 # Longest side of a poster as it is shown, in pixels.
 _SHOWN_SIDE = 800
 _THUMBNAIL_SHAPE = 108, 72
-_QUALITY = 82  # Of JPEG.
 NUM_SIMILAR = 6
 
 
@@ -257,16 +256,7 @@ def _thumbnail(pixels) -> bytes:
   image = Image.fromarray(pixels).resize(
     (width, height), Image.Resampling.LANCZOS
   )
-  return encode(np.asarray(image))
-
-
-def encode(picture: np.ndarray) -> bytes:
-  """A JPEG file's bytes, of uint8 [H, W, 3]."""
-  encoded = io.BytesIO()
-  Image.fromarray(picture).save(
-    encoded, 'JPEG', quality=_QUALITY, optimize=True
-  )
-  return encoded.getvalue()
+  return pictures.to_jpeg(np.asarray(image))
 
 
 def top_three(answer: Answer) -> list[int]:

@@ -1,0 +1,32 @@
+"""A network on one device of this process, for what is not spread over all."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from genre_flax.results import predict
+
+
+class OneDevice:
+  """Holds a network's variables, and runs functions of them."""
+
+  def __init__(self, predictor: predict.Predictor):
+    """Places the variables of `predict.restore`."""
+    self._device = jax.local_devices()[0]
+    self.variables = jax.device_put(
+      jax.device_get(predictor.variables), self._device
+    )
+
+  def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Calls a function of the variables and of further arrays.
+
+    Args:
+      function: of the variables and `arguments`.
+      *arguments: arrays of the host.
+
+    Returns:
+      What it returns, as arrays of the host.
+    """
+    with jax.default_device(self._device):
+      return jax.device_get(function(self.variables, *arguments))
