@@ -3,7 +3,8 @@
 Other configs start from this one and change a few keys. On the command line a
 key is overridden with `--config.KEY=VALUE`. A `placeholder` is a number that
 may be left unset; what then holds is said beside it. Nothing here is derived
-from another key: that is done in `genre_flax/config.py`, after all overrides.
+from another key: that is done in `genre_flax/training/config.py`, after all
+overrides.
 """
 
 from ml_collections import config_dict

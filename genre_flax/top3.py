@@ -8,6 +8,7 @@ The workdir is all that it needs to name genres; a split also needs the data set
 that the network was trained on, or another with the same genres.
 """
 
+from collections.abc import Sequence
 import os
 
 from absl import flags
@@ -94,17 +95,7 @@ _DISTRIBUTED = flags.DEFINE_bool(
 
 def main(argv: list[str]) -> int:
   paths = argv[1:]
-  if bool(paths) == bool(_SPLIT.value):
-    raise errors.InputError(
-      'Give either image files and folders to name the genres of, or a split to'
-      ' evaluate, as --split=test.'
-    )
-  if _RESUME.value and not (paths and _OUTPUT.value):
-    raise errors.InputError(
-      '--resume goes on with a table of images: it needs them and --output.'
-    )
-  if _EXPLAIN.value and paths and not _OUTPUT.value:
-    raise errors.InputError('--explain writes pictures: it needs --output.')
+  _check_what(paths)
   of_many = _WATCH.value or _STEP.value == 'all'
   _check_many(of_many)
   platform.configure()
@@ -141,20 +132,15 @@ def main(argv: list[str]) -> int:
   )
   if paths:
     from genre_flax.results import image_files
-    from genre_flax.results import map_files
 
-    maps = None
-    if _EXPLAIN.value:
-      maps = map_files.MapFiles(
-        predictor, output / map_files.FOLDER, method=_EXPLAIN_BY.value
-      )
     return image_files.name_genres(
       predictor,
       paths,
       output=output,
       batch_size=_BATCH_SIZE.value,
       resume=_RESUME.value,
-      maps=maps,
+      explain=_EXPLAIN.value,
+      explain_by=_EXPLAIN_BY.value,
     )
   from genre_flax.results import summary
 
@@ -170,6 +156,21 @@ def main(argv: list[str]) -> int:
     explain_by=_EXPLAIN_BY.value,
   )
   return 0
+
+
+def _check_what(paths: Sequence[str]) -> None:
+  """Refuses flags that do not say what to do, or ask for no files to write."""
+  if bool(paths) == bool(_SPLIT.value):
+    raise errors.InputError(
+      'Give either image files and folders to name the genres of, or a split to'
+      ' evaluate, as --split=test.'
+    )
+  if _RESUME.value and not (paths and _OUTPUT.value):
+    raise errors.InputError(
+      '--resume goes on with a table of images: it needs them and --output.'
+    )
+  if _EXPLAIN.value and paths and not _OUTPUT.value:
+    raise errors.InputError('--explain writes pictures: it needs --output.')
 
 
 def _check_many(of_many: bool) -> None:

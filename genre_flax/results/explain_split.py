@@ -43,7 +43,7 @@ def explain(
     map_files.Poster(scored.entry(i), scored.decode(i, predictor.image_shape))
     for i in scored.spread(_NUM_SHOWN)
   ]
-  num_maps = len(list(maps.write(posters, first=0)))
+  num_maps = len(maps.write(posters, first=0))
   judged = scored.spread(_NUM_JUDGED)
   found = _judge(
     predictor,

@@ -55,7 +55,8 @@ def name_genres(
   output: epath.Path | None,
   batch_size: int,
   resume: bool = False,
-  maps: map_files.MapFiles | None = None,
+  explain: bool = False,
+  explain_by: str | None = None,
 ) -> int:
   """Prints the three likeliest genres of each file.
 
@@ -63,10 +64,12 @@ def name_genres(
     predictor: of `predict.restore`.
     paths: image files, and folders of them.
     output: folder for predictions.csv, unreadable.csv where a file is, and a
-      contact sheet; None for no files.
+      contact sheet; None for no files, and no maps.
     batch_size: files a step.
     resume: whether to go on with a table that was stopped in `output`.
-    maps: where to write maps of where the network looked; None for none.
+    explain: whether to write maps of where the network looked, into the folder
+      maps of `output`.
+    explain_by: the method, see `explain.Explainer`.
 
   Returns:
     The exit status: 0, or 1 where a file could not be read.
@@ -85,6 +88,11 @@ def name_genres(
       resume=resume,
     )
     rest = _without(files, table.names)
+  maps = None
+  if explain:
+    maps = map_files.MapFiles(
+      predictor, output / map_files.FOLDER, method=explain_by
+    )
   unreadable = []
   results = predict_files(predictor, rest, batch_size=batch_size)
   with _telling_what_is_kept(table):
@@ -94,7 +102,7 @@ def name_genres(
       if maps is not None:
         # Before the rows: what has a row is not looked at again.
         posters = [_to_explain(result) for result in readable]
-        list(maps.write(posters, first=len(table.names)))
+        maps.write(posters, first=len(table.names))
       if table is not None:
         table.add([(result.path, result.scores) for result in readable])
       for result in group:

@@ -1,6 +1,6 @@
 """Maps of where a network looked, as files: a picture for each poster."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 import dataclasses
 import re
 
@@ -58,16 +58,14 @@ class MapFiles:
     with files.explaining(folder):
       folder.mkdir(parents=True, exist_ok=True)
 
-  def write(
-    self, posters: Iterable[Poster], *, first: int
-  ) -> Iterator[epath.Path]:
+  def write(self, posters: Iterable[Poster], *, first: int) -> list[epath.Path]:
     """Writes the maps of some posters.
 
     Args:
       posters: to explain.
       first: number of the first of them, which its file is called by.
 
-    Yields:
+    Returns:
       The path of each.
 
     Raises:
@@ -75,12 +73,13 @@ class MapFiles:
     """
     posters = list(posters)
     if not posters:
-      return
+      return []
     scores = np.stack([poster.entry.scores for poster in posters])
     chosen = metrics.top_k(scores)
     maps = self._explainer.maps(
       np.stack([poster.pixels for poster in posters]), chosen
     )
+    paths = []
     for number, poster in enumerate(posters):
       path = self._folder / _file_name(first + number, poster.entry.name)
       files.write_whole(
@@ -89,7 +88,8 @@ class MapFiles:
           poster.entry, chosen[number], maps[number], genres=self._genres
         ),
       )
-      yield path
+      paths.append(path)
+    return paths
 
 
 def _file_name(number: int, name: str) -> str:

@@ -9,6 +9,7 @@ from configs import default
 from genre_flax.models import registry
 from genre_flax.models import timm_weights
 from genre_flax.runtime import errors
+from tests.support import helpers
 
 torch = pytest.importorskip('torch', reason="needs: pip install -e '.[parity]'")
 timm = pytest.importorskip('timm', reason="needs: pip install -e '.[parity]'")
@@ -181,18 +182,7 @@ def test_positions_are_resampled_as_timm_does(name):
 def test_timm_computes_what_ours_does(name, places_tokens):
   network, options, image_shape = CASES[name]
   model, options = make_ours(network, options)
-  images = jax.ShapeDtypeStruct((1, *image_shape, 3), jnp.float32)
-  shapes = jax.eval_shape(
-    lambda images: model.init(jax.random.key(0), images, train=False), images
-  )['params']
-  rng = np.random.default_rng(1)
-  params = jax.tree_util.tree_map_with_path(
-    lambda path, leaf: np.float32(
-      # Scales about 1, so that nothing dies out.
-      0.05 * rng.normal(size=leaf.shape) + (path[-1].key == 'scale')
-    ),
-    shapes,
-  )
+  params = helpers.random_params(model, image_shape, spread=0.05)
   sized = {} if network == 'convnext' else {'img_size': image_shape}
   theirs = timm.create_model(name, num_classes=NUM_CLASSES, **sized).eval()
   arrays = timm_weights.from_params(

@@ -34,17 +34,7 @@ def make(name, image_shape):
   config.name = name
   config[name].update(OPTIONS[name])
   model = registry.create_from_config(config, num_genres=5)
-  images = jax.ShapeDtypeStruct((1, *image_shape, 3), jnp.float32)
-  shapes = jax.eval_shape(
-    lambda images: model.init(jax.random.key(0), images, train=False), images
-  )['params']
-  rng = np.random.default_rng(0)
-  params = jax.tree_util.tree_map_with_path(
-    lambda path, leaf: np.float32(
-      0.1 * rng.normal(size=leaf.shape) + (path[-1].key == 'scale')
-    ),
-    shapes,
-  )
+  params = helpers.random_params(model, image_shape, spread=0.1)
   return config, model, params
 
 

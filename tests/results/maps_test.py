@@ -54,7 +54,8 @@ def test_files_get_maps_by_the_rows_of_the_table(predictor, tmp_path):
     [str(folder)],
     output=output,
     batch_size=8,
-    maps=map_files.MapFiles(predictor, output / 'maps', method='grad_cam'),
+    explain=True,
+    explain_by='grad_cam',
   )
   assert status == 1
   rows = (output / 'predictions.csv').read_text().splitlines()[1:]

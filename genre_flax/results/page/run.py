@@ -128,12 +128,8 @@ def make_application(
   os.mkdir(uploads_folder)
   os.environ['GRADIO_TEMP_DIR'] = uploads_folder
   # Only now: it reads the environment.
-  import fastapi
-  import gradio as gr
-
   from genre_flax.results.page import actions
   from genre_flax.results.page import app
-  from genre_flax.results.page import fragments
   from genre_flax.results.page import guard
 
   uploads = uploads_lib.Uploads(uploads_folder)
@@ -154,9 +150,24 @@ def make_application(
     ),
     max_queue=max_queue,
   )
+  return guard.Guard(
+    _mount(blocks, uploads=uploads, login=login),
+    uploads=uploads,
+    max_file_bytes=limits.max_bytes,
+  )
+
+
+def _mount(blocks, *, uploads, login):
+  """Gradio's application, before what guards it."""
+  import fastapi
+  import gradio as gr
+
+  from genre_flax.results.page import app
+  from genre_flax.results.page import fragments
+
   # Not gr.Blocks.launch: that calls itself over the network, tries other ports,
   # and may open a tunnel.
-  application = gr.mount_gradio_app(
+  return gr.mount_gradio_app(
     fastapi.FastAPI(
       docs_url=None,
       redoc_url=None,
@@ -178,21 +189,20 @@ def make_application(
     theme=app.theme(),
     css=fragments.read_template('page.css'),
   )
-  return guard.Guard(
-    application, uploads=uploads, max_file_bytes=limits.max_bytes
-  )
 
 
 def _open_index(predictor, workdir, data_dir):
   """(embedder, index, why there is none)."""
+  why = 'this network gives nothing to compare posters by.'
   try:
     embedder = embedder_lib.Embedder(predictor)
+    why = 'the data set that they are in is not here.'
     index = similar.open_index(
       predictor, embedder, workdir=workdir, data_dir=data_dir
     )
   except errors.InputError as e:
     logging.warning('The page shows no similar posters: %s', e)
-    return None, None, 'the data set that they are in is not here.'
+    return None, None, why
   return embedder, index, ''
 
 

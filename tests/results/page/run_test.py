@@ -28,8 +28,9 @@ def gradio():
 
 
 @pytest.fixture(scope='module')
-def guarded(page_workdir, tmp_path_factory):
+def guarded(page_workdir, service, tmp_path_factory):
   """The address of a page with a password, where little may wait."""
+  assert len(service.index)  # It is made by now, and kept in the workdir.
   folder = tmp_path_factory.mktemp('password')
   (folder / 'password').write_text(PASSWORD + '\n')
   with conftest.served(
