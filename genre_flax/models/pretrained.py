@@ -28,7 +28,8 @@ def load(
   What was taken and what was done to it is logged.
 
   Args:
-    source: a key of `efficientnet_weights.SOURCES`, or what `published.read` takes.
+    source: a key of `efficientnet_weights.SOURCES`, or what `published.read`
+      takes.
     model: `config.model`.
     image_shape: (height, width) of the posters, in pixels.
     pixel_mean: of the config.
