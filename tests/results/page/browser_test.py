@@ -1,6 +1,7 @@
 """The page in a real browser."""
 
 import base64
+import contextlib
 import csv
 import io
 
@@ -238,3 +239,24 @@ def test_two_people_do_not_see_each_other(chromium, address, posters):
     )
     assert posters[0].name in one.inner_text('.gf-poster')
     assert one.locator('.gf-batch').count() == 0
+
+
+def test_twenty_people_at_once_each_see_their_own(
+  chromium, address, service, posters
+):
+  """20 windows give a poster before any of them has an answer."""
+  with contextlib.ExitStack() as stack:
+    windows = [
+      stack.enter_context(browser.opened(chromium, address)) for _ in posters
+    ]
+    for window in windows:
+      window.wait_for_selector('.gf-drop')
+    for window, path in zip(windows, posters, strict=True):
+      give(window, path)
+    for window, path in zip(windows, posters, strict=True):
+      window.wait_for_selector('.gf-similar', timeout=60_000)
+      assert path.name in window.inner_text('.gf-poster')
+      answer = expected_order(service, path)
+      names = [shown(service.genres[genre]) for genre in answer.order]
+      assert names_in(window, '.gf-genres > .gf-bars') == names[:3]
+  assert len(windows) == 20
