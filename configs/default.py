@@ -219,6 +219,9 @@ def get_config() -> config_dict.ConfigDict:
   config.optimizer.weight_decay = 1e-2
   # Learning rate of all layers but the head, as a share of the head's, > 0.
   config.optimizer.backbone_factor = 1.0
+  # Each layer learns at this share of the rate of the one after it, (0, 1], as
+  # well: what is near the pixels changes least. 1: all alike.
+  config.optimizer.layer_decay = 1.0
   # Greatest global norm of the gradient, > 0; unset: no clipping.
   config.optimizer.clip_norm = config_dict.placeholder(float)
   # Decay of the moving average of the parameters, [0, 1); 0: none. Evaluation

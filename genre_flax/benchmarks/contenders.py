@@ -33,6 +33,7 @@ _TERMS = {
   'optimizer.name': 'adam',
   'optimizer.weight_decay': 0.0,
   'optimizer.backbone_factor': 1.0,
+  'optimizer.layer_decay': 1.0,
   'optimizer.clip_norm': None,
   'eval_zooms': (1.0,),
   'num_epochs': 1.0,

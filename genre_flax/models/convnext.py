@@ -157,6 +157,11 @@ class ConvNeXt(classifier.Classifier):
   axis_name: str | None = None
 
   mixes_examples = False
+  layer_order = (
+    'backbone/stem',
+    r'backbone/(?:down|stage)_(\d)(?:_block_(\d+))?',
+    'backbone/norm|head',
+  )
 
   def setup(self) -> None:
     """Makes the parts."""

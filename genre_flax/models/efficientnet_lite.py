@@ -188,6 +188,13 @@ class EfficientNetLite(classifier.Classifier):
   dtype: Any = jnp.float32
   axis_name: str | None = None
 
+  layer_order = (
+    'backbone/stem',
+    r'backbone/block_(\d+)',
+    'backbone/top',
+    'head',
+  )
+
   @property
   def mixes_examples(self) -> bool:
     """Whether an example's logits in training depend on the others'."""

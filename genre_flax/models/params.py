@@ -1,6 +1,6 @@
 """Which parameters are trained, and where parameters come from."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 import re
 from typing import Any
 
@@ -108,6 +108,40 @@ def graft(
 def is_head(path: str) -> bool:
   """Whether a path is of what comes after the features: head, head_norm."""
   return path.split('/')[0].split('_')[0] == HEAD
+
+
+def layers_below_head(
+  paths: Iterable[str], layer_order: Sequence[str]
+) -> dict[str, int]:
+  """How many layers are between each parameter and the logits.
+
+  Args:
+    paths: flat, such as 'backbone/block_03/mlp/expand/kernel'.
+    layer_order: regular expressions of the starts of paths, from the images to
+      the logits. What matches one with the same numbers in its groups is one
+      layer: r'backbone/block_(\\d+)' makes a layer of each block.
+
+  Returns:
+    0 for the parameters of the last layer, 1 for those of the one before it.
+
+  Raises:
+    InputError: a path matches none.
+  """
+  layers = {path: _layer(path, layer_order) for path in paths}
+  ranks = {
+    layer: rank for rank, layer in enumerate(sorted(set(layers.values())))
+  }
+  return {path: len(ranks) - 1 - ranks[layers[path]] for path in layers}
+
+
+def _layer(path, layer_order):
+  for number, pattern in enumerate(layer_order):
+    if match := re.match(pattern, path):
+      return number, *(int(group or -1) for group in match.groups())
+  raise errors.InputError(
+    f'The network has a parameter {path}, which matches none of its layer_order'
+    f' {tuple(layer_order)}.'
+  )
 
 
 def with_prior_bias(params: Any, label_prior: np.ndarray) -> Any:

@@ -37,6 +37,7 @@ class PosterCNN(nn.Module):
   axis_name: str | None = None
 
   mixes_examples = False
+  layer_order = (r'ConvMaxPool_(\d+)', r'Dense_(\d+)', 'head')
 
   @nn.compact
   def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:

@@ -34,6 +34,7 @@ class ResNet(nn.Module):
   axis_name: str | None = None
 
   mixes_examples = True
+  layer_order = (r'(?:Conv|BatchNorm)_(\d+)', 'head')
 
   @nn.compact
   def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:

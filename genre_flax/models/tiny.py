@@ -30,6 +30,7 @@ class Tiny(nn.Module):
   axis_name: str | None = None
 
   mixes_examples = False
+  layer_order = (r'ConvMaxPool_(\d+)', 'head')
 
   @nn.compact
   def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:

@@ -78,6 +78,11 @@ class ViT(classifier.Classifier):
   axis_name: str | None = None
 
   mixes_examples = False
+  layer_order = (
+    'backbone/(?:embed|position|tokens|pre_norm)',
+    r'backbone/block_(\d+)',
+    'backbone/(?:norm|pool)|head',
+  )
 
   def setup(self) -> None:
     """Makes the parts."""

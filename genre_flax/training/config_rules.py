@@ -52,6 +52,10 @@ def _above_0(key: str) -> _Rule:
   return key, lambda v: 0 < v < math.inf, 'above 0'
 
 
+def _above_0_up_to_1(key: str) -> _Rule:
+  return key, lambda v: 0 < v <= 1, 'above 0 and at most 1'
+
+
 def _share(key: str, up_to: float | None = None) -> _Rule:
   if up_to is None:
     return key, lambda v: 0 <= v < 1, 'at least 0 and below 1'
@@ -68,7 +72,7 @@ _RULES: tuple[_Rule, ...] = (
   _from_to('image_height', 16, 8192),
   _from_to('image_width', 16, 8192),
   _above_0('pixel_scale'),
-  ('augment.crop_scale', lambda v: 0 < v <= 1, 'above 0 and at most 1'),
+  _above_0_up_to_1('augment.crop_scale'),
   _share('augment.shift', up_to=0.5),
   _share('augment.brightness'),
   _share('augment.contrast'),
@@ -135,6 +139,7 @@ _RULES: tuple[_Rule, ...] = (
   _above_0('optimizer.epsilon'),
   _at_least('optimizer.weight_decay', 0),
   _above_0('optimizer.backbone_factor'),
+  _above_0_up_to_1('optimizer.layer_decay'),
   _above_0('optimizer.clip_norm'),
   _share('ema_decay'),
   _at_least('eval_batch_size', 1),

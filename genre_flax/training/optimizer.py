@@ -1,6 +1,6 @@
 """The learning rate schedule and the optax chain."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -56,6 +56,7 @@ def make_optimizer(
   config: ml_collections.ConfigDict,
   *,
   learning_rate_fn: Callable[[jax.Array | int], jax.Array],
+  layer_order: Sequence[str] | None = None,
 ) -> optax.GradientTransformation:
   """Clipping, the optimiser, decoupled weight decay, the learning rates.
 
@@ -65,12 +66,15 @@ def make_optimizer(
   Args:
     config: `config.optimizer`.
     learning_rate_fn: of `make_learning_rate_fn`.
+    layer_order: of the network, as `params.layers_below_head` takes it; None
+      where it has none.
 
   Returns:
     An optax transformation of parameters by flat paths, of `params.split`.
 
   Raises:
-    InputError: an optimiser of one's own is not there, or is none.
+    InputError: an optimiser of one's own is not there, or is none; or
+      `layer_decay` is asked for and the order of layers is not known.
   """
   parts = []
   if config.clip_norm is not None:
@@ -83,6 +87,8 @@ def make_optimizer(
   parts.append(optax.scale_by_learning_rate(learning_rate_fn))
   if config.backbone_factor != 1:
     parts.append(optax.masked(optax.scale(config.backbone_factor), is_backbone))
+  if config.layer_decay != 1:
+    parts.append(_scale_by_layer(config.layer_decay, layer_order))
   return optax.chain(*parts)
 
 
@@ -102,6 +108,29 @@ def _make_direction(config):
       ' returns.'
     )
   return made
+
+
+def _scale_by_layer(decay, layer_order):
+  """Clark et al., 2020, 'ELECTRA', section 3.1; Bao et al., 2022, 'BEiT'."""
+  if layer_order is None:
+    raise errors.InputError(
+      f'config.optimizer.layer_decay={decay} needs the order of the layers, and'
+      ' the network does not say it; give it `layer_order`, regular expressions'
+      " of the paths of its parameters from the images to the logits, such as"
+      r" (r'block_(\d+)', 'head'), or leave layer_decay at 1."
+    )
+
+  def init(params):
+    params_lib.layers_below_head(params, layer_order)  # Or it says what is not.
+    return optax.EmptyState()
+
+  def update(updates, state, params=None):
+    del params
+    below = params_lib.layers_below_head(updates, layer_order)
+    scaled = {path: decay ** below[path] * updates[path] for path in updates}
+    return scaled, state
+
+  return optax.GradientTransformation(init, update)
 
 
 def is_decayed(params: dict[str, Any]) -> dict[str, bool]:

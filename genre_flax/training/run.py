@@ -239,18 +239,19 @@ def make_run(
     num_train_steps=schedule.num_train_steps,
     num_warmup_steps=schedule.num_warmup_steps,
   )
+  model = registry.create_from_config(
+    config.model, num_genres=len(dataset.genres), axis_name=parallel.AXIS_NAME
+  )
   run = Run(
     config=config,
     workdir=workdir,
     dataset=dataset,
     schedule=schedule,
-    model=registry.create_from_config(
-      config.model,
-      num_genres=len(dataset.genres),
-      axis_name=parallel.AXIS_NAME,
-    ),
+    model=model,
     optimizer=optimizer_lib.make_optimizer(
-      config.optimizer, learning_rate_fn=learning_rate_fn
+      config.optimizer,
+      learning_rate_fn=learning_rate_fn,
+      layer_order=getattr(model, 'layer_order', None),
     ),
     learning_rate_fn=learning_rate_fn,
   )
@@ -268,6 +269,8 @@ def make_run(
 def _shapes_of_parameters(run):
   try:
     return jax.eval_shape(run.create_state).params
+  except errors.InputError:
+    raise
   except (TypeError, ValueError, ZeroDivisionError) as e:
     height, width = config_lib.image_shape(run.config)
     words = str(e).partition('\n')[0]

@@ -1,5 +1,6 @@
 import math
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +8,9 @@ import optax
 import pytest
 
 from configs import default
+from genre_flax.models import params as params_lib
+from genre_flax.models import registry
+from genre_flax.runtime import errors
 from genre_flax.training import optimizer
 
 
@@ -45,8 +49,10 @@ def test_decaying_schedules_end_at_the_final_factor():
     assert rates(config, [50], num_train_steps=50, num_warmup_steps=0) == [0.5]
 
 
-def one_update(config, grads, params, rate=0.1):
-  chain = optimizer.make_optimizer(config, learning_rate_fn=lambda _: rate)
+def one_update(config, grads, params, rate=0.1, layer_order=None):
+  chain = optimizer.make_optimizer(
+    config, learning_rate_fn=lambda _: rate, layer_order=layer_order
+  )
   updates, _ = chain.update(grads, chain.init(params), params)
   return updates
 
@@ -78,6 +84,60 @@ def test_the_backbone_learns_at_its_share_of_the_heads_rate():
   updates = one_update(config, grads, params, rate=1.0)
   assert float(updates['head/kernel'][0]) == -2.0
   assert float(updates['stem/kernel'][0]) == pytest.approx(-0.2)
+
+
+def test_each_layer_learns_at_its_share_of_the_next_ones_rate():
+  config = make_config(
+    name='sgd', beta1=0.0, weight_decay=0.0, layer_decay=0.5, backbone_factor=0.1
+  )
+  paths = ('stem/kernel', 'block_9/scale', 'block_10/kernel', 'head/kernel')
+  params = {path: jnp.array([2.0]) for path in paths}
+  updates = one_update(
+    config,
+    jax.tree.map(jnp.ones_like, params),
+    params,
+    rate=1.0,
+    layer_order=('stem', r'block_(\d+)', 'head'),
+  )
+  got = [float(updates[path][0]) for path in paths]
+  assert got == pytest.approx([-0.0125, -0.025, -0.05, -1.0])
+
+
+def test_layer_decay_needs_the_order_of_all_layers():
+  config = make_config(layer_decay=0.5)
+  params = {'stem/kernel': jnp.array([2.0]), 'head/kernel': jnp.array([2.0])}
+  with pytest.raises(errors.InputError, match='layer_decay=0.5 needs the order'):
+    one_update(config, params, params)
+  with pytest.raises(errors.InputError, match='stem/kernel.*none.*head'):
+    one_update(config, params, params, layer_order=('head',))
+
+
+@pytest.mark.parametrize('name', registry.MODELS)
+def test_every_network_says_the_order_of_its_layers(name):
+  options = default.get_config().model[name]
+  if name == 'efficientnet_lite':
+    options.feature_norm = True
+  model = registry.create_model(name, num_genres=3, options=options)
+  modules = []
+
+  def note(call, args, kwargs, context):
+    modules.append('/'.join(context.module.path))
+    return call(*args, **kwargs)
+
+  def init(images):
+    with nn.intercept_methods(note):
+      return model.init(jax.random.key(0), images, train=False)
+
+  images = jax.ShapeDtypeStruct((1, 128, 128, 3), jnp.float32)
+  paths = params_lib.flatten(jax.eval_shape(init, images)['params'], sep='/')
+  below = params_lib.layers_below_head(paths, model.layer_order)
+  in_order_of_use = sorted(
+    paths, key=lambda path: modules.index(path.rpartition('/')[0])
+  )
+  used = [below[path] for path in in_order_of_use]
+  assert used == sorted(used, reverse=True)
+  assert used[-1] == 0 and used[0] == len(set(used)) - 1
+  assert len(set(used)) >= 4
 
 
 def test_clipping_bounds_the_global_norm():
