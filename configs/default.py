@@ -156,7 +156,7 @@ def get_config() -> config_dict.ConfigDict:
 
   # --- Where parameters come from, and which are trained ---
   # Published weights for the backbone, or '' for none: 'efficientnet_lite0', 1
-  # or 2; for 'vit' and 'convnext' the name of a network of timm's, such as
+  # or 2; for it, 'vit' and 'convnext' the name of a network of timm's, such as
   # 'timm:vit_small_patch16_224.augreg_in21k', or the path of its .safetensors
   # file. They need the extra `pretrained`.
   config.pretrained = ''

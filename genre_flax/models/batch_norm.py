@@ -10,6 +10,9 @@ import jax.numpy as jnp
 
 from genre_flax.models import forms
 
+# Added to the variance, where nothing else is said.
+EPSILON = 1e-3
+
 Dtype = Any
 
 
@@ -95,7 +98,7 @@ class BatchNorm(nn.Module):
   use_batch_statistics: bool | None = None
   axis_name: str | None = None
   momentum: float = 0.9
-  epsilon: float = 1e-3
+  epsilon: float = EPSILON
   dtype: Dtype = jnp.float32
   scale_init: Callable[..., jax.Array] = nn.initializers.ones
 

@@ -113,13 +113,13 @@ def is_head(path: str) -> bool:
 def layers_below_head(
   paths: Iterable[str], layer_order: Sequence[str]
 ) -> dict[str, int]:
-  """How many layers are between each parameter and the logits.
+  r"""How many layers are between each parameter and the logits.
 
   Args:
     paths: flat, such as 'backbone/block_03/mlp/expand/kernel'.
     layer_order: regular expressions of the starts of paths, from the images to
       the logits. What matches one with the same numbers in its groups is one
-      layer: r'backbone/block_(\\d+)' makes a layer of each block.
+      layer: r'backbone/block_(\d+)' makes a layer of each block.
 
   Returns:
     0 for the parameters of the last layer, 1 for those of the one before it.

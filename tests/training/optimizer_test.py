@@ -88,7 +88,11 @@ def test_the_backbone_learns_at_its_share_of_the_heads_rate():
 
 def test_each_layer_learns_at_its_share_of_the_next_ones_rate():
   config = make_config(
-    name='sgd', beta1=0.0, weight_decay=0.0, layer_decay=0.5, backbone_factor=0.1
+    name='sgd',
+    beta1=0.0,
+    weight_decay=0.0,
+    layer_decay=0.5,
+    backbone_factor=0.1,
   )
   paths = ('stem/kernel', 'block_9/scale', 'block_10/kernel', 'head/kernel')
   params = {path: jnp.array([2.0]) for path in paths}
@@ -106,7 +110,9 @@ def test_each_layer_learns_at_its_share_of_the_next_ones_rate():
 def test_layer_decay_needs_the_order_of_all_layers():
   config = make_config(layer_decay=0.5)
   params = {'stem/kernel': jnp.array([2.0]), 'head/kernel': jnp.array([2.0])}
-  with pytest.raises(errors.InputError, match='layer_decay=0.5 needs the order'):
+  with pytest.raises(
+    errors.InputError, match='layer_decay=0.5 needs the order'
+  ):
     one_update(config, params, params)
   with pytest.raises(errors.InputError, match='stem/kernel.*none.*head'):
     one_update(config, params, params, layer_order=('head',))
