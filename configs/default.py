@@ -91,6 +91,8 @@ def get_config() -> config_dict.ConfigDict:
   config.model.convnext.version = 1
   # What the scales of the branches start from, in version 1. > 0.
   config.model.convnext.layer_scale = 1e-6
+  # Normalise the features before the head with a BatchNorm of its own.
+  config.model.convnext.feature_norm = False
   # Before the logits, [0, 1).
   config.model.convnext.dropout_rate = 0.0
   # Of the last block's branch, growing from 0 at the first, [0, 1).
@@ -147,6 +149,8 @@ def get_config() -> config_dict.ConfigDict:
   config.model.vit.layer_scale = 0.0
   # Of all LayerNorms. > 0.
   config.model.vit.norm_epsilon = 1e-6
+  # Normalise the features before the head with a BatchNorm of its own.
+  config.model.vit.feature_norm = False
   # Before the logits, [0, 1).
   config.model.vit.dropout_rate = 0.0
   # Of the last block's branches, growing from 0 at the first, [0, 1).

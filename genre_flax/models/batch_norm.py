@@ -9,45 +9,12 @@ from jax import lax
 import jax.numpy as jnp
 
 from genre_flax.models import forms
+from genre_flax.models import layers
 
 # Added to the variance, where nothing else is said.
 EPSILON = 1e-3
 
 Dtype = Any
-
-
-@jax.custom_vjp
-def channel_affine(
-  images: jax.Array, scale: jax.Array, shift: jax.Array
-) -> jax.Array:
-  """`images * scale + shift`, a scale and a shift for each channel.
-
-  Args:
-    images: [B, H, W, C].
-    scale: [C].
-    shift: [C].
-
-  Returns:
-    [B, H, W, C], of the dtype of `images`.
-  """
-  return images * scale.astype(images.dtype) + shift.astype(images.dtype)
-
-
-def _channel_affine_forward(images, scale, shift):
-  return channel_affine(images, scale, shift), (images, scale)
-
-
-def _channel_affine_backward(saved, gradient):
-  images, scale = saved
-  to_shift, to_scale = forms.channel_sums(gradient, images)
-  return (
-    gradient * scale.astype(gradient.dtype),
-    to_scale.astype(scale.dtype),
-    to_shift.astype(scale.dtype),
-  )
-
-
-channel_affine.defvjp(_channel_affine_forward, _channel_affine_backward)
 
 
 @jax.custom_vjp
@@ -102,7 +69,6 @@ class BatchNorm(nn.Module):
   dtype: Dtype = jnp.float32
   scale_init: Callable[..., jax.Array] = nn.initializers.ones
 
-  @nn.compact
   def __call__(
     self, images: jax.Array, *, use_batch_statistics: bool | None = None
   ) -> jax.Array:
@@ -110,7 +76,25 @@ class BatchNorm(nn.Module):
     use_batch_statistics = nn.merge_param(
       'use_batch_statistics', self.use_batch_statistics, use_batch_statistics
     )
-    features = images.shape[-1]
+    factor, shift = self._affine(
+      images.shape[-1], images if use_batch_statistics else None
+    )
+    return forms.channel_affine(
+      images.astype(self.dtype),
+      factor.astype(self.dtype),
+      shift.astype(self.dtype),
+    )
+
+  def running_affine(self, features: int) -> tuple[jax.Array, jax.Array]:
+    """What the running statistics make of it: a scale and a shift, [features].
+
+    Both are float32.
+    """
+    return self._affine(features, None)
+
+  @nn.compact
+  def _affine(self, features, images):
+    """Scale and shift by the statistics of images, or by the running ones."""
     scale = self.param('scale', self.scale_init, (features,))
     bias = self.param('bias', nn.initializers.zeros, (features,))
     running_mean = self.variable(
@@ -120,7 +104,7 @@ class BatchNorm(nn.Module):
       'batch_stats', 'var', jnp.ones, (features,), jnp.float32
     )
     mean, variance = running_mean.value, running_variance.value
-    if use_batch_statistics and not self.is_initializing():
+    if images is not None and not self.is_initializing():
       mean, square = channel_moments(images)
       if self.axis_name is not None:
         mean, square = lax.pmean((mean, square), self.axis_name)
@@ -130,6 +114,31 @@ class BatchNorm(nn.Module):
           self.momentum * running.value + (1 - self.momentum) * new
         )
     factor = scale * lax.rsqrt(variance + self.epsilon)
-    return channel_affine(
-      images.astype(self.dtype), factor, bias - mean * factor
-    )
+    return factor, bias - mean * factor
+
+
+def normalized(
+  conv: layers.Conv | layers.DepthwiseConv,
+  norm: BatchNorm,
+  x: jax.Array,
+  *,
+  activation: str = '',
+) -> jax.Array:
+  """A convolution, then batch normalisation, then an activation.
+
+  Where the running statistics serve, the convolution does the normalisation by
+  its kernel, exactly.
+
+  Args:
+    conv: the convolution.
+    norm: that says whether it uses the statistics of the batch.
+    x: [B, H, W, C].
+    activation: '', 'relu' or 'relu6'.
+
+  Returns:
+    [B, out_height, out_width, features].
+  """
+  if norm.use_batch_statistics:
+    return forms.ACTIVATIONS[activation](norm(conv(x)))
+  scale, shift = norm.running_affine(conv.num_outputs(x))
+  return conv(x, scale=scale, shift=shift, activation=activation)

@@ -72,15 +72,15 @@ class Block(nn.Module):
     """Maps [B, H, W, C] to [B, H, W, C]."""
     inputs, width = x, x.shape[-1]
     dense = functools.partial(
-      nn.Dense,
+      layers.Dense,
       dtype=self.dtype,
       kernel_init=nn.initializers.truncated_normal(0.02),
     )
-    x = layers.DepthwiseConv(7, dtype=self.dtype, name='depthwise')(x)
     bias = self.param('depthwise_bias', nn.initializers.zeros, (width,))
-    x = nn.LayerNorm(_NORM_EPSILON, dtype=self.dtype, name='norm')(
-      x + bias.astype(x.dtype)
+    x = layers.DepthwiseConv(7, dtype=self.dtype, name='depthwise')(
+      x, shift=bias
     )
+    x = layers.LayerNorm(_NORM_EPSILON, dtype=self.dtype, name='norm')(x)
     x = nn.gelu(dense(4 * width, name='expand')(x), approximate=False)
     if self.version == 2:
       x = ResponseNorm(name='response_norm')(x)
@@ -105,7 +105,7 @@ class Backbone(nn.Module):
   def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
     """Maps normalised images [B, H, W, 3] to features [B, C]."""
     depths, widths = SIZES[self.size]
-    norm = functools.partial(nn.LayerNorm, _NORM_EPSILON, dtype=self.dtype)
+    norm = functools.partial(layers.LayerNorm, _NORM_EPSILON, dtype=self.dtype)
     block_class = (
       nn.remat(Block, static_argnums=(2,)) if (self.rematerialize) else Block
     )
@@ -138,25 +138,26 @@ class ConvNeXt(classifier.Classifier):
     size: a key of SIZES.
     version: 1 or 2.
     layer_scale: what the scales of the branches start from, in version 1.
+    feature_norm: see Classifier.
     dropout_rate: before the logits.
     stochastic_depth_rate: of the last block; it grows from 0 linearly.
     rematerialize: whether to compute the insides of blocks again in the
       backward pass, and not to keep them (`jax.checkpoint`).
     dtype: of the computation; parameters and logits are float32.
-    axis_name: unused here; the mapped axis, for models with BatchNorm.
+    axis_name: the mapped axis that `feature_norm` averages over.
   """
 
   num_genres: int
   size: str = 'tiny'
   version: int = 1
   layer_scale: float = 1e-6
+  feature_norm: bool = False
   dropout_rate: float = 0.0
   stochastic_depth_rate: float = 0.1
   rematerialize: bool = False
   dtype: Any = jnp.float32
   axis_name: str | None = None
 
-  mixes_examples = False
   layer_order = (
     'backbone/stem',
     r'backbone/(?:down|stage)_(\d)(?:_block_(\d+))?',

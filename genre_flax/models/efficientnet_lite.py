@@ -96,14 +96,25 @@ class Block(nn.Module):
     inputs = x
     if self.expansion > 1:
       width = self.expansion * x.shape[-1]
-      x = layers.Conv(width, 1, dtype=self.dtype, name='expand')(x)
-      x = nn.relu6(self.norm(name='expand_norm')(x))
-    x = layers.DepthwiseConv(
-      self.kernel_size, self.stride, self.dtype, name='depthwise'
-    )(x)
-    x = nn.relu6(self.norm(name='depthwise_norm')(x))
-    x = layers.Conv(self.features, 1, dtype=self.dtype, name='project')(x)
-    x = self.norm(name='project_norm')(x)
+      x = batch_norm.normalized(
+        layers.Conv(width, 1, dtype=self.dtype, name='expand'),
+        self.norm(name='expand_norm'),
+        x,
+        activation='relu6',
+      )
+    x = batch_norm.normalized(
+      layers.DepthwiseConv(
+        self.kernel_size, self.stride, self.dtype, name='depthwise'
+      ),
+      self.norm(name='depthwise_norm'),
+      x,
+      activation='relu6',
+    )
+    x = batch_norm.normalized(
+      layers.Conv(self.features, 1, dtype=self.dtype, name='project'),
+      self.norm(name='project_norm'),
+      x,
+    )
     if x.shape != inputs.shape:
       return x
     x = layers.StochasticDepth(self.drop_rate)(x, deterministic=not train)
@@ -136,10 +147,12 @@ class Backbone(nn.Module):
       axis_name=self.axis_name,
       dtype=self.dtype,
     )
-    x = layers.Conv(_STEM_FEATURES, 3, stride=2, dtype=self.dtype, name='stem')(
-      images
+    x = batch_norm.normalized(
+      layers.Conv(_STEM_FEATURES, 3, stride=2, dtype=self.dtype, name='stem'),
+      norm(name='stem_norm'),
+      images,
+      activation='relu6',
     )
-    x = nn.relu6(norm(name='stem_norm')(x))
     stages = make_stages(self.variant)
     num_blocks = sum(stage.num_blocks for stage in stages)
     number = 0
@@ -156,8 +169,12 @@ class Backbone(nn.Module):
           name=f'block_{number:02d}',
         )(x, train=train)
         number += 1
-    x = layers.Conv(_TOP_FEATURES, 1, dtype=self.dtype, name='top')(x)
-    x = nn.relu6(norm(name='top_norm')(x))
+    x = batch_norm.normalized(
+      layers.Conv(_TOP_FEATURES, 1, dtype=self.dtype, name='top'),
+      norm(name='top_norm'),
+      x,
+      activation='relu6',
+    )
     x = layers.feature_map(self, x)
     return jnp.mean(x, axis=(1, 2), dtype=jnp.float32)
 
@@ -172,9 +189,7 @@ class EfficientNetLite(classifier.Classifier):
     stochastic_depth_rate: of the last block; it grows from 0 linearly.
     batch_norm: 'frozen' to use the running statistics in training too and leave
       them as they are, 'synchronized' to use those of the global batch.
-    feature_norm: whether to normalise the features before the logits with a
-      BatchNorm that is never frozen, for a head on a frozen backbone (He et
-      al., 2022, 'Masked Autoencoders', appendix A.1).
+    feature_norm: see Classifier.
     dtype: of the computation; parameters and logits are float32.
     axis_name: the mapped axis that BatchNorm averages over.
   """
@@ -198,7 +213,7 @@ class EfficientNetLite(classifier.Classifier):
   @property
   def mixes_examples(self) -> bool:
     """Whether an example's logits in training depend on the others'."""
-    return self.batch_norm == 'synchronized' or self.feature_norm
+    return self.batch_norm == 'synchronized' or super().mixes_examples
 
   def setup(self) -> None:
     """Makes the parts."""
@@ -209,15 +224,4 @@ class EfficientNetLite(classifier.Classifier):
       dtype=self.dtype,
       axis_name=self.axis_name,
     )
-    if self.feature_norm:
-      self.head_norm = batch_norm.BatchNorm(axis_name=self.axis_name)
     super().setup()
-
-  def classify(self, features: jax.Array, *, train: bool) -> jax.Array:
-    """Maps features [B, 1280] to logits [B, num_genres]."""
-    if self.feature_norm:
-      # BatchNorm is for pictures [B, H, W, C].
-      features = self.head_norm(
-        features[:, None, None], use_batch_statistics=train
-      )[:, 0, 0]
-    return super().classify(features, train=train)

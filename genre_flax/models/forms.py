@@ -23,9 +23,11 @@ from jax import lax
 import jax.numpy as jnp
 
 from genre_flax.models import cpu_conv
+from genre_flax.models import cpu_matmul
 from genre_flax.models import cpu_pool
 from genre_flax.models import cpu_sums
 
+ACTIVATIONS = {'': lambda x: x, 'relu': nn.relu, 'relu6': nn.relu6}
 _IS_PLAIN = contextvars.ContextVar('is_plain', default=False)
 
 
@@ -72,6 +74,42 @@ def conv(
     kernel,
     cpu=lambda x, k: cpu_conv.conv(x, k, stride, pads),
     default=lambda x, k: _conv(x, k, stride, padding),
+  )
+
+
+def conv_bias(
+  images: jax.Array,
+  kernel: jax.Array,
+  bias: jax.Array,
+  *,
+  stride: int = 1,
+  padding: str,
+  activation: str = '',
+) -> jax.Array:
+  """A convolution, full or depthwise, a bias and an activation.
+
+  Args:
+    images: [B, H, W, C].
+    kernel: [kernel_height, kernel_width, C or 1, features].
+    bias: [features].
+    stride: in both directions.
+    padding: 'VALID' or 'SAME'.
+    activation: '', 'relu' or 'relu6'.
+
+  Returns:
+    [B, out_height, out_width, features].
+  """
+  pads = _pads(images, kernel, stride, padding)
+  groups = images.shape[-1] // kernel.shape[2]
+  activate = ACTIVATIONS[activation]
+  return _choose(
+    images,
+    kernel,
+    bias,
+    cpu=lambda x, k, b: cpu_conv.conv_bias(x, k, b, stride, pads, activation),
+    default=lambda x, k, b: activate(
+      _conv(x, k, stride, padding, groups=groups) + b
+    ),
   )
 
 
@@ -141,7 +179,47 @@ def pointwise_conv(images: jax.Array, kernel: jax.Array) -> jax.Array:
   """
   # XLA gives TPUs the same program for both forms; on CPU the product is 2 to
   # 10 times faster than the convolution.
-  return jnp.dot(images, kernel[0, 0])
+  return dense(images, kernel[0, 0])
+
+
+def dense(x: jax.Array, kernel: jax.Array) -> jax.Array:
+  """A matrix product of the last axis.
+
+  Args:
+    x: [..., C].
+    kernel: [C, features].
+
+  Returns:
+    [..., features].
+  """
+  return _choose(x, kernel, cpu=cpu_matmul.dense, default=jnp.dot)
+
+
+def add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
+  """`x + bias`, for x [..., C] and bias [C]."""
+  return _choose(x, bias, cpu=cpu_sums.add_bias, default=jnp.add)
+
+
+def dot_product_attention(
+  query: jax.Array, key: jax.Array, value: jax.Array
+) -> jax.Array:
+  """softmax(query key^T / sqrt(C)) value (Vaswani et al., 2017, equation 1).
+
+  Args:
+    query: [B, M, heads, C].
+    key: [B, N, heads, C].
+    value: [B, N, heads, C].
+
+  Returns:
+    [B, M, heads, C].
+  """
+  return _choose(
+    query,
+    key,
+    value,
+    cpu=cpu_matmul.dot_product_attention,
+    default=jax.nn.dot_product_attention,
+  )
 
 
 def depthwise_conv(
@@ -166,26 +244,44 @@ def depthwise_conv(
   )
 
 
-def channel_sums(
-  images: jax.Array, factors: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-  """Sums over all pixels of `images`, and of `images * factors`.
+def channel_affine(
+  x: jax.Array, scale: jax.Array, shift: jax.Array
+) -> jax.Array:
+  """`x * scale + shift`, a scale and a shift for each channel.
 
   Args:
-    images: [B, H, W, C].
-    factors: [B, H, W, C].
+    x: [..., C].
+    scale: [C], of its dtype.
+    shift: [C], of its dtype.
+
+  Returns:
+    [..., C].
+  """
+  return _choose(
+    x,
+    scale,
+    shift,
+    cpu=cpu_sums.channel_affine,
+    default=lambda x, factor, bias: x * factor + bias,
+  )
+
+
+def channel_sums(
+  x: jax.Array, factors: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """Sums over all but the last axis of `x`, and of `x * factors`.
+
+  Args:
+    x: [..., C].
+    factors: [..., C].
 
   Returns:
     Two arrays [C], float32.
   """
-  return _choose(
-    images,
-    factors,
-    cpu=cpu_sums.channel_sums,
-    default=_channel_sums,
-  )
+  return _choose(x, factors, cpu=cpu_sums.channel_sums, default=_channel_sums)
 
 
-def _channel_sums(images, factors):
-  images, factors = images.astype(jnp.float32), factors.astype(jnp.float32)
-  return images.sum(axis=(0, 1, 2)), (images * factors).sum(axis=(0, 1, 2))
+def _channel_sums(x, factors):
+  x, factors = x.astype(jnp.float32), factors.astype(jnp.float32)
+  axes = tuple(range(x.ndim - 1))
+  return x.sum(axes), (x * factors).sum(axes)

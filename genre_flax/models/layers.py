@@ -1,5 +1,6 @@
 """The layers that the networks are made of; `forms` makes them fast."""
 
+from collections.abc import Callable
 import math
 from typing import Any
 
@@ -67,11 +68,11 @@ class ConvMaxPool(nn.Module):
       pooled = forms.conv_max_pool(images, kernel)
     else:
       pooled = forms.max_pool_2x2(forms.conv(images, kernel, padding='VALID'))
-    return nn.relu(pooled + bias)
+    return nn.relu(forms.add_bias(pooled, bias))
 
 
 class Conv(nn.Module):
-  """A convolution without bias and with 'SAME' padding.
+  """A convolution with 'SAME' padding, and without parameters of a bias.
 
   Attributes:
     features: output channels.
@@ -85,25 +86,40 @@ class Conv(nn.Module):
   stride: int = 1
   dtype: Dtype = jnp.float32
 
+  def num_outputs(self, images: jax.Array) -> int:
+    """Output channels."""
+    del images
+    return self.features
+
   @nn.compact
-  def __call__(self, images: jax.Array) -> jax.Array:
-    """Maps [B, H, W, C] to [B, ceil(H / stride), ceil(W / stride), F]."""
+  def __call__(
+    self,
+    images: jax.Array,
+    *,
+    scale: jax.Array | None = None,
+    shift: jax.Array | None = None,
+    activation: str = '',
+  ) -> jax.Array:
+    """Maps [B, H, W, C] to [B, ceil(H / stride), ceil(W / stride), F].
+
+    Args:
+      images: see above.
+      scale: of each output channel, [F], or None.
+      shift: that is added to each, [F], or None.
+      activation: with a shift: 'relu', 'relu6' or ''.
+    """
     kernel = self.param(
       'kernel',
       nn.initializers.variance_scaling(2.0, 'fan_out', 'normal'),
       (self.kernel_size, self.kernel_size, images.shape[-1], self.features),
     )
-    images, kernel = nn.dtypes.promote_dtype(images, kernel, dtype=self.dtype)
-    if self.kernel_size == 1:
-      # Not by an index: of a batch of any size JAX would look up each pixel.
-      strides = (1, self.stride, self.stride, 1)
-      images = lax.slice(images, (0,) * 4, images.shape, strides)
-      return forms.pointwise_conv(images, kernel)
-    return forms.conv(images, kernel, stride=self.stride, padding='SAME')
+    return _convolve(
+      images, kernel, scale, shift, activation, self.stride, self.dtype
+    )
 
 
 class DepthwiseConv(nn.Module):
-  """A depthwise convolution without bias and with 'SAME' padding.
+  """A depthwise convolution like `Conv`.
 
   Attributes:
     kernel_size: side of the square kernel, in pixels.
@@ -115,16 +131,78 @@ class DepthwiseConv(nn.Module):
   stride: int = 1
   dtype: Dtype = jnp.float32
 
+  def num_outputs(self, images: jax.Array) -> int:
+    """Output channels."""
+    return images.shape[-1]
+
   @nn.compact
-  def __call__(self, images: jax.Array) -> jax.Array:
+  def __call__(
+    self,
+    images: jax.Array,
+    *,
+    scale: jax.Array | None = None,
+    shift: jax.Array | None = None,
+    activation: str = '',
+  ) -> jax.Array:
     """Maps [B, H, W, C] to [B, ceil(H / stride), ceil(W / stride), C]."""
     kernel = self.param(
       'kernel',
       nn.initializers.variance_scaling(2.0, 'fan_out', 'normal'),
       (self.kernel_size, self.kernel_size, 1, images.shape[-1]),
     )
-    images, kernel = nn.dtypes.promote_dtype(images, kernel, dtype=self.dtype)
-    return forms.depthwise_conv(images, kernel, stride=self.stride)
+    return _convolve(
+      images, kernel, scale, shift, activation, self.stride, self.dtype
+    )
+
+
+def _convolve(images, kernel, scale, shift, activation, stride, dtype):
+  """By the form for the kernel; one with a shift does all in one."""
+  if scale is not None:
+    kernel = kernel * scale
+  images, kernel, shift = nn.dtypes.promote_dtype(
+    images, kernel, shift, dtype=dtype
+  )
+  if shift is not None:
+    return forms.conv_bias(
+      images,
+      kernel,
+      shift,
+      stride=stride,
+      padding='SAME',
+      activation=activation,
+    )
+  if kernel.shape[2] != images.shape[-1]:
+    return forms.depthwise_conv(images, kernel, stride=stride)
+  if kernel.shape[0] == 1:
+    # Not by an index: of a batch of any size JAX would look up each pixel.
+    strides = (1, stride, stride, 1)
+    images = lax.slice(images, (0,) * 4, images.shape, strides)
+    return forms.pointwise_conv(images, kernel)
+  return forms.conv(images, kernel, stride=stride, padding='SAME')
+
+
+class Dense(nn.Module):
+  """A dense layer of the last axis; Flax's, by the form for the platform.
+
+  Attributes:
+    features: output channels.
+    dtype: of the computation; parameters are float32.
+    kernel_init: of the kernel.
+  """
+
+  features: int
+  dtype: Dtype = jnp.float32
+  kernel_init: Callable[..., jax.Array] = nn.initializers.lecun_normal()
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Maps [..., C] to [..., features]."""
+    kernel = self.param(
+      'kernel', self.kernel_init, (x.shape[-1], self.features)
+    )
+    bias = self.param('bias', nn.initializers.zeros, (self.features,))
+    x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
+    return forms.add_bias(forms.dense(x, kernel), bias)
 
 
 class Patchify(nn.Module):
@@ -153,12 +231,30 @@ class Patchify(nn.Module):
     patches = patches.transpose(0, 1, 3, 2, 4, 5).reshape(
       batch, rows, columns, size * size * channels
     )
-    return nn.Dense(
-      self.features,
-      dtype=self.dtype,
-      kernel_init=nn.initializers.lecun_normal(),
-      name='dense',
-    )(patches)
+    return Dense(self.features, self.dtype, name='dense')(patches)
+
+
+class LayerNorm(nn.Module):
+  """Layer normalisation (Ba et al., 2016), over the last axis.
+
+  Attributes:
+    epsilon: added to the variance.
+    dtype: of the output; statistics are float32.
+  """
+
+  epsilon: float
+  dtype: Dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Returns an array of the shape of `x`, [..., C]."""
+    scale = self.param('scale', nn.initializers.ones, x.shape[-1:])
+    bias = self.param('bias', nn.initializers.zeros, x.shape[-1:])
+    x = x.astype(jnp.float32)
+    x -= x.mean(axis=-1, keepdims=True)
+    variance = jnp.square(x).mean(axis=-1, keepdims=True)
+    x *= lax.rsqrt(variance + self.epsilon)
+    return forms.channel_affine(x, scale, bias).astype(self.dtype)
 
 
 class LayerScale(nn.Module):

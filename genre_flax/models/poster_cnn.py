@@ -56,12 +56,12 @@ class PosterCNN(nn.Module):
     x = layers.feature_map(self, x)
     x = x.reshape(x.shape[0], -1)
     for features in self.dense_features:
-      x = nn.Dense(
+      x = layers.Dense(
         features, dtype=self.dtype, kernel_init=nn.initializers.glorot_uniform()
       )(x)
       x = nn.relu(x)
       x = layers.Dropout(self.dense_dropout_rate)(x, deterministic=not train)
-    logits = nn.Dense(
+    logits = layers.Dense(
       self.num_genres,
       dtype=self.dtype,
       kernel_init=nn.initializers.glorot_uniform(),

@@ -47,8 +47,8 @@ class ResNet(nn.Module):
     )
     x = images
     for _ in range(2):
-      x = layers.Conv(self.features[0], 3, stride=2, dtype=self.dtype)(x)
-      x = nn.relu(norm()(x))
+      conv = layers.Conv(self.features[0], 3, stride=2, dtype=self.dtype)
+      x = batch_norm.normalized(conv, norm(), x, activation='relu')
     for stage, (features, blocks) in enumerate(
       zip(self.features, self.num_blocks, strict=True)
     ):
@@ -58,19 +58,19 @@ class ResNet(nn.Module):
     x = layers.feature_map(self, x)
     x = jnp.mean(x, axis=(1, 2))
     x = layers.Dropout(self.dropout_rate)(x, deterministic=not train)
-    logits = nn.Dense(self.num_genres, dtype=self.dtype, name='head')(x)
+    logits = layers.Dense(self.num_genres, dtype=self.dtype, name='head')(x)
     return logits.astype(jnp.float32)
 
   def _block(self, x, features, stride, norm):
     residual = x
-    x = layers.Conv(features, 3, stride=stride, dtype=self.dtype)(x)
-    x = nn.relu(norm()(x))
-    x = layers.Conv(features, 3, dtype=self.dtype)(x)
+    conv = functools.partial(layers.Conv, features, dtype=self.dtype)
+    x = batch_norm.normalized(
+      conv(3, stride=stride), norm(), x, activation='relu'
+    )
     # A block starts as the identity (Goyal et al., 2017, section 5.1).
-    x = norm(scale_init=nn.initializers.zeros)(x)
+    x = batch_norm.normalized(
+      conv(3), norm(scale_init=nn.initializers.zeros), x
+    )
     if residual.shape != x.shape:
-      residual = layers.Conv(features, 1, stride=stride, dtype=self.dtype)(
-        residual
-      )
-      residual = norm()(residual)
+      residual = batch_norm.normalized(conv(1, stride=stride), norm(), residual)
     return nn.relu(x + residual)

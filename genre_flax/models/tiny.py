@@ -41,5 +41,5 @@ class Tiny(nn.Module):
     x = layers.feature_map(self, x)
     x = jnp.concatenate([x.mean(axis=(1, 2)), x.max(axis=(1, 2))], axis=-1)
     x = layers.Dropout(self.dropout_rate)(x, deterministic=not train)
-    logits = nn.Dense(self.num_genres, dtype=self.dtype, name='head')(x)
+    logits = layers.Dense(self.num_genres, dtype=self.dtype, name='head')(x)
     return logits.astype(jnp.float32)

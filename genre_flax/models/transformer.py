@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from genre_flax.models import forms
 from genre_flax.models import layers
 
 Dtype = Any
@@ -42,7 +43,9 @@ class MLP(nn.Module):
   def __call__(self, x: jax.Array) -> jax.Array:
     """Maps [..., C] to [..., C]."""
     dense = functools.partial(
-      nn.Dense, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform()
+      layers.Dense,
+      dtype=self.dtype,
+      kernel_init=nn.initializers.xavier_uniform(),
     )
     width = x.shape[-1]
     x = GELUS[self.gelu](dense(self.hidden, name='expand')(x))
@@ -65,13 +68,15 @@ class SelfAttention(nn.Module):
     """Maps [B, N, C] to [B, N, C]."""
     width = x.shape[-1]
     dense = functools.partial(
-      nn.Dense, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform()
+      layers.Dense,
+      dtype=self.dtype,
+      kernel_init=nn.initializers.xavier_uniform(),
     )
     # Queries, keys and values of all heads by one matrix product.
     heads = dense(3 * width, name='qkv')(x).reshape(
       *x.shape[:2], 3, self.num_heads, width // self.num_heads
     )
-    x = jax.nn.dot_product_attention(
+    x = forms.dot_product_attention(
       heads[:, :, 0], heads[:, :, 1], heads[:, :, 2]
     ).reshape(x.shape)
     return dense(width, name='out')(x)
@@ -97,7 +102,9 @@ class AttentionPool(nn.Module):
     """Maps [B, N, C] to [B, C]."""
     batch, _, width = x.shape
     dense = functools.partial(
-      nn.Dense, dtype=self.dtype, kernel_init=nn.initializers.xavier_uniform()
+      layers.Dense,
+      dtype=self.dtype,
+      kernel_init=nn.initializers.xavier_uniform(),
     )
     probe = self.param('probe', nn.initializers.xavier_uniform(), (1, width))
     size = (self.num_heads, width // self.num_heads)
@@ -105,11 +112,11 @@ class AttentionPool(nn.Module):
       1, 1, *size
     )
     heads = dense(2 * width, name='kv')(x).reshape(batch, -1, 2, *size)
-    pooled = jax.nn.dot_product_attention(
+    pooled = forms.dot_product_attention(
       jnp.broadcast_to(query, (batch, 1, *size)), heads[:, :, 0], heads[:, :, 1]
     ).reshape(batch, width)
     pooled = dense(width, name='out')(pooled)
-    normed = nn.LayerNorm(self.norm_epsilon, dtype=self.dtype, name='norm')(
+    normed = layers.LayerNorm(self.norm_epsilon, dtype=self.dtype, name='norm')(
       pooled
     )
     mlp = MLP(4 * width, self.gelu, self.dtype, name='mlp')
@@ -140,7 +147,9 @@ class Block(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
     """Maps [B, N, C] to [B, N, C]."""
-    norm = functools.partial(nn.LayerNorm, self.norm_epsilon, dtype=self.dtype)
+    norm = functools.partial(
+      layers.LayerNorm, self.norm_epsilon, dtype=self.dtype
+    )
     attention = SelfAttention(self.num_heads, self.dtype, name='attention')
     x = x + self._branch(
       attention(norm(name='attention_norm')(x)), 'attention_scale', train

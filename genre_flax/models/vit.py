@@ -54,12 +54,13 @@ class ViT(classifier.Classifier):
     gelu: 'exact', 'tanh' or 'quick'.
     layer_scale: what the scales of the branches start from; 0 for none.
     norm_epsilon: of all LayerNorms.
+    feature_norm: see Classifier.
     dropout_rate: before the logits.
     stochastic_depth_rate: of the last block; it grows from 0 linearly.
     rematerialize: whether to compute the insides of blocks again in the
       backward pass, and not to keep them (`jax.checkpoint`).
     dtype: of the computation; parameters and logits are float32.
-    axis_name: unused here; the mapped axis, for models with BatchNorm.
+    axis_name: the mapped axis that `feature_norm` averages over.
   """
 
   num_genres: int
@@ -71,13 +72,13 @@ class ViT(classifier.Classifier):
   gelu: str = 'exact'
   layer_scale: float = 0.0
   norm_epsilon: float = 1e-6
+  feature_norm: bool = False
   dropout_rate: float = 0.0
   stochastic_depth_rate: float = 0.0
   rematerialize: bool = False
   dtype: Any = jnp.float32
   axis_name: str | None = None
 
-  mixes_examples = False
   layer_order = (
     'backbone/(?:embed|position|tokens|pre_norm)',
     r'backbone/block_(\d+)',
@@ -122,7 +123,9 @@ class Backbone(nn.Module):
     """Maps normalised images [B, H, W, 3] to features [B, width]."""
     width, depth, num_heads = SIZES[self.size]
     _check_image_shape(images.shape[1:3], self.patch)
-    norm = functools.partial(nn.LayerNorm, self.norm_epsilon, dtype=self.dtype)
+    norm = functools.partial(
+      layers.LayerNorm, self.norm_epsilon, dtype=self.dtype
+    )
     x = layers.Patchify(width, self.patch, self.dtype, name='embed')(images)
     normal = nn.initializers.normal(0.02)
     grid = x.shape[1:]

@@ -34,7 +34,7 @@ def describe_run(
     [
       'The run:',
       f'  devices      {parallel.describe_devices()}',
-      *_describe_convolutions(),
+      *_describe_convolutions(config.model.dtype),
       f'  data         {dataset.data_dir}: {splits}',
       f'  genres       {len(dataset.genres)}: {prior}',
       f'  input        {height} x {width} pixels',
@@ -57,10 +57,10 @@ def describe_run(
   )
 
 
-def _describe_convolutions() -> list[str]:
+def _describe_convolutions(dtype: str) -> list[str]:
   if jax.default_backend() != 'cpu':
     return []
-  return [f'  convolutions {onednn.describe()}']
+  return [f'  convolutions {onednn.describe(dtype)}']
 
 
 def describe_parameters(params: dict, *, trainable: str) -> str:

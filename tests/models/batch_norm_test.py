@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from genre_flax.models import batch_norm
+from genre_flax.models import forms
+from genre_flax.models import layers
 from tests.support import forms as support
 
 
@@ -32,16 +34,41 @@ def test_batch_norm_uses_the_statistics_of_all_devices():
     )
 
 
-def test_channel_affine_and_its_gradients():
-  def plain(images, scale, shift):
-    return images * scale + shift
+@pytest.mark.parametrize('depthwise', [False, True])
+@pytest.mark.parametrize('activation', ['', 'relu', 'relu6'])
+def test_a_convolution_takes_running_statistics_up(depthwise, activation):
+  class Network(nn.Module):
+    folds: bool
 
-  arguments = (
-    support.random_array(0, (2, 3, 4, 5)),
-    support.random_array(1, (5,)),
-    support.random_array(2, (5,)),
+    @nn.compact
+    def __call__(self, x):
+      conv = layers.DepthwiseConv(3) if depthwise else layers.Conv(6, 3)
+      norm = batch_norm.BatchNorm(use_batch_statistics=False)
+      if self.folds:
+        return batch_norm.normalized(conv, norm, x, activation=activation)
+      return forms.ACTIVATIONS[activation](norm(conv(x)))
+
+  x = support.random_array(0, (2, 7, 6, 4)) * 2
+  variables = Network(True).init(jax.random.key(0), x)
+  leaves, tree = jax.tree.flatten(variables)
+  variables = jax.tree.unflatten(
+    tree,
+    [
+      abs(support.random_array(n, leaf.shape)) + 0.1
+      for n, leaf in enumerate(leaves)
+    ],
   )
-  support.assert_same(batch_norm.channel_affine, plain, *arguments)
+  support.assert_same(
+    *(
+      lambda x, *leaves, folds=folds: Network(folds).apply(
+        jax.tree.unflatten(tree, leaves), x
+      )
+      for folds in (True, False)
+    ),
+    x,
+    *jax.tree.leaves(variables),
+    atol=1e-3,
+  )
 
 
 def test_channel_moments_and_their_gradients():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from genre_flax.models import cpu_conv
+from genre_flax.models import cpu_matmul
 from genre_flax.models import cpu_pool
 from genre_flax.models import cpu_sums
 from genre_flax.models import forms
@@ -74,12 +75,111 @@ def test_onednn_is_not_used_with_a_compilation_cache():
   assert not onednn.is_available()
 
 
-def test_onednn_is_not_used_for_bfloat16(cpu_convolution):
-  assert not onednn.is_available(jnp.bfloat16)
-  images = support.random_array(0, (2, 9, 8, 3), jnp.bfloat16)
-  kernel = support.random_array(1, (3, 3, 3, 4), jnp.bfloat16)
-  out = cpu_conv.conv(images, kernel, 1, ((0, 0), (0, 0)))
-  assert out.dtype == jnp.bfloat16
+@pytest.mark.parametrize('stride', [1, 2])
+@pytest.mark.parametrize(
+  'kernel_shape', [(1, 1, 4, 6), (3, 3, 4, 6), (5, 5, 1, 4)]
+)
+@pytest.mark.parametrize('activation', ['', 'relu', 'relu6'])
+@pytest.mark.parametrize('padding', ['SAME', 'VALID'])
+def test_conv_bias_on_cpu_is_its_three_parts(
+  activation, kernel_shape, stride, padding, cpu_convolution
+):
+  images = support.random_array(0, (2, 8, 7, 4))
+  kernel = support.random_array(1, kernel_shape)
+  bias = support.random_array(2, kernel_shape[-1:])
+  pads = forms._pads(images, kernel, stride, padding)
+
+  def plain(images, kernel, bias):
+    groups = images.shape[-1] // kernel.shape[2]
+    out = forms._conv(images, kernel, stride, padding, groups=groups) + bias
+    return forms.ACTIVATIONS[activation](out)
+
+  support.assert_same(
+    lambda x, k, b: cpu_conv.conv_bias(x, k, b, stride, pads, activation),
+    plain,
+    images,
+    kernel,
+    bias,
+    atol=1e-4,
+  )
+
+
+# bfloat16 has 8 bits: each form rounds its results to them.
+_BFLOAT16 = {'atol': 0.02}
+
+
+@pytest.mark.parametrize('stride', [1, 2, 3])
+@pytest.mark.parametrize('padding', ['SAME', 'VALID'])
+@pytest.mark.parametrize(
+  'kernel_shape', [(1, 1, 4, 6), (3, 3, 4, 6), (4, 4, 4, 6), (5, 5, 1, 4)]
+)
+def test_conv_bias_in_bfloat16(kernel_shape, stride, padding, cpu_convolution):
+  images = support.random_array(0, (2, 9, 10, 4), jnp.bfloat16)
+  kernel = support.random_array(1, kernel_shape, jnp.bfloat16)
+  bias = support.random_array(2, kernel_shape[-1:], jnp.bfloat16)
+  pads = forms._pads(images, kernel, stride, padding)
+
+  def plain(images, kernel, bias):
+    images, kernel, bias = (
+      x.astype(jnp.float32) for x in (images, kernel, bias)
+    )
+    groups = images.shape[-1] // kernel.shape[2]
+    return forms._conv(images, kernel, stride, padding, groups=groups) + bias
+
+  def form(images, kernel, bias):
+    out = cpu_conv.conv_bias(images, kernel, bias, stride, pads, '')
+    assert out.dtype == jnp.bfloat16
+    return out
+
+  support.assert_same(form, plain, images, kernel, bias, **_BFLOAT16)
+
+
+@pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
+def test_products_on_cpu_are_products(dtype, cpu_convolution):
+  x = support.random_array(0, (2, 5, 4, 6), dtype)
+  kernel = support.random_array(1, (6, 7), dtype)
+  tolerance = _BFLOAT16 if dtype == jnp.bfloat16 else {'atol': 1e-5}
+  support.assert_same(cpu_matmul.dense, jnp.dot, x, kernel, **tolerance)
+  query, key, value = (
+    support.random_array(n, (2, size, 3, 8), dtype)
+    for n, size in enumerate((4, 6, 6))
+  )
+  support.assert_same(
+    cpu_matmul.dot_product_attention,
+    jax.nn.dot_product_attention,
+    query,
+    key,
+    value,
+    **tolerance,
+  )
+
+
+def test_products_can_be_mapped(cpu_convolution):
+  x = support.random_array(0, (3, 5, 6))
+  kernel = support.random_array(1, (6, 7))
+  support.assert_same(
+    lambda x, k: jax.vmap(lambda row: cpu_matmul.dense(row, k))(x),
+    jnp.dot,
+    x,
+    kernel,
+  )
+
+
+@pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize('shape', [(2, 3, 4, 5), (7, 6)])
+def test_a_scale_and_a_shift_of_each_channel(dtype, shape, cpu_convolution):
+  x = support.random_array(0, shape, dtype)
+  scale, shift = (support.random_array(n, shape[-1:], dtype) for n in (1, 2))
+  tolerance = _BFLOAT16 if dtype == jnp.bfloat16 else {'atol': 1e-5}
+  support.assert_same(
+    cpu_sums.channel_affine,
+    lambda x, factor, bias: x * factor + bias,
+    x,
+    scale,
+    shift,
+    **tolerance,
+  )
+  support.assert_same(cpu_sums.add_bias, jnp.add, x, shift, **tolerance)
 
 
 def test_conv_valid_worked_out_by_hand():
@@ -103,8 +203,8 @@ def test_pointwise_conv_is_a_convolution():
   )
 
 
-@pytest.mark.parametrize('shape', [(3, 4, 5, 6), (1, 7, 1, 2)])
-def test_channel_sums_by_image_are_sums(shape):
+@pytest.mark.parametrize('shape', [(3, 4, 5, 6), (1, 7, 1, 2), (8, 3)])
+def test_channel_sums_by_products_are_sums(shape, cpu_convolution):
   images, factors = (
     support.random_array(0, shape),
     support.random_array(1, shape),
@@ -140,6 +240,13 @@ def test_depthwise_conv_on_cpu_is_a_grouped_convolution(
     lambda x: forms.conv_max_pool(x, jnp.ones((3, 3, 4, 5))),
     lambda x: forms.depthwise_conv(x, jnp.ones((3, 3, 1, 4))),
     lambda x: forms.channel_sums(x, x),
+    lambda x: forms.channel_affine(x, jnp.ones(4), jnp.ones(4)),
+    lambda x: forms.add_bias(x, jnp.ones(4)),
+    lambda x: forms.dense(x, jnp.ones((4, 3))),
+    lambda x: forms.dot_product_attention(x, x, x),
+    lambda x: forms.conv_bias(
+      x, jnp.ones((3, 3, 4, 5)), jnp.ones(5), padding='SAME'
+    ),
   ],
 )
 def test_plain_forms_are_for_all_platforms(function):

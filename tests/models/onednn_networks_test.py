@@ -11,7 +11,7 @@ from configs import default
 from genre_flax.models import onednn
 from genre_flax.models import registry
 
-_SHAPES = {'poster_cnn': (96, 80)}
+_SHAPES = {'poster_cnn': (96, 80), 'vit': (48, 32)}
 
 
 def value_and_gradients(name):
@@ -43,8 +43,7 @@ def value_and_gradients(name):
 
 
 @pytest.mark.usefixtures('short_networks')
-# A ViT has no convolution.
-@pytest.mark.parametrize('name', sorted(registry.MODELS.keys() - {'vit'}))
+@pytest.mark.parametrize('name', sorted(registry.MODELS))
 def test_every_network_computes_the_same(name, monkeypatch, without_cache):
   if not onednn.is_available():
     pytest.skip('oneDNN is not used with this jaxlib, or on this machine')

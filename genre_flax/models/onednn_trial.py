@@ -1,0 +1,130 @@
+"""Whether oneDNN's operations work on this CPU, tried in another process.
+
+What a release or a CPU does not know may end the process that asks for it. So
+another one tries, once for each jaxlib, CPU and dtype; its verdict is kept in
+the user's cache folder.
+"""
+
+import functools
+import hashlib
+import os
+import pathlib
+import platform as machine
+import subprocess
+import sys
+
+from absl import logging
+import jaxlib
+
+from genre_flax.runtime import platform
+
+_TIMEOUT_SECONDS = 120
+_WORKS = 'works'
+
+
+@functools.cache
+def failure(dtype: str) -> str:
+  """Why oneDNN's operations are not to be used, or '' where they work.
+
+  Args:
+    dtype: 'float32' or 'bfloat16'.
+  """
+  path = _path(dtype)
+  try:
+    verdict = path.read_text()
+  except OSError:
+    verdict = _try_elsewhere(dtype)
+    _keep(verdict, path)
+  return '' if verdict == _WORKS else verdict
+
+
+def _path(dtype: str) -> pathlib.Path:
+  try:
+    cpu = [
+      line
+      for line in pathlib.Path('/proc/cpuinfo').read_text().splitlines()
+      if line.startswith(('model name', 'flags', 'Features'))
+    ]
+  except OSError:
+    cpu = [machine.machine(), machine.processor()]
+  key = hashlib.sha256(str(sorted(set(cpu))).encode()).hexdigest()[:16]
+  name = f'jaxlib{jaxlib.__version__}_{dtype}_{key}.txt'
+  return platform.default_cache_dir() / 'onednn' / name
+
+
+def _try_elsewhere(dtype: str) -> str:
+  """_WORKS, or what went wrong."""
+  try:
+    done = subprocess.run(
+      [sys.executable, '-m', __name__, dtype],
+      # Without what would keep the process from trying it on a CPU.
+      env={
+        **{k: v for k, v in os.environ.items() if not k.startswith('JAX_')},
+        'JAX_PLATFORMS': 'cpu',
+      },
+      capture_output=True,
+      text=True,
+      timeout=_TIMEOUT_SECONDS,
+      check=False,
+    )
+  except (OSError, subprocess.TimeoutExpired) as e:
+    return f'a trial of oneDNN in {dtype} did not end: {type(e).__name__}'
+  if done.returncode:
+    lines = done.stderr.strip().splitlines()
+    why = lines[-1] if lines else f'exit code {done.returncode}'
+    return f'a trial of oneDNN in {dtype} failed on this CPU: {why}'
+  return _WORKS
+
+
+def _keep(verdict: str, path: pathlib.Path) -> None:
+  draft = path.with_suffix(f'.{os.getpid()}')
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft.write_text(verdict)
+    draft.replace(path)
+  except OSError as e:
+    logging.warning('The verdict on oneDNN cannot be kept at %s: %s', path, e)
+
+
+def _try_here(dtype: str) -> None:
+  """Compares each operation to NumPy's; an exception says what is wrong."""
+  import jax
+  import numpy as np
+
+  from genre_flax.models import onednn
+
+  def assert_close(got, expected):
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(
+      np.asarray(got, np.float32) / scale, expected / scale, atol=0.01
+    )
+
+  draw = np.random.default_rng(0).standard_normal
+  images, kernel = draw((2, 9, 8, 16)), draw((3, 3, 16, 32))
+  a, b = draw((2, 33, 48)), draw((2, 48, 20))
+  x, k, p, q = (jax.numpy.asarray(v, dtype) for v in (images, kernel, a, b))
+  windows = np.lib.stride_tricks.sliding_window_view(images, (3, 3), (1, 2))
+  assert_close(
+    jax.jit(onednn.convolution)(x, k),
+    np.einsum('bhwcij,ijcf->bhwf', windows, kernel),
+  )
+  each = draw((3, 3, 1, 16))
+  pads = ((1, 1), (1, 1))
+  depthwise = functools.partial(onednn.convolution, pads=pads, stride=2)
+  windows = np.lib.stride_tricks.sliding_window_view(
+    np.pad(images, ((0, 0), *pads, (0, 0))), (3, 3), (1, 2)
+  )[:, ::2, ::2]
+  assert_close(
+    jax.jit(depthwise)(x, jax.numpy.asarray(each, dtype)),
+    np.einsum('bhwcij,ijc->bhwc', windows, each[:, :, 0]),
+  )
+  assert_close(jax.jit(onednn.matmul)(p, q), a @ b)
+  transposed = functools.partial(
+    onednn.matmul, transpose_a=True, transpose_b=True
+  )
+  assert_close(jax.jit(transposed)(p.swapaxes(1, 2), q.swapaxes(1, 2)), a @ b)
+
+
+if __name__ == '__main__':
+  platform.configure()
+  _try_here(sys.argv[1])

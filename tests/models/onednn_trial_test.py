@@ -1,0 +1,63 @@
+"""Another process tries oneDNN's operations, once for each CPU."""
+
+import shutil
+
+import pytest
+
+from genre_flax.models import onednn
+from genre_flax.models import onednn_trial
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+  onednn_trial.failure.cache_clear()
+  yield tmp_path / 'genre_flax' / 'onednn'
+  onednn_trial.failure.cache_clear()
+
+
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+def test_a_verdict_is_kept(dtype, folder, monkeypatch):
+  if not onednn._is_in_jaxlib():
+    pytest.skip('oneDNN is not used with this jaxlib, or on this machine')
+  first = onednn_trial.failure(dtype)
+  (path,) = folder.iterdir()
+  assert path.read_text() == (first or 'works')
+
+  def never(dtype):
+    raise AssertionError(dtype)
+
+  monkeypatch.setattr(onednn_trial, '_try_elsewhere', never)
+  onednn_trial.failure.cache_clear()
+  assert onednn_trial.failure(dtype) == first
+
+
+def test_an_operation_that_fails_is_not_used(
+  folder, monkeypatch, without_cache
+):
+  # A process that ends as one does by a wrong instruction.
+  monkeypatch.setattr(onednn_trial.sys, 'executable', shutil.which('false'))
+  monkeypatch.setattr(onednn, '_is_in_jaxlib', lambda: True)
+  assert not onednn.is_available()
+  assert onednn.describe() == (
+    "XLA's own, which train at about half the speed: a trial of oneDNN in"
+    ' float32 failed on this CPU: exit code 1'
+  )
+  assert len(list(folder.iterdir())) == 1
+
+
+def test_wrong_numbers_are_a_failure(monkeypatch, without_cache):
+  if not onednn._is_in_jaxlib():
+    pytest.skip('oneDNN is not used with this jaxlib, or on this machine')
+  monkeypatch.setattr(onednn, 'matmul', lambda a, b, **_: a @ b + 1)
+  with pytest.raises(AssertionError, match='Mismatched'):
+    onednn_trial._try_here('float32')
+
+
+def test_without_a_cache_folder_it_is_tried_again(monkeypatch, tmp_path):
+  (tmp_path / 'file').write_text('')
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'file'))
+  onednn_trial.failure.cache_clear()
+  monkeypatch.setattr(onednn_trial, '_try_elsewhere', lambda dtype: 'works')
+  assert onednn_trial.failure('float32') == ''
+  onednn_trial.failure.cache_clear()
