@@ -21,7 +21,8 @@ def get_config() -> config_dict.ConfigDict:
   # With 'values' one of them is taken; else a number from 'low' to 'high', on a
   # logarithmic scale where 'log' is True. With 'when', such as
   # {'optimizer.name': 'sgd'}, the key is drawn only where earlier ones have
-  # these values, and is as in the base config elsewhere.
+  # these values, and is as in the base config elsewhere. With 'along', such as
+  # {'image_width': (96, 128)}, other keys change with it, value by value.
   config.space = ()
 
   # A trial's score: the best value of a metric over the evaluations of a split

@@ -19,6 +19,8 @@ class Dimension:
     high: greatest number.
     log: draw on a logarithmic scale.
     when: values of earlier keys with which alone this one is drawn.
+    along: other keys that change with this one, each with a value for each of
+      `values`.
   """
 
   key: str
@@ -27,10 +29,24 @@ class Dimension:
   high: float = math.nan
   log: bool = False
   when: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  along: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
 
   def is_active(self, chosen: Mapping[str, Any]) -> bool:
     """Whether it is drawn after these values."""
     return all(chosen.get(key) == value for key, value in self.when.items())
+
+  @property
+  def keys(self) -> tuple[str, ...]:
+    """All keys that it sets."""
+    return (self.key, *self.along)
+
+  def assign(self, value: Any) -> dict[str, Any]:
+    """The values of all its keys, by key, where its own has this value."""
+    others = {
+      key: values[self.values.index(value)]
+      for key, values in self.along.items()
+    }
+    return {self.key: value, **others}
 
   def suggest(self, trial: optuna.Trial) -> Any:
     """Draws a value."""
@@ -71,7 +87,7 @@ def grid(space: Sequence[Dimension]) -> Iterator[dict[str, Any]]:
       yield from extend(chosen, others)
       return
     for value in first.values:
-      yield from extend({**chosen, first.key: value}, others)
+      yield from extend({**chosen, **first.assign(value)}, others)
 
   yield from extend({}, list(space))
 
@@ -100,6 +116,12 @@ def read_dimension(entry: Mapping[str, Any], faults: list[str]) -> Dimension:
     )
   elif dimension.log and not low > 0:
     faults.append(f'config.space: {key} is logarithmic; low={low} must be > 0')
+  for other, values in dimension.along.items():
+    if len(values) != len(dimension.values):
+      faults.append(
+        f'config.space: {other}, along with {key}, has {len(values)} values,'
+        f' expected one for each of its {len(dimension.values)}'
+      )
   return dimension
 
 
@@ -107,12 +129,15 @@ def check_conditions(space: Sequence[Dimension], faults: list[str]) -> None:
   """Adds to `faults` the conditions on keys that do not stand before."""
   earlier: set[str] = set()
   for dimension in space:
-    if dimension.key in earlier:
-      faults.append(f'config.space: {dimension.key} stands twice')
+    faults.extend(
+      f'config.space: {key} stands twice'
+      for key in dimension.keys
+      if key in earlier
+    )
     unknown = sorted(set(dimension.when) - earlier)
     if unknown:
       faults.append(
         f"config.space: 'when' of {dimension.key} names {unknown}, which must"
         ' stand before it'
       )
-    earlier.add(dimension.key)
+    earlier.update(dimension.keys)

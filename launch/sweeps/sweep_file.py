@@ -50,7 +50,7 @@ class Sweep:
     chosen = {}
     for dimension in self.space:
       if dimension.is_active(chosen):
-        chosen[dimension.key] = dimension.suggest(trial)
+        chosen |= dimension.assign(dimension.suggest(trial))
     return chosen
 
 
@@ -126,10 +126,10 @@ def _check_base(
   except (OSError, AttributeError, ImportError, SyntaxError) as e:
     faults.append(f'config.base={base!r} cannot be read: {e}')
     return
-  for dimension in space:
+  for key in (key for dimension in space for key in dimension.keys):
     value = config
-    for part in dimension.key.split('.'):
+    for part in key.split('.'):
       if not isinstance(value, ml_collections.ConfigDict) or part not in value:
-        faults.append(f'config.space: {base} has no key {dimension.key!r}')
+        faults.append(f'config.space: {base} has no key {key!r}')
         break
       value = value[part]
