@@ -1,22 +1,37 @@
 """Weights that others published: a file, or a name on a model hub.
 
-Files are of safetensors, whose reader runs no code.
+Files are of safetensors or NumPy's .npz; no reader of them runs code. Whatever
+names their authors gave, from here on they are timm's.
 """
 
+from collections.abc import Sequence
+import contextlib
 import dataclasses
+import io
 import json
+import re
 from typing import Any
+import zipfile
+import zlib
 
 from absl import logging
 from etils import epath
-import ml_dtypes  # noqa: F401  NumPy then knows bfloat16.
+import ml_dtypes
 import numpy as np
 
+from genre_flax.models import big_vision_names
+from genre_flax.models import transformers_names
 from genre_flax.runtime import errors
 
-_HUB = 'timm:'
-_SUFFIX = '.safetensors'
-_WEIGHTS, _CONFIG = 'model.safetensors', 'config.json'
+# What stands before a name on the hub, and who owns the repositories meant.
+_HUBS = {'timm': 'timm/', 'hf': ''}
+_NAME = re.compile(rf'({"|".join(_HUBS)}):.')
+_SAFETENSORS, _NPZ = '.safetensors', '.npz'
+FILES = (_SAFETENSORS, _NPZ)
+_WEIGHTS = 'model.safetensors'
+# Those that say what the pixels were: timm's, and transformers'.
+_CONFIGS = ('config.json', 'preprocessor_config.json')
+_MAX_BYTES = 1 << 34
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +39,8 @@ class Published:
   """Weights, as they were published.
 
   Attributes:
-    arrays: by the names that their authors gave them.
+    arrays: float32, by timm's names; of a network that timm has not, by those
+      of their authors.
     mean: of each colour, of pixels in [0, 1], that was subtracted in their
       training; None where that is not said.
     std: that was divided by then; None as well.
@@ -38,95 +54,142 @@ class Published:
 
 
 def is_source(source: str) -> bool:
-  """Whether `read` takes it: 'timm:NAME', or a path of a safetensors file."""
-  return source.startswith(_HUB) or source.endswith(_SUFFIX)
+  """Whether `read` takes it: a name on the hub, or the path of a file."""
+  return _NAME.match(source) is not None or source.endswith(FILES)
 
 
 def read(source: str) -> Published:
   """Reads published weights.
 
   Args:
-    source: 'timm:NAME' of a network of timm's on the Hugging Face hub, fetched
-      once and kept in the user's cache; or the path of a file. What the pixels
-      were is read from the config.json beside it, which the hub has too.
+    source: 'timm:NAME' of a network of timm's, or 'hf:OWNER/NAME' of any, on
+      the Hugging Face hub, fetched once and kept in the user's cache; or the
+      path of a file of safetensors or an .npz of vit_jax or big_vision. What
+      the pixels were is read from the config.json or preprocessor_config.json
+      beside it, which the hub has too.
 
   Raises:
     InputError: they cannot be had, or are no such file.
   """
-  if source.startswith(_HUB):
-    weights, config = _fetch(source.removeprefix(_HUB))
+  if _NAME.match(source):
+    weights, configs = _fetch(source)
   else:
     weights = epath.Path(source).expanduser()
-    config = weights.parent / _CONFIG
-  mean, std = _read_pixels(config)
-  return Published(_read_arrays(weights), mean, std, origin=source)
+    configs = [weights.parent / name for name in _CONFIGS]
+  if source.endswith(_NPZ):
+    arrays = _read_npz(weights)
+  else:
+    arrays = _read_safetensors(weights)
+  if big_vision_names.are_theirs(arrays):
+    arrays = big_vision_names.to_timm(arrays)
+    mean, std = big_vision_names.MEAN, big_vision_names.STD
+  else:
+    if transformers_names.are_theirs(arrays):
+      arrays = transformers_names.to_timm(arrays)
+    mean, std = _read_pixels(configs)
+  arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
+  return Published(arrays, mean, std, origin=source)
 
 
-def _read_arrays(path: epath.Path) -> dict[str, np.ndarray]:
+def _read_safetensors(path: epath.Path) -> dict[str, np.ndarray]:
   try:
     from safetensors import numpy as safetensors
   except ImportError:
     raise errors.InputError(
       f"{path} needs safetensors: pip install -e '.[pretrained]'"
     ) from None
+  stored = _read_bytes(path)
   try:
-    arrays = safetensors.load(path.read_bytes())
-  except FileNotFoundError:
-    raise errors.InputError(f'There is no file of weights {path}.') from None
-  except Exception as e:  # Of the library, which has no class of its own.
+    return safetensors.load(stored)
+  except Exception as e:  # It has several classes, of its own and KeyError.
     raise errors.InputError(
       f'{path} is no file of safetensors that can be read: {e}'
     ) from e
-  return {name: array.astype(np.float32) for name, array in arrays.items()}
 
 
-def _read_pixels(path: epath.Path) -> tuple[Any, Any]:
-  """(mean, std) of a config.json as timm writes it; None each where not."""
+def _read_npz(path: epath.Path) -> dict[str, np.ndarray]:
+  stored = io.BytesIO(_read_bytes(path))
   try:
-    stored = json.loads(path.read_bytes())
-    given = stored.get('pretrained_cfg', stored)
-    mean, std = (
-      tuple(float(value) for value in given[key]) for key in ('mean', 'std')
-    )
-    if len(mean) == len(std) == 3 and min(std) > 0:
-      return mean, std
-    raise ValueError(f'mean {mean} and std {std} are not of three colours')
+    with zipfile.ZipFile(stored) as archive:
+      size = sum(entry.file_size for entry in archive.infolist())
+    if size > _MAX_BYTES:
+      raise ValueError(f'it would take {size} bytes, more than {_MAX_BYTES}')
+    with np.load(stored, allow_pickle=False) as arrays:
+      return {name: _as_bfloat16(arrays[name]) for name in arrays.files}
+  except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as e:
+    raise errors.InputError(f'{path} is no .npz that can be read: {e}') from e
+
+
+def _as_bfloat16(array: np.ndarray) -> np.ndarray:
+  """Two bytes without a type, as NumPy stores it, are bfloat16."""
+  return array.view(ml_dtypes.bfloat16) if array.dtype == 'V2' else array
+
+
+def _read_bytes(path: epath.Path) -> bytes:
+  try:
+    return path.read_bytes()
   except FileNotFoundError:
-    logging.warning(
-      'There is no %s that says what pixels the weights were trained with;'
-      ' config.pixel_mean and config.pixel_scale are taken to be so.',
-      path,
-    )
-  except (ValueError, KeyError, TypeError, AttributeError) as e:
-    logging.warning(
-      '%s does not say what pixels the weights were trained with (%r);'
-      ' config.pixel_mean and config.pixel_scale are taken to be so.',
-      path,
-      e,
-    )
+    raise errors.InputError(f'There is no file of weights {path}.') from None
+  except OSError as e:
+    raise errors.InputError(f'{path} cannot be read: {e}') from e
+
+
+def _read_pixels(paths: Sequence[epath.Path]) -> tuple[Any, Any]:
+  """(mean, std) of the first file that says them; None each where none does."""
+  reasons = []
+  for path in paths:
+    try:
+      stored = json.loads(path.read_bytes())
+      stored = stored.get('pretrained_cfg', stored)
+      mean, std = (
+        tuple(float(v) for v in stored.get(key, stored.get(f'image_{key}', ())))
+        for key in ('mean', 'std')
+      )
+      if len(mean) == len(std) == 3 and min(std) > 0:
+        return mean, std
+      reasons.append(f'{path} has a mean of {mean} and a std of {std}')
+    except FileNotFoundError:
+      reasons.append(f'there is no {path}')
+    except (OSError, ValueError, TypeError, AttributeError) as e:
+      reasons.append(f'{path} cannot be read: {e}')
+  logging.warning(
+    'Nothing says what pixels the weights were trained with: %s.'
+    ' config.pixel_mean and config.pixel_scale are taken to be so.',
+    '; '.join(reasons),
+  )
   return None, None
 
 
-def _fetch(name: str) -> tuple[epath.Path, epath.Path]:
-  """The files of a network on the hub, in the user's cache."""
+def _fetch(source: str) -> tuple[epath.Path, list[epath.Path]]:
+  """A network's weights and configs of the hub, in the user's cache."""
   try:
     import huggingface_hub
   except ImportError:
     raise errors.InputError(
-      f"{_HUB}{name} needs huggingface_hub: pip install -e '.[pretrained]'"
+      f"{source} needs huggingface_hub: pip install -e '.[pretrained]'"
     ) from None
-  repository = f'timm/{name}'
+  hub, _, name = source.partition(':')
+  repository = _HUBS[hub] + name
+
+  def fetch(file):
+    return epath.Path(huggingface_hub.hf_hub_download(repository, file))
+
+  lacking = (
+    huggingface_hub.errors.EntryNotFoundError,
+    huggingface_hub.errors.LocalEntryNotFoundError,
+  )
   try:
-    return tuple(
-      epath.Path(huggingface_hub.hf_hub_download(repository, file))
-      for file in (_WEIGHTS, _CONFIG)
-    )
+    weights, configs = fetch(_WEIGHTS), []
+    for file in _CONFIGS:
+      with contextlib.suppress(*lacking):
+        configs.append(fetch(file))
   except Exception as e:  # Of the network, the hub, the disk.
     reason = str(e).strip().partition('\n')[0].rstrip('.')
     reason = reason or type(e).__name__
     raise errors.InputError(
-      f'{_HUB}{name} is not in the cache and cannot be fetched: {reason}. Where'
-      f' there is a network, `hf download {repository} {_WEIGHTS} {_CONFIG}'
-      ' --local-dir FOLDER`; then give'
+      f'{source} is not in the cache and cannot be fetched: {reason}. Where'
+      f' there is a network, `hf download {repository} --include {_WEIGHTS}'
+      " '*.json' --local-dir FOLDER`; then give"
       f' --config.pretrained=FOLDER/{_WEIGHTS}.'
     ) from e
+  return weights, configs

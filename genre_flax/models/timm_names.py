@@ -183,3 +183,26 @@ def of_convnext(options: Mapping[str, Any]) -> Iterator[Entry]:
         yield Entry(f'{ours}/response_norm/bias', f'{theirs}.mlp.grn.bias')
   yield from _norm('backbone/norm', 'head.norm')
   yield from _dense('head', 'head.fc')
+
+
+def join_attention(arrays: Mapping[str, np.ndarray]) -> Arrays:
+  """Queries, keys and values, each alone, put together as timm has them.
+
+  Args:
+    arrays: by timm's names, but for 'blocks.0.attn.q.weight' and its like, and
+      'attn_pool.k.weight' and its like.
+
+  Returns:
+    Those as 'blocks.0.attn.qkv.weight' and 'attn_pool.kv.weight', the others as
+    they are; so is what lacks a part.
+  """
+  joint = dict(arrays)
+  for name in arrays:
+    layer, is_key, leaf = name.rpartition('.k.')
+    together = 'kv' if layer == 'attn_pool' else 'qkv'
+    parts = [f'{layer}.{part}.{leaf}' for part in together]
+    if is_key and all(part in joint for part in parts):
+      joint[f'{layer}.{together}.{leaf}'] = np.concatenate(
+        [joint.pop(part) for part in parts]
+      )
+  return joint

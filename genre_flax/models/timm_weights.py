@@ -145,17 +145,18 @@ def _take_position_and_tokens(left, options, *, grid, origin):
   tokens = np.concatenate(tokens) if tokens else None
   num_tokens = 0 if tokens is None else len(tokens)
 
-  # Some give the tokens a position too, which is the same as other tokens.
+  # Some give the tokens, or the class token alone, a position too, which is
+  # the same as other tokens.
   def wanted(places):
     return grid if math.prod(grid) == places else None
 
   # A network of ours has the grid that is wanted, others a square one.
   for find in (wanted, _square):
-    for placed in (0, num_tokens):
+    for placed in sorted({0, num_tokens, int(options['pool'] == 'token')}):
       shape = find(len(position) - placed)
       if shape is not None:
         if placed:
-          tokens = tokens + position[:placed]
+          tokens[:placed] += position[:placed]
         return position[placed:].reshape(*shape, -1), tokens
   raise errors.InputError(
     f'{origin}: {_POSITION} has {len(position)} places; with {num_tokens}'

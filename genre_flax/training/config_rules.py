@@ -114,8 +114,9 @@ _RULES: tuple[_Rule, ...] = (
       isinstance(v, str)
       and (v in ('', *efficientnet_weights.SOURCES) or published.is_source(v))
     ),
-    f"'', {', '.join(map(repr, efficientnet_weights.SOURCES))}, 'timm:NAME' of"
-    ' a network on the Hugging Face hub, or the path of a .safetensors file',
+    f"'', {', '.join(map(repr, efficientnet_weights.SOURCES))}, 'timm:NAME' or"
+    " 'hf:OWNER/NAME' of a network on the Hugging Face hub, or the path of a"
+    f' file of {" or ".join(published.FILES)}',
   ),
   _one_of('init_from_parts', ('backbone', 'all')),
   _one_of_or_custom('loss.name', losses.LOSSES),

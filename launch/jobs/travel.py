@@ -28,7 +28,8 @@ def check_travels(
   flags += ['csv', 'images'] if job.binary == 'prepare' else []
   weights = job_lib.get_flag(job.args, 'config.pretrained') or ''
   # Names of weights are found anywhere.
-  flags += ['config.pretrained'] if weights.endswith('.safetensors') else []
+  is_file = weights.endswith(('.safetensors', '.npz'))
+  flags += ['config.pretrained'] if is_file else []
   for flag in flags:
     path = job_lib.get_flag(job.args, flag)
     if path and not path.startswith(tuple(schemes)):

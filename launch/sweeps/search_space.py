@@ -117,11 +117,13 @@ def read_dimension(entry: Mapping[str, Any], faults: list[str]) -> Dimension:
   elif dimension.log and not low > 0:
     faults.append(f'config.space: {key} is logarithmic; low={low} must be > 0')
   for other, values in dimension.along.items():
-    if len(values) != len(dimension.values):
+    count = len(dimension.values)
+    if not isinstance(values, (tuple, list)) or len(values) != count:
       faults.append(
-        f'config.space: {other}, along with {key}, has {len(values)} values,'
-        f' expected one for each of its {len(dimension.values)}'
+        f'config.space: {other}, along with {key}, needs a tuple of {count},'
+        f' a value for each of its own; got {values!r}'
       )
+      return Dimension(key)
   return dimension
 
 

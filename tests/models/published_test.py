@@ -84,17 +84,26 @@ def test_without_a_word_on_pixels_the_weights_are_as_they_are(tmp_path, caplog):
   config, _, params = make('convnext', (32, 32))
   source = write(tmp_path, config, params, described=False)
   helpers.assert_trees_close(load(source, config), params, atol=1e-6)
-  assert 'There is no ' in caplog.text
+  assert 'there is no ' in caplog.text
   assert 'config.pixel_mean' in caplog.text
 
 
-@pytest.mark.parametrize('content', ['{', '[]', '{"mean": [1], "std": [0]}'])
-def test_a_damaged_word_on_pixels_is_told(tmp_path, caplog, content):
+@pytest.mark.parametrize(
+  ('content', 'words'),
+  [
+    ('{', 'cannot be read'),
+    ('[]', 'cannot be read'),
+    ('{"mean": 1}', 'cannot be read'),
+    ('{"mean": [1], "std": [0]}', 'a mean of (1.0,) and a std of (0.0,)'),
+  ],
+)
+def test_a_damaged_word_on_pixels_is_told(tmp_path, caplog, content, words):
   config, _, params = make('convnext', (32, 32))
   source = write(tmp_path, config, params)
   (tmp_path / 'config.json').write_text(content)
   helpers.assert_trees_close(load(source, config), params, atol=1e-6)
-  assert 'does not say what pixels' in caplog.text
+  assert f'{tmp_path / "config.json"}' in caplog.text
+  assert words in caplog.text
 
 
 def test_a_grid_that_is_no_square_comes_back_as_it_went(tmp_path):
@@ -154,6 +163,28 @@ def test_what_is_no_file_of_weights_is_told(tmp_path, content):
     load(str(tmp_path / 'y.safetensors'), config)
 
 
+@pytest.mark.parametrize('content', [b'', b'no archive', b'PK\x05\x06' * 9])
+def test_what_is_no_npz_is_told(tmp_path, content):
+  (tmp_path / 'x.npz').write_bytes(content)
+  with pytest.raises(errors.InputError, match='no .npz that can be read'):
+    published.read(str(tmp_path / 'x.npz'))
+  with pytest.raises(errors.InputError, match='There is no file'):
+    published.read(str(tmp_path / 'y.npz'))
+
+
+def test_an_npz_runs_no_code(tmp_path):
+  np.savez(tmp_path / 'x.npz', cls=np.array([print], dtype=object))
+  with pytest.raises(errors.InputError, match='allow_pickle=False'):
+    published.read(str(tmp_path / 'x.npz'))
+
+
+def test_an_npz_may_hold_bfloat16(tmp_path):
+  values = np.array([1.5, -2.0], jnp.bfloat16)
+  np.savez(tmp_path / 'x.npz', cls=values)  # NumPy keeps two bytes of no type.
+  arrays = published.read(str(tmp_path / 'x.npz')).arrays
+  np.testing.assert_array_equal(arrays['cls'], [1.5, -2.0])
+
+
 def vit_config(data_dir, source):
   return helpers.tiny_config(
     data_dir,
@@ -185,12 +216,16 @@ def test_a_source_needs_a_network_that_can_take_it(data_dir, tmp_path):
   with pytest.raises(errors.InputError, match=r"'convnext' or .*'vit'.*'tiny'"):
     run_lib.set_up(config, tmp_path)
   config = helpers.tiny_config(data_dir, pretrained='weights.bin')
-  with pytest.raises(errors.InputError, match='path of a .safetensors file'):
+  with pytest.raises(errors.InputError, match='a file of .safetensors or .npz'):
     run_lib.set_up(config, tmp_path)
 
 
 class Hub(types.ModuleType):
   """A hub that has one network, or cannot be reached."""
+
+  errors = types.SimpleNamespace(
+    EntryNotFoundError=KeyError, LocalEntryNotFoundError=FileNotFoundError
+  )
 
   def __init__(self, folder):
     super().__init__('huggingface_hub')
@@ -200,6 +235,8 @@ class Hub(types.ModuleType):
     self.asked.append((repository, file))
     if self.folder is None:
       raise OSError('no network\nand more')
+    if not (self.folder / file).exists():
+      raise KeyError(file)
     return str(self.folder / file)
 
 
@@ -210,10 +247,23 @@ def test_a_name_is_fetched_from_the_hub(tmp_path, monkeypatch):
   monkeypatch.setitem(sys.modules, 'huggingface_hub', hub)
   found = published.read('timm:convnext_tiny.in12k')
   assert (found.mean, found.std) == (MEAN, STD)
-  assert hub.asked == [
+  assert hub.asked[:2] == [
     ('timm/convnext_tiny.in12k', 'model.safetensors'),
     ('timm/convnext_tiny.in12k', 'config.json'),
   ]
+
+
+def test_a_name_may_be_of_any_owner(tmp_path, monkeypatch):
+  config, _, params = make('convnext', (32, 32))
+  write(tmp_path, config, params)
+  (tmp_path / 'config.json').write_text('{"model_type": "convnext"}')
+  given = {'image_mean': MEAN, 'image_std': STD}
+  (tmp_path / 'preprocessor_config.json').write_text(json.dumps(given))
+  hub = Hub(tmp_path)
+  monkeypatch.setitem(sys.modules, 'huggingface_hub', hub)
+  found = published.read('hf:somebody/convnext')
+  assert (found.mean, found.std) == (MEAN, STD)
+  assert {repository for repository, _ in hub.asked} == {'somebody/convnext'}
 
 
 def test_without_a_network_it_is_said_what_to_do(monkeypatch):
@@ -222,8 +272,8 @@ def test_without_a_network_it_is_said_what_to_do(monkeypatch):
     published.read('timm:vit')
   assert str(raised.value) == (
     'timm:vit is not in the cache and cannot be fetched: no network. Where'
-    ' there is a network, `hf download timm/vit model.safetensors config.json'
-    ' --local-dir FOLDER`; then give'
+    ' there is a network, `hf download timm/vit --include model.safetensors'
+    " '*.json' --local-dir FOLDER`; then give"
     ' --config.pretrained=FOLDER/model.safetensors.'
   )
 

@@ -31,6 +31,10 @@ def make(*args):
       (*ARGS, '--config.pretrained=a.safetensors'),
       'pretrained=a.safetensors is a path',
     ),
+    (
+      (*ARGS, '--config.pretrained=a.npz'),
+      'pretrained=a.npz is a path',
+    ),
     (('--config=mine.py', ARGS[1]), 'does not travel'),
     (('--config=/x/configs/mine.py', ARGS[1]), 'does not travel'),
   ],
@@ -43,7 +47,7 @@ def test_paths_of_this_machine_do_not_travel(args, message):
 def test_paths_that_travel():
   travel.check_travels(make())
   travel.check_travels(make('--config=./configs/tpu_pod.py', ARGS[1]))
-  for weights in ('timm:vit_tiny', 'gs://bucket/model.safetensors'):
+  for weights in ('timm:vit_tiny', 'hf:a/b', 'gs://bucket/a.safetensors'):
     travel.check_travels(make(*ARGS, f'--config.pretrained={weights}'))
   travel.check_travels(make(ARGS[0], '--workdir=/nfs'), schemes=('gs://', '/'))
 

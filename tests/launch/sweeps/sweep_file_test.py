@@ -3,6 +3,7 @@
 import optuna
 import pytest
 
+from configs.sweeps import backbone_by_image_size
 from configs.sweeps import default
 from configs.sweeps import image_size
 from configs.sweeps import image_size_by_learning_rate
@@ -76,6 +77,40 @@ def test_a_grid_has_every_combination_once_in_order():
   ]
 
 
+def test_keys_change_along_with_another():
+  config = sweep_config(
+    {
+      'key': 'image_height',
+      'values': (96, 128),
+      'along': {'image_width': (64, 80)},
+    },
+    {'key': 'seed', 'values': (0, 1)},
+  )
+  assert ask_all(sweep_file.read_sweep(config)) == [
+    {'image_height': height, 'image_width': width, 'seed': seed}
+    for height, width in ((96, 64), (128, 80))
+    for seed in (0, 1)
+  ]
+
+
+def test_a_backbone_brings_its_network_and_a_height_its_width():
+  sweep = sweep_file.read_sweep(backbone_by_image_size.get_config())
+  chosen = ask_all(sweep)
+  assert len(chosen) == 9
+  assert {
+    (c['pretrained'].partition('_')[0], c['model.name']) for c in chosen
+  } == {
+    ('timm:vit', 'vit'),
+    ('timm:convnext', 'convnext'),
+    ('efficientnet', 'efficientnet_lite'),
+  }
+  assert {(c['image_height'], c['image_width']) for c in chosen} == {
+    (240, 160),
+    (336, 224),
+    (480, 320),
+  }
+
+
 def test_values_become_flags():
   chosen = {
     'image_size': 96,
@@ -144,6 +179,36 @@ def test_whole_numbers_are_drawn_from_a_range_of_whole_numbers():
       "'when' of seed names ['model.name'], which must stand before it",
     ),
     ([{'key': 'seed', 'low': 1, 'high': 2}], {}, "['seed'] are ranges"),
+    (
+      [
+        {
+          'key': 'image_height',
+          'values': (1, 2),
+          'along': {'image_width': (1,)},
+        }
+      ],
+      {},
+      'image_width, along with image_height, needs a tuple of 2, a value for'
+      ' each of its own; got (1,)',
+    ),
+    (
+      [{'key': 'image_height', 'values': (1,), 'along': {'image_width': 1}}],
+      {},
+      'image_width, along with image_height, needs a tuple of 1',
+    ),
+    (
+      [
+        {'key': 'image_height', 'values': (1,), 'along': {'image_width': (1,)}},
+        {'key': 'image_width', 'values': (2,)},
+      ],
+      {},
+      'image_width stands twice',
+    ),
+    (
+      [{'key': 'seed', 'values': (1,), 'along': {'sead': (1,)}}],
+      {},
+      "no key 'sead'",
+    ),
     ([], {'sampler': 'annealing'}, "config.sampler='annealing': must be one"),
     ([], {'pruner.name': 'median'}, "config.pruner.name='median'"),
     ([], {'objective.direction': 'up'}, "config.objective.direction='up'"),
