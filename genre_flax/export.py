@@ -1,4 +1,4 @@
-r"""Hands a trained network on: as ONNX, as StableHLO, or as a page.
+r"""Hands a trained network on: as ONNX, StableHLO, for timm, or as a page.
 
 python -m genre_flax.export --workdir=WORKDIR --format=onnx
 python -m genre_flax.export --workdir=WORKDIR --format=web --output=page
@@ -24,9 +24,10 @@ _WORKDIR = flags.DEFINE_string(
 _FORMAT = flags.DEFINE_enum(
   'format',
   None,
-  ['onnx', 'stablehlo', 'web'],
+  ['onnx', 'stablehlo', 'timm', 'web'],
   'onnx: for ONNX Runtime and what else reads it. stablehlo: for JAX, without'
-  ' this package. web: a page that names genres in the browser.',
+  ' this package. timm: for PyTorch, of a ViT, a ConvNeXt or an'
+  ' EfficientNet-Lite. web: a page that names genres in the browser.',
   required=True,
 )
 _STEP = flags.DEFINE_string(

@@ -105,6 +105,12 @@ class Backbone(nn.Module):
   def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
     """Maps normalised images [B, H, W, 3] to features [B, C]."""
     depths, widths = SIZES[self.size]
+    least = STEM * 2 ** (len(depths) - 1)
+    if min(images.shape[1:3]) < least:
+      raise ValueError(
+        f'convnext: images of {images.shape[1]} x {images.shape[2]} pixels are'
+        f' too small; at least {least} x {least}'
+      )
     norm = functools.partial(layers.LayerNorm, _NORM_EPSILON, dtype=self.dtype)
     block_class = (
       nn.remat(Block, static_argnums=(2,)) if (self.rematerialize) else Block

@@ -76,10 +76,7 @@ def read(source: str) -> Published:
   else:
     weights = epath.Path(source).expanduser()
     configs = [weights.parent / name for name in _CONFIGS]
-  if source.endswith(_NPZ):
-    arrays = _read_npz(weights)
-  else:
-    arrays = _read_safetensors(weights)
+  arrays = read_arrays(weights)
   if big_vision_names.are_theirs(arrays):
     arrays = big_vision_names.to_timm(arrays)
     mean, std = big_vision_names.MEAN, big_vision_names.STD
@@ -89,6 +86,18 @@ def read(source: str) -> Published:
     mean, std = _read_pixels(configs)
   arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
   return Published(arrays, mean, std, origin=source)
+
+
+def read_arrays(path: epath.Path) -> dict[str, np.ndarray]:
+  """The arrays of a file, by the names that it has.
+
+  Args:
+    path: of safetensors, or of an .npz.
+
+  Raises:
+    InputError: it cannot be read.
+  """
+  return _read_npz(path) if path.suffix == _NPZ else _read_safetensors(path)
 
 
 def _read_safetensors(path: epath.Path) -> dict[str, np.ndarray]:

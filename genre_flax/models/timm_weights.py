@@ -249,7 +249,8 @@ def from_variables(
   """The variables of a network of ours, as timm has them.
 
   A BatchNorm before the head, which timm's networks lack, is taken up by the
-  head, exactly.
+  head, and a bias of the patches of a network with `pre_norm` by the positions,
+  both exactly.
 
   Args:
     variables: {'params'} and, where it has BatchNorm, 'batch_stats'; trees.
@@ -267,12 +268,17 @@ def from_variables(
   if options.get('feature_norm'):
     collections['params'] = _with_norm_in_head(collections)
   arrays = {}
+  bias_in_position = network == 'vit' and options['pre_norm']
   for entry in _ENTRIES[network](options):
+    if bias_in_position and entry.ours == _MAY_LACK:
+      continue
     array = np.asarray(collections[entry.collection][entry.ours], np.float32)
     arrays[entry.theirs] = np.ascontiguousarray(entry.form.to_theirs(array))
   flat = collections['params']
   if network == 'vit':
     position = np.asarray(flat[_OURS_POSITION], np.float32)
+    if bias_in_position:
+      position = position + np.asarray(flat[_MAY_LACK], np.float32)
     position = position.reshape(1, -1, position.shape[-1])
     if _OURS_TOKENS in flat:
       tokens = np.asarray(flat[_OURS_TOKENS], np.float32)[None]

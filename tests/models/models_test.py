@@ -64,9 +64,20 @@ def test_poster_cnn_layers_are_the_originals():
   assert variables['params']['head']['kernel'].shape == (64, 25)
 
 
-def test_poster_cnn_refuses_images_that_its_convolutions_use_up():
-  with pytest.raises(ValueError, match=r'60 x 250 pixels are too small'):
-    init_shapes('poster_cnn', 60, 250)
+@pytest.mark.usefixtures('short_networks')
+@pytest.mark.parametrize(
+  ('name', 'height', 'width', 'words'),
+  [
+    ('poster_cnn', 60, 250, '60 x 250 pixels are too small'),
+    ('convnext', 96, 28, '96 x 28 pixels are too small; at least 32 x 32'),
+    ('vit', 60, 40, 'not divide into patches of 16; .* are 64 x 32'),
+  ],
+)
+def test_images_of_a_size_that_a_network_cannot_take(
+  name, height, width, words
+):
+  with pytest.raises(ValueError, match=words):
+    init_shapes(name, height, width)
 
 
 @pytest.mark.usefixtures('short_networks')

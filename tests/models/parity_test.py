@@ -196,6 +196,7 @@ def test_positions_are_resampled_as_timm_does(name):
     ('deit3_small_patch16_224', False, {}),
     ('vit_small_patch14_reg4_dinov2', False, {}),
     ('vit_base_patch16_siglip_224', True, {}),
+    ('vit_base_patch32_clip_224', True, {}),
     ('convnext_atto', True, {}),
     ('convnextv2_atto', True, {}),
   ],

@@ -38,7 +38,7 @@ def describe(predictor: predict.Predictor) -> dict[str, Any]:
       'options': model['options' if custom.is_custom(name) else name],
       'trained_in': model['dtype'],
       'computes_in': 'float32',
-      'imagenet_weights': config.pretrained,
+      'published_weights': config.pretrained,
       'is_from_another_run': bool(config.init_from),
     },
     'genres': list(predictor.genres),
@@ -47,10 +47,7 @@ def describe(predictor: predict.Predictor) -> dict[str, Any]:
     'pixel_mean': float(config.pixel_mean),
     'pixel_scale': float(config.pixel_scale),
     'zooms': [float(zoom) for zoom in config.eval_zooms],
-    'calibration': {
-      'slope': calibration.slope.tolist(),
-      'intercept': calibration.intercept.tolist(),
-    },
+    'calibration': describe_calibration(calibration),
     'thresholds': {
       point: calibration.thresholds[point].tolist()
       for point in calibration_lib.OPERATING_POINTS
@@ -58,6 +55,16 @@ def describe(predictor: predict.Predictor) -> dict[str, Any]:
     'input': graph.INPUT,
     'outputs': list(graph.OUTPUTS),
     'versions': versions(PROGRAM, 'flax') | {'jax': jax.__version__},
+  }
+
+
+def describe_calibration(
+  calibration: calibration_lib.Calibration,
+) -> dict[str, list[float]]:
+  """What turns logits into those of scores, for each genre."""
+  return {
+    'slope': calibration.slope.tolist(),
+    'intercept': calibration.intercept.tolist(),
   }
 
 

@@ -11,6 +11,8 @@ from genre_flax.runtime import text
 FILE_NAME = 'README.md'
 _TASK = 'image-classification'
 _LITE_LICENSE = 'apache-2.0'
+# Who loads a form, as hubs call them.
+_LIBRARIES = {'onnx': 'onnx', 'stablehlo': 'jax', 'timm': 'timm'}
 
 _USE_ONNX = """\
 ```sh
@@ -40,6 +42,24 @@ size by Pillow's
 `resize(({width}, {height}), Image.Resampling.BILINEAR, reducing_gap=2.0)`.
 It needs `pip install jax flatbuffers`, and runs on {platforms}.
 """
+_USE_TIMM = """\
+```python
+import timm
+from PIL import Image
+model = timm.create_model('local-dir:.', pretrained=True).eval()
+pixels = timm.data.resolve_model_data_config(model)
+transform = timm.data.create_transform(**pixels)
+image = Image.open('poster.jpg').convert('RGB')
+scores = model(transform(image)[None]).sigmoid()[0].tolist()
+genres = model.pretrained_cfg['label_names']
+for score, genre in sorted(zip(scores, genres), reverse=True)[:3]:
+  print(genre, round(score, 2))
+```
+
+in the folder of these files; from a hub, `'hf-hub:USER/NAME'`. It needs
+`pip install timm`. The head has the calibration in it: the sigmoid of a logit
+is a probability. {zooms}
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +67,7 @@ class Facts:
   """What the card tells of.
 
   Attributes:
-    form: 'onnx' or 'stablehlo'.
+    form: 'onnx', 'stablehlo' or 'timm'.
     description: of `description.describe`.
     num_params: parameters of the network.
     scores: of `stored_metrics.read`; None where the checkpoint was not
@@ -93,8 +113,8 @@ def _data(facts: Facts) -> huggingface_hub.ModelCardData:
   return huggingface_hub.ModelCardData(
     model_name=text.printable(f'{network["name"]} on film posters'),
     pipeline_tag=_TASK,
-    library_name={'onnx': 'onnx', 'stablehlo': 'jax'}[facts.form],
-    license=_LITE_LICENSE if network['imagenet_weights'] else None,
+    library_name=_LIBRARIES[facts.form],
+    license=_LITE_LICENSE if _is_lite(network) else None,
     tags=[facts.form, 'film-posters', 'multi-label-classification'],
     metrics=list(facts.scores['metrics']) if facts.scores else None,
     eval_results=_eval_results(facts),
@@ -151,10 +171,22 @@ Takes a film poster, and gives the probability of each of
 def _use(facts):
   if facts.form == 'onnx':
     return _USE_ONNX
+  if facts.form == 'timm':
+    return _USE_TIMM.format(zooms=_zooms(facts.description['zooms']))
   return _USE_STABLEHLO.format(
     height=facts.description['image_height'],
     width=facts.description['image_width'],
     platforms=', '.join(facts.versions['platforms']),
+  )
+
+
+def _zooms(shares):
+  if len(shares) == 1:
+    return ''
+  listed = ', '.join(f'{share:g}' for share in shares)
+  return (
+    'The figures below are of the mean of the logits of several looks, of which'
+    f' each sees the middle of the poster, {listed} of each side.'
   )
 
 
@@ -260,24 +292,34 @@ def _checked(facts):
   return '\n\n'.join(lines)
 
 
+def _is_lite(network):
+  return network['published_weights'].startswith('efficientnet_lite')
+
+
 def _licence(facts):
   network = facts.description['network']
   lines = ['The posters that it learned from are no part of this.']
-  if network['imagenet_weights']:
+  if _is_lite(network):
     lines.append(
       'The weights are derived from those of EfficientNet-Lite'
-      f' (`{_code(network["imagenet_weights"])}`), which are under the Apache'
+      f' (`{_code(network["published_weights"])}`), which are under the Apache'
       ' License 2.0.'
+    )
+    return ' '.join(lines)
+  if network['published_weights']:
+    lines.append(
+      f'The weights are derived from `{_code(network["published_weights"])}`,'
+      ' whose licence holds for them too.'
     )
   elif network['is_from_another_run']:
     lines.append(
       'The training began with the weights of another one. If that began with'
-      ' those of EfficientNet-Lite, they are under the Apache License 2.0.'
+      ' published ones, such as those of EfficientNet-Lite under the Apache'
+      ' License 2.0, their licence holds for these too.'
     )
-  if not network['imagenet_weights']:
-    lines.append(
-      'Whoever trained it has not said under which licence it may be used.'
-    )
+  lines.append(
+    'Whoever trained it has not said under which licence it may be used.'
+  )
   return ' '.join(lines)
 
 

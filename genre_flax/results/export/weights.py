@@ -12,7 +12,7 @@ from genre_flax.results import predict
 FILE_NAME = 'model.safetensors'
 
 
-def write(path: pathlib.Path, predictor: predict.Predictor) -> int:
+def write(path: pathlib.Path, predictor: predict.Predictor) -> None:
   """Writes the variables that evaluate, by names such as 'params/head/kernel'.
 
   The parameters are the moving average of them, where the run kept one.
@@ -20,9 +20,6 @@ def write(path: pathlib.Path, predictor: predict.Predictor) -> int:
   Args:
     path: of the file.
     predictor: as it was restored.
-
-  Returns:
-    The number of parameters.
   """
   variables = jax.device_get(predictor.variables)
   flat = {
@@ -31,4 +28,3 @@ def write(path: pathlib.Path, predictor: predict.Predictor) -> int:
   }
   # Not by save_file, whose files nobody else may read.
   path.write_bytes(safetensors.numpy.save(flat, metadata={'format': 'flax'}))
-  return sum(a.size for name, a in flat.items() if name.startswith('params/'))

@@ -8,6 +8,7 @@ from typing import Any
 
 from etils import epath
 
+from genre_flax.evaluation import calibration
 from genre_flax.results import predict
 from genre_flax.results import stored_metrics
 from genre_flax.results.export import check
@@ -16,6 +17,7 @@ from genre_flax.results.export import folder as folder_lib
 from genre_flax.results.export import graph
 from genre_flax.results.export import static_files
 from genre_flax.runtime import errors
+from genre_flax.training import train_state
 
 # Of the extra `export`, by what Python calls them.
 _EXTRA = (
@@ -85,6 +87,7 @@ def _write_onnx(predictor, folder, description, *, workdir, **unused):
   del unused
   agreement = _write_network(predictor, folder, description, workdir=workdir)
   static_files.copy('predict.py', folder / 'predict.py')
+  _write_weights(predictor, folder)
   _write_card(
     predictor, folder, description, workdir=workdir, agreement=agreement
   )
@@ -124,6 +127,7 @@ def _write_stablehlo(predictor, folder, description, *, workdir, **unused):
   )
   (folder / stablehlo_file.FILE_NAME).write_bytes(content)
   (folder / 'stablehlo.json').write_text(f'{json.dumps(versions, indent=2)}\n')
+  _write_weights(predictor, folder)
   agreement = check.compare(
     stablehlo_file.load((folder / stablehlo_file.FILE_NAME).read_bytes()),
     predictor,
@@ -136,6 +140,37 @@ def _write_stablehlo(predictor, folder, description, *, workdir, **unused):
     workdir=workdir,
     agreement=agreement,
     versions=versions,
+  )
+  return agreement
+
+
+def _write_timm(predictor, folder, description, *, workdir, **unused):
+  """What timm builds and loads, read back, and the card."""
+  del unused
+  from safetensors import numpy as safetensors
+
+  from genre_flax.results.export import timm_folder
+
+  description |= timm_folder.describe(predictor)
+  # The head has it.
+  description['calibration'] = description_lib.describe_calibration(
+    calibration.identity(predictor.genres)
+  )
+  arrays = timm_folder.make_arrays(predictor)
+  (folder / timm_folder.FILE_NAME).write_bytes(
+    safetensors.save(arrays, metadata={'format': 'pt'})
+  )
+  agreement = check.compare(
+    timm_folder.read_back(folder, predictor),
+    predictor,
+    check.choose_posters(predictor, workdir),
+  )
+  _write_card(
+    predictor,
+    folder,
+    description,
+    workdir=workdir,
+    agreement=agreement,
   )
   return agreement
 
@@ -156,17 +191,21 @@ def _write_web(predictor, folder, description, *, workdir, page_runtime):
   return _write_network(predictor, folder, description, workdir=workdir)
 
 
+def _write_weights(predictor, folder):
+  from genre_flax.results.export import weights
+
+  weights.write(folder / weights.FILE_NAME, predictor)
+
+
 def _write_card(
   predictor, folder, description, *, workdir, agreement, versions=None
 ):
   from genre_flax.results.export import model_card
-  from genre_flax.results.export import weights
 
-  num_params = weights.write(folder / weights.FILE_NAME, predictor)
   facts = model_card.Facts(
     form=description['form'],
     description=description,
-    num_params=num_params,
+    num_params=train_state.count_parameters(predictor.variables['params']),
     scores=stored_metrics.read(
       workdir, step=predictor.step, genres=predictor.genres
     ),
@@ -181,5 +220,6 @@ def _write_card(
 FORMS: dict[str, Callable[..., dict[str, Any]]] = {
   'onnx': _write_onnx,
   'stablehlo': _write_stablehlo,
+  'timm': _write_timm,
   'web': _write_web,
 }

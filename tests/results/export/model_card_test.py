@@ -18,7 +18,7 @@ def make_facts(**changes):
     'network': {
       'name': 'tiny',
       'trained_in': 'float32',
-      'imagenet_weights': '',
+      'published_weights': '',
       'is_from_another_run': False,
     },
     'genres': list(HOSTILE),
@@ -101,8 +101,9 @@ def test_without_scores_it_says_so():
 @pytest.mark.parametrize(
   'network, license, words',
   [
-    ({'imagenet_weights': 'efficientnet_lite0'}, 'apache-2.0', 'Apache'),
+    ({'published_weights': 'efficientnet_lite0'}, 'apache-2.0', 'Apache'),
     ({'is_from_another_run': True}, None, 'If that began with'),
+    ({'published_weights': 'timm:a'}, None, 'derived from `timm:a`'),
     ({}, None, 'has not said under which licence'),
   ],
 )
