@@ -3,9 +3,11 @@ r"""Names the three likeliest genres of posters, or evaluates a split.
 python -m genre_flax.top3 --workdir=WORKDIR poster.jpg folder_of_posters
 python -m genre_flax.top3 --workdir=WORKDIR --split=test
 python -m genre_flax.top3 --workdir=WORKDIR --split=validation --watch
+python -m genre_flax.top3 --workdir=A --workdir=B poster.jpg
 
 The workdir is all that it needs to name genres; a split also needs the data set
-that the network was trained on, or another with the same genres.
+that the network was trained on, or another with the same genres. The scores of
+several networks are averaged, once each is calibrated.
 """
 
 from collections.abc import Sequence
@@ -19,8 +21,12 @@ from genre_flax.runtime import errors
 from genre_flax.runtime import huge_pages
 from genre_flax.runtime import platform
 
-_WORKDIR = flags.DEFINE_string(
-  'workdir', None, 'Folder of the training run.', required=True
+_WORKDIRS = flags.DEFINE_multi_string(
+  'workdir',
+  None,
+  'Folder of the training run; given again, of another whose calibrated scores'
+  ' are averaged with those of the first.',
+  required=True,
 )
 _SPLIT = flags.DEFINE_string(
   'split', None, 'Evaluate this split: train, validation or test.'
@@ -98,11 +104,13 @@ def main(argv: list[str]) -> int:
   _check_what(paths)
   of_many = _WATCH.value or _STEP.value == 'all'
   _check_many(of_many)
+  _check_workdirs(of_many)
   platform.configure()
   platform.initialize_distributed(detect=_DISTRIBUTED.value)
 
   # After the platform is set: these import jax.
   from genre_flax.models import onednn
+  from genre_flax.results import ensemble
   from genre_flax.results import predict
   from genre_flax.runtime import compilation_cache
 
@@ -110,7 +118,8 @@ def main(argv: list[str]) -> int:
     platform.default_cache_dir() / 'compiled',
     on_cpu=not onednn.is_available(),
   )
-  workdir = epath.Path(os.path.expanduser(_WORKDIR.value))
+  workdirs = [epath.Path(os.path.expanduser(path)) for path in _WORKDIRS.value]
+  workdir = workdirs[0]
   data_dir = os.path.expanduser(_DATA_DIR.value or '')
   if of_many:
     from genre_flax.results import follow
@@ -127,8 +136,14 @@ def main(argv: list[str]) -> int:
   output = None
   if _OUTPUT.value:
     output = epath.Path(os.path.expanduser(_OUTPUT.value))
-  predictor = predict.restore(
-    workdir, step=_STEP.value, allow_custom_code=_ALLOW_CUSTOM_CODE.value
+  predictor = ensemble.combine(
+    [
+      predict.restore(
+        path, step=_STEP.value, allow_custom_code=_ALLOW_CUSTOM_CODE.value
+      )
+      for path in workdirs
+    ],
+    origins=[str(path) for path in workdirs],
   )
   if paths:
     from genre_flax.results import image_files
@@ -193,6 +208,23 @@ def _check_many(of_many: bool) -> None:
   if _WATCH.value and _STEP.value not in ('best', 'all'):
     raise errors.InputError(
       f'--watch evaluates all new checkpoints; leave out --step={_STEP.value}.'
+    )
+
+
+def _check_workdirs(of_many: bool) -> None:
+  """Refuses what several networks together do not do."""
+  if len(_WORKDIRS.value) == 1:
+    return
+  if of_many or _EXPLAIN.value:
+    flag = '--explain' if _EXPLAIN.value else '--watch and --step=all'
+    raise errors.InputError(
+      f'{flag} need one network: give a single --workdir, not'
+      f' {len(_WORKDIRS.value)}.'
+    )
+  if _SPLIT.value and not _OUTPUT.value:
+    raise errors.InputError(
+      'The results of several networks belong to no --workdir; give them a'
+      ' folder with --output.'
     )
 
 

@@ -17,6 +17,7 @@ import tqdm
 from genre_flax.data import preprocess
 from genre_flax.datasets.posters import images
 from genre_flax.results import contact_sheet
+from genre_flax.results import ensemble
 from genre_flax.results import map_files
 from genre_flax.results import predict
 from genre_flax.results import predictions
@@ -27,6 +28,7 @@ from genre_flax.runtime import text
 from genre_flax.runtime import threads
 
 UNREADABLE_CSV = 'unreadable.csv'
+AnyPredictor = predict.Predictor | ensemble.Ensemble
 _SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.gif')
 
 
@@ -36,8 +38,8 @@ class Result:
 
   Attributes:
     path: of the file.
-    pixels: uint8 [H, W, 3], of the network's input size; None where it is
-      unreadable.
+    pixels: uint8 [H, W, 3], of the input size of the network, or of the first
+      of several; None where it is unreadable.
     scores: float64 [num_genres], probabilities; None as well.
     error: why the file is unreadable, or None.
   """
@@ -49,7 +51,7 @@ class Result:
 
 
 def name_genres(
-  predictor: predict.Predictor,
+  predictor: AnyPredictor,
   paths: Sequence[str],
   *,
   output: epath.Path | None,
@@ -61,7 +63,7 @@ def name_genres(
   """Prints the three likeliest genres of each file.
 
   Args:
-    predictor: of `predict.restore`.
+    predictor: of `ensemble.combine`.
     paths: image files, and folders of them.
     output: folder for predictions.csv, unreadable.csv where a file is, and a
       contact sheet; None for no files, and no maps.
@@ -270,18 +272,33 @@ def _is_dir(path: epath.Path) -> bool:
 
 
 def predict_files(
-  predictor: predict.Predictor, files: Sequence[epath.Path], *, batch_size: int
+  predictor: AnyPredictor, files: Sequence[epath.Path], *, batch_size: int
 ) -> Iterator[Result]:
   """Scores files in batches; an unreadable one is a result with an error.
 
   Args:
-    predictor: of `predict.restore`.
+    predictor: one network or several, each of which reads a file for itself.
     files: to read.
     batch_size: files a step.
 
   Yields:
     A result for each file, in order.
   """
+  if not isinstance(predictor, ensemble.Ensemble):
+    yield from _predict_by_one(predictor, files, batch_size)
+    return
+  of_each = [
+    _predict_by_one(member, files, batch_size) for member in predictor.members
+  ]
+  for results in zip(*of_each, strict=True):
+    unreadable = next((r for r in results if r.error is not None), None)
+    scores = None
+    if unreadable is None:
+      scores = ensemble.mean_scores([r.scores for r in results])
+    yield dataclasses.replace(unreadable or results[0], scores=scores)
+
+
+def _predict_by_one(predictor, files, batch_size):
   batch_size = predictor.fit_batch_size(batch_size)
   decoded = threads.map_in_order(
     lambda file: _decode(file, predictor.image_shape), files

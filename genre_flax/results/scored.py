@@ -10,6 +10,7 @@ from genre_flax.datasets.posters import records as records_lib
 from genre_flax.datasets.posters import storage
 from genre_flax.evaluation import evaluate
 from genre_flax.results import contact_sheet
+from genre_flax.results import ensemble
 from genre_flax.results import predict
 from genre_flax.runtime import parallel
 
@@ -20,14 +21,14 @@ class ScoredSplit:
 
   Attributes:
     name: of the split.
-    predictor: the network.
+    predictor: the network, or several.
     dataset: that the split is of.
     records: the posters.
     predictions: of the network, before calibration.
   """
 
   name: str
-  predictor: predict.Predictor
+  predictor: predict.Predictor | ensemble.Ensemble
   dataset: storage.PosterDataset
   records: records_lib.Split
   predictions: evaluate.Predictions
@@ -78,7 +79,7 @@ class ScoredSplit:
 
 
 def score_split(
-  predictor: predict.Predictor,
+  predictor: predict.Predictor | ensemble.Ensemble,
   dataset: storage.PosterDataset,
   split: str,
   *,
@@ -87,7 +88,7 @@ def score_split(
   """Scores a split; all hosts call it.
 
   Args:
-    predictor: of `predict.restore`.
+    predictor: of `ensemble.combine`.
     dataset: with the split.
     split: its name.
     batch_size: posters a step over all hosts, rounded up to fit the devices.

@@ -9,6 +9,7 @@ import numpy as np
 from genre_flax.datasets.posters import storage
 from genre_flax.evaluation import metrics
 from genre_flax.results import contact_sheet
+from genre_flax.results import ensemble
 from genre_flax.results import explain_split
 from genre_flax.results import predict
 from genre_flax.results import predictions as predictions_lib
@@ -86,7 +87,7 @@ def summarize(
 
 
 def evaluate_and_print(
-  predictor: predict.Predictor,
+  predictor: predict.Predictor | ensemble.Ensemble,
   split: str,
   *,
   workdir: epath.Path,
@@ -102,7 +103,7 @@ def evaluate_and_print(
   All hosts call it; the main one prints.
 
   Args:
-    predictor: of `predict.restore`.
+    predictor: of `ensemble.combine`.
     split: its name.
     workdir: of the run.
     data_dir: of the split; '' for that of the training.

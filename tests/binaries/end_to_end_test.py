@@ -107,6 +107,43 @@ def test_top3_evaluates_a_split_on_eight_devices_and_on_one_alike(trained):
       )
 
 
+@pytest.mark.parametrize(
+  ('arguments', 'words'),
+  [
+    (['--split=test'], 'give them a folder with --output'),
+    (['--split=test', '--step=all'], '--watch and --step=all need one network'),
+    (['--output=x', '--explain', 'a.jpg'], '--explain need one network'),
+  ],
+)
+def test_top3_refuses_of_several_networks_what_needs_one(
+  trained, arguments, words
+):
+  workdirs = [f'--workdir={trained[0]}'] * 2
+  result = binaries.run('top3', *workdirs, *arguments)
+  assert result.returncode == 2
+  assert words in result.stderr
+
+
+def test_top3_averages_several_networks(trained, tmp_path):
+  workdir, _ = trained
+  result = binaries.run(
+    'top3',
+    f'--workdir={workdir}',
+    f'--workdir={workdir}',
+    '--split=test',
+    f'--output={tmp_path}',
+    '--bootstrap_samples=0',
+  )
+  assert result.returncode == 0, result.stderr
+  assert '(2 networks, best of each)' in result.stdout
+  # Twice the same one is that one.
+  alone = json.loads((workdir / 'metrics.json').read_text())['metrics']
+  together = json.loads((tmp_path / 'metrics.json').read_text())['metrics']
+  for name in ('mean_average_precision', 'macro_f1_fitted', 'exact_match'):
+    value = alone[name]['value']
+    assert together[name]['value'] == pytest.approx(value, abs=1e-6)
+
+
 def test_report_is_made_of_a_workdir_and_says_where_it_is(trained, tmp_path):
   workdir, _ = trained
   result = binaries.run(
