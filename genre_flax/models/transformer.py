@@ -72,13 +72,16 @@ class SelfAttention(nn.Module):
       dtype=self.dtype,
       kernel_init=nn.initializers.xavier_uniform(),
     )
-    # Queries, keys and values of all heads by one matrix product.
-    heads = dense(3 * width, name='qkv')(x).reshape(
-      *x.shape[:2], 3, self.num_heads, width // self.num_heads
+    # Queries, keys and values of all heads by one matrix product. Parted before
+    # they are of heads: of an array of five axes a TPU makes copies.
+    joint = dense(3 * width, name='qkv')(x)
+    attended = forms.dot_product_attention(
+      *(
+        part.reshape(*part.shape[:2], self.num_heads, -1)
+        for part in jnp.split(joint, 3, axis=-1)
+      )
     )
-    x = forms.dot_product_attention(
-      heads[:, :, 0], heads[:, :, 1], heads[:, :, 2]
-    ).reshape(x.shape)
+    x = attended.reshape(x.shape)
     return dense(width, name='out')(x)
 
 
@@ -111,9 +114,12 @@ class AttentionPool(nn.Module):
     query = dense(width, name='q')(probe.astype(self.dtype)).reshape(
       1, 1, *size
     )
-    heads = dense(2 * width, name='kv')(x).reshape(batch, -1, 2, *size)
+    key, value = (
+      part.reshape(batch, -1, *size)
+      for part in jnp.split(dense(2 * width, name='kv')(x), 2, axis=-1)
+    )
     pooled = forms.dot_product_attention(
-      jnp.broadcast_to(query, (batch, 1, *size)), heads[:, :, 0], heads[:, :, 1]
+      jnp.broadcast_to(query, (batch, 1, *size)), key, value
     ).reshape(batch, width)
     pooled = dense(width, name='out')(pooled)
     normed = layers.LayerNorm(self.norm_epsilon, dtype=self.dtype, name='norm')(
