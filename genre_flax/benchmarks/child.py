@@ -32,6 +32,7 @@ class Spec:
     num_genres: number of logits.
     num_parameters: that the network must have.
     stages: of EfficientNet-Lite, where that is the network.
+    timm: name and arguments of the network, where timm has it.
     num_images: to read through the input pipeline.
     num_examples: posters of each split.
     data_dir: the prepared data set.
@@ -47,6 +48,7 @@ class Spec:
   num_genres: int = 0
   num_parameters: int = 0
   stages: list[list[int]] = dataclasses.field(default_factory=list)
+  timm: list[Any] = dataclasses.field(default_factory=list)
   num_images: int = 0
   num_examples: dict[str, int] = dataclasses.field(default_factory=dict)
   data_dir: str = ''

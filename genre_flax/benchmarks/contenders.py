@@ -44,6 +44,10 @@ _TERMS = {
 }
 
 
+# Networks for which PyTorch has timm's.
+OF_TIMM = ('convnext', 'vit')
+
+
 @dataclasses.dataclass(frozen=True)
 class Peer:
   """Another library.
@@ -78,7 +82,7 @@ PEERS = {
   ),
   'torch': Peer(
     packages=('torch',),
-    networks=('poster_cnn', 'efficientnet_lite'),
+    networks=('poster_cnn', 'efficientnet_lite', *OF_TIMM),
     module='torch_peer',
     variants={
       'step': (
@@ -152,11 +156,12 @@ def _why_not(name: str, network: str) -> str | None:
   if name not in PEERS:
     return f'it is not one of {", ".join(PEERS)}'
   peer = PEERS[name]
-  missing = [p for p in peer.packages if importlib.util.find_spec(p) is None]
-  if missing:
-    return f'not installed: {", ".join(missing)}; {_INSTALL} installs all peers'
+  needed = (*peer.packages, *(['timm'] if network in OF_TIMM else ()))
+  missing = [p for p in needed if importlib.util.find_spec(p) is None]
   if network not in peer.networks:
     return f'{network} is not written for it, only {", ".join(peer.networks)}'
+  if missing:
+    return f'not installed: {", ".join(missing)}; {_INSTALL} installs all peers'
   return None
 
 

@@ -9,12 +9,15 @@ import ml_collections
 import numpy as np
 
 from genre_flax.benchmarks import child
+from genre_flax.benchmarks import contenders
 from genre_flax.datasets.posters import build
 from genre_flax.datasets.posters import columns
 from genre_flax.datasets.posters import sources
 from genre_flax.datasets.posters import storage
 from genre_flax.models import efficientnet_lite
+from genre_flax.models import timm_architectures
 from genre_flax.runtime import platform
+from genre_flax.training import config as config_lib
 from genre_flax.training import run as run_lib
 from genre_flax.training import train_state
 
@@ -116,7 +119,18 @@ def prepare(spec: child.Spec) -> dict[str, Any]:
     'stages': efficientnet_lite.make_stages(
       config.model.efficientnet_lite.variant
     ),
+    'timm': _describe_for_timm(config),
   }
+
+
+def _describe_for_timm(config):
+  """See `child.Spec.timm`."""
+  name = config.model.name
+  if name not in contenders.OF_TIMM:
+    return []
+  return timm_architectures.describe(
+    name, config.model[name], config_lib.image_shape(config)
+  )
 
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-"""The networks of genre_flax in PyTorch, layer by layer."""
+"""The networks of genre_flax in PyTorch: layer by layer, or timm's."""
 
 from collections.abc import Sequence
 import functools
@@ -15,9 +15,25 @@ _TOP_FEATURES = 1280
 
 def make(spec: child.Spec) -> nn.Module:
   """The network of a config; logits [B, num_genres] of images [B, 3, H, W]."""
+  if spec.timm:
+    return make_of_timm(spec)
   return {'poster_cnn': make_poster_cnn, 'efficientnet_lite': EfficientNetLite}[
     spec.config['model']['name']
   ](spec)
+
+
+def make_of_timm(spec: child.Spec) -> nn.Module:
+  """Timm's ViT or ConvNeXt (Wightman, 2019), with random weights."""
+  import timm
+
+  name, arguments = spec.timm
+  return timm.create_model(
+    name,
+    **arguments,
+    num_classes=spec.num_genres,
+    drop_rate=spec.options['dropout_rate'],
+    drop_path_rate=spec.options['stochastic_depth_rate'],
+  )
 
 
 def make_poster_cnn(spec: child.Spec) -> nn.Module:

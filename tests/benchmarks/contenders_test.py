@@ -41,6 +41,14 @@ def test_a_peer_without_the_network_is_left_out(monkeypatch):
   assert 'efficientnet_lite is not written for it' in left_out['keras']
 
 
+def test_networks_of_timm_need_timm(monkeypatch):
+  pretend_installed(monkeypatch, 'keras', 'tensorflow', 'torch')
+  chosen, left_out = contenders.choose(None, network='vit')
+  assert not chosen
+  assert left_out['torch'].startswith('not installed: timm; ')
+  assert 'vit is not written for it' in left_out['keras']
+
+
 def test_no_peers_can_be_asked_for():
   assert contenders.choose([], network='poster_cnn') == ([], {})
 

@@ -8,8 +8,11 @@ import pytest
 
 from configs import default
 from genre_flax.benchmarks import child
+from genre_flax.benchmarks import contenders
+from genre_flax.benchmarks import data
 from genre_flax.models import efficientnet_lite
 from genre_flax.models import registry
+from genre_flax.models import timm_weights
 from genre_flax.runtime import errors
 from genre_flax.training import config as config_lib
 from genre_flax.training import train_state
@@ -17,17 +20,17 @@ from genre_flax.training import train_state
 _NUM_GENRES = 5
 
 
-def make(network):
+def make(network, image_shape=(41, 34)):
   """The spec of a small network, our variables, images, and our logits."""
   config = default.get_config()
-  config.image_height, config.image_width = 41, 34
+  config.image_height, config.image_width = image_shape
   config.batch_size = 2
   config.model.name = network
   config.model.poster_cnn.features = (4, 6)
   config.model.poster_cnn.dense_features = (8,)
   model = registry.create_from_config(config.model, num_genres=_NUM_GENRES)
   rng = np.random.default_rng(0)
-  images = rng.random((2, 41, 34, 3), np.float32)
+  images = rng.random((2, *image_shape, 3), np.float32)
   variables = jax.jit(model.init, static_argnames='train')(
     jax.random.key(0), images, train=False
   )
@@ -47,6 +50,7 @@ def make(network):
     num_genres=_NUM_GENRES,
     num_parameters=train_state.count_parameters(variables['params']),
     stages=efficientnet_lite.make_stages(0),
+    timm=data._describe_for_timm(config),
   )
   return spec, variables, images, np.asarray(logits)
 
@@ -103,6 +107,26 @@ def test_efficientnet_lite_in_torch_is_ours():
   np.testing.assert_allclose(
     apply_torch(torch, network, images), logits, rtol=1e-3, atol=1e-3
   )
+
+
+@pytest.mark.usefixtures('short_networks')
+@pytest.mark.parametrize('network', contenders.OF_TIMM)
+def test_a_network_of_timm_is_ours(network):
+  torch = pytest.importorskip('torch')
+  pytest.importorskip('timm')
+  from genre_flax.benchmarks import torch_networks
+
+  spec, variables, images, logits = make(network, image_shape=(48, 32))
+  theirs = torch_networks.make(spec)
+  spec.check_parameters(sum(p.numel() for p in theirs.parameters()))
+  arrays = timm_weights.from_variables(
+    variables, network=network, options=spec.options, places_tokens=False
+  )
+  theirs.load_state_dict(
+    {name: torch.from_numpy(array) for name, array in arrays.items()}
+  )
+  got = apply_torch(torch, theirs.eval(), images)
+  np.testing.assert_allclose(got, logits, atol=1e-4)
 
 
 def test_poster_cnn_in_torch_is_ours():

@@ -12,23 +12,14 @@ import jax
 import numpy as np
 
 from genre_flax.evaluation import calibration as calibration_lib
-from genre_flax.models import convnext
 from genre_flax.models import published
+from genre_flax.models import timm_architectures
 from genre_flax.models import timm_weights
-from genre_flax.models import vit
 from genre_flax.results import predict
 from genre_flax.results.export import graph
 from genre_flax.runtime import errors
 
 FILE_NAME = 'model.safetensors'
-_VIT_SIZES = {'Ti': 'tiny', 'S': 'small', 'B': 'base', 'L': 'large'}
-_POOLS = {'token': 'token', 'mean': 'avg', 'attention': 'map'}
-_GELUS = {'exact': 'gelu', 'tanh': 'gelu_tanh', 'quick': 'quick_gelu'}
-# What LayerNorms add is no argument of timm's networks, but of some.
-_VIT_OF_EPSILON = {
-  1e-6: 'vit_{size}_patch16_224',
-  1e-5: 'vit_base_patch16_clip_224',
-}
 
 
 def describe(predictor: predict.Predictor) -> dict[str, Any]:
@@ -40,24 +31,21 @@ def describe(predictor: predict.Predictor) -> dict[str, Any]:
   Raises:
     InputError: timm has no such network.
   """
-  config = predictor.config
-  name, height, width = config.model.name, *predictor.image_shape
-  if name not in timm_weights.NETWORKS:
-    raise errors.InputError(
-      f'timm has no network {name!r}; it has'
-      f' {", ".join(map(repr, timm_weights.NETWORKS))}. Export this one with'
-      ' --format=onnx or --format=stablehlo.'
+  config, (height, width) = predictor.config, predictor.image_shape
+  network = config.model.name
+  try:
+    architecture = timm_architectures.describe(
+      network, config.model.get(network, {}), (height, width)
     )
-  architecture, arguments = _ARCHITECTURES[name](
-    config.model[name], (height, width)
-  )
+  except errors.InputError as e:
+    raise errors.InputError(f'{e} --format=onnx takes any network.') from None
   return {
-    'architecture': architecture,
+    'architecture': architecture.name,
     'num_classes': len(predictor.genres),
-    'model_args': arguments,
+    'model_args': architecture.arguments,
     'pretrained_cfg': {
       'input_size': [3, height, width],
-      'fixed_input_size': name == 'vit',
+      'fixed_input_size': network == 'vit',
       'interpolation': 'bilinear',
       'crop_pct': 1.0,
       'crop_mode': 'squash',
@@ -67,54 +55,6 @@ def describe(predictor: predict.Predictor) -> dict[str, Any]:
       'label_names': list(predictor.genres),
     },
   }
-
-
-def _vit(options, image_shape):
-  size = vit.SIZES[options.size]
-  epsilon = options.norm_epsilon
-  if epsilon not in _VIT_OF_EPSILON:
-    raise errors.InputError(
-      f'timm has no ViT with config.model.vit.norm_epsilon={epsilon}; it has'
-      f' {" and ".join(map(str, _VIT_OF_EPSILON))}. Export with --format=onnx.'
-    )
-  architecture = _VIT_OF_EPSILON[epsilon].format(size=_VIT_SIZES[options.size])
-  return architecture, {
-    'img_size': list(image_shape),
-    'patch_size': options.patch,
-    'embed_dim': size.width,
-    'depth': size.depth,
-    'num_heads': size.num_heads,
-    'global_pool': _POOLS[options.pool],
-    'class_token': options.pool == 'token',
-    'fc_norm': False,
-    'reg_tokens': options.num_registers,
-    'no_embed_class': True,
-    'pre_norm': options.pre_norm,
-    'init_values': options.layer_scale or None,
-    'act_layer': _GELUS[options.gelu],
-  }
-
-
-def _convnext(options, image_shape):
-  del image_shape  # Any.
-  size = convnext.SIZES[options.size]
-  version = {1: '', 2: 'v2'}[options.version]
-  return f'convnext{version}_{options.size}', {
-    'depths': list(size.depths),
-    'dims': list(size.widths),
-  }
-
-
-def _efficientnet_lite(options, image_shape):
-  del image_shape  # Any.
-  return f'tf_efficientnet_lite{options.variant}', {}
-
-
-_ARCHITECTURES = {
-  'convnext': _convnext,
-  'efficientnet_lite': _efficientnet_lite,
-  'vit': _vit,
-}
 
 
 def make_arrays(predictor: predict.Predictor) -> dict[str, np.ndarray]:
