@@ -3,7 +3,7 @@
 Without a probe before it: the whole network starts at a small rate, each stage
 block at 0.8 of the next one's (Liu et al., 2022, appendix A.2).
 
-The batch of 32 is for a GPU of 8 GB. With one of 80 GB take batch_size=128 and
+The batch of 32 is meant for a GPU of 12 GB. With one of 80 GB take batch_size=128 and
 optimizer.learning_rate=4e-4, on v5e:4x4 batch_size=512 and 8e-4.
 """
 

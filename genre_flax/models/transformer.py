@@ -75,14 +75,21 @@ class SelfAttention(nn.Module):
     # Queries, keys and values of all heads by one matrix product. Parted before
     # they are of heads: of an array of five axes a TPU makes copies.
     joint = dense(3 * width, name='qkv')(x)
-    attended = forms.dot_product_attention(
-      *(
-        part.reshape(*part.shape[:2], self.num_heads, -1)
-        for part in jnp.split(joint, 3, axis=-1)
-      )
-    )
-    x = attended.reshape(x.shape)
+    x = forms.dot_product_attention(
+      *(_as_heads(part, self.num_heads) for part in _parts(joint, width))
+    ).reshape(x.shape)
     return dense(width, name='out')(x)
+
+
+def _parts(joint: jax.Array, width: int) -> list[jax.Array]:
+  """[..., n * width] as n arrays [..., width]."""
+  starts = range(0, joint.shape[-1], width)
+  return [joint[..., start : start + width] for start in starts]
+
+
+def _as_heads(x: jax.Array, num_heads: int) -> jax.Array:
+  """[B, N, C] as [B, N, heads, C / heads]."""
+  return x.reshape(*x.shape[:2], num_heads, -1)
 
 
 class AttentionPool(nn.Module):
@@ -114,12 +121,10 @@ class AttentionPool(nn.Module):
     query = dense(width, name='q')(probe.astype(self.dtype)).reshape(
       1, 1, *size
     )
-    key, value = (
-      part.reshape(batch, -1, *size)
-      for part in jnp.split(dense(2 * width, name='kv')(x), 2, axis=-1)
-    )
+    joint = dense(2 * width, name='kv')(x)
     pooled = forms.dot_product_attention(
-      jnp.broadcast_to(query, (batch, 1, *size)), key, value
+      jnp.broadcast_to(query, (batch, 1, *size)),
+      *(_as_heads(part, self.num_heads) for part in _parts(joint, width)),
     ).reshape(batch, width)
     pooled = dense(width, name='out')(pooled)
     normed = layers.LayerNorm(self.norm_epsilon, dtype=self.dtype, name='norm')(

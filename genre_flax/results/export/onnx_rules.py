@@ -84,6 +84,12 @@ def _expm1(graph, values, operation):
   return _add(graph, 'Sub', [_add(graph, 'Exp', values, like), one], like)
 
 
+def _erfc(graph, values, operation):
+  like = operation.outvars[0].aval
+  one = onnx_graph.number(1, values[0].dtype)
+  return _add(graph, 'Sub', [one, _add(graph, 'Erf', values, like)], like)
+
+
 def _not_equal(graph, values, operation):
   like = operation.outvars[0].aval
   return _add(graph, 'Not', [_add(graph, 'Equal', values, like)], like)
@@ -216,6 +222,7 @@ RULES: dict[str, Rule] = {
   ),
   'clamp': _clamp,
   'convert_element_type': _cast,
+  'erfc': _erfc,
   'expm1': _expm1,
   'integer_pow': _power,
   'log1p': _log1p,

@@ -63,14 +63,23 @@ def random_images(number, height, width):
     ('poster_cnn', {'features': (4, 8), 'dense_features': (16,)}),
     ('efficientnet_lite', {'feature_norm': True}),
     ('efficientnet_lite', {}),
+    ('vit', {'patch': 8}),
+    ('vit', {'patch': 8, 'pool': 'mean', 'gelu': 'tanh', 'pre_norm': True}),
+    (
+      'vit',
+      {'patch': 8, 'pool': 'attention', 'gelu': 'quick', 'layer_scale': 0.1},
+    ),
+    ('convnext', {'feature_norm': True, 'layer_scale': 0.1}),
+    ('convnext', {'version': 2}),
   ],
 )
-def test_networks_compute_the_same(name, options, short_efficientnet):
+def test_networks_compute_the_same(name, options, short_networks):
+  height, width = {'vit': (40, 24), 'convnext': (37, 32)}.get(name, (33, 24))
   model = registry.create_model(name, num_genres=5, options=options)
-  function = of_network(model, height=33, width=24)
-  converted = convert(function, (33, 24, 3))
+  function = of_network(model, height=height, width=width)
+  converted = convert(function, (height, width, 3))
   for number in (1, 3):
-    images = random_images(number, 33, 24)
+    images = random_images(number, height, width)
     expected = jax.jit(function)(images)
     for got, wanted in zip(run(converted, images), expected, strict=True):
       assert got.shape == (number, 5)
