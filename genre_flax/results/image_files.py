@@ -299,7 +299,8 @@ def predict_files(
 
 
 def _predict_by_one(predictor, files, batch_size):
-  batch_size = predictor.fit_batch_size(batch_size)
+  # The network need not be run on more images than there are.
+  batch_size = predictor.fit_batch_size(max(1, min(batch_size, len(files))))
   decoded = threads.map_in_order(
     lambda file: _decode(file, predictor.image_shape), files
   )

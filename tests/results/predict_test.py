@@ -131,6 +131,21 @@ class TestFiles:
     assert 'HTML' in results[2].error
     assert 'no such file' in results[5].error
 
+  def test_a_step_has_no_more_images_than_there_are(
+    self, predictor, posters, monkeypatch
+  ):
+    sizes = []
+    original = predict.Predictor.predict
+
+    def predict_and_note(self, images, *, batch_size):
+      sizes.append(batch_size)
+      return original(self, images, batch_size=batch_size)
+
+    monkeypatch.setattr(predict.Predictor, 'predict', predict_and_note)
+    files = image_files.find([str(posters)])
+    assert len(list(image_files.predict_files(predictor, files, batch_size=64)))
+    assert sizes == [predictor.fit_batch_size(5)]
+
   def test_folders_are_searched_for_images(self, posters):
     (posters / 'deep').mkdir()
     (posters / 'synthetic00001.jpg').rename(posters / 'deep' / 'b.JPG')
