@@ -3,8 +3,9 @@
 Without a probe before it: the whole network starts at a small rate, each stage
 block at 0.8 of the next one's (Liu et al., 2022, appendix A.2).
 
-The batch of 32 is meant for a GPU of 12 GB. With one of 80 GB take batch_size=128 and
-optimizer.learning_rate=4e-4, on v5e:4x4 batch_size=512 and 8e-4.
+The batch of 32 is meant for a GPU of 12 GB. With one of 80 GB take
+batch_size=128 and optimizer.learning_rate=4e-4, on v5e:4x4 batch_size=512 and
+8e-4.
 """
 
 from ml_collections import config_dict

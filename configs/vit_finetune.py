@@ -5,8 +5,9 @@ at 0.75 of the rate of the next one (Clark et al., 2020; Bao et al., 2022), so
 that the first, which serve any picture, hardly change. Posters are not
 mirrored: they have writing.
 
-The batch of 32 is meant for a GPU of 12 GB. With one of 80 GB take batch_size=128 and
-optimizer.learning_rate=3e-4, on v5e:4x4 batch_size=512 and 6e-4.
+The batch of 32 is meant for a GPU of 12 GB. With one of 80 GB take
+batch_size=128 and optimizer.learning_rate=3e-4, on v5e:4x4 batch_size=512 and
+6e-4.
 """
 
 from ml_collections import config_dict
