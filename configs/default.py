@@ -110,6 +110,9 @@ def get_config() -> config_dict.ConfigDict:
   # 'frozen': use and keep the running statistics, in training too.
   # 'synchronized': use and update those of the global batch.
   config.model.efficientnet_lite.batch_norm = 'frozen'
+  # Also give the head the mean and the deviation of each channel after every
+  # stage, which hold the style of a poster.
+  config.model.efficientnet_lite.stage_features = False
   # Normalise the features before the head with a BatchNorm of its own.
   config.model.efficientnet_lite.feature_norm = False
 

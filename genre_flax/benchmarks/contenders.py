@@ -26,6 +26,8 @@ _TERMS = {
   'init_from': '',
   'trainable': '.*',
   'accumulate_steps': 1,
+  'model.efficientnet_lite.stage_features': False,
+  'model.efficientnet_lite.feature_norm': False,
   'ema_decay': 0.0,
   'loss.name': 'sigmoid_cross_entropy',
   'loss.label_smoothing': 0.0,

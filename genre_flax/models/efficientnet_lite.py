@@ -128,6 +128,7 @@ class Backbone(nn.Module):
     variant: 0, 1 or 2.
     stochastic_depth_rate: of the last block; it grows from 0 linearly.
     batch_norm: see EfficientNetLite.
+    stage_features: see EfficientNetLite.
     dtype: of the computation; parameters are float32.
     axis_name: the mapped axis that BatchNorm averages over.
   """
@@ -135,12 +136,13 @@ class Backbone(nn.Module):
   variant: int
   stochastic_depth_rate: float
   batch_norm: str
+  stage_features: bool
   dtype: Any
   axis_name: str | None
 
   @nn.compact
   def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
-    """Maps normalised images [B, H, W, 3] to features [B, 1280]."""
+    """Maps normalised images [B, H, W, 3] to features [B, F]."""
     norm = functools.partial(
       batch_norm.BatchNorm,
       use_batch_statistics=train and self.batch_norm == 'synchronized',
@@ -155,7 +157,7 @@ class Backbone(nn.Module):
     )
     stages = make_stages(self.variant)
     num_blocks = sum(stage.num_blocks for stage in stages)
-    number = 0
+    number, of_stages = 0, []
     for stage in stages:
       for position in range(stage.num_blocks):
         x = Block(
@@ -169,6 +171,8 @@ class Backbone(nn.Module):
           name=f'block_{number:02d}',
         )(x, train=train)
         number += 1
+      if self.stage_features:
+        of_stages.append(layers.channel_statistics(x))
     x = batch_norm.normalized(
       layers.Conv(_TOP_FEATURES, 1, dtype=self.dtype, name='top'),
       norm(name='top_norm'),
@@ -176,7 +180,8 @@ class Backbone(nn.Module):
       activation='relu6',
     )
     x = layers.feature_map(self, x)
-    return jnp.mean(x, axis=(1, 2), dtype=jnp.float32)
+    pooled = jnp.mean(x, axis=(1, 2), dtype=jnp.float32)
+    return jnp.concatenate([pooled, *of_stages], axis=-1)
 
 
 class EfficientNetLite(classifier.Classifier):
@@ -189,6 +194,10 @@ class EfficientNetLite(classifier.Classifier):
     stochastic_depth_rate: of the last block; it grows from 0 linearly.
     batch_norm: 'frozen' to use the running statistics in training too and leave
       them as they are, 'synchronized' to use those of the global batch.
+    stage_features: whether the head also gets the mean and the deviation of
+      each channel after every stage. Those of the first stages are what the
+      style of a picture is transferred by (Huang and Belongie, 2017, 'Arbitrary
+      Style Transfer in Real-time with Adaptive Instance Normalization').
     feature_norm: see Classifier.
     dtype: of the computation; parameters and logits are float32.
     axis_name: the mapped axis that BatchNorm averages over.
@@ -199,6 +208,7 @@ class EfficientNetLite(classifier.Classifier):
   dropout_rate: float = 0.2
   stochastic_depth_rate: float = 0.1
   batch_norm: str = 'frozen'
+  stage_features: bool = False
   feature_norm: bool = False
   dtype: Any = jnp.float32
   axis_name: str | None = None
@@ -221,6 +231,7 @@ class EfficientNetLite(classifier.Classifier):
       variant=self.variant,
       stochastic_depth_rate=self.stochastic_depth_rate,
       batch_norm=self.batch_norm,
+      stage_features=self.stage_features,
       dtype=self.dtype,
       axis_name=self.axis_name,
     )

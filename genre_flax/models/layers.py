@@ -36,6 +36,23 @@ def feature_map(module: nn.Module, x: jax.Array) -> jax.Array:
   return module.perturb('feature_map', x, collection=ADDED)
 
 
+def channel_statistics(x: jax.Array) -> jax.Array:
+  """The mean and the standard deviation of each channel of each picture.
+
+  Args:
+    x: [B, H, W, C].
+
+  Returns:
+    float32 [B, 2 C]: all means, then all deviations.
+  """
+  x = x.astype(jnp.float32)
+  mean = x.mean(axis=(1, 2), keepdims=True)
+  variance = jnp.square(x - mean).mean(axis=(1, 2))
+  # Its gradient stays finite where a channel is the same everywhere.
+  deviation = jnp.sqrt(variance + 1e-6)
+  return jnp.concatenate([mean[:, 0, 0], deviation], axis=-1)
+
+
 class ConvMaxPool(nn.Module):
   """A 'VALID' convolution with bias, then ReLU and 2 x 2 max-pooling.
 

@@ -86,6 +86,12 @@ def _convnext(options, image_shape):
 
 def _efficientnet_lite(options, image_shape):
   del image_shape  # Any.
+  if options['stage_features']:
+    raise errors.InputError(
+      'timm has no EfficientNet-Lite with'
+      ' config.model.efficientnet_lite.stage_features=True, whose head sees'
+      ' every stage.'
+    )
   return Architecture(f'tf_efficientnet_lite{options["variant"]}', {})
 
 
