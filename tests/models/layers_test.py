@@ -25,6 +25,23 @@ def test_conv_max_pool_module_is_conv_bias_relu_pool(channels):
   np.testing.assert_allclose(module.apply(params, images), expected, atol=1e-5)
 
 
+def test_channel_statistics_are_means_and_deviations():
+  images = 3 + 2 * support.random_array(0, (2, 9, 7, 4), jnp.bfloat16)
+  got = layers.channel_statistics(images)
+  exact = np.asarray(images, np.float64)
+  expected = np.concatenate([exact.mean((1, 2)), exact.std((1, 2))], axis=-1)
+  assert got.dtype == jnp.float32
+  np.testing.assert_allclose(got, expected, atol=1e-5)
+
+
+def test_channel_statistics_of_one_value_have_a_gradient():
+  def loss(images):
+    return layers.channel_statistics(images).sum()
+
+  gradient = jax.grad(loss)(jnp.ones((1, 4, 4, 2)))
+  np.testing.assert_allclose(gradient, 1 / 16, atol=1e-6)
+
+
 @pytest.mark.parametrize(
   'kernel_size, stride', [(1, 1), (1, 2), (3, 1), (3, 2)]
 )

@@ -134,6 +134,28 @@ def test_bfloat16_computes_close_to_float32():
   np.testing.assert_allclose(logits['bfloat16'], logits['float32'], atol=0.05)
 
 
+def test_the_head_sees_the_style_after_every_stage():
+  config = small_config('efficientnet_lite')
+  config.efficientnet_lite.stage_features = True
+  model = registry.create_from_config(config, num_genres=5)
+  images = jax.random.normal(KEY, (2, 40, 32, 3))
+  features, variables = jax.jit(
+    functools.partial(model.init_with_output, train=False, method='features')
+  )(KEY, images)
+  plain = config.efficientnet_lite.copy_and_resolve_references()
+  plain.stage_features = False
+  config.efficientnet_lite = plain
+  without = registry.create_from_config(config, num_genres=5)
+  expected = jax.jit(
+    functools.partial(without.apply, train=False, method='features')
+  )(variables, images)
+  # 16, 24, 40, 80, 112, 192 and 320 channels.
+  assert features.shape == (2, 1280 + 2 * 784)
+  np.testing.assert_allclose(features[:, :1280], expected, atol=1e-5)
+  deviations = features[:, 1280 + 16 : 1280 + 32]
+  assert (deviations > 0).all()
+
+
 @pytest.mark.usefixtures('short_networks')
 @pytest.mark.parametrize(
   'name, options, expected',

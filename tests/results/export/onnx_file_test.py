@@ -62,6 +62,7 @@ def random_images(number, height, width):
     ('resnet', {'features': (8, 16), 'num_blocks': (1, 1)}),
     ('poster_cnn', {'features': (4, 8), 'dense_features': (16,)}),
     ('efficientnet_lite', {'feature_norm': True}),
+    ('efficientnet_lite', {'stage_features': True}),
     ('efficientnet_lite', {}),
     ('vit', {'patch': 8}),
     ('vit', {'patch': 8, 'pool': 'mean', 'gelu': 'tanh', 'pre_norm': True}),

@@ -135,6 +135,13 @@ def test_a_network_that_timm_has_not_is_refused(predictor, workdir, tmp_path):
   assert not list(tmp_path.iterdir())
 
 
+def test_a_head_that_sees_every_stage_is_refused(make, workdir, tmp_path):
+  predictor = make('efficientnet_lite')
+  predictor.config.model.efficientnet_lite.stage_features = True
+  with pytest.raises(errors.InputError, match='stage_features=True'):
+    export(predictor, workdir, tmp_path / 'out')
+
+
 def test_a_vit_of_another_epsilon_is_refused(make, workdir, tmp_path):
   predictor = make('vit')
   predictor.config.model.vit.norm_epsilon = 1e-4
