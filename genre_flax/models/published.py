@@ -78,14 +78,23 @@ def read(source: str) -> Published:
     configs = [weights.parent / name for name in _CONFIGS]
   arrays = read_arrays(weights)
   if big_vision_names.are_theirs(arrays):
-    arrays = big_vision_names.to_timm(arrays)
+    arrays = _as_timm(arrays, big_vision_names.to_timm, source)
     mean, std = big_vision_names.MEAN, big_vision_names.STD
   else:
     if transformers_names.are_theirs(arrays):
-      arrays = transformers_names.to_timm(arrays)
+      arrays = _as_timm(arrays, transformers_names.to_timm, source)
     mean, std = _read_pixels(configs)
   arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
   return Published(arrays, mean, std, origin=source)
+
+
+def _as_timm(arrays, to_timm, source):
+  try:
+    return to_timm(arrays)
+  except (ValueError, IndexError, TypeError) as e:  # Of shapes.
+    raise errors.InputError(
+      f'{source} has the names of a network, and not its shapes: {e}'
+    ) from e
 
 
 def read_arrays(path: epath.Path) -> dict[str, np.ndarray]:

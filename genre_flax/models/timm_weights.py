@@ -97,9 +97,8 @@ def to_variables(
       params[_OURS_TOKENS] = tokens
   for entry in _ENTRIES[network](options):
     if entry.theirs in left:
-      array = left.pop(entry.theirs)
-      flat[entry.collection][entry.ours] = np.asarray(
-        entry.form.to_ours(array), np.float32
+      flat[entry.collection][entry.ours] = _to_ours(
+        entry, left.pop(entry.theirs), origin
       )
     elif entry.ours == _MAY_LACK and options.get('pre_norm'):
       kernel = params['backbone/embed/dense/kernel']
@@ -119,6 +118,16 @@ def to_variables(
     resampled=resampled,
     lacking=lacking,
   )
+
+
+def _to_ours(entry, array, origin):
+  try:
+    return np.asarray(entry.form.to_ours(array), np.float32)
+  except (ValueError, IndexError) as e:
+    raise errors.InputError(
+      f'{origin}: {entry.theirs} has the shape {array.shape}, which'
+      f' {entry.ours} cannot be made of: {e}'
+    ) from e
 
 
 def _take_position_and_tokens(left, options, *, grid, origin):

@@ -19,7 +19,7 @@ _MARKS = (
 )
 # What stands before a tower's names where it is part of a whole network.
 _TOWER = re.compile(
-  r'(?:vit|deit|dinov2|dinov2_with_registers|convnext|convnextv2|vision_model)\.'
+  r'^(?:vit|deit|dinov2|dinov2_with_registers|convnext|convnextv2|vision_model)\.'
 )
 # Beside the tower, or for its training alone.
 _LEFT_OUT = re.compile(
@@ -97,7 +97,7 @@ def to_timm(arrays: Mapping[str, np.ndarray]) -> timm_names.Arrays:
   )
   found = {}
   for name, array in arrays.items():
-    name = _TOWER.sub('', name, count=1) if _TOWER.match(name) else name
+    name = _TOWER.sub('', name)
     if _LEFT_OUT.match(name):
       continue
     name = _rename(name, tower)

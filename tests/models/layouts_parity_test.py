@@ -120,6 +120,23 @@ def test_a_tower_of_transformers_computes_the_same(name, tmp_path):
   assert_close(features, pooled.numpy())
 
 
+@pytest.mark.parametrize('name', ['CLIP', 'Siglip'])
+def test_a_tower_is_taken_out_of_a_whole_network(name, tmp_path):
+  options, network, ours = CASES[f'{name}Vision']
+  text = {'num_hidden_layers': 1, 'vocab_size': 99}
+  config = getattr(transformers, f'{name}Config')(
+    text_config=text, vision_config=options
+  )
+  theirs = shake(getattr(transformers, f'{name}Model')(config))
+  theirs.save_pretrained(tmp_path)
+  features, tensors, _ = features_of_ours(
+    tmp_path / 'model.safetensors', network, ours
+  )
+  with torch.no_grad():
+    out = theirs.vision_model(tensors)
+  assert_close(features, out.pooler_output.numpy())
+
+
 def big_vision_arrays(network, *, style):
   """A ViT of timm's as vit_jax or big_vision write it."""
   state = {k: v.numpy() for k, v in network.state_dict().items()}

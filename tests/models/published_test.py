@@ -163,6 +163,29 @@ def test_what_is_no_file_of_weights_is_told(tmp_path, content):
     load(str(tmp_path / 'y.safetensors'), config)
 
 
+def test_shapes_that_no_network_has_are_told(tmp_path):
+  config, _, _ = make('vit', (32, 32))
+  source = str(tmp_path / 'vit.npz')
+  embedding = {'embedding/kernel': np.zeros((4, 4, 3, 8))}
+  np.savez(source, **embedding)
+  with pytest.raises(errors.InputError, match='vit.npz has no pos_embed'):
+    load(source, config)
+  block = 'Transformer/encoderblock_0/MultiHeadDotProductAttention_1'
+  np.savez(source, **embedding, **{f'{block}/out/kernel': np.zeros((0, 0))})
+  with pytest.raises(errors.InputError, match='not its shapes'):
+    load(source, config)
+
+
+def test_an_array_of_another_rank_is_told_by_name(tmp_path):
+  config, _, params = make('vit', (32, 32))
+  flat = {'patch_embed.proj.weight': np.zeros(7, np.float32)}
+  source = write(tmp_path, config, params, add=flat.items())
+  with pytest.raises(
+    errors.InputError, match=r'patch_embed.proj.weight has the shape'
+  ):
+    load(source, config)
+
+
 @pytest.mark.parametrize('content', [b'', b'no archive', b'PK\x05\x06' * 9])
 def test_what_is_no_npz_is_told(tmp_path, content):
   (tmp_path / 'x.npz').write_bytes(content)
