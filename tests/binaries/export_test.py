@@ -76,7 +76,7 @@ def test_code_of_ones_own_is_run_where_it_is_allowed(
   'arguments, message',
   [
     (['--format=onnx', 'more'], r"Unexpected arguments: ['more']"),
-    (['--format=keras'], 'onnx|stablehlo|web'),
+    (['--format=keras'], 'onnx|stablehlo|timm|web'),
     (['--format=onnx', '--ort_web=x'], '--ort_web is for --format=web alone'),
     (['--format=onnx', '--step=7'], '--step=7'),
     (['--format=web', '--ort_web=nothing.tgz'], 'nothing.tgz cannot be read'),

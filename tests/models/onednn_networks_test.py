@@ -11,6 +11,14 @@ from configs import default
 from genre_flax.models import onednn
 from genre_flax.models import registry
 
+# Those that take longest to compile are for the longer half of the tests.
+_NAMES = [
+  pytest.param(
+    name,
+    marks=[pytest.mark.slow] * (name in ('convnext', 'efficientnet_lite')),
+  )
+  for name in sorted(registry.MODELS)
+]
 _SHAPES = {'poster_cnn': (96, 80), 'vit': (48, 32)}
 
 
@@ -43,7 +51,7 @@ def value_and_gradients(name):
 
 
 @pytest.mark.usefixtures('short_networks')
-@pytest.mark.parametrize('name', sorted(registry.MODELS))
+@pytest.mark.parametrize('name', _NAMES)
 def test_every_network_computes_the_same(name, monkeypatch, without_cache):
   if not onednn.is_available():
     pytest.skip('oneDNN is not used with this jaxlib, or on this machine')
