@@ -12,6 +12,7 @@ batch_size=128 and optimizer.learning_rate=3e-4, on v5e:4x4 batch_size=512 and
 
 from ml_collections import config_dict
 
+from configs import finetune
 from configs import vit_probe
 
 
@@ -22,12 +23,7 @@ def get_config() -> config_dict.ConfigDict:
   config.trainable = '.*'
   config.model.dtype = 'bfloat16'
   config.model.vit.stochastic_depth_rate = 0.1
-  config.augment.crop_scale = 0.8
-  config.augment.shift = 0.05
-  config.augment.brightness = 0.2
-  config.augment.contrast = 0.2
-  config.augment.saturation = 0.2
-  config.augment.erase = 0.2
+  config.augment = finetune.get_config().augment
   config.augment.mixup_alpha = 0.2
   config.batch_size = 32
   config.num_epochs = 10.0

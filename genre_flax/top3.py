@@ -110,8 +110,6 @@ def main(argv: list[str]) -> int:
 
   # After the platform is set: these import jax.
   from genre_flax.models import onednn
-  from genre_flax.results import ensemble
-  from genre_flax.results import predict
   from genre_flax.runtime import compilation_cache
 
   compilation_cache.keep_compiled_programs(
@@ -119,13 +117,12 @@ def main(argv: list[str]) -> int:
     on_cpu=not onednn.is_available(),
   )
   workdirs = [epath.Path(os.path.expanduser(path)) for path in _WORKDIRS.value]
-  workdir = workdirs[0]
   data_dir = os.path.expanduser(_DATA_DIR.value or '')
   if of_many:
     from genre_flax.results import follow
 
     return follow.evaluate_many(
-      workdir,
+      workdirs[0],
       _SPLIT.value,
       watch_seconds=60 * _WATCH_TIMEOUT_MINUTES.value if _WATCH.value else None,
       data_dir=data_dir,
@@ -136,15 +133,7 @@ def main(argv: list[str]) -> int:
   output = None
   if _OUTPUT.value:
     output = epath.Path(os.path.expanduser(_OUTPUT.value))
-  predictor = ensemble.combine(
-    [
-      predict.restore(
-        path, step=_STEP.value, allow_custom_code=_ALLOW_CUSTOM_CODE.value
-      )
-      for path in workdirs
-    ],
-    origins=[str(path) for path in workdirs],
-  )
+  predictor = _restore(workdirs)
   if paths:
     from genre_flax.results import image_files
 
@@ -162,7 +151,7 @@ def main(argv: list[str]) -> int:
   summary.evaluate_and_print(
     predictor,
     _SPLIT.value,
-    workdir=workdir,
+    workdir=workdirs[0],
     data_dir=data_dir,
     output=output,
     batch_size=_BATCH_SIZE.value,
@@ -171,6 +160,22 @@ def main(argv: list[str]) -> int:
     explain_by=_EXPLAIN_BY.value,
   )
   return 0
+
+
+def _restore(workdirs):
+  """The network of a workdir, or those of several as one."""
+  from genre_flax.results import ensemble
+  from genre_flax.results import predict
+
+  return ensemble.combine(
+    [
+      predict.restore(
+        path, step=_STEP.value, allow_custom_code=_ALLOW_CUSTOM_CODE.value
+      )
+      for path in workdirs
+    ],
+    origins=[str(path) for path in workdirs],
+  )
 
 
 def _check_what(paths: Sequence[str]) -> None:

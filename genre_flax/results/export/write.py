@@ -110,10 +110,10 @@ def _write_network(predictor, folder, description, *, workdir):
   session = onnxruntime.InferenceSession(
     folder / ONNX_FILE, providers=['CPUExecutionProvider']
   )
-  return check.compare(
+  return _compare(
     lambda images: session.run(list(graph.OUTPUTS), {graph.INPUT: images}),
     predictor,
-    check.choose_posters(predictor, workdir),
+    workdir,
   )
 
 
@@ -128,10 +128,10 @@ def _write_stablehlo(predictor, folder, description, *, workdir, **unused):
   (folder / stablehlo_file.FILE_NAME).write_bytes(content)
   (folder / 'stablehlo.json').write_text(f'{json.dumps(versions, indent=2)}\n')
   _write_weights(predictor, folder)
-  agreement = check.compare(
+  agreement = _compare(
     stablehlo_file.load((folder / stablehlo_file.FILE_NAME).read_bytes()),
     predictor,
-    check.choose_posters(predictor, workdir),
+    workdir,
   )
   _write_card(
     predictor,
@@ -160,17 +160,11 @@ def _write_timm(predictor, folder, description, *, workdir, **unused):
   (folder / timm_folder.FILE_NAME).write_bytes(
     safetensors.save(arrays, metadata={'format': 'pt'})
   )
-  agreement = check.compare(
-    timm_folder.read_back(folder, predictor),
-    predictor,
-    check.choose_posters(predictor, workdir),
+  agreement = _compare(
+    timm_folder.read_back(folder, predictor), predictor, workdir
   )
   _write_card(
-    predictor,
-    folder,
-    description,
-    workdir=workdir,
-    agreement=agreement,
+    predictor, folder, description, workdir=workdir, agreement=agreement
   )
   return agreement
 
@@ -189,6 +183,12 @@ def _write_web(predictor, folder, description, *, workdir, page_runtime):
     'hit_at_3': found['metrics'].get('hit_at_3'),
   }
   return _write_network(predictor, folder, description, workdir=workdir)
+
+
+def _compare(runner, predictor, workdir):
+  return check.compare(
+    runner, predictor, check.choose_posters(predictor, workdir)
+  )
 
 
 def _write_weights(predictor, folder):
