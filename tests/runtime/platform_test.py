@@ -34,6 +34,30 @@ def test_flags_are_set_before_a_backend_starts_and_are_accepted():
   assert '[1. 1.]' in result.stdout
 
 
+def test_a_program_that_is_soon_over_is_compiled_quickly():
+  results = {}
+  for arguments in ('', 'compile_quickly=True'):
+    result = run_python(
+      'from genre_flax.runtime import platform;'
+      f'platform.configure({arguments});'
+      'import os, jax, jax.numpy as jnp; print(os.environ["XLA_FLAGS"]);'
+      'print(jax.jit(lambda x: jnp.sin(x).sum())(jnp.ones(8)))',
+      XLA_FLAGS='',
+    )
+    assert result.returncode == 0, result.stderr
+    flags, results[arguments] = result.stdout.splitlines()
+    assert ('optimization_level=0' in flags) == bool(arguments)
+  assert float(results['']) == pytest.approx(float(results[arguments]))
+
+
+@pytest.mark.parametrize('program', ['main', 'top3', 'page'])
+def test_jax_is_not_there_before_a_program_can_start_itself_again(program):
+  result = run_python(
+    f'import genre_flax.{program}, sys; print("jax" in sys.modules)'
+  )
+  assert result.stdout.strip() == 'False', result.stderr
+
+
 def test_a_flag_of_the_user_wins():
   flag = '--xla_cpu_experimental_ynn_fusion_type=invalid'
   result = run_python(
