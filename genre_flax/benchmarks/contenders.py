@@ -11,7 +11,7 @@ from genre_flax.runtime import errors
 OWN = 'genre_flax'
 _INSTALL = "`pip install -e '.[bench]'`"
 # What the peers do not do, so that all of them do the same: the plain network,
-# all of its parameters trained by Adam, on posters as they are.
+# trained by Adam, on posters as they are.
 _TERMS = {
   'augment.crop_scale': 1.0,
   'augment.shift': 0.0,
@@ -24,7 +24,6 @@ _TERMS = {
   'dataset.cache': 'none',
   'pretrained': '',
   'init_from': '',
-  'trainable': '.*',
   'accumulate_steps': 1,
   'model.efficientnet_lite.stage_features': False,
   'model.efficientnet_lite.feature_norm': False,
@@ -48,6 +47,8 @@ _TERMS = {
 
 # Networks for which PyTorch has timm's.
 OF_TIMM = ('convnext', 'vit')
+# Those of which the peers, too, leave parts as they are.
+_FREEZABLE = ('efficientnet_lite',)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,8 +177,10 @@ def set_terms(config: ml_collections.ConfigDict) -> list[str]:
   Returns:
     The keys that had another value.
   """
-  changed = []
-  for key, value in _TERMS.items():
+  changed, terms = [], dict(_TERMS)
+  if config.model.name not in _FREEZABLE:
+    terms['trainable'] = '.*'
+  for key, value in terms.items():
     *parents, name = key.split('.')
     part = config
     for parent in parents:

@@ -1,7 +1,9 @@
 """The networks of genre_flax in PyTorch: layer by layer, or timm's."""
 
-from collections.abc import Sequence
+import collections
+from collections.abc import Iterator, Sequence
 import functools
+import re
 
 import torch
 from torch import nn
@@ -17,9 +19,25 @@ def make(spec: child.Spec) -> nn.Module:
   """The network of a config; logits [B, num_genres] of images [B, 3, H, W]."""
   if spec.timm:
     return make_of_timm(spec)
-  return {'poster_cnn': make_poster_cnn, 'efficientnet_lite': EfficientNetLite}[
-    spec.config['model']['name']
-  ](spec)
+  if spec.config['model']['name'] == 'poster_cnn':
+    return make_poster_cnn(spec)
+  return freeze(EfficientNetLite(spec), spec.config['trainable'])
+
+
+def freeze(network: nn.Module, trainable: str) -> nn.Module:
+  """Leaves parameters as they are that are not trained; see models/params.py.
+
+  Args:
+    network: whose parts have the names of genre_flax.
+    trainable: what the whole path of a trained parameter matches.
+
+  Returns:
+    The network.
+  """
+  for name, parameter in network.named_parameters():
+    path = name.replace('.', '/')
+    parameter.requires_grad_(re.fullmatch(trainable, path) is not None)
+  return network
 
 
 def make_of_timm(spec: child.Spec) -> nn.Module:
@@ -141,7 +159,9 @@ class EfficientNetLite(nn.Module):
     norm = functools.partial(nn.BatchNorm2d, eps=1e-3)
     self.is_frozen = options['batch_norm'] == 'frozen'
     self.backbone = nn.Sequential(
-      *_backbone(spec.stages, options['stochastic_depth_rate'], norm)
+      collections.OrderedDict(
+        _backbone(spec.stages, options['stochastic_depth_rate'], norm)
+      )
     )
     self.head = nn.Sequential(
       nn.Dropout(options['dropout_rate']),
@@ -161,18 +181,18 @@ class EfficientNetLite(nn.Module):
     return self.head(self.backbone(x).mean((2, 3)))
 
 
-def _backbone(stages: Sequence[Sequence[int]], depth_rate, norm):
-  """The layers; `stages` are those of `efficientnet_lite.make_stages`."""
-  yield from (
-    ConvSame(3, _STEM_FEATURES, 3, 2),
-    norm(_STEM_FEATURES),
-    nn.ReLU6(inplace=True),
-  )
+def _backbone(
+  stages: Sequence[Sequence[int]], depth_rate, norm
+) -> Iterator[tuple[str, nn.Module]]:
+  """Names and layers; `stages` are of `efficientnet_lite.make_stages`."""
+  yield 'stem', ConvSame(3, _STEM_FEATURES, 3, 2)
+  yield 'stem_norm', norm(_STEM_FEATURES)
+  yield 'stem_relu', nn.ReLU6(inplace=True)
   channels, number = _STEM_FEATURES, 0
   num_blocks = sum(stage[0] for stage in stages)
   for repeats, kernel_size, stride, expansion, features in stages:
     for position in range(repeats):
-      yield Block(
+      block = Block(
         channels,
         features,
         kernel_size=kernel_size,
@@ -181,9 +201,8 @@ def _backbone(stages: Sequence[Sequence[int]], depth_rate, norm):
         drop_rate=depth_rate * number / (num_blocks - 1),
         norm=norm,
       )
+      yield f'block_{number:02d}', block
       channels, number = features, number + 1
-  yield from (
-    ConvSame(channels, _TOP_FEATURES, 1, 1),
-    norm(_TOP_FEATURES),
-    nn.ReLU6(inplace=True),
-  )
+  yield 'top', ConvSame(channels, _TOP_FEATURES, 1, 1)
+  yield 'top_norm', norm(_TOP_FEATURES)
+  yield 'top_relu', nn.ReLU6(inplace=True)

@@ -37,7 +37,7 @@ class _Trainer:
     network = network.to(self.device, memory_format=self.memory_format)
     optimizer = spec.config['optimizer']
     self._optimizer = torch.optim.Adam(
-      network.parameters(),
+      [p for p in network.parameters() if p.requires_grad],
       optimizer['learning_rate'],
       betas=(optimizer['beta1'], optimizer['beta2']),
       eps=optimizer['epsilon'],

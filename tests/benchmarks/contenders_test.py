@@ -65,6 +65,16 @@ def test_what_peers_do_not_do_is_turned_off_and_told():
   assert contenders.set_terms(config) == []
 
 
+def test_what_is_frozen_stays_so_where_the_peers_can():
+  config = finetune.get_config().lock()
+  trainable = config.trainable
+  contenders.set_terms(config)
+  assert config.trainable == trainable
+  config.model.name = 'poster_cnn'
+  assert 'trainable' in contenders.set_terms(config)
+  assert config.trainable == '.*'
+
+
 def test_terms_are_keys_of_the_config():
   config = default.get_config().lock()
   contenders.set_terms(config)  # An unknown key would raise.

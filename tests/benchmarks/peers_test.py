@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 from configs import default
+from configs import finetune
 from genre_flax.benchmarks import child
 from genre_flax.benchmarks import contenders
 from genre_flax.benchmarks import data
 from genre_flax.models import efficientnet_lite
+from genre_flax.models import params as params_lib
 from genre_flax.models import registry
 from genre_flax.models import timm_weights
 from genre_flax.runtime import errors
@@ -107,6 +109,22 @@ def test_efficientnet_lite_in_torch_is_ours():
   np.testing.assert_allclose(
     apply_torch(torch, network, images), logits, rtol=1e-3, atol=1e-3
   )
+
+
+@pytest.mark.parametrize(
+  'trainable', ['.*', 'head/.*', finetune.get_config().trainable]
+)
+def test_efficientnet_lite_in_torch_leaves_as_much_as_it_is(trainable):
+  pytest.importorskip('torch')
+  from genre_flax.benchmarks import torch_networks
+
+  spec, variables, *_ = make('efficientnet_lite')
+  spec.config['trainable'] = trainable
+  network = torch_networks.make(spec)
+  trained, _ = params_lib.split(variables['params'], trainable)
+  assert sum(
+    p.numel() for p in network.parameters() if p.requires_grad
+  ) == train_state.count_parameters(trained)
 
 
 @pytest.mark.usefixtures('short_networks')
