@@ -1,9 +1,10 @@
 """From logits to probabilities one can trust, and to decisions.
 
-Platt's scaling of each genre, and an operating point for each metric of
-decisions: thresholds of the genres for macro-F1, one threshold for all genres
-for micro-F1, and one for exact matches. `calibration_fit` fits all of it to the
-validation split; it is kept with the checkpoint, and then left alone.
+Platt's scaling of each genre, what genres say of each other (`combinations`),
+and an operating point for each metric of decisions: thresholds of the genres
+for macro-F1, one threshold for all genres for micro-F1, and for exact matches
+the likeliest combination. `calibration_fit` fits all of it to the validation
+split; it is kept with the checkpoint, and then left alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
+from genre_flax.evaluation import combinations as combinations_lib
 from genre_flax.runtime import errors
 
 OPERATING_POINTS = ('micro_f1', 'macro_f1', 'exact_match')
@@ -27,18 +29,32 @@ class Calibration:
     slope: [L], of Platt's scaling.
     intercept: [L], of Platt's scaling.
     thresholds: [L] for each of OPERATING_POINTS.
+    combinations: of the genres; None where nothing is known of them, and each
+      genre is scored for itself.
   """
 
   genres: tuple[str, ...]
   slope: np.ndarray
   intercept: np.ndarray
   thresholds: Mapping[str, np.ndarray]
+  combinations: combinations_lib.Combinations | None = None
+
+  def to_logits(self, logits: Any, xp: Any = np) -> Any:
+    """The log-odds [N, L] of scores, of a network's logits [N, L].
+
+    Args:
+      logits: of the network.
+      xp: numpy, or jax.numpy for arrays of JAX.
+    """
+    scaled = self.slope.astype(logits.dtype) * logits
+    scaled = scaled + self.intercept.astype(logits.dtype)
+    if self.combinations is None:
+      return scaled
+    return self.combinations.to_logits(scaled, xp)
 
   def to_scores(self, logits: np.ndarray) -> np.ndarray:
     """Probabilities [N, L], float64, of logits [N, L]."""
-    return special.expit(
-      self.slope * np.asarray(logits, np.float64) + self.intercept
-    )
+    return special.expit(self.to_logits(np.asarray(logits, np.float64)))
 
   def decide(self, scores: np.ndarray, point: str) -> np.ndarray:
     """The genres given to each poster at an operating point.
@@ -50,6 +66,8 @@ class Calibration:
     Returns:
       bool [N, L], at least one genre a poster.
     """
+    if point == 'exact_match' and self.combinations is not None:
+      return self.combinations.likeliest(scores)
     return decide(scores, self.thresholds[point])
 
   def to_dict(self) -> dict[str, Any]:
@@ -61,6 +79,9 @@ class Calibration:
       'thresholds': {
         point: values.tolist() for point, values in self.thresholds.items()
       },
+      'combinations': (
+        None if self.combinations is None else self.combinations.to_dict()
+      ),
     }
 
 
@@ -71,11 +92,17 @@ def from_dict(
 
   Raises:
     InputError: it was fitted for other genres.
+    ValueError: its combinations are none of them.
   """
   if tuple(stored['genres']) != tuple(genres):
     raise errors.InputError(
       'The calibration was fitted for other genres than those of the network:'
       f' {list(stored["genres"])}, against {list(genres)}.'
+    )
+  combinations = stored.get('combinations')  # Earlier versions have none.
+  if combinations is not None:
+    combinations = combinations_lib.from_dict(
+      combinations, num_genres=len(genres)
     )
   return Calibration(
     genres=tuple(genres),
@@ -85,11 +112,12 @@ def from_dict(
       point: np.asarray(stored['thresholds'][point])
       for point in OPERATING_POINTS
     },
+    combinations=combinations,
   )
 
 
 def identity(genres: Sequence[str]) -> Calibration:
-  """Plain sigmoids, and thresholds of 0.5."""
+  """Plain sigmoids of each genre for itself, and thresholds of 0.5."""
   half = np.full(len(genres), 0.5)
   return Calibration(
     genres=tuple(genres),

@@ -1,22 +1,31 @@
 """Fits a calibration to a validation split."""
 
 from collections.abc import Sequence
+import dataclasses
 
 import numpy as np
+from scipy import optimize
 from scipy import special
 
 from genre_flax.evaluation import calibration
+from genre_flax.evaluation import combinations
 
 
 def fit(
-  logits: np.ndarray, labels: np.ndarray, *, genres: Sequence[str]
+  logits: np.ndarray,
+  labels: np.ndarray,
+  *,
+  genres: Sequence[str],
+  counts: Sequence[combinations.Count] = (),
 ) -> calibration.Calibration:
-  """Fits scaling and operating points to a validation split.
+  """Fits scaling, combinations and operating points to a validation split.
 
   Args:
     logits: [N, L].
     labels: [N, L] of 0 and 1.
     genres: the label names.
+    counts: the combinations of genres in the training split; empty where they
+      are not known.
 
   Returns:
     The calibration. A genre without a positive keeps the plain sigmoid, and is
@@ -28,7 +37,9 @@ def fit(
   occurs = labels.any(axis=0)
   for i in np.flatnonzero(occurs):
     slope[i], intercept[i] = fit_platt(logits[:, i], labels[:, i])
-  scores = special.expit(slope * logits + intercept)
+  scaled = slope * logits + intercept
+  found = fit_combinations(scaled, labels, counts=counts)
+  scores = special.expit(scaled if found is None else found.to_logits(scaled))
   thresholds = np.full(len(genres), 0.5)
   for i in np.flatnonzero(occurs):
     thresholds[i] = fit_threshold(scores[:, i], labels[:, i])
@@ -47,6 +58,7 @@ def fit(
         len(genres), fit_exact_match_threshold(scores, labels)
       ),
     },
+    combinations=found,
   )
 
 
@@ -95,6 +107,45 @@ def fit_platt(
     if np.abs(scale * step).max() < 1e-9:
       break
   return max(float(parameters[0]), _MIN_SLOPE), float(parameters[1])
+
+
+def fit_combinations(
+  logits: np.ndarray,
+  labels: np.ndarray,
+  *,
+  counts: Sequence[combinations.Count],
+) -> combinations.Combinations | None:
+  """How much combinations count: where the cross-entropy is least.
+
+  Args:
+    logits: [N, L], scaled.
+    labels: [N, L] of 0 and 1.
+    counts: the combinations of genres in the training split.
+
+  Returns:
+    The combinations; None where genres are told better each for itself.
+  """
+  if len(counts) < 2:
+    return None
+  first = combinations.from_counts(
+    counts, num_genres=logits.shape[1], sharpness=0.8, weight=0.5
+  )
+
+  def make(parameters):
+    sharpness, weight = map(float, parameters)
+    return dataclasses.replace(first, sharpness=sharpness, weight=weight)
+
+  def cost(logits):
+    return (np.logaddexp(0, logits) - labels * logits).sum()
+
+  found = optimize.minimize(
+    lambda parameters: cost(make(parameters).to_logits(logits)),
+    x0=(first.sharpness, first.weight),
+    bounds=((_MIN_SLOPE, 2.0), (0.0, 2.0)),
+    method='Nelder-Mead',
+    options={'xatol': 0.01, 'fatol': 0.01, 'maxfev': 60},
+  )
+  return make(found.x) if found.fun < cost(logits) else None
 
 
 def fit_threshold(scores: np.ndarray, labels: np.ndarray) -> float:

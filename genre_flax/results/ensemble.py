@@ -7,6 +7,7 @@ The mean of several trainings is the more right, the more their errors differ
 from collections.abc import Sequence
 import dataclasses
 import functools
+from typing import Any
 
 from absl import logging
 import numpy as np
@@ -18,6 +19,15 @@ from genre_flax.evaluation import evaluate
 from genre_flax.results import predict
 from genre_flax.runtime import digests
 from genre_flax.runtime import errors
+
+
+class _OfMeans(calibration_lib.Calibration):
+  """Of scores that are calibrated, each by its network, before their mean."""
+
+  def to_logits(self, logits: Any, xp: Any = np) -> Any:
+    """The logits as they are."""
+    del xp
+    return logits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,9 +69,16 @@ class Ensemble:
 
   @functools.cached_property
   def calibration(self) -> calibration_lib.Calibration:
-    """Leaves the mean as it is, and decides at the mean of the thresholds."""
-    return dataclasses.replace(
-      calibration_lib.identity(self.genres),
+    """Leaves the mean as it is, and decides at the mean of the thresholds.
+
+    Where a combination is decided on, it is one of those of the first.
+    """
+    identity = calibration_lib.identity(self.genres)
+    return _OfMeans(
+      genres=self.genres,
+      slope=identity.slope,
+      intercept=identity.intercept,
+      combinations=self.members[0].calibration.combinations,
       thresholds={
         point: np.mean(
           [member.calibration.thresholds[point] for member in self.members],

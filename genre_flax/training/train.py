@@ -198,7 +198,10 @@ def _make_validator(run, split):
     )
     results = evaluate.validation_metrics(predictions)
     calibration = calibration_fit.fit(
-      predictions.logits, predictions.labels, genres=run.dataset.genres
+      predictions.logits,
+      predictions.labels,
+      genres=run.dataset.genres,
+      counts=run.dataset.combinations,
     )
     return {**results, 'seconds': time.monotonic() - started}, calibration
 

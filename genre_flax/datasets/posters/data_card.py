@@ -14,6 +14,8 @@ from genre_flax.datasets.posters import problems as problems_lib
 from genre_flax.datasets.posters import rows as rows_lib
 from genre_flax.runtime import text as text_lib
 
+# What scoring them costs is small up to there; all others are rare.
+_MAX_COMBINATIONS = 4096
 # Of an example, that the card is made of.
 _COLUMNS = (
   'id',
@@ -37,7 +39,8 @@ def make(collection: collection_lib.Collection) -> dict[str, Any]:
   Returns:
     A card that JSON can hold. `label_prior` is each genre's share of positives
     in the training split, in the order of `genres`; `constant_answers` the
-    genres to name where all posters of it get the same, by metric.
+    genres to name where all posters of it get the same, by metric;
+    `combinations` which genres its posters have together, and how many do.
   """
   frame = pd.DataFrame(
     {
@@ -78,6 +81,7 @@ def make(collection: collection_lib.Collection) -> dict[str, Any]:
         labels[is_train].to_numpy()
       ).items()
     },
+    'combinations': _count_combinations(frame.genres[is_train]),
     'image_size': {
       'height': _describe_sizes(frame.height),
       'width': _describe_sizes(frame.width),
@@ -97,6 +101,13 @@ def make(collection: collection_lib.Collection) -> dict[str, Any]:
     ),
     'skipped': problems_lib.count_by_kind(collection.problems),
   }
+
+
+def _count_combinations(of_posters: pd.Series) -> list[list[Any]]:
+  """Names and counts of at most _MAX_COMBINATIONS, the most frequent first."""
+  counts = of_posters.map(lambda genres: tuple(sorted(genres))).value_counts()
+  ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+  return [[list(names), int(n)] for names, n in ordered[:_MAX_COMBINATIONS]]
 
 
 def _to_labels(of_posters: pd.Series, genres: Sequence[str]) -> pd.DataFrame:

@@ -98,6 +98,18 @@ class PosterDataset:
       for metric, named in self.card['constant_answers'].items()
     }
 
+  @property
+  def combinations(self) -> list[tuple[tuple[int, ...], int]]:
+    """The combinations of genres in the training split, as indices, and counts.
+
+    The most frequent first; empty where the card does not say.
+    """
+    place = {genre: i for i, genre in enumerate(self.genres)}
+    return [
+      (tuple(place[genre] for genre in named), count)
+      for named, count in self.card.get('combinations', [])
+    ]
+
   def num_examples(self, split: str) -> int:
     """Number of posters in `split`.
 

@@ -5,7 +5,6 @@ from collections.abc import Callable
 import jax
 from jax import export
 import jax.numpy as jnp
-import numpy as np
 
 from genre_flax.data import augment
 from genre_flax.models import forms
@@ -36,8 +35,6 @@ def make_function(predictor: predict.Predictor) -> Function:
   config = predictor.config
   model = predict.make_model(predictor)
   variables = jax.device_get(predictor.variables)
-  slope = predictor.calibration.slope.astype(np.float32)
-  intercept = predictor.calibration.intercept.astype(np.float32)
 
   def look(images):
     images = augment.normalize(
@@ -51,7 +48,7 @@ def make_function(predictor: predict.Predictor) -> Function:
         look(images if share == 1 else augment.zoom(images, share))
         for share in config.eval_zooms
       ]
-    logits = slope * (sum(looks) / len(looks)) + intercept
+    logits = predictor.calibration.to_logits(sum(looks) / len(looks), jnp)
     return jax.nn.sigmoid(logits), logits
 
   return function

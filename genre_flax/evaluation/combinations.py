@@ -1,0 +1,144 @@
+"""Which genres films have together, and what that says of a poster's.
+
+A network scores each genre for itself. But a film has few genres, and they
+depend on each other: Horror goes with Thriller, and hardly with Romance. So a
+poster's genres are taken to be one of the combinations S that films of the
+training split have (a label powerset; Tsoumakas and Katakis, 2007), and what
+the network says is joined with how frequent they are (a product of experts;
+Hinton, 2002):
+
+  p(S | x)  ~  prod_{g in S} odds(g | x)^sharpness  *  lift(S)^weight
+
+The lift is how many times as many films have just these genres as would have
+them if genres came independently. The score of a genre is the sum over the
+combinations that it is in.
+"""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+# A combination and the number of films that have it.
+Count = tuple[Sequence[int], int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Combinations:
+  """The combinations of genres, and how much they count.
+
+  Attributes:
+    members: bool [K, L], the genres of each.
+    log_lift: [K], see above.
+    sharpness: how much the network's logits count; above 0.
+    weight: how much the lift counts; at least 0.
+  """
+
+  members: np.ndarray
+  log_lift: np.ndarray
+  sharpness: float
+  weight: float
+
+  def to_logits(self, logits: Any, xp: Any = np) -> Any:
+    """The log-odds of each genre, once the others are known.
+
+    Args:
+      logits: [N, L], of each genre for itself.
+      xp: numpy, or jax.numpy for arrays of JAX.
+
+    Returns:
+      [N, L]. A genre that no combination has, or all have, keeps its own.
+    """
+    members = self.members.astype(logits.dtype)
+    prior = (self.weight * self.log_lift).astype(logits.dtype)
+    masses = self.sharpness * logits @ members.T + prior
+    masses = xp.exp(masses - masses.max(axis=1, keepdims=True))
+    tiny = np.finfo(logits.dtype).tiny
+    log_odds = xp.log(masses @ members + tiny)
+    log_odds = log_odds - xp.log(masses @ (1 - members) + tiny)
+    is_told = self.members.any(axis=0) & ~self.members.all(axis=0)
+    return xp.where(is_told, log_odds, logits)
+
+  def likeliest(self, scores: np.ndarray) -> np.ndarray:
+    """The combination of each poster that its scores speak for most.
+
+    Args:
+      scores: [N, L], probabilities.
+
+    Returns:
+      bool [N, L]; each row one of `members`.
+    """
+    tiny = np.finfo(np.float64).eps
+    logits = special.logit(np.clip(scores, tiny, 1 - tiny))
+    masses = logits @ self.members.T + self.weight * self.log_lift
+    return self.members[masses.argmax(axis=1)]
+
+  def to_dict(self) -> dict[str, Any]:
+    """Plain values that JSON can hold."""
+    return {
+      'members': [np.flatnonzero(row).tolist() for row in self.members],
+      'log_lift': self.log_lift.tolist(),
+      'sharpness': self.sharpness,
+      'weight': self.weight,
+    }
+
+
+def from_dict(stored: Mapping[str, Any], *, num_genres: int) -> Combinations:
+  """The inverse of `Combinations.to_dict`.
+
+  Raises:
+    ValueError: it says what cannot be, as it may of a stranger's.
+  """
+  found = Combinations(
+    _to_members(stored['members'], num_genres),
+    np.asarray(stored['log_lift'], float),
+    float(stored['sharpness']),
+    float(stored['weight']),
+  )
+  numbers = (*found.log_lift, found.sharpness, found.weight)
+  if (
+    found.log_lift.shape != (len(found.members),)
+    or not len(found.members)
+    or not np.isfinite(numbers).all()
+    or found.sharpness <= 0
+    or found.weight < 0
+  ):
+    raise ValueError('the combinations of genres are none')
+  return found
+
+
+def from_counts(
+  counts: Sequence[Count],
+  *,
+  num_genres: int,
+  sharpness: float,
+  weight: float,
+) -> Combinations:
+  """Combinations as films have them.
+
+  Args:
+    counts: at least one.
+    num_genres: L.
+    sharpness: see `Combinations`.
+    weight: see `Combinations`.
+  """
+  members = _to_members([genres for genres, _ in counts], num_genres)
+  films = np.array([count for _, count in counts], float)
+  share = (films @ members) / films.sum()
+  with np.errstate(divide='ignore'):  # log(0) of a genre that none or all have.
+    present, absent = np.log(share), np.log1p(-share)
+  independent = np.where(members, present, absent).sum(axis=1)
+  return Combinations(
+    members, np.log(films / films.sum()) - independent, sharpness, weight
+  )
+
+
+def _to_members(indices, num_genres):
+  members = np.zeros((len(indices), num_genres), bool)
+  for row, of_one in zip(members, indices, strict=True):
+    if not all(0 <= index < num_genres for index in of_one):
+      raise ValueError(f'{of_one!r:.100} are no genres, of {num_genres}')
+    row[list(of_one)] = True
+  return members
