@@ -56,6 +56,10 @@ class Calibration:
     """Probabilities [N, L], float64, of logits [N, L]."""
     return special.expit(self.to_logits(np.asarray(logits, np.float64)))
 
+  def of_each_alone(self) -> 'Calibration':
+    """The same scaling, where each genre is scored for itself."""
+    return dataclasses.replace(self, combinations=None)
+
   def decide(self, scores: np.ndarray, point: str) -> np.ndarray:
     """The genres given to each poster at an operating point.
 

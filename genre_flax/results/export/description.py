@@ -48,6 +48,11 @@ def describe(predictor: predict.Predictor) -> dict[str, Any]:
     'pixel_scale': float(config.pixel_scale),
     'zooms': [float(zoom) for zoom in config.eval_zooms],
     'calibration': describe_calibration(calibration),
+    'combinations': (
+      None
+      if calibration.combinations is None
+      else calibration.combinations.to_dict()
+    ),
     'thresholds': {
       point: calibration.thresholds[point].tolist()
       for point in calibration_lib.OPERATING_POINTS

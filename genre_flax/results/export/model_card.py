@@ -58,7 +58,8 @@ for score, genre in sorted(zip(scores, genres), reverse=True)[:3]:
 
 in the folder of these files; from a hub, `'hf-hub:USER/NAME'`. It needs
 `pip install timm`. The head has the calibration in it: the sigmoid of a logit
-is a probability. {zooms}
+is a probability. It is that of each genre for itself; what genres say of each
+other is in the scores of genre_flax alone, of which the table below is. {zooms}
 """
 
 

@@ -57,6 +57,13 @@ def describe(predictor: predict.Predictor) -> dict[str, Any]:
   }
 
 
+def score_each_alone(predictor: predict.Predictor) -> predict.Predictor:
+  """The predictor whose scores the sigmoid of timm's logits gives."""
+  return dataclasses.replace(
+    predictor, calibration=predictor.calibration.of_each_alone()
+  )
+
+
 def make_arrays(predictor: predict.Predictor) -> dict[str, np.ndarray]:
   """The variables that evaluate, by timm's names.
 

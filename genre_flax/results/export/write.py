@@ -151,11 +151,14 @@ def _write_timm(predictor, folder, description, *, workdir, **unused):
 
   from genre_flax.results.export import timm_folder
 
-  description |= timm_folder.describe(predictor)
-  # The head has it.
+  # timm has nothing that combinations of genres could be kept in.
+  predictor = timm_folder.score_each_alone(predictor)
+  description |= timm_folder.describe(predictor) | {'combinations': None}
+  # The head has it; and the thresholds are for what combinations say.
   description['calibration'] = description_lib.describe_calibration(
     calibration.identity(predictor.genres)
   )
+  del description['thresholds']
   arrays = timm_folder.make_arrays(predictor)
   (folder / timm_folder.FILE_NAME).write_bytes(
     safetensors.save(arrays, metadata={'format': 'pt'})
