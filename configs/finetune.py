@@ -14,7 +14,7 @@ from configs import linear_probe
 def get_config() -> config_dict.ConfigDict:
   config = linear_probe.get_config()
   config.init_from_parts = 'all'
-  config.dataset.cache = 'memory'
+  config.dataset.cache = 'none'
   config.trainable = r'(backbone/(block_(08|09|1\d)|top).*)|head.*'
   config.model.efficientnet_lite.dropout_rate = 0.3
   config.augment.crop_scale = 0.8

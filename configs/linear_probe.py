@@ -16,6 +16,7 @@ def get_config() -> config_dict.ConfigDict:
   config.model.efficientnet_lite.variant = 0
   config.model.efficientnet_lite.dropout_rate = 0.0
   config.model.efficientnet_lite.feature_norm = True
+  config.model.efficientnet_lite.stage_features = True
   config.pretrained = 'efficientnet_lite0'
   config.trainable = 'head/.*'
   config.augment.crop_scale = 1.0

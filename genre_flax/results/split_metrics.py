@@ -165,7 +165,7 @@ def format_metrics(report: dict[str, Any]) -> str:
     )
   lines.append(
     '(trivial: the same answer for every poster, from the shares of the genres'
-    ' in the training\nsplit; _fitted: at thresholds fitted to the validation'
+    ' in the training\nsplit; _fitted: decided as fitted to the validation'
     ' split, else at 0.5)'
   )
   error = report['expected_calibration_error']

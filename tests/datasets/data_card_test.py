@@ -131,6 +131,16 @@ def test_the_best_constant_answers_are_named(card):
   assert card['constant_answers']['precision_at_3'] == answer
 
 
+def test_combinations_are_of_the_training_split_the_most_frequent_first(
+  card, monkeypatch
+):
+  both = [['Drama', 'War'], 2]
+  assert card['combinations'] == [both, [['Drama'], 1], [['War'], 1]]
+  monkeypatch.setattr(data_card, '_MAX_COMBINATIONS', 1)
+  assert _make(EXAMPLES)['combinations'] == [both]
+  assert _make(EXAMPLES[-1:])['combinations'] == []
+
+
 def test_without_a_training_split_the_prior_is_zero():
   assert _make(EXAMPLES[-1:])['label_prior'] == [0.0, 0.0, 0.0]
 

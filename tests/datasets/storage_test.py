@@ -133,6 +133,11 @@ def test_the_prior_is_of_the_labels_in_train(written):
   train = dataset.open_split('train')
   labels = np.stack([train[index].labels for index in range(len(train))])
   np.testing.assert_allclose(dataset.label_prior, labels.mean(0), rtol=1e-6)
+  kinds, counts = np.unique(labels, axis=0, return_counts=True)
+  assert sorted(dataset.combinations) == sorted(
+    (tuple(np.flatnonzero(kind)), count)
+    for kind, count in zip(kinds, counts, strict=True)
+  )
 
 
 def test_the_card_lies_beside_the_records_in_json_and_markdown(

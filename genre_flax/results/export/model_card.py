@@ -209,7 +209,7 @@ def _how_well(facts):
     f' {_shown(found["split"])}, with 95 % bootstrap intervals:',
     _table(['metric', 'value', '95 % interval', 'trivial'], rows),
     'Trivial is the best answer that looks at no poster: the same for each.'
-    ' Fitted metrics are at thresholds that were fitted to the validation'
+    ' Fitted metrics are of decisions as they were fitted to the validation'
     ' split, the others of decisions at 0.5.',
   ]
 
