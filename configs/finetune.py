@@ -1,9 +1,9 @@
-"""The upper half of an EfficientNet-Lite trained on, after a linear probe.
+"""The last two stages of an EfficientNet-Lite2 trained on, after a linear probe.
 
 Give the workdir of configs/linear_probe.py as config.init_from. Training the
 head before the backbone keeps the features from being bent to a random head
-(Kumar et al., 2022). The lower blocks, which see edges and textures, stay as
-they are, which makes a step twice as fast.
+(Kumar et al., 2022). The lower blocks stay as they are: a few thousand posters
+are too few to train them, and a step is three times as fast.
 """
 
 from ml_collections import config_dict
@@ -15,8 +15,8 @@ def get_config() -> config_dict.ConfigDict:
   config = linear_probe.get_config()
   config.init_from_parts = 'all'
   config.dataset.cache = 'none'
-  config.trainable = r'(backbone/(block_(08|09|1\d)|top).*)|head.*'
-  config.model.efficientnet_lite.dropout_rate = 0.3
+  config.trainable = r'(backbone/(block_(1[5-9]|20)|top).*)|head.*'
+  config.model.efficientnet_lite.dropout_rate = 0.5
   config.augment.crop_scale = 0.8
   config.augment.shift = 0.05
   config.augment.brightness = 0.2
@@ -24,7 +24,7 @@ def get_config() -> config_dict.ConfigDict:
   config.augment.saturation = 0.2
   config.augment.erase = 0.2
   config.batch_size = 32
-  config.num_epochs = 5.0
+  config.num_epochs = 4.0
   config.eval_every_epochs = 1.0
   config.optimizer.name = 'adam'
   config.optimizer.learning_rate = 4e-4

@@ -13,11 +13,11 @@ def get_config() -> config_dict.ConfigDict:
   config.pixel_mean = 127.0
   config.pixel_scale = 128.0
   config.model.name = 'efficientnet_lite'
-  config.model.efficientnet_lite.variant = 0
+  config.model.efficientnet_lite.variant = 2
   config.model.efficientnet_lite.dropout_rate = 0.0
   config.model.efficientnet_lite.feature_norm = True
   config.model.efficientnet_lite.stage_features = True
-  config.pretrained = 'efficientnet_lite0'
+  config.pretrained = 'efficientnet_lite2'
   config.trainable = 'head/.*'
   config.augment.crop_scale = 1.0
   config.augment.shift = 0.0
