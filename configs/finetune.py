@@ -1,9 +1,9 @@
-"""The last two stages of an EfficientNet-Lite2 trained on, after a linear probe.
+"""The end of an EfficientNet-Lite2 trained on, after a linear probe.
 
 Give the workdir of configs/linear_probe.py as config.init_from. Training the
 head before the backbone keeps the features from being bent to a random head
-(Kumar et al., 2022). The lower blocks stay as they are: a few thousand posters
-are too few to train them, and a step is three times as fast.
+(Kumar et al., 2022). All blocks but those of the last two stages stay as they
+are: a few thousand posters are too few to train more, and a step is faster.
 """
 
 from ml_collections import config_dict
