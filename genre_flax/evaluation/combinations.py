@@ -23,6 +23,10 @@ from scipy import special
 
 # A combination and the number of films that have it.
 Count = tuple[Sequence[int], int]
+# A stranger's checkpoint has no more; data cards keep as many.
+_MAX_COMBINATIONS = 4096
+# Posters to score at once: each takes a number for every combination.
+_BLOCK = 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +55,8 @@ class Combinations:
     Returns:
       [N, L]. A genre that no combination has, or all have, keeps its own.
     """
+    if xp is np and len(logits) > _BLOCK:
+      return _in_blocks(self.to_logits, logits)
     members = self.members.astype(logits.dtype)
     prior = (self.weight * self.log_lift).astype(logits.dtype)
     masses = self.sharpness * logits @ members.T + prior
@@ -70,6 +76,8 @@ class Combinations:
     Returns:
       bool [N, L]; each row one of `members`.
     """
+    if len(scores) > _BLOCK:
+      return _in_blocks(self.likeliest, scores)
     tiny = np.finfo(np.float64).eps
     logits = special.logit(np.clip(scores, tiny, 1 - tiny))
     masses = logits @ self.members.T + self.weight * self.log_lift
@@ -83,6 +91,11 @@ class Combinations:
       'sharpness': self.sharpness,
       'weight': self.weight,
     }
+
+
+def _in_blocks(function, rows):
+  blocks = (rows[i : i + _BLOCK] for i in range(0, len(rows), _BLOCK))
+  return np.concatenate([function(block) for block in blocks])
 
 
 def from_dict(stored: Mapping[str, Any], *, num_genres: int) -> Combinations:
@@ -136,6 +149,11 @@ def from_counts(
 
 
 def _to_members(indices, num_genres):
+  if len(indices) > _MAX_COMBINATIONS:
+    raise ValueError(
+      f'{len(indices):,} are too many combinations of genres; at most'
+      f' {_MAX_COMBINATIONS:,} are used'
+    )
   members = np.zeros((len(indices), num_genres), bool)
   for row, of_one in zip(members, indices, strict=True):
     if not all(0 <= index < num_genres for index in of_one):

@@ -67,6 +67,15 @@ def test_in_jax_they_are_the_same():
   np.testing.assert_allclose(got, found.to_logits(logits), rtol=1e-4, atol=1e-4)
 
 
+def test_many_posters_are_scored_as_few_are(monkeypatch):
+  found, (logits, _) = make(), draw(0, 20)
+  scores = special.expit(logits)
+  at_once = found.to_logits(logits), found.likeliest(scores)
+  monkeypatch.setattr(combinations, '_BLOCK', 7)
+  np.testing.assert_allclose(found.to_logits(logits), at_once[0], rtol=1e-12)
+  np.testing.assert_array_equal(found.likeliest(scores), at_once[1])
+
+
 @pytest.mark.parametrize('dtype', [np.float32, np.float64])
 def test_sure_ones_are_finite_and_keep_their_order(dtype):
   logits = np.array([[9.0, -9, -9, -9], [25.0, -25, -25, -25]], dtype)
@@ -158,6 +167,7 @@ def test_they_are_kept_with_the_calibration():
     {'members': [[0], [9]]},
     {'members': [[-1], [0]]},
     {'members': []},
+    {'members': [[]] * 5000},
     {'log_lift': [0.0]},
     {'log_lift': [float('nan'), 0.0]},
     {'sharpness': 0.0},
@@ -168,5 +178,5 @@ def test_they_are_kept_with_the_calibration():
 def test_what_cannot_be_is_refused(damage):
   stored = make([((0,), 1), ((1,), 2)]).to_dict()
   assert combinations.from_dict(stored, num_genres=4).members.shape == (2, 4)
-  with pytest.raises(ValueError, match=r'none|no genres'):
+  with pytest.raises(ValueError, match=r'none|no genres|too many'):
     combinations.from_dict(stored | damage, num_genres=4)
