@@ -39,8 +39,10 @@ def configure(*, compile_quickly: bool = False) -> None:
     compile_quickly: whether it is over sooner if programs are compiled sooner
       and run slower; so for a few images.
   """
+  has_accelerator = _has_accelerator()
   flags = os.environ.get('XLA_FLAGS', '')
-  for flag in _CPU_FLAGS + (_QUICK_FLAGS if compile_quickly else ()):
+  quick = _QUICK_FLAGS if compile_quickly and not has_accelerator else ()
+  for flag in _CPU_FLAGS + quick:
     name = flag.split('=')[0]
     if name not in flags and is_in_jaxlib(name.lstrip('-')):
       flags = f'{flags} {flag}'.strip()
@@ -48,25 +50,29 @@ def configure(*, compile_quickly: bool = False) -> None:
     os.environ['XLA_FLAGS'] = flags
   import jax
 
-  if not jax.config.jax_platforms and _has_libtpu_alone():
+  # The TPU's library is installed to compile for slices that are not here.
+  # Asked for devices, it looks for them and prints several lines of complaint.
+  if not (jax.config.jax_platforms or has_accelerator) and _has_libtpu():
     jax.config.update('jax_platforms', 'cpu')
 
 
-def _has_libtpu_alone() -> bool:
-  """Whether the TPU's library is here, and neither a TPU nor a GPU.
+def _has_libtpu() -> bool:
+  return importlib.util.find_spec('libtpu') is not None
 
-  It is installed to compile for slices that are not here. Asked for devices, it
-  looks for them and prints several lines of complaint.
-  """
-  if importlib.util.find_spec('libtpu') is None:
+
+def _has_accelerator() -> bool:
+  """Whether there may be a TPU, or a GPU."""
+  if metadata.entry_points(group='jax_plugins'):
+    return True
+  if not _has_libtpu():
     return False
   try:
     from jax._src import hardware_utils
 
     chips, _ = hardware_utils.num_available_tpu_chips_and_device_id()
   except (AttributeError, ImportError):  # No public call tells.
-    return False
-  return not chips and not metadata.entry_points(group='jax_plugins')
+    return True
+  return bool(chips)
 
 
 def default_cache_dir() -> pathlib.Path:
