@@ -4,8 +4,8 @@ XLA has operations that run oneDNN's, but its compiler never chooses them in the
 jaxlib that is published. Asked for by name, convolutions are 1.3 to 2 times
 faster than XLA's own, forward and to the images, and 2 to 5 times faster than
 depthwise ones by shifted products (2 cores with AVX-512). In bfloat16, which
-XLA computes at the speed of float32 or below, both are 2 times faster with
-AVX-512 BF16 and 4 to 8 times with AMX.
+XLA computes at the speed of float32 or below, both are 4 to 8 times faster with
+AMX.
 
 The names and their settings are XLA's own affair and may change with a release,
 and a wrong setting ends the process. So they are used only with the releases
