@@ -117,10 +117,10 @@ class TestCompile:
     )
     assert result.returncode == 0, result.stderr
     facts = json.loads(result.stdout)
-    # 1280 features, forwards and for the gradient; a picture's backbone is
+    # 2992 features, forwards and for the gradient; a picture's backbone is
     # thousands of times as much.
     image = facts['flops'] / facts['per_device_batch_size']
-    assert 2 * 2 * 1280 * 20 < image < 2 * 2 * 2 * 1280 * 20
+    assert 2 * 2 * 2992 * 20 < image < 2 * 2 * 2 * 2992 * 20
 
   def test_a_batch_that_does_not_divide_is_refused(self):
     result = binaries.run('lower', *TINY, '--config.batch_size=30')
