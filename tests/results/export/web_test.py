@@ -87,10 +87,16 @@ def test_names_what_top3_names(page, predictor, posters):
     give(page, one.path.name, one.path.read_bytes())
     page.get_by_alt_text(f'The poster {one.path.name}').wait_for()
     top = metrics.top_k(one.scores[None])[0]
-    assert named(page) == [predictor.genres[i] for i in top]
+    expected = [100 * one.scores[i] for i in top]
+    # Two that are as likely as each other may change places: browsers decode
+    # a JPEG a little otherwise.
+    scores = dict(zip(predictor.genres, 100 * one.scores, strict=True))
+    assert [scores[name] for name in named(page)] == pytest.approx(
+      expected, abs=0.3
+    )
     shown = page.locator('#named .score').all_inner_texts()
     assert [int(text.split()[-2]) for text in shown] == pytest.approx(
-      [100 * one.scores[i] for i in top], abs=1.6
+      expected, abs=1.6
     )
   page.locator('summary').click()
   others = page.locator('#others .name').all_inner_texts()
