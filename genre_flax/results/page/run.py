@@ -289,3 +289,7 @@ def run_server(application: Any, listening: socket.socket) -> None:
     )
   )
   server.run(sockets=[listening])
+  if server.started:
+    # It ends by a signal alone. SIGINT it hands on to asyncio, which keeps it
+    # to itself where nothing is left to wait for.
+    raise KeyboardInterrupt
