@@ -14,6 +14,7 @@ from genre_flax.models import registry
 from genre_flax.results import predict
 from genre_flax.results.export import check
 from genre_flax.results.export import graph
+from genre_flax.results.export import timm_folder
 from genre_flax.results.export import write
 from genre_flax.runtime import errors
 from genre_flax.runtime import parallel
@@ -108,7 +109,8 @@ def test_timm_gives_the_same_logits(case, make, workdir, tmp_path):
     ).numpy()
   config = predictor.config.copy_and_resolve_references()
   config.eval_zooms = (1.0,)  # A network of timm's looks once.
-  once = graph.make_function(dataclasses.replace(predictor, config=config))
+  alone = timm_folder.score_each_alone(predictor)
+  once = graph.make_function(dataclasses.replace(alone, config=config))
   _, logits = jax.jit(once)(jnp.asarray(images))
   assert np.std(got) > 0.1
   np.testing.assert_allclose(got, logits, atol=1e-4 * np.abs(logits).max())
@@ -122,6 +124,8 @@ def test_the_calibration_is_in_the_head_alone(make, workdir, tmp_path):
   identity = calibration_lib.identity(predictor.genres)
   assert config['calibration']['slope'] == identity.slope.tolist()
   assert config['calibration']['intercept'] == identity.intercept.tolist()
+  assert config['combinations'] is None
+  assert 'thresholds' not in config  # They are for what combinations say.
   assert config['architecture'] == 'vit_small_patch16_224'
   card = (tmp_path / 'out' / 'README.md').read_text()
   assert "timm.create_model('local-dir:.', pretrained=True)" in card
