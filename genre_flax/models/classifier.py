@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from genre_flax.models import batch_norm
+from genre_flax.models import dropout
 from genre_flax.models import layers
 
 
@@ -27,7 +28,7 @@ class Classifier(nn.Module):
     """Makes what comes after the backbone."""
     if self.feature_norm:
       self.head_norm = batch_norm.BatchNorm(axis_name=self.axis_name)
-    self.dropout = layers.Dropout(self.dropout_rate)
+    self.dropout = dropout.Dropout(self.dropout_rate)
     self.head = layers.Dense(self.num_genres, dtype=self.dtype)
 
   def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from genre_flax.models import classifier
+from genre_flax.models import dropout
 from genre_flax.models import layers
 
 
@@ -87,7 +88,7 @@ class Block(nn.Module):
     x = dense(width, name='project')(x)
     if self.version == 1:
       x = layers.LayerScale(self.layer_scale, self.dtype, name='scale')(x)
-    x = layers.StochasticDepth(self.drop_rate)(x, deterministic=not train)
+    x = dropout.StochasticDepth(self.drop_rate)(x, deterministic=not train)
     return inputs + x
 
 

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from genre_flax.models import batch_norm
 from genre_flax.models import classifier
+from genre_flax.models import dropout
 from genre_flax.models import layers
 
 
@@ -117,7 +118,7 @@ class Block(nn.Module):
     )
     if x.shape != inputs.shape:
       return x
-    x = layers.StochasticDepth(self.drop_rate)(x, deterministic=not train)
+    x = dropout.StochasticDepth(self.drop_rate)(x, deterministic=not train)
     return x + inputs
 
 

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from genre_flax.models import dropout
 from genre_flax.models import layers
 
 
@@ -52,7 +53,7 @@ class PosterCNN(nn.Module):
           ' larger config.image_size or fewer config.model.poster_cnn.features'
         )
       x = layers.ConvMaxPool(features, self.kernel_size, self.dtype)(x)
-      x = layers.Dropout(self.conv_dropout_rate)(x, deterministic=not train)
+      x = dropout.Dropout(self.conv_dropout_rate)(x, deterministic=not train)
     x = layers.feature_map(self, x)
     x = x.reshape(x.shape[0], -1)
     for features in self.dense_features:
@@ -60,7 +61,7 @@ class PosterCNN(nn.Module):
         features, dtype=self.dtype, kernel_init=nn.initializers.glorot_uniform()
       )(x)
       x = nn.relu(x)
-      x = layers.Dropout(self.dense_dropout_rate)(x, deterministic=not train)
+      x = dropout.Dropout(self.dense_dropout_rate)(x, deterministic=not train)
     logits = layers.Dense(
       self.num_genres,
       dtype=self.dtype,

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from genre_flax.models import batch_norm
+from genre_flax.models import dropout
 from genre_flax.models import layers
 
 
@@ -57,7 +58,7 @@ class ResNet(nn.Module):
         x = self._block(x, features, stride, norm)
     x = layers.feature_map(self, x)
     x = jnp.mean(x, axis=(1, 2))
-    x = layers.Dropout(self.dropout_rate)(x, deterministic=not train)
+    x = dropout.Dropout(self.dropout_rate)(x, deterministic=not train)
     logits = layers.Dense(self.num_genres, dtype=self.dtype, name='head')(x)
     return logits.astype(jnp.float32)
 

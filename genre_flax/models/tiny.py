@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from genre_flax.models import dropout
 from genre_flax.models import layers
 
 
@@ -40,6 +41,6 @@ class Tiny(nn.Module):
       x = layers.ConvMaxPool(features, kernel_size=3, dtype=self.dtype)(x)
     x = layers.feature_map(self, x)
     x = jnp.concatenate([x.mean(axis=(1, 2)), x.max(axis=(1, 2))], axis=-1)
-    x = layers.Dropout(self.dropout_rate)(x, deterministic=not train)
+    x = dropout.Dropout(self.dropout_rate)(x, deterministic=not train)
     logits = layers.Dense(self.num_genres, dtype=self.dtype, name='head')(x)
     return logits.astype(jnp.float32)

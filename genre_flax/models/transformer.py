@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from genre_flax.models import dropout
 from genre_flax.models import forms
 from genre_flax.models import layers
 
@@ -171,4 +172,4 @@ class Block(nn.Module):
   def _branch(self, x, name, train):
     if self.layer_scale:
       x = layers.LayerScale(self.layer_scale, self.dtype, name=name)(x)
-    return layers.StochasticDepth(self.drop_rate)(x, deterministic=not train)
+    return dropout.StochasticDepth(self.drop_rate)(x, deterministic=not train)
