@@ -7,6 +7,7 @@ import numpy as np
 from scipy import optimize
 from scipy import special
 
+from genre_flax.datasets.posters import combination_counts
 from genre_flax.evaluation import calibration
 from genre_flax.evaluation import combinations
 
@@ -16,7 +17,7 @@ def fit(
   labels: np.ndarray,
   *,
   genres: Sequence[str],
-  counts: Sequence[combinations.Count] = (),
+  counts: Sequence[combination_counts.Count] = (),
 ) -> calibration.Calibration:
   """Fits scaling, combinations and operating points to a validation split.
 
@@ -113,7 +114,7 @@ def fit_combinations(
   logits: np.ndarray,
   labels: np.ndarray,
   *,
-  counts: Sequence[combinations.Count],
+  counts: Sequence[combination_counts.Count],
 ) -> combinations.Combinations | None:
   """How much combinations count: where the cross-entropy is least.
 

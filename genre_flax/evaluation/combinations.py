@@ -21,10 +21,8 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-# A combination and the number of films that have it.
-Count = tuple[Sequence[int], int]
-# A stranger's checkpoint has no more; data cards keep as many.
-_MAX_COMBINATIONS = 4096
+from genre_flax.datasets.posters import combination_counts
+
 # Posters to score at once: each takes a number for every combination.
 _BLOCK = 1024
 
@@ -118,12 +116,15 @@ def from_dict(stored: Mapping[str, Any], *, num_genres: int) -> Combinations:
     or found.sharpness <= 0
     or found.weight < 0
   ):
-    raise ValueError('the combinations of genres are none')
+    raise ValueError(
+      'the combinations of genres are not at least one, each with a finite'
+      ' log_lift, and a sharpness above 0 and a weight of at least 0'
+    )
   return found
 
 
 def from_counts(
-  counts: Sequence[Count],
+  counts: Sequence[combination_counts.Count],
   *,
   num_genres: int,
   sharpness: float,
@@ -132,7 +133,7 @@ def from_counts(
   """Combinations as films have them.
 
   Args:
-    counts: at least one.
+    counts: of the films; at least one.
     num_genres: L.
     sharpness: see `Combinations`.
     weight: see `Combinations`.
@@ -149,10 +150,10 @@ def from_counts(
 
 
 def _to_members(indices, num_genres):
-  if len(indices) > _MAX_COMBINATIONS:
+  if len(indices) > combination_counts.MAX_COUNTS:
     raise ValueError(
       f'{len(indices):,} are too many combinations of genres; at most'
-      f' {_MAX_COMBINATIONS:,} are used'
+      f' {combination_counts.MAX_COUNTS:,} are used'
     )
   members = np.zeros((len(indices), num_genres), bool)
   for row, of_one in zip(members, indices, strict=True):

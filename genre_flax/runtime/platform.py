@@ -39,9 +39,8 @@ def configure(*, compile_quickly: bool = False) -> None:
     compile_quickly: whether it is over sooner if programs are compiled sooner
       and run slower; so for a few images.
   """
-  has_accelerator = _has_accelerator()
   flags = os.environ.get('XLA_FLAGS', '')
-  quick = _QUICK_FLAGS if compile_quickly and not has_accelerator else ()
+  quick = _QUICK_FLAGS if compile_quickly and not _has_accelerator() else ()
   for flag in _CPU_FLAGS + quick:
     name = flag.split('=')[0]
     if name not in flags and is_in_jaxlib(name.lstrip('-')):
@@ -52,7 +51,7 @@ def configure(*, compile_quickly: bool = False) -> None:
 
   # The TPU's library is installed to compile for slices that are not here.
   # Asked for devices, it looks for them and prints several lines of complaint.
-  if not (jax.config.jax_platforms or has_accelerator) and _has_libtpu():
+  if not jax.config.jax_platforms and _has_libtpu() and not _has_accelerator():
     jax.config.update('jax_platforms', 'cpu')
 
 

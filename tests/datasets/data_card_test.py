@@ -8,6 +8,7 @@ import pytest
 
 from genre_flax.datasets.posters import annotations
 from genre_flax.datasets.posters import collection
+from genre_flax.datasets.posters import combination_counts
 from genre_flax.datasets.posters import data_card
 from genre_flax.datasets.posters import problems
 from genre_flax.datasets.posters import rows as rows_lib
@@ -136,7 +137,7 @@ def test_combinations_are_of_the_training_split_the_most_frequent_first(
 ):
   both = [['Drama', 'War'], 2]
   assert card['combinations'] == [both, [['Drama'], 1], [['War'], 1]]
-  monkeypatch.setattr(data_card, '_MAX_COMBINATIONS', 1)
+  monkeypatch.setattr(combination_counts, 'MAX_COUNTS', 1)
   assert _make(EXAMPLES)['combinations'] == [both]
   assert _make(EXAMPLES[-1:])['combinations'] == []
 

@@ -8,14 +8,13 @@ import pandas as pd
 
 from genre_flax.datasets.posters import annotations as annotations_lib
 from genre_flax.datasets.posters import collection as collection_lib
+from genre_flax.datasets.posters import combination_counts
 from genre_flax.datasets.posters import constant_answers
 from genre_flax.datasets.posters import manifest
 from genre_flax.datasets.posters import problems as problems_lib
 from genre_flax.datasets.posters import rows as rows_lib
 from genre_flax.runtime import text as text_lib
 
-# What scoring them costs is small up to there; all others are rare.
-_MAX_COMBINATIONS = 4096
 # Of an example, that the card is made of.
 _COLUMNS = (
   'id',
@@ -49,7 +48,7 @@ def make(collection: collection_lib.Collection) -> dict[str, Any]:
     }
   )
   labels = _to_labels(frame.genres, collection.genres)
-  is_train = frame.split == 'train'
+  train_labels = labels[frame.split == 'train']
   return {
     'fingerprint': collection.fingerprint(),
     # The file that has the digests of all others.
@@ -74,14 +73,17 @@ def make(collection: collection_lib.Collection) -> dict[str, Any]:
       for split in rows_lib.SPLITS
       if (frame.split == split).any()
     },
-    'label_prior': labels[is_train].mean().fillna(0.0).tolist(),
+    'label_prior': train_labels.mean().fillna(0.0).tolist(),
     'constant_answers': {
       metric: [collection.genres[i] for i in answer]
       for metric, answer in constant_answers.find(
-        labels[is_train].to_numpy()
+        train_labels.to_numpy()
       ).items()
     },
-    'combinations': _count_combinations(frame.genres[is_train]),
+    'combinations': [
+      [[collection.genres[i] for i in indices], number]
+      for indices, number in combination_counts.count(train_labels.to_numpy())
+    ],
     'image_size': {
       'height': _describe_sizes(frame.height),
       'width': _describe_sizes(frame.width),
@@ -101,13 +103,6 @@ def make(collection: collection_lib.Collection) -> dict[str, Any]:
     ),
     'skipped': problems_lib.count_by_kind(collection.problems),
   }
-
-
-def _count_combinations(of_posters: pd.Series) -> list[list[Any]]:
-  """Names and counts of at most _MAX_COMBINATIONS, the most frequent first."""
-  counts = of_posters.map(lambda genres: tuple(sorted(genres))).value_counts()
-  ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-  return [[list(names), int(n)] for names, n in ordered[:_MAX_COMBINATIONS]]
 
 
 def _to_labels(of_posters: pd.Series, genres: Sequence[str]) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from etils import epath
 import numpy as np
 import tensorflow_datasets as tfds
 
+from genre_flax.datasets.posters import combination_counts
 from genre_flax.datasets.posters import constant_answers
 from genre_flax.datasets.posters import manifest
 from genre_flax.datasets.posters import posters_dataset_builder
@@ -99,10 +100,10 @@ class PosterDataset:
     }
 
   @property
-  def combinations(self) -> list[tuple[tuple[int, ...], int]]:
-    """The combinations of genres in the training split, as indices, and counts.
+  def combinations(self) -> list[combination_counts.Count]:
+    """Those of genres in the training split, of `combination_counts.count`.
 
-    The most frequent first; empty where the card does not say.
+    Empty where the card does not say.
     """
     place = {genre: i for i, genre in enumerate(self.genres)}
     return [

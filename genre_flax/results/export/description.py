@@ -26,7 +26,7 @@ def describe(predictor: predict.Predictor) -> dict[str, Any]:
   """
   config = predictor.config
   height, width = predictor.image_shape
-  calibration = predictor.calibration
+  calibration = predictor.calibration.to_dict()
   model = config_lib.to_dict(config.model)
   name = model['name']
   return {
@@ -47,16 +47,9 @@ def describe(predictor: predict.Predictor) -> dict[str, Any]:
     'pixel_mean': float(config.pixel_mean),
     'pixel_scale': float(config.pixel_scale),
     'zooms': [float(zoom) for zoom in config.eval_zooms],
-    'calibration': describe_calibration(calibration),
-    'combinations': (
-      None
-      if calibration.combinations is None
-      else calibration.combinations.to_dict()
-    ),
-    'thresholds': {
-      point: calibration.thresholds[point].tolist()
-      for point in calibration_lib.OPERATING_POINTS
-    },
+    'calibration': describe_calibration(predictor.calibration),
+    'combinations': calibration['combinations'],
+    'thresholds': calibration['thresholds'],
     'input': graph.INPUT,
     'outputs': list(graph.OUTPUTS),
     'versions': versions(PROGRAM, 'flax') | {'jax': jax.__version__},
