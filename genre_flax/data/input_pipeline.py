@@ -5,10 +5,10 @@ global batch at a step does not depend on the number of hosts or threads, nor on
 whether the run was interrupted. So nothing of the input needs to be saved.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 import math
 import os
-from typing import Any, Protocol
+from typing import Protocol
 
 import grain
 import numpy as np
@@ -98,46 +98,61 @@ class DecodedSplit:
     return {'image': image, 'labels': record.labels}
 
 
-class _PaddedSplit:
-  """A split, followed by blank examples up to a length."""
-
-  def __init__(self, split: Examples, length: int):
-    self._split = split
-    self._length = length
-    self._blank = split.blank_example()
-
-  def __len__(self) -> int:
-    return self._length
-
-  def __getitem__(self, index: int) -> dict[str, Any]:
-    is_real = index < len(self._split)
-    example = self._split[index] if is_real else self._blank
-    return {**example, 'mask': np.float32(is_real), 'index': np.int32(index)}
-
-
-class _HostView:
-  """The examples of one host: its block of every global batch."""
+class _HostBatches:
+  """One host's block of every global batch; safe to use from threads."""
 
   def __init__(
     self,
-    examples: grain.MapDataset,
+    split: Examples,
+    order: Sequence[int],
     *,
     global_batch_size: int,
     host_index: int,
     num_hosts: int,
+    is_endless: bool,
   ):
-    self._examples = examples
+    """Describes the batches.
+
+    Args:
+      split: where the examples are.
+      order: of the examples, batch after batch; what the split does not have
+        is padding.
+      global_batch_size: a multiple of num_hosts.
+      host_index: from 0.
+      num_hosts: of the run.
+      is_endless: whether 'index' is the place in the global batch instead of
+        that in the order.
+    """
+    self._split = split
+    self._order = order
     self._global_batch_size = global_batch_size
     self._block = global_batch_size // num_hosts
     self._start = host_index * self._block
-    self._length = len(examples) // global_batch_size * self._block
+    self._is_endless = is_endless
+    self._blank = split.blank_example()
 
   def __len__(self) -> int:
-    return self._length
+    return len(self._order) // self._global_batch_size
 
-  def __getitem__(self, index: int) -> dict[str, Any]:
-    step, place = divmod(index, self._block)
-    return self._examples[step * self._global_batch_size + self._start + place]
+  def __getitem__(self, step: int) -> Batch:
+    first = step * self._global_batch_size + self._start
+    index = np.arange(self._block, dtype=np.int32)
+    batch = {
+      'mask': np.empty(self._block, np.float32),
+      'index': index + np.int32(self._start if self._is_endless else first),
+    }
+    for name, value in self._blank.items():
+      batch[name] = np.empty((self._block, *value.shape), value.dtype)
+    # Each example is copied to its place at once. To stack them in the end
+    # would touch all of them again, while the other threads wait.
+    for place in range(self._block):
+      index = self._order[first + place]
+      is_real = index < len(self._split)
+      batch['mask'][place] = is_real
+      example = self._split[index] if is_real else self._blank
+      for name, value in example.items():
+        batch[name][place] = value
+    return batch
 
 
 def train_batches(
@@ -173,24 +188,16 @@ def train_batches(
     DecodedSplit's have what they have in place of 'image'. The hosts' batches,
     one after the other, are the global batch.
   """
-
-  def place(position: int, example: dict[str, Any]) -> dict[str, Any]:
-    index = np.int32(position % global_batch_size)
-    return {**example, 'mask': np.float32(1), 'index': index}
-
-  examples = (
-    grain.MapDataset.source(split)
-    .seed(seed)
-    .shuffle()
-    .repeat()
-    .map_with_index(place)
-  )
-  return _iterate(
-    examples,
-    start_step=start_step,
+  batches = _HostBatches(
+    split,
+    grain.MapDataset.range(len(split)).seed(seed).shuffle().repeat(),
     global_batch_size=global_batch_size,
     host_index=host_index,
     num_hosts=num_hosts,
+    is_endless=True,
+  )
+  return _iterate(
+    grain.MapDataset.source(batches)[start_step:],
     num_threads=num_threads,
     prefetch_batches=prefetch_batches,
   )
@@ -225,38 +232,28 @@ def eval_batches(
     place in the split. All hosts get the same number of batches.
   """
   count = num_eval_batches(len(split), global_batch_size=global_batch_size)
-  padded = _PaddedSplit(split, count * global_batch_size)
-  return _iterate(
-    grain.MapDataset.source(padded),
-    start_step=0,
+  batches = _HostBatches(
+    split,
+    range(count * global_batch_size),
     global_batch_size=global_batch_size,
     host_index=host_index,
     num_hosts=num_hosts,
+    is_endless=False,
+  )
+  return _iterate(
+    grain.MapDataset.source(batches),
     num_threads=num_threads,
     prefetch_batches=prefetch_batches,
   )
 
 
 def _iterate(
-  examples: grain.MapDataset,
+  batches: grain.MapDataset,
   *,
-  start_step: int,
-  global_batch_size: int,
-  host_index: int,
-  num_hosts: int,
   num_threads: int | None,
   prefetch_batches: int,
 ) -> Batches:
-  """Reads batches in threads, ahead of the consumer; stops them at the end."""
-  view = _HostView(
-    examples,
-    global_batch_size=global_batch_size,
-    host_index=host_index,
-    num_hosts=num_hosts,
-  )
-  batches = grain.MapDataset.source(view).batch(
-    global_batch_size // num_hosts, drop_remainder=True
-  )[start_step:]
+  """Makes batches in threads, ahead of the consumer; stops them at the end."""
   num_threads = num_threads or 2 * (os.cpu_count() or 1)
   iterator = iter(
     batches.to_iter_dataset(
