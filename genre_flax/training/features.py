@@ -7,7 +7,6 @@ from absl import logging
 from etils import epath
 import numpy as np
 
-from genre_flax.data import augment
 from genre_flax.data import input_pipeline
 from genre_flax.evaluation import evaluate
 from genre_flax.models import params as params_lib
@@ -101,13 +100,13 @@ def _read(path: epath.Path, key: str) -> FeatureSplit | None:
 
 def _make_feature_step(run):
   def feature_step(variables, batch):
-    images = augment.normalize(
+    features = evaluate.apply_to_images(
+      run.model,
+      variables,
       batch['image'],
       pixel_mean=run.config.pixel_mean,
       pixel_scale=run.config.pixel_scale,
-    )
-    features = run.model.apply(
-      variables, images, train=False, method='features'
+      method='features',
     )
     return {'features': features, 'labels': batch['labels']}
 

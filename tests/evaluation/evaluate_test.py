@@ -1,3 +1,4 @@
+import flax.linen as nn
 import jax
 import numpy as np
 import optax
@@ -71,6 +72,40 @@ def test_logits_are_averaged_over_zooms(network, dataset):
   assert np.abs(whole - half).max() > 1e-3
   np.testing.assert_allclose(both, (whole + 2 * half) / 3, atol=1e-5)
   np.testing.assert_allclose(alone, whole, atol=1e-5)
+
+
+@pytest.mark.parametrize('zooms', [(1.0,), (1.0, 0.5)])
+@pytest.mark.parametrize(
+  ('images', 'at_most', 'size'),
+  [
+    (8, 1, 1),
+    (8, 2, 2),
+    (8, 3, 2),
+    (8, 6, 4),
+    (8, 100, 8),
+    (6, 3, 3),
+    (7, 3, 7),
+  ],
+)
+def test_a_batch_is_looked_at_in_parts_that_divide_it(
+  zooms, images, at_most, size, network, dataset, monkeypatch
+):
+  split = decoded(dataset, 'test')
+  batch_size = images * jax.device_count()
+  expected = run(network, split, batch_size, zooms).logits
+  model, params = network
+  seen = []
+
+  class Watched(nn.Module):
+    @nn.compact
+    def __call__(self, images, *, train):
+      seen.append(len(images))
+      return model.apply({'params': params}, images, train=train)
+
+  monkeypatch.setattr(evaluate, '_PART_PIXELS', at_most * SHAPE[0] * SHAPE[1])
+  logits = run((Watched(), params), split, batch_size, zooms).logits
+  assert set(seen) == {size}
+  np.testing.assert_allclose(logits, expected, atol=1e-5)
 
 
 def test_validation_metrics_have_the_loss_and_all_metrics(network, dataset):
