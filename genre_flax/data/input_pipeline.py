@@ -25,7 +25,8 @@ Batches = Generator[Batch, None, None]
 class Examples(Protocol):
   """A split that batches are made of; safe to use from threads.
 
-  An example is a dict of arrays with 'labels', float32 [num_genres].
+  An example is a dict of arrays with 'labels', float32 [num_genres]; all have
+  the same names, shapes and dtypes.
   """
 
   @property

@@ -22,6 +22,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from genre_flax.models import attention
 from genre_flax.models import cpu_conv
 from genre_flax.models import cpu_matmul
 from genre_flax.models import cpu_pool
@@ -218,7 +219,7 @@ def dot_product_attention(
     key,
     value,
     cpu=cpu_matmul.dot_product_attention,
-    default=jax.nn.dot_product_attention,
+    default=attention.dot_product_attention,
   )
 
 
