@@ -4,16 +4,37 @@ tensorboardX's own writer has a thread that a full disk ends with a traceback,
 and that the program then waits for.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 import contextlib
+import sys
 import time
 
 from etils import epath
-from tensorboardX import event_file_writer
-from tensorboardX import summary
-from tensorboardX.proto import event_pb2
 
 from genre_flax.runtime import files
+
+
+@contextlib.contextmanager
+def _without_torch() -> Iterator[None]:
+  """Keeps what is imported in the block from importing PyTorch.
+
+  tensorboardX does where there is one: half a gigabyte and seconds, for tensors
+  that are never given to it.
+  """
+  if 'torch' in sys.modules:
+    yield
+    return
+  sys.modules['torch'] = None  # An import of it fails, as if it were not there.
+  try:
+    yield
+  finally:
+    del sys.modules['torch']
+
+
+with _without_torch():
+  from tensorboardX import event_file_writer
+  from tensorboardX import summary
+  from tensorboardX.proto import event_pb2
 
 
 class EventWriter:

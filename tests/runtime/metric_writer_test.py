@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import pytest
 
 from genre_flax.runtime import metric_lines
@@ -63,3 +67,21 @@ def test_events_are_written_where_they_are_asked_for(tmp_path, tensorboard):
 def test_other_hosts_write_nothing(tmp_path):
   write(tmp_path, [(1, 'train', {})], tensorboard=True, is_active=False)
   assert not list(tmp_path.iterdir())
+
+
+def test_pytorch_is_not_imported_for_it_and_can_be_afterwards(tmp_path):
+  (tmp_path / 'torch.py').write_text("print('imported')")
+  program = (
+    'from genre_flax.runtime import events\n'
+    "print('events')\n"
+    'import torch\n'
+    'from genre_flax.runtime import events\n'
+  )
+  done = subprocess.run(
+    [sys.executable, '-c', program],
+    env={**os.environ, 'PYTHONPATH': str(tmp_path)},
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  assert done.stdout.split() == ['events', 'imported']
