@@ -110,7 +110,7 @@ class _HostBatches:
     global_batch_size: int,
     host_index: int,
     num_hosts: int,
-    is_endless: bool,
+    counts_on: bool,
   ):
     """Describes the batches.
 
@@ -121,15 +121,15 @@ class _HostBatches:
       global_batch_size: a multiple of num_hosts.
       host_index: from 0.
       num_hosts: of the run.
-      is_endless: whether 'index' is the place in the global batch instead of
-        that in the order.
+      counts_on: whether 'index' is the place in the order, instead of that in
+        the global batch.
     """
     self._split = split
     self._order = order
     self._global_batch_size = global_batch_size
     self._block = global_batch_size // num_hosts
     self._start = host_index * self._block
-    self._is_endless = is_endless
+    self._counts_on = counts_on
     self._blank = split.blank_example()
 
   def __len__(self) -> int:
@@ -137,10 +137,10 @@ class _HostBatches:
 
   def __getitem__(self, step: int) -> Batch:
     first = step * self._global_batch_size + self._start
-    index = np.arange(self._block, dtype=np.int32)
+    number = first if self._counts_on else self._start
     batch = {
       'mask': np.empty(self._block, np.float32),
-      'index': index + np.int32(self._start if self._is_endless else first),
+      'index': np.arange(number, number + self._block, dtype=np.int32),
     }
     for name, value in self._blank.items():
       batch[name] = np.empty((self._block, *value.shape), value.dtype)
@@ -195,7 +195,7 @@ def train_batches(
     global_batch_size=global_batch_size,
     host_index=host_index,
     num_hosts=num_hosts,
-    is_endless=True,
+    counts_on=False,
   )
   return _iterate(
     grain.MapDataset.source(batches)[start_step:],
@@ -239,7 +239,7 @@ def eval_batches(
     global_batch_size=global_batch_size,
     host_index=host_index,
     num_hosts=num_hosts,
-    is_endless=False,
+    counts_on=True,
   )
   return _iterate(
     grain.MapDataset.source(batches),

@@ -12,13 +12,11 @@ from scipy import special
 
 from genre_flax.data import augment
 from genre_flax.data import input_pipeline
+from genre_flax.evaluation import inference
 from genre_flax.evaluation import metrics
 from genre_flax.runtime import parallel
 
 Variables = dict[str, Any]
-# That a CPU looks at at once.
-_PART_PIXELS = 1 << 20
-
 EvalStep = Callable[[Variables, parallel.Batch], dict[str, jax.Array]]
 
 
@@ -84,7 +82,7 @@ def make_eval_step(
     return {'logits': logits, 'labels': batch['labels']}
 
   def look(variables, images):
-    return apply_to_images(
+    return inference.apply_to_images(
       model,
       variables,
       images,
@@ -93,56 +91,6 @@ def make_eval_step(
     )
 
   return gather_outputs(eval_step)
-
-
-def apply_to_images(
-  model: nn.Module,
-  variables: Variables,
-  images: jax.Array,
-  *,
-  pixel_mean: float,
-  pixel_scale: float,
-  method: str = '__call__',
-) -> jax.Array:
-  """What a network gives for images; on CPU, for a part of them at a time.
-
-  Args:
-    model: of `registry.create_model`.
-    variables: of the network.
-    images: uint8 [B, H, W, 3].
-    pixel_mean: of the preprocessing.
-    pixel_scale: of the preprocessing.
-    method: of the network.
-
-  Returns:
-    [B, ...].
-  """
-
-  def apply(part):
-    normalized = augment.normalize(
-      part, pixel_mean=pixel_mean, pixel_scale=pixel_scale
-    )
-    return model.apply(variables, normalized, train=False, method=method)
-
-  size = len(images)
-  if jax.default_backend() == 'cpu':
-    size = _part_size_on_cpu(images.shape)
-  if size == len(images):
-    return apply(images)
-  parts = jax.lax.map(apply, images.reshape(-1, size, *images.shape[1:]))
-  return parts.reshape(len(images), *parts.shape[2:])
-
-
-def _part_size_on_cpu(shape: tuple[int, ...]) -> int:
-  """How many of [B, H, W, 3] to look at at once: a megapixel, if it divides B.
-
-  What a network makes of more leaves the caches, and takes more memory than
-  the training does, which goes through its batches in parts too.
-  """
-  batch, height, width, _ = shape
-  at_most = max(1, _PART_PIXELS // (height * width))
-  sizes = [n for n in range(1, at_most + 1) if batch % n == 0]
-  return sizes[-1] if 2 * sizes[-1] > at_most else batch
 
 
 def gather_outputs(step: EvalStep) -> EvalStep:

@@ -1,4 +1,4 @@
-"""Attention for accelerators, with half the memory traffic of jax.nn's.
+"""Attention for accelerators, with less memory traffic than jax.nn's.
 
 What binds attention over a few hundred patches is the matrix of their scores,
 which passes through memory several times. Here it is kept in the dtype of the
@@ -15,16 +15,7 @@ import jax.numpy as jnp
 def dot_product_attention(
   query: jax.Array, key: jax.Array, value: jax.Array
 ) -> jax.Array:
-  """softmax(query key^T / sqrt(C)) value (Vaswani et al., 2017, equation 1).
-
-  Args:
-    query: [B, M, heads, C].
-    key: [B, N, heads, C].
-    value: [B, N, heads, C].
-
-  Returns:
-    [B, M, heads, C].
-  """
+  """As in `forms`: of [B, M, heads, C] and, twice, [B, N, heads, C]."""
   return _forward(query, key, value)[0]
 
 

@@ -65,16 +65,7 @@ def dense(x: jax.Array, kernel: jax.Array) -> jax.Array:
 def dot_product_attention(
   query: jax.Array, key: jax.Array, value: jax.Array
 ) -> jax.Array:
-  """softmax(query key^T / sqrt(C)) value (Vaswani et al., 2017, equation 1).
-
-  Args:
-    query: [B, M, heads, C].
-    key: [B, N, heads, C].
-    value: [B, N, heads, C].
-
-  Returns:
-    [B, M, heads, C].
-  """
+  """As in `forms`: of [B, M, heads, C] and, twice, [B, N, heads, C]."""
   query, key, value = (x.swapaxes(1, 2) for x in (query, key, value))
   scores = matmul(query, key.swapaxes(-1, -2)).astype(jnp.float32)
   shares = jax.nn.softmax(scores * query.shape[-1] ** -0.5)

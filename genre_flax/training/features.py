@@ -9,6 +9,7 @@ import numpy as np
 
 from genre_flax.data import input_pipeline
 from genre_flax.evaluation import evaluate
+from genre_flax.evaluation import inference
 from genre_flax.models import params as params_lib
 from genre_flax.runtime import files
 from genre_flax.runtime import parallel
@@ -100,7 +101,7 @@ def _read(path: epath.Path, key: str) -> FeatureSplit | None:
 
 def _make_feature_step(run):
   def feature_step(variables, batch):
-    features = evaluate.apply_to_images(
+    features = inference.apply_to_images(
       run.model,
       variables,
       batch['image'],

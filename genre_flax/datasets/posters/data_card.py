@@ -53,19 +53,7 @@ def make(collection: collection_lib.Collection) -> dict[str, Any]:
     'fingerprint': collection.fingerprint(),
     # The file that has the digests of all others.
     'digests': manifest.FILE_NAME,
-    'sources': [
-      {
-        'csv': source.name or str(source.csv),
-        'images': source.name or str(source.images),
-        'encoding': annotations.encoding,
-        'ignored_columns': list(annotations.ignored_columns),
-        'rows': annotations.num_rows,
-        'posters': int((frame.source == number).sum()),
-      }
-      for number, (source, annotations) in enumerate(
-        zip(collection.sources, collection.annotations, strict=True)
-      )
-    ],
+    'sources': _describe_sources(frame, collection),
     'genres': list(collection.genres),
     'num_examples': len(frame),
     'splits': {
@@ -90,18 +78,38 @@ def make(collection: collection_lib.Collection) -> dict[str, Any]:
       'max_side': collection.max_side,
       'num_reencoded': int(frame.is_reencoded.sum()),
     },
-    'duplicates': {
-      'num_repeated_rows': sum(
-        annotations.num_repeated for annotations in collection.annotations
-      ),
-      'num_merged_posters': collection.num_merged,
-      **_identical_images(frame),
-    },
+    'duplicates': _describe_duplicates(frame, collection),
     'films': _describe_films(frame, collection.annotations),
     'excluded_rows': sum(
       annotations.num_excluded for annotations in collection.annotations
     ),
     'skipped': problems_lib.count_by_kind(collection.problems),
+  }
+
+
+def _describe_sources(frame, collection):
+  return [
+    {
+      'csv': source.name or str(source.csv),
+      'images': source.name or str(source.images),
+      'encoding': annotations.encoding,
+      'ignored_columns': list(annotations.ignored_columns),
+      'rows': annotations.num_rows,
+      'posters': int((frame.source == number).sum()),
+    }
+    for number, (source, annotations) in enumerate(
+      zip(collection.sources, collection.annotations, strict=True)
+    )
+  ]
+
+
+def _describe_duplicates(frame, collection):
+  return {
+    'num_repeated_rows': sum(
+      annotations.num_repeated for annotations in collection.annotations
+    ),
+    'num_merged_posters': collection.num_merged,
+    **_identical_images(frame),
   }
 
 
