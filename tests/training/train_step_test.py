@@ -201,7 +201,7 @@ def test_accumulated_parts_give_the_step_of_the_whole_batch():
     assert a['count'] == b['count'] == 16
 
 
-@pytest.mark.parametrize('size', [24, 7])
+@pytest.mark.parametrize('size', [24, 12, 7])
 def test_parts_on_cpu_give_the_step_of_the_whole_batch(size):
   changes = {'optimizer.name': 'sgd', 'optimizer.learning_rate': 0.1}
   _, parts_step, state = make_step(make_config(**changes), platform='cpu')
