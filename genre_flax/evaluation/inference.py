@@ -52,7 +52,7 @@ def apply_to_images(
 
 
 def _part_size_on_cpu(shape: tuple[int, ...]) -> int:
-  """How many of [B, H, W, 3] to look at at once: near two thirds of a megapixel, or all."""
+  """How many of [B, H, W, 3] to look at at once: near _PART_PIXELS, or all."""
   batch, height, width, _ = shape
   at_most = max(1, _PART_PIXELS // (height * width))
   if batch <= at_most:

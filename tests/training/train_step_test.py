@@ -228,6 +228,8 @@ def test_batches_are_divided_on_cpu_where_examples_are_independent(
   )
   # Whether the batch is seen 4 posters at a time.
   assert (f'u8[4,{SHAPE[0]},{SHAPE[1]},3]' in str(program)) == expected
+  # And two such parts at a time.
+  assert ('unroll=2' in str(program)) == expected
 
 
 def test_parts_draw_dropout_of_their_own():
