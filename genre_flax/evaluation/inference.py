@@ -7,10 +7,10 @@ import jax
 
 from genre_flax.data import augment
 
-# That a CPU looks at at once: 4 posters of 448 x 300 pixels, 10 of 250 x 250.
-# What a network makes of more leaves the caches, and takes more memory than
-# training, which goes through its batches in parts too.
-_PART_PIXELS = 10 << 16
+# That a CPU looks at at once. What a network makes of more leaves the caches,
+# and takes more memory than training, which goes through its batches in parts
+# too.
+_PART_PIXELS = 1 << 20
 
 
 def apply_to_images(
@@ -52,7 +52,7 @@ def apply_to_images(
 
 
 def _part_size_on_cpu(shape: tuple[int, ...]) -> int:
-  """How many of [B, H, W, 3] to look at at once: near _PART_PIXELS, or all."""
+  """How many of [B, H, W, 3] to look at at once: near a megapixel, or all."""
   batch, height, width, _ = shape
   at_most = max(1, _PART_PIXELS // (height * width))
   if batch <= at_most:

@@ -13,10 +13,6 @@ from genre_flax.models import params as params_lib
 from genre_flax.runtime import parallel
 from genre_flax.training import losses
 
-# On CPU the operations of so many parts run beside each other: where one has
-# nothing for a core to do, the other has.
-_PARTS_AT_ONCE_ON_CPU = 2
-
 # (trained, fixed, batch_stats, batch, keys, global_count) -> (gradients,
 # (loss, batch_stats)). Parameters are flat dicts of `params.split`; keys are
 # {'augment', 'dropout'}. Gradients and loss are of the sum over the device's
@@ -41,17 +37,16 @@ def make_gradient_fn(
 
   Returns:
     A function as above. It goes through a batch in `config.accumulate_steps`
-    parts, one after the other, and on CPU in smaller ones, two at a time.
+    parts, and on CPU in smaller ones, one after the other.
   """
   gradient_fn = jax.grad(
     _make_loss_fn(model, loss=loss, config=config), has_aux=True
   )
 
   def in_parts(trained, fixed, batch_stats, batch, keys, global_count):
-    num_parts, at_once = config.accumulate_steps, 1
+    num_parts = config.accumulate_steps
     if platform == 'cpu' and not model.mixes_examples:
       num_parts *= _num_parts_on_cpu(batch, num_parts)
-      at_once = _PARTS_AT_ONCE_ON_CPU
     if num_parts == 1:
       return gradient_fn(trained, fixed, batch_stats, batch, keys, global_count)
     return _sum_over_parts(
@@ -63,7 +58,6 @@ def make_gradient_fn(
       keys,
       global_count,
       num_parts=num_parts,
-      at_once=at_once,
     )
 
   return in_parts
@@ -117,12 +111,8 @@ def _sum_over_parts(
   global_count: jax.Array,
   *,
   num_parts: int,
-  at_once: int,
 ):
-  """Sums gradients and losses over equal parts, each with its own dropout.
-
-  The sums are the same whatever the number of parts that run at once.
-  """
+  """Sums gradients and losses over equal parts, each with its own dropout."""
   parts = jax.tree.map(lambda x: x.reshape(num_parts, -1, *x.shape[1:]), batch)
 
   def add_part(carry, numbered_part):
@@ -145,7 +135,6 @@ def _sum_over_parts(
     add_part,
     (zeros, (jnp.zeros(()), batch_stats)),
     (jnp.arange(num_parts), parts),
-    unroll=at_once,
   )
   return carry
 
