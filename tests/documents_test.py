@@ -16,7 +16,8 @@ DOCUMENTS = sorted(
 )
 # Of absl.
 _OF_PYTHON = ('http.server', 'venv')
-_FOREIGN_FLAGS = {'help', 'verbosity'}
+# absl's, and XLA's.
+_FOREIGN_FLAGS = {'help', 'verbosity', 'xla_force_host_platform_device_count'}
 _MODULES = {
   'genre_flax': (
     'main',
