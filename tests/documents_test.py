@@ -14,9 +14,8 @@ from tests.support import paths
 DOCUMENTS = sorted(
   [*paths.ROOT.glob('*.md'), *(paths.ROOT / 'docs').rglob('*.md')]
 )
-# Of absl.
 _OF_PYTHON = ('http.server', 'venv')
-# absl's, and XLA's.
+# Of absl, and of XLA.
 _FOREIGN_FLAGS = {'help', 'verbosity', 'xla_force_host_platform_device_count'}
 _MODULES = {
   'genre_flax': (
