@@ -16,10 +16,10 @@ def command(module, *arguments):
 
 
 def environment(*, num_devices=1, **variables):
+  # What conftest.py has set, and what it says to JAX in another way.
   flags = [
+    os.environ['XLA_FLAGS'],
     f'--xla_force_host_platform_device_count={num_devices}',
-    # As in conftest.py: compiling is most of the time.
-    '--xla_backend_optimization_level=0',
   ]
   return {
     **os.environ,
