@@ -46,9 +46,12 @@ class ResponseNorm(nn.Module):
     """Maps [B, H, W, C] to [B, H, W, C]."""
     scale = self.param('scale', nn.initializers.zeros, (x.shape[-1],))
     bias = self.param('bias', nn.initializers.zeros, (x.shape[-1],))
-    norms = jnp.sqrt(
-      jnp.sum(jnp.square(x.astype(jnp.float32)), axis=(1, 2), keepdims=True)
+    squares = jnp.sum(
+      jnp.square(x.astype(jnp.float32)), axis=(1, 2), keepdims=True
     )
+    # A channel may be 0 everywhere, where a root has no gradient.
+    is_zero = squares == 0
+    norms = jnp.where(is_zero, 0, jnp.sqrt(jnp.where(is_zero, 1, squares)))
     share = norms / (norms.mean(axis=-1, keepdims=True) + 1e-6)
     return x + (x * share * scale + bias).astype(x.dtype)
 
