@@ -13,7 +13,7 @@ class Dropout(nn.Module):
 
   Random numbers are a good part of a training step on CPU, in time and in
   memory: they are kept for the backward pass. The rate is rounded to the
-  nearest 1/256, and the kept elements are scaled by the rounded rate, so the
+  nearest 1/256 below 1, and the kept elements are scaled by the rounded rate, so the
   expectation is exact (Srivastava et al., 2014).
 
   Attributes:
@@ -25,7 +25,7 @@ class Dropout(nn.Module):
   @nn.compact
   def __call__(self, inputs: jax.Array, *, deterministic: bool) -> jax.Array:
     """Returns an array of the shape and dtype of `inputs`."""
-    dropped = round(self.rate * 256)
+    dropped = min(round(self.rate * 256), 255)
     if deterministic or dropped == 0:
       return inputs
     drawn = _random_bytes(self.make_rng('dropout'), inputs.shape)

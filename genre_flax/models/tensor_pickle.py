@@ -24,6 +24,8 @@ _DTYPES = {
   'IntStorage': np.dtype('<i4'),
 }
 _MARK = object()
+# Of numbers and of dimensions, as PyTorch and NumPy have them.
+_MAX_NUMBER, _MAX_DIMENSIONS = 2**63 - 1, 64
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -154,8 +156,10 @@ class Machine:
     if not isinstance(storage, Storage):
       raise ValueError('a tensor has no storage')
     for number in (offset, *shape, *strides):
-      if type(number) is not int:
+      if type(number) is not int or abs(number) > _MAX_NUMBER:
         raise ValueError('a shape, a stride or an offset is no number')
+    if len(shape) > _MAX_DIMENSIONS:
+      raise ValueError(f'a tensor has {len(shape)} dimensions')
     self.push(Tensor(storage, offset, tuple(shape), tuple(strides)))
 
   def build(self, _: None) -> None:

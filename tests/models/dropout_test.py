@@ -26,6 +26,11 @@ class TestDropout:
     assert float((out == 0).mean()) == pytest.approx(rate, abs=0.008)
     assert float(out.mean()) == pytest.approx(1.0, abs=0.01)
 
+  def test_a_rate_close_to_1_drops_nearly_all(self):
+    assert float((self.apply(0.9999) == 0).mean()) == pytest.approx(
+      255 / 256, abs=0.002
+    )
+
   def test_kept_elements_are_scaled(self):
     assert set(np.unique(self.apply(0.25))) == {
       np.float32(0.0),

@@ -151,6 +151,19 @@ def test_a_tensor_beyond_its_storage_is_refused(
     torch_weights.read(tmp_path / 'a.pth')
 
 
+@pytest.mark.parametrize(
+  'shape, message',
+  [((2**2000,) * 20_000, 'is no number'), ((1,) * 65, '65 dimensions')],
+)
+def test_a_shape_that_would_take_long_to_multiply_is_refused(
+  tmp_path, fake_torch, tensors, shape, message
+):
+  tensors['plain'] = (tensors['plain'][0], 0, shape, (1,))
+  write(tmp_path / 'a.pth', tensors, fake_torch)
+  with pytest.raises(errors.InputError, match=message):
+    torch_weights.read(tmp_path / 'a.pth')
+
+
 def test_another_format_is_refused(tmp_path, fake_torch, tensors):
   write(tmp_path / 'a.pth', tensors, fake_torch, magic=1234)
   with pytest.raises(errors.InputError, match='got 1234'):
