@@ -18,8 +18,8 @@ from tests.support import binaries
 NUM_DEVICES = 8
 
 # Most of a test's time is compilation. Many tests compile the same step, so the
-# programs are kept for all processes of this run; and they are compiled quickly,
-# which takes a third of the time.
+# programs are kept for all processes of this run; and they are compiled
+# quickly, which takes a fifth of the time.
 if binaries.COMPILED not in os.environ:
   _compiled = tempfile.TemporaryDirectory(prefix='genre_flax_tests_')
   os.environ[binaries.COMPILED] = _compiled.name

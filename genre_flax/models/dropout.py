@@ -13,8 +13,8 @@ class Dropout(nn.Module):
 
   Random numbers are a good part of a training step on CPU, in time and in
   memory: they are kept for the backward pass. The rate is rounded to the
-  nearest 1/256 below 1, and the kept elements are scaled by the rounded rate, so the
-  expectation is exact (Srivastava et al., 2014).
+  nearest 1/256 below 1, and the kept elements are scaled by the rounded rate,
+  so the expectation is exact (Srivastava et al., 2014).
 
   Attributes:
     rate: share of elements set to 0, in [0, 1).

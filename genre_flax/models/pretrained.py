@@ -14,6 +14,7 @@ from genre_flax.models import convnext
 from genre_flax.models import efficientnet_weights
 from genre_flax.models import published
 from genre_flax.models import timm_weights
+from genre_flax.runtime import errors
 
 
 def load(
@@ -45,47 +46,64 @@ def load(
   if source in efficientnet_weights.SOURCES:
     return efficientnet_weights.load(source)
   found = published.read(source)
+  _check_architecture(found, model.name)
   options = model[model.name].to_dict()
   taken = timm_weights.to_variables(
     found.arrays,
     network=model.name,
     options=options,
     image_shape=image_shape,
+    published_shape=found.said.image_shape,
     origin=found.origin,
   )
   params, done = taken.params, list(taken.resampled)
-  if found.mean is not None and not timm_weights.sees_no_padding(model.name):
+  pixels = found.said.pixels
+  if pixels and not timm_weights.sees_no_padding(model.name):
     _check_pixels(found, pixel_mean, pixel_scale)
-  elif found.mean is not None:
+  elif pixels:
     params = timm_weights.with_pixels(
       params,
       network=model.name,
       patch=options.get('patch', convnext.STEM),
-      mean=found.mean,
-      std=found.std,
+      mean=pixels.mean,
+      std=pixels.std,
       pixel_mean=pixel_mean,
       pixel_scale=pixel_scale,
     )
     done.append(
       f'first layer for pixels of mean {pixel_mean} and scale {pixel_scale}, in'
-      f' place of {found.mean} and {found.std}'
+      f' place of {pixels.mean} and {pixels.std}'
     )
   logging.info(
     'Took %d arrays of %s; %s.',
     taken.num_taken,
     found.origin,
     '; '.join(
-      [*done, *(f'{name} is 0, which they lack' for name in taken.lacking)]
+      [
+        *done,
+        *(f'{name} began at 0, which they lack' for name in taken.lacking),
+      ]
     )
     or 'as they are',
   )
   return {'params': params, 'batch_stats': taken.batch_stats}
 
 
+def _check_architecture(found, network):
+  """Raises InputError for networks that differ in more than their weights."""
+  name = found.said.architecture or ''
+  if network == 'efficientnet_lite' and name.startswith('efficientnet_lite'):
+    raise errors.InputError(
+      f"{found.origin} is of timm's {name}, whose padding and BatchNorm are"
+      f' others than those of config.model.name={network!r}, with the same'
+      f' parameters; its weights are those of timm:tf_{name}.in1k.'
+    )
+
+
 def _check_pixels(found, pixel_mean, pixel_scale):
   """Warns where a padded first layer would see other pixels."""
   ours = [pixel_mean] * 3, [pixel_scale] * 3
-  theirs = [255 * value for value in found.mean], [255 * v for v in found.std]
+  theirs = [[255 * value for value in values] for values in found.said.pixels]
   # Of 255: what makes no difference to see.
   if not np.allclose(ours, theirs, atol=1):
     logging.warning(

@@ -37,10 +37,16 @@ CONV = Form(
 )
 
 
-def patches(side: int) -> Form:
+def patches(side: int, channels: int) -> Form:
   """[out, C, side, side] and [side * side * C, out]."""
+
+  def to_ours(weight):
+    if weight.shape[1:] != (channels, side, side):
+      raise ValueError(f'expected [..., {channels}, {side}, {side}]')
+    return weight.transpose(2, 3, 1, 0).reshape(-1, weight.shape[0])
+
   return Form(
-    lambda w: w.transpose(2, 3, 1, 0).reshape(-1, w.shape[0]),
+    to_ours,
     lambda k: k.reshape(side, side, -1, k.shape[1]).transpose(3, 2, 0, 1),
   )
 
@@ -120,7 +126,7 @@ def of_vit(options: Mapping[str, Any]) -> Iterator[Entry]:
     options: `config.model.vit`.
   """
   yield from _dense(
-    'backbone/embed/dense', 'patch_embed.proj', patches(options['patch'])
+    'backbone/embed/dense', 'patch_embed.proj', patches(options['patch'], 3)
   )
   if options['pre_norm']:
     yield from _norm('backbone/pre_norm', 'norm_pre')
@@ -158,16 +164,18 @@ def of_convnext(options: Mapping[str, Any]) -> Iterator[Entry]:
   Args:
     options: `config.model.convnext`.
   """
-  yield from _dense('backbone/stem/dense', 'stem.0', patches(convnext.STEM))
+  yield from _dense('backbone/stem/dense', 'stem.0', patches(convnext.STEM, 3))
   yield from _norm('backbone/stem_norm', 'stem.1')
   # The small ones were published with convolutions of 1 x 1 in their place.
   is_small = options['size'] in ('atto', 'femto', 'pico', 'nano')
   form = POINTWISE if is_small else DENSE
-  for stage, depth in enumerate(convnext.SIZES[options['size']].depths):
+  size = convnext.SIZES[options['size']]
+  for stage, depth in enumerate(size.depths):
     if stage:
+      form_down = patches(2, size.widths[stage - 1])
       ours, theirs = f'backbone/down_{stage}', f'stages.{stage}.downsample'
       yield from _norm(f'{ours}_norm', f'{theirs}.0')
-      yield from _dense(f'{ours}/dense', f'{theirs}.1', patches(2))
+      yield from _dense(f'{ours}/dense', f'{theirs}.1', form_down)
     for number in range(depth):
       ours = f'backbone/stage_{stage}_block_{number:02d}'
       theirs = f'stages.{stage}.blocks.{number}'

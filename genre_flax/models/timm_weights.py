@@ -44,7 +44,7 @@ class Taken:
     batch_stats: the statistics of BatchNorm, as a tree.
     num_taken: arrays of the file.
     resampled: what was resampled to other sizes, in words.
-    lacking: our parameters that it has no array for, and that are 0.
+    lacking: our parameters that it has no array for, and that begin at 0.
   """
 
   params: dict[str, Any]
@@ -61,6 +61,7 @@ def to_variables(
   options: Mapping[str, Any],
   image_shape: tuple[int, int],
   origin: str,
+  published_shape: tuple[int, int] | None = None,
 ) -> Taken:
   """Takes timm's arrays for a network of ours.
 
@@ -70,6 +71,8 @@ def to_variables(
     options: of the network, `config.model.NETWORK`.
     image_shape: (height, width) that it is made for, in pixels.
     origin: of the arrays, for messages.
+    published_shape: (height, width) that they are of; None where that is not
+      known, and a square is likeliest.
 
   Returns:
     The parameters and statistics, float32.
@@ -87,9 +90,12 @@ def to_variables(
   params, num_taken = flat['params'], len(left)
   missing, lacking, resampled = [], [], []
   if network == 'vit':
-    grid = tuple(side // options['patch'] for side in image_shape)
+    grid, published_grid = (
+      shape and tuple(side // options['patch'] for side in shape)
+      for shape in (image_shape, published_shape)
+    )
     position, tokens = _take_position_and_tokens(
-      left, options, grid=grid, origin=origin
+      left, options, published=published_grid, wanted=grid, origin=origin
     )
     params[_OURS_POSITION], words = resample_position(position, grid)
     resampled += words
@@ -101,8 +107,6 @@ def to_variables(
         entry, left.pop(entry.theirs), origin
       )
     elif entry.ours == _MAY_LACK and options.get('pre_norm'):
-      kernel = params['backbone/embed/dense/kernel']
-      params[entry.ours] = np.zeros(kernel.shape[1], np.float32)
       lacking.append(entry.ours)
     elif not params_lib.is_head(entry.ours):
       missing.append(entry.theirs)
@@ -111,6 +115,8 @@ def to_variables(
       f'{origin} holds other weights than config.model.name={network!r} with'
       f' {_words(options)}: {_few(missing)} missing, {_few(left)} left over.'
     )
+  if network in _FIRST_LAYER:
+    _complete_first_layer(params, network, lacking, origin)
   trees = {name: params_lib.unflatten(of, sep='/') for name, of in flat.items()}
   return Taken(
     **trees,
@@ -130,52 +136,79 @@ def _to_ours(entry, array, origin):
     ) from e
 
 
-def _take_position_and_tokens(left, options, *, grid, origin):
+def _complete_first_layer(params, network, lacking, origin):
+  """Gives it the bias that it may lack; InputError where one does not fit."""
+  first = _FIRST_LAYER[network]
+  width = params[f'{first}/kernel'].shape[1:]
+  if f'{first}/bias' in lacking:
+    params[f'{first}/bias'] = np.zeros(width, np.float32)
+  bias = params[f'{first}/bias'].shape
+  if bias != width:
+    raise errors.InputError(
+      f'{origin}: {first}/bias has the shape {bias}, expected {width}.'
+    )
+
+
+def _take_rows(left, name, origin, *, width=None):
+  """An array as float32 [rows, width], taken out of `left`."""
+  array = left.pop(name)
+  if (
+    array.ndim < 2
+    or not array.size
+    or array.shape[-1] != (width or array.shape[-1])
+  ):
+    raise errors.InputError(
+      f'{origin}: {name} has the shape {array.shape}, expected'
+      f' [..., {width or "channels"}].'
+    )
+  return array.reshape(-1, array.shape[-1]).astype(np.float32)
+
+
+def _take_position_and_tokens(left, options, *, published, wanted, origin):
   """[rows, columns, C] and [tokens, C] or None; takes them out of `left`.
 
-  Published positions are of a square of patches; else they are of `grid`.
+  Their patches are of the grid that was published, where it is known. Else they
+  are of the one that is wanted, as after an export of ours, or of a square; of
+  a square where both have as many.
   """
   if _POSITION not in left:
     raise errors.InputError(f'{origin} has no {_POSITION}: is it a ViT?')
-  position = left.pop(_POSITION)
-  position = position.reshape(-1, position.shape[-1]).astype(np.float32)
-  wanted = [_CLASS_TOKEN] * (options['pool'] == 'token')
-  wanted += [_REGISTERS] * (options['num_registers'] > 0)
-  lacking = [name for name in wanted if name not in left]
+  position = _take_rows(left, _POSITION, origin)
+  names = [_CLASS_TOKEN] * (options['pool'] == 'token')
+  names += [_REGISTERS] * (options['num_registers'] > 0)
+  lacking = [name for name in names if name not in left]
   if lacking:
     raise errors.InputError(
       f'{origin} has no {" and no ".join(lacking)}, which'
       f' {_words(options)} asks for.'
     )
   tokens = [
-    left.pop(name).reshape(-1, position.shape[-1]).astype(np.float32)
-    for name in wanted
+    _take_rows(left, name, origin, width=position.shape[-1]) for name in names
   ]
   tokens = np.concatenate(tokens) if tokens else None
   num_tokens = 0 if tokens is None else len(tokens)
 
   # Some give the tokens, or the class token alone, a position too, which is
   # the same as other tokens.
-  def wanted(places):
-    return grid if math.prod(grid) == places else None
-
-  # A network of ours has the grid that is wanted, others a square one.
-  for find in (wanted, _square):
+  wanted = _square(math.prod(wanted)) or wanted
+  for grid in (published or wanted, wanted, None):
     for placed in sorted({0, num_tokens, int(options['pool'] == 'token')}):
-      shape = find(len(position) - placed)
-      if shape is not None:
+      places = len(position) - placed
+      shape = grid or _square(places)
+      if shape and math.prod(shape) == places:
         if placed:
           tokens[:placed] += position[:placed]
         return position[placed:].reshape(*shape, -1), tokens
   raise errors.InputError(
     f'{origin}: {_POSITION} has {len(position)} places; with {num_tokens}'
-    f' tokens that is no square of patches, and none of {grid[0]} x {grid[1]}.'
+    f' tokens that is no square of patches, and none of {wanted[0]} x'
+    f' {wanted[1]}.'
   )
 
 
 def _square(places: int) -> tuple[int, int] | None:
-  side = math.isqrt(places)
-  return (side, side) if side**2 == places else None
+  side = math.isqrt(max(places, 0))
+  return (side, side) if side and side**2 == places else None
 
 
 def resample_position(

@@ -13,11 +13,9 @@ from etils import epath
 import numpy as np
 
 from genre_flax.models import tensor_pickle
+from genre_flax.models import weight_files
 from genre_flax.runtime import errors
-from genre_flax.runtime import regular_files
 
-# Of a file.
-MAX_BYTES = 1 << 32
 _MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 _PROTOCOL_VERSION = 1001
 
@@ -35,14 +33,7 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
     InputError: the file is missing, truncated, of another format, or holds
       anything but tensors.
   """
-  try:
-    content = regular_files.read(epath.Path(path), max_bytes=MAX_BYTES)
-  except regular_files.NotReadableError as e:
-    if e.kind == regular_files.MISSING:
-      raise errors.InputError(f'There is no file of weights {path}.') from None
-    raise errors.InputError(
-      f'The file of weights {path} cannot be read: {e}.'
-    ) from None
+  content = weight_files.read_bytes(epath.Path(path))
   try:
     return _read(content)
   except errors.InputError as e:

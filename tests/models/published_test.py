@@ -94,7 +94,10 @@ def test_without_a_word_on_pixels_the_weights_are_as_they_are(tmp_path, caplog):
     ('{', 'cannot be read'),
     ('[]', 'cannot be read'),
     ('{"mean": 1}', 'cannot be read'),
-    ('{"mean": [1], "std": [0]}', 'a mean of (1.0,) and a std of (0.0,)'),
+    ('{"mean": [1], "std": [0]}', 'no mean and std of three colours'),
+    ('{"mean": [0, 0, 0], "std": [1, NaN, 1]}', 'cannot be read'),
+    ('{"mean": [0, 0, 0], "std": [1, 1, 1' + '0' * 400 + ']}', 'be read'),
+    ('[' * 100_000, 'nested too deeply'),
   ],
 )
 def test_a_damaged_word_on_pixels_is_told(tmp_path, caplog, content, words):
@@ -110,6 +113,20 @@ def test_a_grid_that_is_no_square_comes_back_as_it_went(tmp_path):
   config, _, params = make('vit', (48, 32))
   source = write(tmp_path, config, params, described=False)
   taken = load(source, config, (48, 32))
+  helpers.assert_trees_close(taken, params, atol=1e-6)
+
+
+def test_a_grid_of_as_many_patches_as_a_square_is_told_by_the_config(tmp_path):
+  config, _, params = make('vit', (64, 16))
+  source = write(tmp_path, config, params, described=False)
+  # Published weights are of a square, where nothing else is said.
+  square = params['backbone']['position'].reshape(4, 4, 32)
+  expected, _ = timm_weights.resample_position(square, (8, 2))
+  got = load(source, config, (64, 16))['backbone']['position']
+  np.testing.assert_array_equal(got, expected)
+  given = {'pretrained_cfg': {'input_size': [3, 64, 16]}}
+  (tmp_path / 'config.json').write_text(json.dumps(given))
+  taken = load(source, config, (64, 16))
   helpers.assert_trees_close(taken, params, atol=1e-6)
 
 
@@ -143,6 +160,60 @@ def test_other_weights_are_refused_by_name(tmp_path, changes, words):
     load(source, config)
 
 
+@pytest.mark.parametrize(
+  ('name', 'shape', 'options'),
+  [
+    ('patch_embed.proj.weight', (32, 3, 4, 4), {}),
+    ('patch_embed.proj.weight', (32, 1, 8, 8), {}),
+    ('patch_embed.proj.bias', (7,), {}),
+    ('cls_token', (1, 1, 8), {}),
+    ('cls_token', (), {}),
+    ('pos_embed', (), {}),
+    ('pos_embed', (1, 0, 32), {}),
+    ('pos_embed', (1, 3, 32), {'num_registers': 4}),
+  ],
+)
+def test_the_first_arrays_may_have_any_shape_and_are_told(
+  tmp_path, name, shape, options
+):
+  config, _, params = make('vit', (32, 32))
+  add = {name: np.zeros(shape, np.float32)}
+  if options:
+    add['reg_token'] = np.zeros((1, 4, 32), np.float32)
+  source = write(tmp_path, config, params, add=add.items())
+  config.vit.update(options)
+  with pytest.raises(
+    errors.InputError,
+    match=name.replace('patch_embed.proj.bias', 'embed/dense/bias'),
+  ):
+    load(source, config)
+
+
+def test_a_network_without_a_first_layer_is_told(tmp_path):
+  config, _, params = make('vit', (32, 32))
+  norm = {f'norm_pre.{k}': np.ones(32, np.float32) for k in ('weight', 'bias')}
+  source = write(
+    tmp_path,
+    config,
+    params,
+    drop=('patch_embed.proj.weight', 'patch_embed.proj.bias'),
+    add=norm.items(),
+  )
+  config.vit.pre_norm = True
+  with pytest.raises(errors.InputError, match='proj.weight. missing'):
+    load(source, config)
+
+
+def test_an_efficientnet_that_pads_otherwise_is_refused(tmp_path):
+  config = default.get_config().model
+  config.name = 'efficientnet_lite'
+  safetensors.save_file({'x': np.zeros(1)}, tmp_path / 'model.safetensors')
+  given = {'architecture': 'efficientnet_lite0'}
+  (tmp_path / 'config.json').write_text(json.dumps(given))
+  with pytest.raises(errors.InputError, match='timm:tf_efficientnet_lite0'):
+    load(str(tmp_path / 'model.safetensors'), config)
+
+
 def test_a_shape_that_does_not_fit_is_told_by_name(
   data_dir, tmp_path, short_networks
 ):
@@ -157,7 +228,7 @@ def test_a_shape_that_does_not_fit_is_told_by_name(
 def test_what_is_no_file_of_weights_is_told(tmp_path, content):
   config, _, _ = make('vit', (32, 32))
   (tmp_path / 'x.safetensors').write_bytes(content)
-  with pytest.raises(errors.InputError, match='no file of safetensors'):
+  with pytest.raises(errors.InputError, match='is not a file of safetensors'):
     load(str(tmp_path / 'x.safetensors'), config)
   with pytest.raises(errors.InputError, match='There is no file'):
     load(str(tmp_path / 'y.safetensors'), config)
@@ -189,7 +260,9 @@ def test_an_array_of_another_rank_is_told_by_name(tmp_path):
 @pytest.mark.parametrize('content', [b'', b'no archive', b'PK\x05\x06' * 9])
 def test_what_is_no_npz_is_told(tmp_path, content):
   (tmp_path / 'x.npz').write_bytes(content)
-  with pytest.raises(errors.InputError, match='no .npz that can be read'):
+  with pytest.raises(
+    errors.InputError, match='is not an .npz that can be read'
+  ):
     published.read(str(tmp_path / 'x.npz'))
   with pytest.raises(errors.InputError, match='There is no file'):
     published.read(str(tmp_path / 'y.npz'))
@@ -269,7 +342,7 @@ def test_a_name_is_fetched_from_the_hub(tmp_path, monkeypatch):
   hub = Hub(tmp_path)
   monkeypatch.setitem(sys.modules, 'huggingface_hub', hub)
   found = published.read('timm:convnext_tiny.in12k')
-  assert (found.mean, found.std) == (MEAN, STD)
+  assert found.said.pixels == (MEAN, STD)
   assert hub.asked[:2] == [
     ('timm/convnext_tiny.in12k', 'model.safetensors'),
     ('timm/convnext_tiny.in12k', 'config.json'),
@@ -285,7 +358,7 @@ def test_a_name_may_be_of_any_owner(tmp_path, monkeypatch):
   hub = Hub(tmp_path)
   monkeypatch.setitem(sys.modules, 'huggingface_hub', hub)
   found = published.read('hf:somebody/convnext')
-  assert (found.mean, found.std) == (MEAN, STD)
+  assert found.said.pixels == (MEAN, STD)
   assert {repository for repository, _ in hub.asked} == {'somebody/convnext'}
 
 
@@ -305,7 +378,9 @@ def test_without_a_network_it_is_said_what_to_do(monkeypatch):
   ('module', 'source'),
   [('huggingface_hub', 'timm:vit'), ('safetensors', 'x.safetensors')],
 )
-def test_a_missing_package_is_named(monkeypatch, module, source):
+def test_a_missing_package_is_named(tmp_path, monkeypatch, module, source):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / 'x.safetensors').touch()
   monkeypatch.setitem(sys.modules, module, None)
   with pytest.raises(errors.InputError, match=r"pip install -e '.\[pretr"):
     published.read(source)

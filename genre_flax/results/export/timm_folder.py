@@ -12,9 +12,9 @@ import jax
 import numpy as np
 
 from genre_flax.evaluation import calibration as calibration_lib
-from genre_flax.models import published
 from genre_flax.models import timm_architectures
 from genre_flax.models import timm_weights
+from genre_flax.models import weight_files
 from genre_flax.results import predict
 from genre_flax.results.export import graph
 from genre_flax.runtime import errors
@@ -108,10 +108,11 @@ def read_back(
   options = config.model[config.model.name]
   options.feature_norm = False  # The head has it.
   taken = timm_weights.to_variables(
-    published.read_arrays(epath.Path(folder / FILE_NAME)),
+    weight_files.read(epath.Path(folder / FILE_NAME)),
     network=config.model.name,
     options=options.to_dict(),
     image_shape=predictor.image_shape,
+    published_shape=predictor.image_shape,
     origin=FILE_NAME,
   )
   variables = {'params': taken.params, 'batch_stats': taken.batch_stats}
