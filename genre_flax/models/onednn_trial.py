@@ -2,7 +2,7 @@
 
 What a release or a CPU does not know may end the process that asks for it. So
 another one tries, once for each jaxlib, CPU and dtype; its verdict is kept in
-the user's cache folder.
+the user's cache folder, unless it was kept from one.
 """
 
 import functools
@@ -10,6 +10,7 @@ import hashlib
 import os
 import pathlib
 import platform as machine
+import signal
 import subprocess
 import sys
 
@@ -20,6 +21,8 @@ from genre_flax.runtime import platform
 
 _TIMEOUT_SECONDS = 120
 _WORKS = 'works'
+# That end a process from outside, whatever it does.
+_FROM_OUTSIDE = (signal.SIGHUP, signal.SIGINT, signal.SIGKILL, signal.SIGTERM)
 
 
 @functools.cache
@@ -31,10 +34,13 @@ def failure(dtype: str) -> str:
   """
   path = _path(dtype)
   try:
-    verdict = path.read_text()
+    verdict = path.read_text(errors='replace')
   except OSError:
-    verdict = _try_elsewhere(dtype)
-    _keep(verdict, path)
+    verdict = ''
+  if not verdict:
+    verdict, is_final = _try_elsewhere(dtype)
+    if is_final:
+      _keep(verdict, path)
   return '' if verdict == _WORKS else verdict
 
 
@@ -52,8 +58,8 @@ def _path(dtype: str) -> pathlib.Path:
   return platform.default_cache_dir() / 'onednn' / name
 
 
-def _try_elsewhere(dtype: str) -> str:
-  """_WORKS, or what went wrong."""
+def _try_elsewhere(dtype: str) -> tuple[str, bool]:
+  """_WORKS, or what went wrong; and whether it would always come to that."""
   try:
     done = subprocess.run(
       [sys.executable, '-m', __name__, dtype],
@@ -68,12 +74,16 @@ def _try_elsewhere(dtype: str) -> str:
       check=False,
     )
   except (OSError, subprocess.TimeoutExpired) as e:
-    return f'a trial of oneDNN in {dtype} did not end: {type(e).__name__}'
+    return (
+      f'a trial of oneDNN in {dtype} did not end: {type(e).__name__}',
+      False,
+    )
   if done.returncode:
     lines = done.stderr.strip().splitlines()
     why = lines[-1] if lines else f'exit code {done.returncode}'
-    return f'a trial of oneDNN in {dtype} failed on this CPU: {why}'
-  return _WORKS
+    verdict = f'a trial of oneDNN in {dtype} failed on this CPU: {why}'
+    return verdict, -done.returncode not in _FROM_OUTSIDE
+  return _WORKS, True
 
 
 def _keep(verdict: str, path: pathlib.Path) -> None:

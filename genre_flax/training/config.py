@@ -83,8 +83,8 @@ def make_schedule(
     The schedule.
 
   Raises:
-    InputError: the batch does not divide among the devices, or is larger than
-      the training split.
+    InputError: the batch does not divide among the devices, into pairs where
+      mixup blends them, or is larger than the training split.
   """
   batch_size = config.batch_size
   parts = num_devices * config.accumulate_steps
@@ -94,6 +94,12 @@ def make_schedule(
       f' device(s) x {config.accumulate_steps} accumulate_steps = {parts} equal'
       f' parts; the nearest that does is {max(1, round(batch_size / parts))}'
       f' x {parts} = {max(1, round(batch_size / parts)) * parts}.'
+    )
+  if config.augment.mixup_alpha > 0 and batch_size // parts % 2:
+    raise errors.InputError(
+      f'config.augment.mixup_alpha={config.augment.mixup_alpha} blends pairs,'
+      f' and config.batch_size={batch_size} gives {parts} parts of'
+      f' {batch_size // parts}; choose a multiple of {2 * parts}.'
     )
   if batch_size > num_train_examples:
     raise errors.InputError(

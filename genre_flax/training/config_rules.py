@@ -286,11 +286,6 @@ def _conflicts(config: ConfigDict) -> list[str]:
       f'config.loss.class_balanced_beta={config.loss.class_balanced_beta} is'
       f' for the built-in losses; set it to 0.0 with {config.loss.name!r}'
     )
-  if config.augment.mixup_alpha > 0 and config.batch_size % 2:
-    faults.append(
-      f'config.augment.mixup_alpha={config.augment.mixup_alpha} blends pairs;'
-      f' config.batch_size={config.batch_size} must be even'
-    )
   return faults
 
 

@@ -1,6 +1,6 @@
 """The learning rate schedule and the optax chain."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -57,6 +57,7 @@ def make_optimizer(
   *,
   learning_rate_fn: Callable[[jax.Array | int], jax.Array],
   layer_order: Sequence[str] | None = None,
+  paths: Iterable[str] = (),
 ) -> optax.GradientTransformation:
   """Clipping, the optimiser, decoupled weight decay, the learning rates.
 
@@ -68,6 +69,7 @@ def make_optimizer(
     learning_rate_fn: of `make_learning_rate_fn`.
     layer_order: of the network, as `params.layers_below_head` takes it; None
       where it has none.
+    paths: of all its parameters, those that are not trained too.
 
   Returns:
     An optax transformation of parameters by flat paths, of `params.split`.
@@ -88,7 +90,7 @@ def make_optimizer(
   if config.backbone_factor != 1:
     parts.append(optax.masked(optax.scale(config.backbone_factor), is_backbone))
   if config.layer_decay != 1:
-    parts.append(_scale_by_layer(config.layer_decay, layer_order))
+    parts.append(_scale_by_layer(config.layer_decay, layer_order, paths))
   return optax.chain(*parts)
 
 
@@ -110,7 +112,7 @@ def _make_direction(config):
   return made
 
 
-def _scale_by_layer(decay, layer_order):
+def _scale_by_layer(decay, layer_order, paths):
   """Clark et al., 2020, 'ELECTRA', section 3.1; Bao et al., 2022, 'BEiT'."""
   if layer_order is None:
     raise errors.InputError(
@@ -119,18 +121,12 @@ def _scale_by_layer(decay, layer_order):
       ' of the paths of its parameters from the images to the logits, such as'
       r" (r'block_(\d+)', 'head'), or leave layer_decay at 1."
     )
-
-  def init(params):
-    params_lib.layers_below_head(params, layer_order)  # Or it says what is not.
-    return optax.EmptyState()
-
-  def update(updates, state, params=None):
-    del params
-    below = params_lib.layers_below_head(updates, layer_order)
-    scaled = {path: decay ** below[path] * updates[path] for path in updates}
-    return scaled, state
-
-  return optax.GradientTransformation(init, update)
+  below = params_lib.layers_below_head(paths, layer_order)
+  return optax.stateless(
+    lambda updates, _: {
+      path: decay ** below[path] * update for path, update in updates.items()
+    }
+  )
 
 
 def is_decayed(params: dict[str, Any]) -> dict[str, bool]:

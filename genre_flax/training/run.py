@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 import dataclasses
+import functools
 import os
 from typing import Any
 
@@ -9,6 +10,7 @@ from absl import logging
 from etils import epath
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import ml_collections
 import optax
 
@@ -225,8 +227,8 @@ def make_run(
     The run.
 
   Raises:
-    InputError: the batch does not divide among the devices, or no parameter is
-      trained.
+    InputError: the batch does not divide among the devices, no parameter is
+      trained, or the network is not what the config asks for.
   """
   schedule = config_lib.make_schedule(
     config,
@@ -242,6 +244,20 @@ def make_run(
   model = registry.create_from_config(
     config.model, num_genres=len(dataset.genres), axis_name=parallel.AXIS_NAME
   )
+  registry.check_output(
+    model,
+    name=config.model.name,
+    image_shape=config_lib.image_shape(config),
+    num_genres=len(dataset.genres),
+  )
+  params = _shapes_of_parameters(model, config)
+  params_lib.check_pattern(params, config.trainable)
+  if config.head_bias_from_prior and 'bias' not in params[params_lib.HEAD]:
+    raise errors.InputError(
+      f'config.head_bias_from_prior=True needs a bias in the layer'
+      f' {params_lib.HEAD!r}, and that of config.model.name='
+      f'{config.model.name!r} has none; set it to False.'
+    )
   run = Run(
     config=config,
     workdir=workdir,
@@ -252,30 +268,26 @@ def make_run(
       config.optimizer,
       learning_rate_fn=learning_rate_fn,
       layer_order=getattr(model, 'layer_order', None),
+      paths=params_lib.flatten(params, sep='/'),
     ),
     learning_rate_fn=learning_rate_fn,
   )
   run.make_loss()  # One of one's own is tried on shapes.
-  registry.check_output(
-    run.model,
-    name=config.model.name,
-    image_shape=config_lib.image_shape(config),
-    num_genres=len(dataset.genres),
-  )
-  params_lib.check_pattern(_shapes_of_parameters(run), config.trainable)
   return run
 
 
-def _shapes_of_parameters(run):
+def _shapes_of_parameters(model, config):
+  height, width = config_lib.image_shape(config)
+  images = jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32)
+  init = functools.partial(model.init, train=False)
   try:
-    return jax.eval_shape(run.create_state).params
+    return jax.eval_shape(init, jax.random.key(0), images)['params']
   except errors.InputError:
     raise
   except (TypeError, ValueError, ZeroDivisionError) as e:
-    height, width = config_lib.image_shape(run.config)
     words = str(e).partition('\n')[0]
     raise errors.InputError(
-      f'The network {run.config.model.name!r} cannot be made for images of'
+      f'The network {config.model.name!r} cannot be made for images of'
       f' {height} x {width} pixels: {words}. Are they too small for its layers?'
     ) from e
 

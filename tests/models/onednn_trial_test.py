@@ -46,6 +46,42 @@ def test_an_operation_that_fails_is_not_used(
   assert len(list(folder.iterdir())) == 1
 
 
+@pytest.mark.parametrize('signal', ['KILL', 'ILL'])
+def test_a_trial_that_was_ended_from_outside_is_tried_again(
+  folder, tmp_path, monkeypatch, signal
+):
+  program = tmp_path / 'program'
+  program.write_text(f'#!/bin/sh\nkill -{signal} $$\n')
+  program.chmod(0o755)
+  monkeypatch.setattr(onednn_trial.sys, 'executable', str(program))
+  assert 'failed on this CPU: exit code -' in onednn_trial.failure('float32')
+  assert folder.exists() == (signal == 'ILL')
+
+
+def test_a_trial_that_does_not_end_is_tried_again(
+  folder, tmp_path, monkeypatch
+):
+  program = tmp_path / 'program'
+  program.write_text('#!/bin/sh\nexec sleep 60\n')
+  program.chmod(0o755)
+  monkeypatch.setattr(onednn_trial.sys, 'executable', str(program))
+  monkeypatch.setattr(onednn_trial, '_TIMEOUT_SECONDS', 0.2)
+  assert 'did not end: TimeoutExpired' in onednn_trial.failure('float32')
+  assert not folder.exists()
+
+
+@pytest.mark.parametrize('stored', [b'', b'\xff\xfe'])
+def test_a_damaged_verdict_is_none_that_it_works(folder, monkeypatch, stored):
+  path = onednn_trial._path('float32')
+  path.parent.mkdir(parents=True)
+  path.write_bytes(stored)
+  monkeypatch.setattr(
+    onednn_trial, '_try_elsewhere', lambda dtype: ('tried again', True)
+  )
+  expected = 'tried again' if not stored else '\ufffd\ufffd'
+  assert onednn_trial.failure('float32') == expected
+
+
 def test_wrong_numbers_are_a_failure(monkeypatch, without_cache):
   if not onednn._is_in_jaxlib():
     pytest.skip('oneDNN is not used with this jaxlib, or on this machine')
@@ -58,6 +94,8 @@ def test_without_a_cache_folder_it_is_tried_again(monkeypatch, tmp_path):
   (tmp_path / 'file').write_text('')
   monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'file'))
   onednn_trial.failure.cache_clear()
-  monkeypatch.setattr(onednn_trial, '_try_elsewhere', lambda dtype: 'works')
+  monkeypatch.setattr(
+    onednn_trial, '_try_elsewhere', lambda dtype: ('works', True)
+  )
   assert onednn_trial.failure('float32') == ''
   onednn_trial.failure.cache_clear()

@@ -77,10 +77,6 @@ def linear_probe(**changes):
       {'pretrained': 'efficientnet_lite1'},
       'config.model.efficientnet_lite.variant=1',
     ),
-    (
-      {'augment.mixup_alpha': 0.2, 'batch_size': 15},
-      'config.batch_size=15 must be even',
-    ),
   ],
 )
 def test_values_that_exclude_each_other_are_named(changes, words):
@@ -121,6 +117,17 @@ def test_schedule_worked_out_by_hand():
   evaluated = [s for s in range(1, 157) if schedule.is_eval_step(s)]
   assert evaluated == [31, 62, 93, 124, 156]
   assert schedule.global_eval_batch_size == 64
+
+
+@pytest.mark.parametrize('devices', [1, 2])
+def test_mixup_needs_pairs_in_each_part(devices):
+  changes = {'augment.mixup_alpha': 0.2, 'batch_size': 6, 'accumulate_steps': 2}
+  config = make_config(**changes)
+  config.accumulate_steps //= devices
+  with pytest.raises(errors.InputError, match='blends pairs.* parts of 3'):
+    make_schedule(config, devices=devices)
+  config.batch_size = 8
+  make_schedule(config, devices=devices)
 
 
 def test_a_number_of_steps_wins_over_epochs():

@@ -25,12 +25,13 @@ class Net(nn.Module):
   axis_name: object
   width: int = 4
   layer: str = 'head'
+  use_bias: bool = True
   mixes_examples = False
 
   @nn.compact
   def __call__(self, images, *, train):
     x = nn.relu(nn.Dense(self.width)(images.mean(axis=(1, 2))))
-    return nn.Dense(self.num_genres, name=self.layer)(x)
+    return nn.Dense(self.num_genres, self.use_bias, name=self.layer)(x)
 
 
 class Silent(Net):
@@ -107,6 +108,7 @@ def test_the_optimizer_is_that_of_ones_own(data_dir):
     ({'model.name': f'{HERE}:Wrong'}, 'no attribute'),
     ({'model.options.depth': 3}, 'depth'),
     ({'model.options.layer': 'last'}, "no layer called 'head'.*last"),
+    ({'model.options.use_bias': False}, 'head_bias_from_prior=True needs'),
     ({'model.name': f'{HERE}:Silent'}, 'mixes_examples'),
     ({'model.name': f'{HERE}:make_list'}, 'gave a list'),
     ({'loss.options.scales': 3.0}, 'loss.name.*scales'),
