@@ -1,14 +1,17 @@
 """Hostile files of weights: refused by name, or read as tensors."""
 
+import io
 import pickletools
 import random
 import resource
 import sys
 
+from etils import epath
 import numpy as np
 import pytest
 
 from genre_flax.models import torch_weights
+from genre_flax.models import weight_files
 from genre_flax.runtime import errors
 from tests.drills import outcomes as outcomes_lib
 from tests.models import torch_weights_test
@@ -43,12 +46,12 @@ def limited_memory():
   resource.setrlimit(resource.RLIMIT_AS, before)
 
 
-def try_all(cases, path, outcomes):
+def try_all(cases, path, outcomes, *, read=torch_weights.read):
   """Reads each; whatever is wrong with it is told as a refusal."""
   for content in cases:
     path.write_bytes(content)
     try:
-      arrays = torch_weights.read(path)
+      arrays = read(path)
     except errors.InputError as e:
       assert 'MemoryError' not in str(e)
       outcomes['refused by name'] += 1
@@ -87,9 +90,45 @@ def mutated(content, number):
 @NUMBERS
 def test_mutated_files(tmp_path, content, limited_memory, number):
   outcomes = outcomes_lib.Outcomes(
-    'mutated at random', group='files of weights'
+    '.pth, mutated at random', group='files of weights'
   )
   try_all(mutated(content, number), tmp_path / 'b.pth', outcomes)
+  outcomes.done()
+  assert outcomes['refused by name'] > number / 3
+
+
+def npz(arrays):
+  file = io.BytesIO()
+  np.savez(file, **arrays)
+  return file.getvalue()
+
+
+def safetensors(arrays):
+  library = pytest.importorskip(
+    'safetensors.numpy', reason="needs: pip install -e '.[pretrained]'"
+  )
+  return library.save(arrays)
+
+
+@NUMBERS
+@pytest.mark.parametrize('form', [npz, safetensors])
+def test_mutated_files_of_numbers_alone(tmp_path, limited_memory, form, number):
+  outcomes = outcomes_lib.Outcomes(
+    f'.{form.__name__}, mutated at random', group='files of weights'
+  )
+  content = form(
+    {
+      'a.weight': np.arange(12, dtype=np.float32).reshape(3, 4),
+      'a.bias': np.ones(3, np.float32),
+      'scale': np.full((), 2, np.float32),
+    }
+  )
+  try_all(
+    mutated(content, number),
+    epath.Path(tmp_path / f'b.{form.__name__}'),
+    outcomes,
+    read=weight_files.read,
+  )
   outcomes.done()
   assert outcomes['refused by name'] > number / 3
 
