@@ -1,6 +1,6 @@
 """All of a ConvNeXt-T trained on, from its published weights, fetched once.
 
-Without a probe before it: the whole network starts at a small rate, each stage
+Without a probe before it: the whole network starts at a small rate, each
 block at 0.8 of the next one's (Liu et al., 2022, appendix A.2).
 
 The batch of 32 is meant for a GPU of 12 GB. With one of 80 GB take

@@ -15,7 +15,7 @@ def get_config() -> config_dict.ConfigDict:
   config = config_dict.ConfigDict()
 
   # Decides the initial parameters, the order of the posters, augmentation and
-  # dropout. >= 0.
+  # dropout. 0 to 2**31 - 1.
   config.seed = 0
 
   # --- Data ---
@@ -37,8 +37,8 @@ def get_config() -> config_dict.ConfigDict:
   config.dataset.cache = 'none'
   # Folder of the file, on a local disk; '': ~/.cache/genre_flax/decoded.
   config.dataset.cache_dir = ''
-  # Threads that read and decode, per host. 1 to 1024; unset: twice the CPU
-  # cores.
+  # Threads that read and decode, per host; each makes a whole batch, so no more
+  # than prefetch_batches are at work. 1 to 1024; unset: twice the CPU cores.
   config.dataset.num_threads = config_dict.placeholder(int)
   # Decoded batches to keep ready, per host. 1 to 1024.
   config.dataset.prefetch_batches = 4
@@ -49,7 +49,7 @@ def get_config() -> config_dict.ConfigDict:
   config.image_height = config_dict.placeholder(int)
   config.image_width = config_dict.placeholder(int)
   # Pixels enter the network as (value - pixel_mean) / pixel_scale, value in
-  # [0, 255].
+  # [0, 255]; the scale above 0.
   config.pixel_mean = 127.5
   config.pixel_scale = 127.5
 
@@ -138,11 +138,11 @@ def get_config() -> config_dict.ConfigDict:
   config.model.vit = config_dict.ConfigDict()
   # 'Ti', 'S', 'B' or 'L'.
   config.model.vit.size = 'S'
-  # Side of a patch in pixels; divides the images' height and width. >= 1.
+  # Side of a patch in pixels, 1 to 256; divides the images' height and width.
   config.model.vit.patch = 16
   # 'token' (class token), 'mean' or 'attention'.
   config.model.vit.pool = 'token'
-  # Tokens that are read and written and not pooled. >= 0.
+  # Tokens that are read and written and not pooled. 0 to 64.
   config.model.vit.num_registers = 0
   # Normalise before the first block, as CLIP does.
   config.model.vit.pre_norm = False
@@ -163,9 +163,9 @@ def get_config() -> config_dict.ConfigDict:
 
   # --- Where parameters come from, and which are trained ---
   # Published weights for the backbone, or '' for none: 'efficientnet_lite0', 1
-  # or 2; for it, 'vit' and 'convnext' the name of a network of timm's, such as
-  # 'timm:vit_small_patch16_224.augreg_in21k', or the path of its .safetensors
-  # file. They need the extra `pretrained`.
+  # or 2; for it, 'vit' and 'convnext' the name of a network on the Hugging Face
+  # hub, such as 'timm:vit_small_patch16_224.augreg_in21k' or 'hf:OWNER/NAME',
+  # or the path of a .safetensors or .npz file. All need the extra `pretrained`.
   config.pretrained = ''
   # Workdir of another run to start from its best checkpoint, or ''.
   config.init_from = ''
@@ -214,11 +214,13 @@ def get_config() -> config_dict.ConfigDict:
   # At its peak. > 0.
   config.optimizer.learning_rate = 1e-3
   # After warm-up: 'constant', 'cosine' or 'linear', the latter two down to
-  # final_learning_rate_factor times the peak at the last step.
+  # final_learning_rate_factor, in [0, 1], times the peak at the last step.
   config.optimizer.schedule = 'cosine'
   config.optimizer.final_learning_rate_factor = 0.0
   # Linear from 0, in epochs. >= 0.
   config.optimizer.warmup_epochs = 1.0
+  # Of the moving averages of the gradient and of its square, [0, 1); beta1 is
+  # the momentum of 'sgd'. epsilon is above 0.
   config.optimizer.beta1 = 0.9
   config.optimizer.beta2 = 0.999
   config.optimizer.epsilon = 1e-8
@@ -240,6 +242,7 @@ def get_config() -> config_dict.ConfigDict:
   config.eval_batch_size = config_dict.placeholder(int)
   # The network sees the central part of each poster, of these shares of its
   # height and width, each above 0 and at most 1, and its logits are averaged.
+  # At most 32.
   config.eval_zooms = (1.0,)
   # Evaluate on the validation split, and save, every so many epochs. > 0.
   config.eval_every_epochs = 1.0

@@ -1,4 +1,4 @@
-"""The default to try first: synthetic posters, a tiny network, two minutes."""
+"""The default to try first: synthetic posters, a tiny network, a minute."""
 
 from ml_collections import config_dict
 

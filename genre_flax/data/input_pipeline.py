@@ -179,7 +179,8 @@ def train_batches(
     global_batch_size: posters a step over all hosts; a multiple of num_hosts.
     host_index: of this host, from 0.
     num_hosts: of the run.
-    num_threads: that read and decode; None: twice the CPU cores.
+    num_threads: that read and decode, a batch each, so that at most
+      `prefetch_batches` are used; None: twice the CPU cores.
     prefetch_batches: batches to keep ready.
 
   Yields:
@@ -225,7 +226,8 @@ def eval_batches(
     global_batch_size: posters a step over all hosts; a multiple of num_hosts.
     host_index: of this host, from 0.
     num_hosts: of the run.
-    num_threads: that read and decode; None: twice the CPU cores.
+    num_threads: that read and decode, a batch each, so that at most
+      `prefetch_batches` are used; None: twice the CPU cores.
     prefetch_batches: batches to keep ready.
 
   Yields:
