@@ -170,8 +170,11 @@ def _search(sweep, make_spec, sweep_dir, extra_flags) -> int:
   from launch.sweeps import studies
 
   optuna.logging.set_verbosity(optuna.logging.WARNING)
+  storage = _open_storage(sweep_dir)
+  # A journal has one study, whatever its folder is called by now.
+  names = [] if _STORAGE.value else optuna.get_all_study_names(storage)
   study = studies.open_study(
-    sweep, name=sweep_dir.name, storage=_open_storage(sweep_dir)
+    sweep, name=[*names, sweep_dir.name][0], storage=storage
   )
   table = report.Table(sweep)
   print(table.header())

@@ -39,7 +39,7 @@ def make_plan(facts: Facts) -> Facts:
   if chip is None:
     raise errors.InputError(
       f'No peak figures are known for {facts["device_kind"]!r}; known are'
-      f' {", ".join(roofline.CHIPS)}. Add them to launch/roofline.py.'
+      f' {", ".join(roofline.CHIPS)}. Add them to launch/plans/roofline.py.'
     )
   flops_per_second, bytes_per_second = roofline.device_peaks(
     chip, num_chips=facts['num_chips'], num_devices=facts['num_devices']

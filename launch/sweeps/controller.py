@@ -82,12 +82,13 @@ class Controller:
             trial = self._study.ask()
           else:
             break
-          self._active.append(self._start(trial))
+          self._start(trial)
           self._on_change()
         if not self._active:
           return
         self._sleep(self._poll_seconds)
-        self._active = [one for one in self._active if not self._advance(one)]
+        for one in list(self._active):
+          self._advance(one)
     except BaseException:
       self.stop()
       raise
@@ -105,16 +106,22 @@ class Controller:
     begun = sum(state != State.WAITING for state in states)
     return begun < self._sweep.num_trials
 
-  def _start(self, trial: optuna.Trial) -> '_RunningTrial':
+  def _start(self, trial: optuna.Trial) -> None:
+    """Starts a trial's next job; tells its score where all seeds are done."""
     chosen = self._sweep.suggest(trial)
     scores = list(trial.user_attrs.get(SCORES, []))
+    if len(scores) == len(self._sweep.seeds):
+      self._tell_score(trial, scores)
+      return
     seed = self._sweep.seeds[len(scores)]
     spec = self._make_spec(chosen, trial.number, seed)
     logging.info('Trial %d, seed %d: %s', trial.number, seed, chosen)
-    return _RunningTrial(trial, chosen, scores, self._make_job(spec))
+    self._active.append(
+      _RunningTrial(trial, chosen, scores, self._make_job(spec))
+    )
 
-  def _advance(self, one: '_RunningTrial') -> bool:
-    """Looks after a trial; True when it has ended."""
+  def _advance(self, one: '_RunningTrial') -> None:
+    """Looks after a trial; one that has ended is active no more."""
     # Asked first: what a job wrote before it ended is then all there.
     has_ended = one.job.poll() is not None
     progress = trials.read_progress(one.job.spec.workdir, self._sweep.objective)
@@ -124,15 +131,14 @@ class Controller:
     if not has_ended:
       if is_news and not one.scores and one.trial.should_prune():
         self._prune(one, progress)
-        return True
-      return False
+      return
     one.keep_seconds()
     failure = one.job.failure()
     if failure is not None and failure.kind == trials.BUSY:
       # The launcher that a killed controller left behind ends in its time.
       logging.info('Trial %d: %s; waiting.', one.trial.number, failure.reason)
       one.begin(self._make_job(one.job.spec))
-      return False
+      return
     if failure is None and not progress.values:
       objective = self._sweep.objective
       failure = trials.Failure(
@@ -142,27 +148,31 @@ class Controller:
       )
     if failure is not None:
       self._fail(one, failure)
-      return True
-    return self._finish_seed(one, progress)
+    else:
+      self._finish_seed(one, progress)
 
-  def _finish_seed(self, one, progress) -> bool:
+  def _finish_seed(self, one, progress):
     one.scores.append(self._sweep.objective.best(progress.values))
     one.trial.set_user_attr(SCORES, one.scores)
     if len(one.scores) < len(self._sweep.seeds):
       seed = self._sweep.seeds[len(one.scores)]
       spec = self._make_spec(one.chosen, one.trial.number, seed)
       one.begin(self._make_job(spec))
-      return False
-    score = sum(one.scores) / len(one.scores)
-    self._study.tell(one.trial, score)
-    logging.info('Trial %d: %.4f', one.trial.number, score)
+      return
+    self._active.remove(one)
+    self._tell_score(one.trial, one.scores)
     self._on_change()
-    return True
+
+  def _tell_score(self, trial, scores):
+    score = sum(scores) / len(scores)
+    self._study.tell(trial, score)
+    logging.info('Trial %d: %.4f', trial.number, score)
 
   def _prune(self, one, progress):
     one.job.stop()
     one.job.wait()
     one.keep_seconds()
+    self._active.remove(one)
     self._study.tell(one.trial, state=State.PRUNED)
     logging.info(
       'Trial %d: stopped after %d evaluations, others do better.',
@@ -174,6 +184,7 @@ class Controller:
   def _fail(self, one, failure):
     one.trial.set_user_attr(FAILURE, failure.kind)
     one.trial.set_user_attr(REASON, failure.reason)
+    self._active.remove(one)
     self._study.tell(one.trial, state=State.FAIL)
     logging.warning(
       'Trial %d failed, %s: %s\n  Its output: %s',

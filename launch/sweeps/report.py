@@ -128,7 +128,9 @@ def best_flags(
     return None
   best = sweep.objective.best([trial.value for trial in complete])
   trial = next(trial for trial in complete if trial.value == best)
-  return trials.training_flags(sweep, trial.params, extra_flags)
+  # With what changes along with the keys that Optuna knows.
+  chosen = sweep.suggest(optuna.trial.FixedTrial(trial.params))
+  return trials.training_flags(sweep, chosen, extra_flags)
 
 
 def write_best(flags: Sequence[str], path: pathlib.Path) -> str:

@@ -41,12 +41,14 @@ def open_study(
   before = study.user_attrs.get(_SWEEP_ATTRIBUTE)
   now = dict(sweep.config)
   if before is None:
-    study.set_user_attr(_SWEEP_ATTRIBUTE, now)
     if sweep.sampler == 'grid':
       for chosen in search_space.grid(sweep.space):
         study.enqueue_trial(
-          {k: search_space.as_text(v) for k, v in chosen.items()}
+          {k: search_space.as_text(v) for k, v in chosen.items()},
+          skip_if_exists=True,
         )
+    # Last: it says that the grid is queued whole.
+    study.set_user_attr(_SWEEP_ATTRIBUTE, now)
     return study
   changed = [
     f'{key}: {before.get(key)} there, {now.get(key)} now'

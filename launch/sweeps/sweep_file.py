@@ -95,8 +95,9 @@ def read_sweep(config: ml_collections.ConfigDict) -> Sweep:
       f"config.sampler='grid' takes every combination, but {ranges} are ranges:"
       " give them 'values', or set config.sampler to 'random' or 'tpe'"
     )
-  elif config.sampler == 'grid' and num_trials is None:
-    num_trials = len(list(search_space.grid(space)))
+  elif config.sampler == 'grid':
+    size = len(list(search_space.grid(space)))
+    num_trials = size if num_trials is None else min(num_trials, size)
   if num_trials is None or num_trials < 1:
     faults.append(
       f'config.num_trials={num_trials}: how many trials are there to be?'

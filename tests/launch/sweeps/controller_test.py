@@ -88,10 +88,11 @@ class World:
     self.jobs.append(job)
     return job
 
-  def run(self, sweep, study, **options):
+  def run(self, sweep, study, *, on_change=lambda: None, **options):
     def count_running():
       running = sum(t.state == State.RUNNING for t in study.trials)
       self.most_at_once = max(self.most_at_once, running)
+      on_change()
 
     controller.Controller(
       study,
@@ -238,6 +239,34 @@ def test_a_killed_sweep_goes_on_where_it_was(tmp_path):
   # The second trial keeps its values and the seed that was done.
   assert world.started == [(128, 1), (160, 0), (160, 1)]
   assert [trial.value for trial in study.trials] == [96.5, 128.5, 160.5]
+
+
+def test_a_trial_that_was_told_is_not_touched_when_the_sweep_stops(tmp_path):
+  sweep = make_sweep()
+  study = open_study(sweep)
+  world = World(
+    tmp_path, lambda spec, size, seed: PlayedJob(spec, [0.5] * (size // 96))
+  )
+
+  def stop_after_the_first():
+    if study.trials[0].state == State.COMPLETE:
+      raise KeyboardInterrupt
+
+  with pytest.raises(KeyboardInterrupt):
+    world.run(sweep, study, parallel=3, on_change=stop_after_the_first)
+  assert [job.is_stopped for job in world.jobs] == [False, True, True]
+
+
+def test_a_trial_whose_seeds_are_done_is_told(tmp_path):
+  sweep = make_sweep()
+  study = open_study(sweep)
+  trial = study.ask()
+  sweep.suggest(trial)
+  trial.set_user_attr(controller.SCORES, [0.25])
+  world = World(tmp_path, lambda spec, size, seed: PlayedJob(spec, [0.5]))
+  world.run(sweep, study)
+  assert [trial.value for trial in study.trials] == [0.25, 0.5, 0.5]
+  assert world.started == [(size, 0) for size in SIZES[1:]]
 
 
 def test_stopping_stops_the_jobs_that_run(tmp_path):

@@ -139,6 +139,29 @@ def test_the_best_command_can_be_pasted(study, sweep, tmp_path):
   )
 
 
+def test_the_best_command_has_what_changes_along():
+  config = default.get_config()
+  config.space = (
+    {
+      'key': 'image_height',
+      'values': (96, 128),
+      'along': {'image_width': (64, 80)},
+    },
+  )
+  sweep = sweep_file.read_sweep(config)
+  study = studies.open_study(
+    sweep, name='sweep', storage=optuna.storages.InMemoryStorage()
+  )
+  for score in (0.1, 0.2):
+    trial = study.ask()
+    sweep.suggest(trial)
+    study.tell(trial, score)
+  assert report.best_flags(study, sweep, [])[-2:] == [
+    '--config.image_height=128',
+    '--config.image_width=80',
+  ]
+
+
 def test_the_least_is_best_where_it_is_to_be_minimized(study, sweep):
   down = sweep_file.Objective('loss', 'validation', 'minimize')
   object.__setattr__(sweep, 'objective', down)

@@ -77,6 +77,25 @@ def test_a_grid_has_every_combination_once_in_order():
   ]
 
 
+def test_a_grid_has_no_more_trials_than_combinations():
+  for number, expected in ((1, 1), (2, 2), (5, 2)):
+    assert (
+      sweep_file.read_sweep(sweep_config(num_trials=number)).num_trials
+      == expected
+    )
+
+
+def test_a_grid_that_was_queued_in_part_is_queued_whole():
+  storage = optuna.storages.InMemoryStorage()
+  sweep = sweep_file.read_sweep(sweep_config())
+  study = optuna.create_study(study_name='sweep', storage=storage)
+  study.enqueue_trial({'image_size': search_space.as_text(96)})
+  study = open_study(sweep, storage)
+  assert len(study.trials) == 2
+  chosen = [sweep.suggest(study.ask()) for _ in range(2)]
+  assert chosen == [{'image_size': 96}, {'image_size': 128}]
+
+
 def test_keys_change_along_with_another():
   config = sweep_config(
     {
