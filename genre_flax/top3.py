@@ -197,6 +197,10 @@ def _check_what(paths: Sequence[str]) -> None:
     raise errors.InputError(
       '--resume goes on with a table of images: it needs them and --output.'
     )
+  if _DISTRIBUTED.value and paths:
+    raise errors.InputError(
+      '--distributed evaluates a split; image files are for one process.'
+    )
   if _EXPLAIN.value and paths and not _OUTPUT.value:
     raise errors.InputError('--explain writes pictures: it needs --output.')
 

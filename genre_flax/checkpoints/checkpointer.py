@@ -10,6 +10,7 @@ Whatever is read is compared with its digest: it is what was saved, or an error.
 
 from collections.abc import Callable, Iterator, Mapping
 import contextlib
+import errno
 from typing import Any
 
 from absl import logging
@@ -27,6 +28,15 @@ from genre_flax.runtime import parallel
 # 'model' and 'optimizer', each a tree of arrays.
 Items = dict[str, Any]
 _ITEMS = ('model', 'optimizer', 'meta', record_lib.ITEM)
+# Errors of a machine that say nothing of the files it reads.
+_PASSING = (
+  errno.EACCES,
+  errno.EMFILE,
+  errno.ENFILE,
+  errno.ENOMEM,
+  errno.ESTALE,
+  errno.ETIMEDOUT,
+)
 
 
 class Checkpointer:
@@ -271,9 +281,21 @@ class Checkpointer:
       yield record
     except Exception as e:  # Damaged files raise whatever their reader does.
       words = str(e).partition('\n')[0] or type(e).__name__
+      if _is_of_the_machine(e):
+        raise errors.ResourceError(
+          f'Checkpoint {step} cannot be read now, in {self._folder(step)}:'
+          f' {words}. It may be whole: give the same command again.'
+        ) from e
       raise errors.DamageError(
         f'Checkpoint {step} cannot be read, in {self._folder(step)}: {words}.'
       ) from e
+
+
+def _is_of_the_machine(error: Exception) -> bool:
+  """Whether it tells of the moment, and nothing of the files."""
+  return isinstance(error, MemoryError | errors.ResourceError) or (
+    isinstance(error, OSError) and error.errno in _PASSING
+  )
 
 
 def read_model(

@@ -11,6 +11,8 @@ import jax
 import orbax.checkpoint as ocp
 import psutil
 
+from genre_flax.runtime import errors
+
 # Arrays that are larger than the memory that is free were never trained here.
 _SHARE_OF_FREE = 0.9
 
@@ -47,16 +49,19 @@ def check(folder: epath.Path, template: Any | None = None) -> None:
     template: a tree of the shapes to expect; None for any.
 
   Raises:
-    ValueError: they have other shapes, or do not fit into memory.
+    ValueError: they have other shapes, or would not fit into memory.
+    ResourceError: they have the shapes to expect, and do not fit into memory.
     Exception: of any kind, where the files are damaged.
   """
   found = of(ocp.StandardCheckpointHandler().metadata(folder).tree)
+  if template is not None:
+    require(found, of(template))
   size = sum(4 * math.prod(shape) for shape in found.values())
   free = psutil.virtual_memory().available
   if size > _SHARE_OF_FREE * free:
-    raise ValueError(
+    words = (
       f'its arrays would take {size / 1e9:,.1f} GB;'
       f' {free / 1e9:.1f} GB of memory are free'
     )
-  if template is not None:
-    require(found, of(template))
+    # What has the expected shapes is not damaged.
+    raise ValueError(words) if template is None else errors.ResourceError(words)

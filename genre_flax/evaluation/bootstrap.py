@@ -122,7 +122,11 @@ def differences(
     return {name: values[name] - others[name] for name in names}
 
   return _estimate(
-    compute, len(scores), num_samples=num_samples, confidence=confidence
+    compute,
+    len(scores),
+    num_samples=num_samples,
+    confidence=confidence,
+    least=-1.0,
   )
 
 
@@ -166,8 +170,12 @@ def _estimate(
   *,
   num_samples: int,
   confidence: float,
+  least: float = 0.0,
 ) -> dict[_Key, Estimate]:
-  """What is computed of weightings [R, N], as [R] each, with intervals."""
+  """What is computed of weightings [R, N], as [R] each, with intervals.
+
+  The intervals are within `least` and 1, as what is computed is.
+  """
   point = compute(np.ones((1, num_examples)))
   samples: dict[_Key, list[float]] = {key: [] for key in point}
   for weights in resample_weights(num_examples, num_samples=num_samples):
@@ -179,6 +187,7 @@ def _estimate(
     low = high = np.nan
     if values:
       bias = np.mean(values) - point[key][0]
-      low, high = np.percentile(values, [tail, 100 - tail]) - bias
+      ends = np.percentile(values, [tail, 100 - tail]) - bias
+      low, high = np.clip(ends, least, 1)
     found[key] = Estimate(float(point[key][0]), float(low), float(high))
   return found

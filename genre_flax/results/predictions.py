@@ -125,7 +125,10 @@ class Growing:
         f'{self.path} has rows of another checkpoint. Leave out --resume to'
         ' begin anew, or choose another --output.'
       )
-    content = self.path.read_bytes()[: state['bytes']]
+    try:
+      content = self.path.read_bytes()[: state['bytes']]
+    except OSError:
+      content = b''
     self._digest.update(content)
     self._num_bytes = len(content)
     if self._digest.hexdigest() != state['digest']:

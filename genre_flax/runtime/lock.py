@@ -43,7 +43,9 @@ def hold(path: epath.PathLike, message: str) -> Iterator[None]:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
       pid = os.pread(file, 32, 0).decode('ascii', 'replace').strip()
-      raise errors.BusyError(message.format(pid=pid or 'unknown')) from None
+      raise errors.BusyError(
+        message.replace('{pid}', pid or 'unknown')
+      ) from None
     except OSError:
       pass  # A file system without locks.
     with contextlib.suppress(OSError):  # A full disk holds the lock, unnamed.

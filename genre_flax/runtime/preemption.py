@@ -5,7 +5,6 @@ import signal
 import types
 
 from absl import logging
-import jax
 from jax.experimental import multihost_utils
 
 from genre_flax.runtime import parallel
@@ -25,7 +24,8 @@ class StopNotice:
 
   def __enter__(self) -> 'StopNotice':
     handled = [signal.SIGINT]
-    if not jax.distributed.is_initialized():
+    # A single process asks nobody, and so must hear it itself.
+    if parallel.num_hosts() == 1:
       handled.append(signal.SIGTERM)
     for number in handled:
       self._previous[number] = signal.signal(number, self._on_signal)
@@ -33,7 +33,8 @@ class StopNotice:
 
   def __exit__(self, *exc_info) -> None:
     for number, handler in self._previous.items():
-      signal.signal(number, handler)
+      if handler is not None:  # One that is not Python's.
+        signal.signal(number, handler)
 
   def _on_signal(self, number: int, frame: types.FrameType | None) -> None:
     del frame
@@ -44,7 +45,7 @@ class StopNotice:
       ' saving.',
       signal.Signals(number).name,
     )
-    if jax.distributed.is_initialized():
+    if parallel.num_hosts() > 1:
       os.kill(os.getpid(), signal.SIGTERM)
 
   def is_set(self, step: int) -> bool:

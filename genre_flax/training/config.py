@@ -110,6 +110,10 @@ def make_schedule(
   num_train_steps = config.num_train_steps
   if num_train_steps is None:
     num_train_steps = max(1, round(config.num_epochs * steps_per_epoch))
+  num_warmup_steps = round(config.optimizer.warmup_epochs * steps_per_epoch)
+  if config.optimizer.schedule != 'constant':
+    # A constant rate follows from the step alone: a longer run is the same one.
+    num_warmup_steps = min(num_train_steps, num_warmup_steps)
   eval_batch_size = config.eval_batch_size or batch_size
   # Evaluation pads its batches, so it may round its size up as well.
   eval_batch_size = math.ceil(eval_batch_size / num_devices) * num_devices
@@ -120,9 +124,7 @@ def make_schedule(
     per_device_batch_size=batch_size // num_devices,
     steps_per_epoch=steps_per_epoch,
     num_train_steps=num_train_steps,
-    num_warmup_steps=min(
-      num_train_steps, round(config.optimizer.warmup_epochs * steps_per_epoch)
-    ),
+    num_warmup_steps=num_warmup_steps,
     eval_every_steps=max(1, round(config.eval_every_epochs * steps_per_epoch)),
     global_eval_batch_size=eval_batch_size,
   )

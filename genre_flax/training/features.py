@@ -122,7 +122,7 @@ def _key(run, state):
     config_lib.image_shape(run.config),
     run.config.pixel_mean,
     run.config.pixel_scale,
-    run.config.model.dtype,
+    config_lib.to_dict(run.config)['model'],
   ]
   digest.update(json.dumps(described).encode())
   trees = (state.params, state.batch_stats)

@@ -67,7 +67,11 @@ def restore_or_create(
   )
   sums = None
   if restored is None:
-    state = state.with_variables(initialize.make_variables(run, state))
+    state = state.with_variables(
+      initialize.make_variables(run, state),
+      optimizer=run.optimizer,
+      trainable=run.config.trainable,
+    )
   else:
     items, meta = restored
     state = train_state_lib.TrainState.from_items(items)
@@ -111,6 +115,9 @@ def check_resumable(
     config_lib.flatten(saved),
     config_lib.flatten(config_lib.to_dict(config)),
   )
+  if 'features' in (before.get('dataset.cache'), now['dataset.cache']):
+    # On features the frozen part drops nothing out, and is not augmented.
+    free.remove('dataset.cache')
   changed = [
     f'config.{key}: {before.get(key, "(not there)")!r} when the run was'
     f' started, {now.get(key, "(not there)")!r} now'

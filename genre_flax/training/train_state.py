@@ -58,11 +58,25 @@ class TrainState:
       opt_state=optimizer['opt_state'],
     )
 
-  def with_variables(self, variables: dict[str, Any]) -> 'TrainState':
-    """The state with other parameters and statistics, at its start."""
+  def with_variables(
+    self,
+    variables: dict[str, Any],
+    *,
+    optimizer: optax.GradientTransformation,
+    trainable: str,
+  ) -> 'TrainState':
+    """The state with other parameters and statistics, at its start.
+
+    Args:
+      variables: {'params', 'batch_stats'}.
+      optimizer: of `create_train_state`; some begin with the parameters.
+      trainable: of `create_train_state`.
+    """
     params = jax.tree.map(jnp.asarray, variables['params'])
+    trained, _ = params_lib.split(params, trainable)
     return self.replace(
       params=params,
+      opt_state=optimizer.init(trained),
       batch_stats=jax.tree.map(jnp.asarray, variables['batch_stats']),
       ema_params=(
         None if self.ema_params is None else jax.tree.map(jnp.copy, params)

@@ -1,4 +1,6 @@
+import errno
 import json
+import types
 
 from etils import epath
 import jax
@@ -8,6 +10,7 @@ import pytest
 from genre_flax.checkpoints import checkpointer as checkpointer_lib
 from genre_flax.checkpoints import choice
 from genre_flax.checkpoints import recovery
+from genre_flax.checkpoints import shapes
 from genre_flax.runtime import errors
 from genre_flax.training import train_state
 from tests.support import helpers
@@ -183,6 +186,33 @@ def test_a_damaged_newest_checkpoint_falls_back_loudly(tmp_path, caplog, item):
   # The step can be saved anew.
   assert save(tmp_path, [(2, 0.3)]) == [1, 2]
   helpers.assert_trees_equal(restore(tmp_path), make_state(2))
+
+
+@pytest.mark.parametrize(
+  'error',
+  [OSError(errno.EMFILE, 'Too many open files'), MemoryError()],
+)
+def test_what_fails_for_the_moment_is_no_damage(tmp_path, monkeypatch, error):
+  save(tmp_path, [(1, 0.5), (2, 0.2)])
+
+  def fail(*args):
+    raise error
+
+  with monkeypatch.context() as patched:
+    patched.setattr(shapes, 'of', fail)
+    with pytest.raises(errors.ResourceError, match='Checkpoint 2 cannot be'):
+      restore(tmp_path)
+  helpers.assert_trees_equal(restore(tmp_path), make_state(2))
+
+
+def test_memory_that_is_not_free_is_no_damage(tmp_path, monkeypatch):
+  save(tmp_path, [(1, 0.5)])
+  free = types.SimpleNamespace(available=10)
+  with monkeypatch.context() as patched:
+    patched.setattr(shapes.psutil, 'virtual_memory', lambda: free)
+    with pytest.raises(errors.ResourceError, match='0.0 GB of memory are free'):
+      restore(tmp_path)
+  helpers.assert_trees_equal(restore(tmp_path), make_state(1))
 
 
 def test_where_none_can_be_read_nothing_is_lost(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 from genre_flax.datasets.posters import build
 from genre_flax.datasets.posters import staging
 from genre_flax.datasets.posters import storage
+from genre_flax.runtime import errors
 
 
 class Cloud(memory.MemoryFileSystem):
@@ -59,6 +60,27 @@ def test_the_same_data_set_is_not_written_again(cloud, caplog):
   for _ in range(2):
     build.build_synthetic(data_dir=cloud, num_posters=40)
   assert caplog.text.count('Drawing 40 synthetic posters') == 1
+
+
+def test_a_copy_that_is_damaged_is_made_anew(cloud, tmp_path, caplog):
+  build.build_synthetic(data_dir=cloud, num_posters=40)
+  dataset = storage.open_dataset(cloud)
+  expected = _images(dataset.open_split('train'))
+  [shard] = (tmp_path / 'cache').rglob('*train*')
+  content = bytearray(shard.read_bytes())
+  content[len(content) // 2] ^= 1
+  shard.write_bytes(content)
+  split = dataset.open_split('train', check_records=True)
+  assert 'copied anew' in caplog.text
+  assert _images(split) == expected
+
+
+def test_a_copy_that_cannot_be_made_is_told(cloud, tmp_path, monkeypatch):
+  build.build_synthetic(data_dir=cloud, num_posters=40)
+  (tmp_path / 'file').touch()
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'file'))
+  with pytest.raises(errors.StorageError, match='file/genre_flax/data'):
+    storage.open_dataset(cloud).open_split('train')
 
 
 def test_the_card_is_copied_last(tmp_path, monkeypatch):

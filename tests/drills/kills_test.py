@@ -3,7 +3,6 @@
 import concurrent.futures
 import csv
 import random
-import socket
 import time
 
 import pytest
@@ -71,14 +70,8 @@ def test_a_training(data_dir, expected, tmp_path, chains, kills):
   outcomes.done()
 
 
-def free_port():
-  with socket.socket() as s:
-    s.bind(('localhost', 0))
-    return s.getsockname()[1]
-
-
 def start_two(arguments):
-  address = f'localhost:{free_port()}'
+  address = binaries.free_address()
   return [
     runs.start(
       f'genre_flax.{arguments[0]}',

@@ -39,6 +39,16 @@ def test_intervals_hold_the_value_even_where_resamples_are_biased():
   assert low < value < high
 
 
+def test_intervals_stay_in_the_range_of_the_metric():
+  rng = np.random.default_rng(0)
+  labels = np.zeros((200, 20))
+  labels[rng.choice(200, 3, replace=False)] = 1
+  scores = rng.random(labels.shape) + labels * rng.random(labels.shape)
+  found = bootstrap.of_genres(scores, labels, num_samples=200)
+  ends = np.array([e[1:] for of in found.values() for e in of])
+  assert ends.min() == 0 and ends.max() <= 1
+
+
 def test_how_many_resamples_at_a_time_changes_none(monkeypatch):
   def all_weights():
     return np.concatenate(

@@ -93,6 +93,13 @@ def test_damage_is_told_wherever_it_is(tmp_path, name):
     assert table.path.read_bytes() == rows
 
 
+def test_a_table_that_is_gone_is_told(tmp_path):
+  grow(tmp_path).add(ROWS)
+  (tmp_path / 'predictions.partial.csv').unlink()
+  with pytest.raises(errors.DamageError, match='Leave out --resume'):
+    grow(tmp_path, resume=True)
+
+
 def test_names_are_as_they_stand_in_the_table(tmp_path):
   table = grow(tmp_path)
   table.add([('=a\n.jpg', ROWS[0][1]), ('caf\udce9.jpg', ROWS[0][1])])

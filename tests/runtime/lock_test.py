@@ -23,8 +23,8 @@ def test_the_second_is_refused_with_the_number_of_the_first(tmp_path):
   path = tmp_path / 'new' / 'lock'
   with (
     lock.hold(path, ''),
-    pytest.raises(errors.BusyError, match=f'process {os.getpid()} has it'),
-    lock.hold(path, 'process {pid} has it'),
+    pytest.raises(errors.BusyError, match=f'{{a}}: {os.getpid()} has it'),
+    lock.hold(path, '{a}: {pid} has it'),
   ):
     pass
   with lock.hold(path, ''):  # It was given back.

@@ -1,6 +1,7 @@
 """Runs the binaries as a user does, in processes of their own."""
 
 import os
+import socket
 import subprocess
 import sys
 
@@ -8,6 +9,13 @@ from tests.support import paths
 
 # The variable that names the folder of compiled programs, of conftest.py.
 COMPILED = 'GENRE_FLAX_TESTS_COMPILED'
+
+
+def free_address():
+  """An address for the first of several processes, 'host:port'."""
+  with socket.socket() as s:
+    s.bind(('localhost', 0))
+    return f'localhost:{s.getsockname()[1]}'
 
 
 def command(module, *arguments):

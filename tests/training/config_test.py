@@ -119,6 +119,16 @@ def test_schedule_worked_out_by_hand():
   assert schedule.global_eval_batch_size == 64
 
 
+@pytest.mark.parametrize(
+  'schedule, expected', [('constant', 31), ('cosine', 8)]
+)
+def test_a_run_shorter_than_its_warm_up(schedule, expected):
+  config = make_config(batch_size=64, num_train_steps=8)
+  config.optimizer.schedule = schedule
+  config.optimizer.warmup_epochs = 2.0
+  assert make_schedule(config).num_warmup_steps == expected
+
+
 @pytest.mark.parametrize('devices', [1, 2])
 def test_mixup_needs_pairs_in_each_part(devices):
   changes = {'augment.mixup_alpha': 0.2, 'batch_size': 6, 'accumulate_steps': 2}
@@ -177,6 +187,12 @@ class TestResuming:
       e.value
     )
     assert 'config.optimizer.learning_rate: 0.003' in str(e.value)
+
+  def test_features_are_another_run(self):
+    plain, features = {'dataset.cache': 'none'}, {'dataset.cache': 'features'}
+    for before, now in ((plain, features), (features, plain)):
+      with pytest.raises(errors.InputError, match=r'dataset\.cache'):
+        self.check(make_config(**before), make_config(**now))
 
   def test_a_longer_run_is_another_run_unless_the_rate_is_constant(self):
     longer = {'num_train_steps': 12}

@@ -64,6 +64,15 @@ def test_they_are_computed_once_and_again_for_another_backbone(
   assert caplog.text.count('Computing the features') == 2
 
 
+def test_they_are_computed_again_for_other_options(config, tmp_path, caplog):
+  caplog.set_level('INFO')
+  for number, variant in enumerate((False, True), start=1):
+    config.model.efficientnet_lite.stage_features = variant
+    run = run_lib.set_up(config, tmp_path)
+    features.cached_split(run, placed_state(run), 'validation')
+    assert caplog.text.count('Computing the features') == number
+
+
 def test_the_whole_network_is_served(config, dataset, tmp_path):
   train.train_and_evaluate(config, tmp_path)
   predictor = predict.restore(tmp_path, step='latest')

@@ -10,6 +10,7 @@ from genre_flax.checkpoints import checkpointer as checkpointer_lib
 from genre_flax.datasets.posters import build
 from genre_flax.runtime import errors
 from genre_flax.training import initialize
+from genre_flax.training import resume
 from genre_flax.training import run as run_lib
 from genre_flax.training import train
 from tests.support import helpers
@@ -56,8 +57,33 @@ def test_another_runs_best_checkpoint_is_taken(
     same = np.array_equal(layer['kernel'], theirs['params'][name]['kernel'])
     assert same == (parts == 'all' or name != 'head')
   # And it is what the run trains.
-  state = run.create_state().with_variables(got)
+  state = run.create_state().with_variables(
+    got, optimizer=run.optimizer, trainable='.*'
+  )
   helpers.assert_trees_equal(jax.device_get(state.params), got['params'])
+
+
+def test_an_optimizer_that_remembers_parameters_begins_with_those(
+  data_dir, source, tmp_path
+):
+  config = helpers.tiny_config(
+    data_dir, seed=5, init_from=str(source), init_from_parts='all'
+  )
+  config.optimizer.name = 'optax.contrib:prodigy'
+  run, got = start(config, tmp_path)
+  with checkpointer_lib.Checkpointer(tmp_path) as checkpointer:
+    state, _ = resume.restore_or_create(run, checkpointer)
+  remembered = jax.tree.leaves(
+    jax.device_get(state.opt_state),
+    is_leaf=lambda leaf: isinstance(leaf, dict),
+  )
+  path = 'head/kernel'
+  first = [
+    leaf[path] for leaf in remembered if isinstance(leaf, dict) and path in leaf
+  ]
+  assert any(
+    np.array_equal(array, got['params']['head']['kernel']) for array in first
+  )
 
 
 def test_another_architecture_is_refused_with_the_differences(

@@ -3,7 +3,6 @@
 import concurrent.futures
 import json
 import re
-import socket
 
 import numpy as np
 import pytest
@@ -28,15 +27,9 @@ CONFIG = (
 SECONDS = 180
 
 
-def free_port():
-  with socket.socket() as s:
-    s.bind(('localhost', 0))
-    return s.getsockname()[1]
-
-
 def run_both(module, *arguments):
   """Runs a binary as two processes; returns their outputs."""
-  address = f'localhost:{free_port()}'
+  address = binaries.free_address()
   processes = [
     binaries.start(
       module,

@@ -12,23 +12,36 @@ import tempfile
 from absl import logging
 from etils import epath
 
+from genre_flax.runtime import files
 
-def fetch(folder: epath.Path, *, key: str) -> epath.Path:
+
+def fetch(
+  folder: epath.Path, *, key: str, is_damaged: bool = False
+) -> epath.Path:
   """A copy of a data set's folder on this machine's disk, made once.
 
   Args:
     folder: of the data set, with NAME/VERSION as its end.
     key: tells the content; the copy of an earlier call with it is taken.
+    is_damaged: whether that copy is known to be, and another is to be made.
 
   Returns:
     The copy, in the user's cache folder ($XDG_CACHE_HOME or ~/.cache).
 
   Raises:
-    OSError: it cannot be copied.
+    StorageError: it cannot be copied.
   """
   cache = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
   whole = pathlib.Path(cache) / 'genre_flax' / 'data' / key
   relative = pathlib.Path(folder.parent.name) / folder.name
+  with files.explaining(epath.Path(whole)):
+    if is_damaged:
+      shutil.rmtree(whole)
+    _copy_once(folder, whole, relative)
+  return epath.Path(whole / relative)
+
+
+def _copy_once(folder, whole, relative):
   if not whole.exists():
     logging.info('Copying %s to %s.', folder, whole)
     whole.parent.mkdir(parents=True, exist_ok=True)
@@ -42,7 +55,6 @@ def fetch(folder: epath.Path, *, key: str) -> epath.Path:
         raise
     finally:
       shutil.rmtree(partial, ignore_errors=True)
-  return epath.Path(whole / relative)
 
 
 def copy(source: epath.Path, target: epath.Path, *, last: str = '') -> None:

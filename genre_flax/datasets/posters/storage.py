@@ -140,16 +140,7 @@ class PosterDataset:
       DamageError: its files are damaged.
     """
     expected = self.num_examples(split)
-    folder = dataset_path(self.data_dir)
-    if files.is_remote(folder):
-      folder = staging.fetch(folder, key=self.card['fingerprint'])
-    if self.listed is not None:
-      shards = {
-        name: listed
-        for name, listed in self.listed.items()
-        if manifest.is_shard(name, split)
-      }
-      self._check(folder, shards, with_digest=check_records)
+    folder = self._local_folder(split, check_records=check_records)
     try:
       builder = tfds.builder_from_directory(str(folder))
       source = builder.as_data_source(
@@ -170,6 +161,27 @@ class PosterDataset:
     opened = records.Split(source, len(self.genres), shards=shards)
     opened.open_shards()
     return opened
+
+  def _local_folder(self, split, *, check_records):
+    """The folder of the data set, or of its copy on this machine, checked."""
+    folder = dataset_path(self.data_dir)
+    shards = {
+      name: listed
+      for name, listed in (self.listed or {}).items()
+      if manifest.is_shard(name, split)
+    }
+    if not files.is_remote(folder):
+      self._check(folder, shards, with_digest=check_records)
+      return folder
+    key = self.card['fingerprint']
+    copy = staging.fetch(folder, key=key)
+    try:
+      self._check(copy, shards, with_digest=check_records)
+    except errors.DamageError as e:
+      logging.warning('%s\nIt is copied anew.', e)
+      copy = staging.fetch(folder, key=key, is_damaged=True)
+      self._check(copy, shards, with_digest=check_records)
+    return copy
 
   def check_small_files(self) -> None:
     """Compares all files but those of the records with their digests.

@@ -1,0 +1,48 @@
+"""Signals that a training hears; two processes are in multi_process_test."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from genre_flax.runtime import preemption
+from tests.support import binaries
+from tests.support import paths
+
+ALONE = """
+import os, signal, sys
+import jax
+jax.distributed.initialize(sys.argv[1], num_processes=1, process_id=0)
+from genre_flax.runtime import preemption
+with preemption.StopNotice() as stop:
+  assert not stop.is_set(1)
+  os.kill(os.getpid(), signal.SIGTERM)
+  print(stop.is_set(2), stop.exit_status)
+"""
+
+
+def test_a_signal_is_heard_and_the_next_one_ends_the_program():
+  before = signal.getsignal(signal.SIGTERM)
+  with preemption.StopNotice() as stop:
+    assert not stop.is_set(1)
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert stop.is_set(2)
+    assert stop.exit_status == 143
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+  assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.slow
+def test_a_single_process_of_a_distributed_run_hears_it_too():
+  done = subprocess.run(
+    [sys.executable, '-c', ALONE, binaries.free_address()],
+    cwd=paths.ROOT,
+    env={**os.environ, 'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': ''},
+    capture_output=True,
+    text=True,
+    timeout=120,
+    check=False,
+  )
+  assert done.stdout.split()[-2:] == ['True', '143'], done.stderr
