@@ -76,6 +76,8 @@ def _move_away(checkpointer, step):
     target = next(folder / n for n in names if not (folder / n).exists())
     with files.explaining(target):
       folder.mkdir(parents=True, exist_ok=True)
+      if files.is_remote(folder):  # A bucket has no empty folders.
+        (folder / 'README').write_text('Checkpoints that cannot be read.\n')
       (checkpointer.directory / str(step)).rename(target)
     logging.error(
       'Moved checkpoint %d to %s; going back to the one before.', step, target

@@ -222,6 +222,8 @@ def test_synthetic_posters_are_drawn_once(data_dir, monkeypatch):
   assert card['sources'][0]['csv'] == 'synthetic posters (number 40, seed 0)'
   monkeypatch.setattr(synthetic, 'write_posters', None)
   assert build.build_synthetic(data_dir=data_dir, num_posters=40) == card
+  with pytest.raises(errors.InputError, match='number 40.*number 41.*workdir'):
+    build.build_synthetic(data_dir=data_dir, num_posters=41)
 
 
 def test_other_synthetic_posters_are_refused_until_overwrite(data_dir):

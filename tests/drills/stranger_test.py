@@ -156,7 +156,7 @@ def test_no_memory_is_asked_for_that_is_not_there(
   save(tmp_path, items, run.meta())
   free = types.SimpleNamespace(available=1000)
   monkeypatch.setattr(psutil, 'virtual_memory', lambda: free)
-  with pytest.raises(errors.DamageError, match='its arrays would take'):
+  with pytest.raises(errors.ResourceError, match='its arrays would take'):
     predict.restore(tmp_path)
 
 

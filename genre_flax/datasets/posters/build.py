@@ -140,12 +140,20 @@ def build_synthetic(
 
   Returns:
     The data card.
+
+  Raises:
+    InputError: `data_dir` holds other posters.
   """
   name = f'synthetic posters (number {num_posters}, seed {seed})'
   if not options and storage.dataset_path(data_dir).exists():
     card = storage.read_card(data_dir)
-    if card['sources'][0]['csv'] == name:
+    held = card['sources'][0]['csv']
+    if held == name:
       return card
+    raise errors.InputError(
+      f'{data_dir} holds other posters: {held}, where these are to be: {name}.'
+      ' Choose another folder; for a training, another --workdir.'
+    )
   logging.info('Drawing %d synthetic posters.', num_posters)
   with tempfile.TemporaryDirectory(prefix='genre_flax_') as folder:
     csv, images = synthetic.write_posters(
