@@ -131,7 +131,7 @@ def _train(run, state, checkpointer, log):
         if len(in_flight) > _MAX_STEPS_AHEAD:
           in_flight.popleft().block_until_ready()
 
-        is_stopping = stop.is_set(step) and step < num_steps
+        is_stopping = stop.is_set(step)
         is_eval = run.schedule.is_eval_step(step)
         if is_eval or is_stopping or _is_checkpoint_step(config, step):
           log.check()  # Raises on NaN: such a state must not be saved.

@@ -64,6 +64,18 @@ def test_a_run_learns_and_leaves_what_it_should(config, tmp_path):
   assert 'mean_average_precision' in validation[0]
 
 
+def test_stopped_at_its_last_step_a_run_is_not_evaluated_yet(
+  config, tmp_path, monkeypatch
+):
+  config.num_train_steps = 3
+  with monkeypatch.context() as patched:
+    stop_after(patched, 3)
+    outcome = train.train_and_evaluate(config, tmp_path)
+  assert outcome == train.Outcome(step=3, exit_status=143)
+  outcome = train.train_and_evaluate(config, tmp_path)
+  assert outcome == train.Outcome(step=3, exit_status=0)
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures('short_networks')
 @pytest.mark.parametrize(
