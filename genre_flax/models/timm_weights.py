@@ -152,11 +152,7 @@ def _complete_first_layer(params, network, lacking, origin):
 def _take_rows(left, name, origin, *, width=None):
   """An array as float32 [rows, width], taken out of `left`."""
   array = left.pop(name)
-  if (
-    array.ndim < 2
-    or not array.size
-    or array.shape[-1] != (width or array.shape[-1])
-  ):
+  if not (array.ndim and array.size and width in (None, array.shape[-1])):
     raise errors.InputError(
       f'{origin}: {name} has the shape {array.shape}, expected'
       f' [..., {width or "channels"}].'

@@ -189,6 +189,15 @@ def test_the_first_arrays_may_have_any_shape_and_are_told(
     load(source, config)
 
 
+def test_a_class_token_may_have_one_axis_as_that_of_clip(tmp_path):
+  config, _, params = make('vit', (32, 32))
+  given = params['backbone']['tokens'].reshape(-1)
+  source = write(
+    tmp_path, config, params, described=False, add={'cls_token': given}.items()
+  )
+  helpers.assert_trees_close(load(source, config), params, atol=1e-6)
+
+
 def test_a_network_without_a_first_layer_is_told(tmp_path):
   config, _, params = make('vit', (32, 32))
   norm = {f'norm_pre.{k}': np.ones(32, np.float32) for k in ('weight', 'bias')}
