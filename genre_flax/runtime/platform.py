@@ -133,10 +133,11 @@ def peak_memory_gb() -> float:
 
 
 def is_in_jaxlib(text: str) -> bool:
-  """Whether `text` is among the strings of jaxlib's libraries.
+  """Whether `text` is among the strings of jaxlib's libraries, as a whole.
 
   jaxlib has no call that tells which flags and operations it knows. XLA aborts
-  the process on one that it does not, and they change with every release.
+  the process on one that it does not, and they change with every release: the
+  name of a flag that was taken away may still be there as a part of others.
   """
   for library in sorted(pathlib.Path(jaxlib.__file__).parent.glob('*.so')):
     if library.stat().st_size < 1 << 20:
@@ -145,6 +146,6 @@ def is_in_jaxlib(text: str) -> bool:
       open(library, 'rb') as f,
       mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as content,
     ):
-      if content.find(text.encode()) >= 0:
+      if content.find(b'\0%s\0' % text.encode()) >= 0:
         return True
   return False

@@ -11,6 +11,7 @@ from genre_flax.runtime import platform
 def test_a_flag_of_this_jaxlib_is_known_and_an_invented_one_is_not():
   assert platform.is_in_jaxlib('xla_cpu_enable_fast_math')
   assert not platform.is_in_jaxlib('xla_cpu_no_such_flag_exists')
+  assert not platform.is_in_jaxlib('xla_cpu_enable_fast_mat')
 
 
 def run_python(code, **environment):
