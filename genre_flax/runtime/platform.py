@@ -22,8 +22,8 @@ from genre_flax.runtime import errors
 # kernels do. An empty list of fusion types turns it off.
 _CPU_FLAGS = ('--xla_cpu_experimental_ynn_fusion_type=',)
 # A network compiles in half the time, and then takes half as long again an
-# image: LLVM optimises nothing, and XLA's older emitters of loops write less for
-# it to translate.
+# image: LLVM optimises nothing, and XLA's older emitters of loops write less
+# for it to translate.
 _QUICK_FLAGS = (
   '--xla_backend_optimization_level=0',
   '--xla_cpu_use_fusion_emitters=false',
