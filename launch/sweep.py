@@ -174,7 +174,7 @@ def _search(sweep, make_spec, sweep_dir, extra_flags) -> int:
   # A journal has one study, whatever its folder is called by now.
   names = [] if _STORAGE.value else optuna.get_all_study_names(storage)
   study = studies.open_study(
-    sweep, name=[*names, sweep_dir.name][0], storage=storage
+    sweep, name=next(iter(names), sweep_dir.name), storage=storage
   )
   table = report.Table(sweep)
   print(table.header())

@@ -59,37 +59,49 @@ def load(
     published_shape=found.said.image_shape,
     origin=found.origin,
   )
-  params, done = taken.params, list(taken.resampled)
-  pixels = found.said.pixels
-  if pixels and not timm_weights.sees_no_padding(model.name):
-    _check_pixels(found, pixel_mean, pixel_scale)
-  elif pixels:
-    params = timm_weights.with_pixels(
-      params,
-      network=model.name,
-      patch=options.get('patch', convnext.STEM),
-      mean=pixels.mean,
-      std=pixels.std,
-      pixel_mean=pixel_mean,
-      pixel_scale=pixel_scale,
-    )
-    done.append(
-      f'first layer for pixels of mean {pixel_mean} and scale {pixel_scale}, in'
-      f' place of {pixels.mean} and {pixels.std}'
-    )
+  params, done = _for_pixels(
+    taken.params,
+    found,
+    network=model.name,
+    patch=options.get('patch', convnext.STEM),
+    pixel_mean=pixel_mean,
+    pixel_scale=pixel_scale,
+  )
+  done = [
+    *taken.resampled,
+    *done,
+    *(f'{name} began at 0, which they lack' for name in taken.lacking),
+  ]
   logging.info(
     'Took %d arrays of %s; %s.',
     taken.num_taken,
     found.origin,
-    '; '.join(
-      [
-        *done,
-        *(f'{name} began at 0, which they lack' for name in taken.lacking),
-      ]
-    )
-    or 'as they are',
+    '; '.join(done) or 'as they are',
   )
   return {'params': params, 'batch_stats': taken.batch_stats}
+
+
+def _for_pixels(params, found, *, network, patch, pixel_mean, pixel_scale):
+  """The parameters for the config's pixels, and what was done, in words."""
+  pixels = found.said.pixels
+  if pixels is None:
+    return params, []
+  if not timm_weights.sees_no_padding(network):
+    _check_pixels(found, pixel_mean, pixel_scale)
+    return params, []
+  params = timm_weights.with_pixels(
+    params,
+    network=network,
+    patch=patch,
+    mean=pixels.mean,
+    std=pixels.std,
+    pixel_mean=pixel_mean,
+    pixel_scale=pixel_scale,
+  )
+  return params, [
+    f'first layer for pixels of mean {pixel_mean} and scale {pixel_scale}, in'
+    f' place of {pixels.mean} and {pixels.std}'
+  ]
 
 
 def _check_architecture(found, network):
@@ -99,7 +111,7 @@ def _check_architecture(found, network):
     raise errors.InputError(
       f"{found.origin} is of timm's {name}, whose padding and BatchNorm are"
       f' others than those of config.model.name={network!r}, with the same'
-      f' parameters; its weights are those of timm:tf_{name}.in1k.'
+      f' parameters; those of timm:tf_{name}.in1k fit.'
     )
 
 

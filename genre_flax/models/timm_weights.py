@@ -2,16 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 import dataclasses
-import math
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from genre_flax.models import batch_norm
 from genre_flax.models import params as params_lib
 from genre_flax.models import timm_names
+from genre_flax.models import vit_positions
 from genre_flax.runtime import errors
 
 Arrays = dict[str, np.ndarray]
@@ -26,8 +24,6 @@ _FIRST_LAYER = {
   'vit': 'backbone/embed/dense',
   'convnext': 'backbone/stem/dense',
 }
-_CLASS_TOKEN, _REGISTERS = 'cls_token', 'reg_token'
-_POSITION = 'pos_embed'
 _OURS_TOKENS, _OURS_POSITION = 'backbone/tokens', 'backbone/position'
 # Counters of PyTorch's BatchNorm, which nothing is computed from.
 _COUNTERS = '.num_batches_tracked'
@@ -94,10 +90,15 @@ def to_variables(
       shape and tuple(side // options['patch'] for side in shape)
       for shape in (image_shape, published_shape)
     )
-    position, tokens = _take_position_and_tokens(
-      left, options, published=published_grid, wanted=grid, origin=origin
+    position, tokens = vit_positions.take(
+      left,
+      pool=options['pool'],
+      has_registers=options['num_registers'] > 0,
+      published=published_grid,
+      wanted=grid,
+      origin=origin,
     )
-    params[_OURS_POSITION], words = resample_position(position, grid)
+    params[_OURS_POSITION], words = vit_positions.resample(position, grid)
     resampled += words
     if tokens is not None:
       params[_OURS_TOKENS] = tokens
@@ -147,89 +148,6 @@ def _complete_first_layer(params, network, lacking, origin):
     raise errors.InputError(
       f'{origin}: {first}/bias has the shape {bias}, expected {width}.'
     )
-
-
-def _take_rows(left, name, origin, *, width=None):
-  """An array as float32 [rows, width], taken out of `left`."""
-  array = left.pop(name)
-  if not (array.ndim and array.size and width in (None, array.shape[-1])):
-    raise errors.InputError(
-      f'{origin}: {name} has the shape {array.shape}, expected'
-      f' [..., {width or "channels"}].'
-    )
-  return array.reshape(-1, array.shape[-1]).astype(np.float32)
-
-
-def _take_position_and_tokens(left, options, *, published, wanted, origin):
-  """[rows, columns, C] and [tokens, C] or None; takes them out of `left`.
-
-  Their patches are of the grid that was published, where it is known. Else they
-  are of the one that is wanted, as after an export of ours, or of a square; of
-  a square where both have as many.
-  """
-  if _POSITION not in left:
-    raise errors.InputError(f'{origin} has no {_POSITION}: is it a ViT?')
-  position = _take_rows(left, _POSITION, origin)
-  names = [_CLASS_TOKEN] * (options['pool'] == 'token')
-  names += [_REGISTERS] * (options['num_registers'] > 0)
-  lacking = [name for name in names if name not in left]
-  if lacking:
-    raise errors.InputError(
-      f'{origin} has no {" and no ".join(lacking)}, which'
-      f' {_words(options)} asks for.'
-    )
-  tokens = [
-    _take_rows(left, name, origin, width=position.shape[-1]) for name in names
-  ]
-  tokens = np.concatenate(tokens) if tokens else None
-  num_tokens = 0 if tokens is None else len(tokens)
-
-  # Some give the tokens, or the class token alone, a position too, which is
-  # the same as other tokens.
-  wanted = _square(math.prod(wanted)) or wanted
-  for grid in (published or wanted, wanted, None):
-    for placed in sorted({0, num_tokens, int(options['pool'] == 'token')}):
-      places = len(position) - placed
-      shape = grid or _square(places)
-      if shape and math.prod(shape) == places:
-        if placed:
-          tokens[:placed] += position[:placed]
-        return position[placed:].reshape(*shape, -1), tokens
-  raise errors.InputError(
-    f'{origin}: {_POSITION} has {len(position)} places; with {num_tokens}'
-    f' tokens that is no square of patches, and none of {wanted[0]} x'
-    f' {wanted[1]}.'
-  )
-
-
-def _square(places: int) -> tuple[int, int] | None:
-  side = math.isqrt(max(places, 0))
-  return (side, side) if side and side**2 == places else None
-
-
-def resample_position(
-  position: np.ndarray, grid: tuple[int, int]
-) -> tuple[np.ndarray, list[str]]:
-  """Resamples the positions of patches to another grid.
-
-  By bicubic interpolation (Keys, 1981) with antialiasing, as timm does.
-
-  Args:
-    position: float32 [rows, columns, C].
-    grid: (rows, columns) that are wanted.
-
-  Returns:
-    float32 [*grid, C], and what was done, in words; nothing where it fits.
-  """
-  if position.shape[:2] == tuple(grid):
-    return position, []
-  resampled = jax.image.resize(
-    jnp.asarray(position), (*grid, position.shape[2]), 'cubic', antialias=True
-  )
-  rows, columns = position.shape[:2]
-  return np.asarray(resampled), [
-    f'positions of {rows} x {columns} patches to {grid[0]} x {grid[1]}'
-  ]
 
 
 def sees_no_padding(network: str) -> bool:
@@ -317,17 +235,12 @@ def from_variables(
     position = np.asarray(flat[_OURS_POSITION], np.float32)
     if bias_in_position:
       position = position + np.asarray(flat[_MAY_LACK], np.float32)
-    position = position.reshape(1, -1, position.shape[-1])
-    if _OURS_TOKENS in flat:
-      tokens = np.asarray(flat[_OURS_TOKENS], np.float32)[None]
-      if options['pool'] == 'token':
-        arrays[_CLASS_TOKEN], tokens = tokens[:, :1], tokens[:, 1:]
-      if tokens.size:
-        arrays[_REGISTERS] = tokens
-      if places_tokens:
-        nothing = np.zeros_like(flat[_OURS_TOKENS])[None]
-        position = np.concatenate([nothing, position], axis=1)
-    arrays[_POSITION] = position
+    arrays |= vit_positions.to_timm(
+      position,
+      flat.get(_OURS_TOKENS),
+      pool=options['pool'],
+      places_tokens=places_tokens,
+    )
   return arrays
 
 

@@ -14,6 +14,7 @@ from genre_flax.models import pretrained
 from genre_flax.models import published
 from genre_flax.models import registry
 from genre_flax.models import timm_weights
+from genre_flax.models import vit_positions
 from genre_flax.runtime import errors
 from genre_flax.training import run as run_lib
 from genre_flax.training import train
@@ -121,7 +122,7 @@ def test_a_grid_of_as_many_patches_as_a_square_is_told_by_the_config(tmp_path):
   source = write(tmp_path, config, params, described=False)
   # Published weights are of a square, where nothing else is said.
   square = params['backbone']['position'].reshape(4, 4, 32)
-  expected, _ = timm_weights.resample_position(square, (8, 2))
+  expected, _ = vit_positions.resample(square, (8, 2))
   got = load(source, config, (64, 16))['backbone']['position']
   np.testing.assert_array_equal(got, expected)
   given = {'pretrained_cfg': {'input_size': [3, 64, 16]}}
