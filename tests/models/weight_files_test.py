@@ -57,8 +57,9 @@ BAD = {
   'of a header that is indented': npz('  {\n' + header((1,))),
   'of strings': npz(x=np.array(['a'])),
   'encrypted': encrypted(npz(x=np.zeros(3))),
-  'objects': npz(x=np.array([print], dtype=object)),
   'nothing': b'',
+  'text': b'no archive',
+  'no directory': b'PK\x05\x06' * 9,
 }
 
 
@@ -68,6 +69,19 @@ def test_what_is_no_npz_is_told(tmp_path, kind):
   path.write_bytes(BAD[kind])
   with pytest.raises(errors.InputError, match='x.npz is not an .npz'):
     weight_files.read(path)
+
+
+def test_an_npz_runs_no_code(tmp_path):
+  path = epath.Path(tmp_path / 'x.npz')
+  path.write_bytes(npz(x=np.array([print], dtype=object)))
+  with pytest.raises(errors.InputError, match='allow_pickle=False'):
+    weight_files.read(path)
+
+
+def test_a_missing_file_is_told(tmp_path):
+  for name in ('y.npz', 'y.safetensors'):
+    with pytest.raises(errors.InputError, match='There is no file of weights'):
+      weight_files.read(epath.Path(tmp_path / name))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,47 @@
+"""Published weights, drawn: a network of timm's names in a file."""
+
+import json
+
+from configs import default
+from genre_flax.models import pretrained
+from genre_flax.models import registry
+from genre_flax.models import timm_weights
+from tests.support import helpers
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+OPTIONS = {'vit': {'patch': 8}, 'convnext': {}}
+
+
+def make(name, image_shape):
+  """A network of random parameters that all matter."""
+  config = default.get_config().model
+  config.name = name
+  config[name].update(OPTIONS[name])
+  model = registry.create_from_config(config, num_genres=5)
+  variables = helpers.random_variables(model, image_shape, spread=0.1)
+  return config, model, variables['params']
+
+
+def write(folder, config, params, *, described=True, drop=(), add=()):
+  arrays = timm_weights.from_variables(
+    {'params': params},
+    network=config.name,
+    options=config[config.name].to_dict(),
+  )
+  arrays = {k: v for k, v in arrays.items() if k not in drop}
+  arrays.update(dict(add))
+  from safetensors import numpy as safetensors  # Of the extra `pretrained`.
+
+  folder.mkdir(exist_ok=True)
+  safetensors.save_file(arrays, folder / 'model.safetensors')
+  if described:
+    given = {'pretrained_cfg': {'mean': MEAN, 'std': STD}}
+    (folder / 'config.json').write_text(json.dumps(given))
+  return str(folder / 'model.safetensors')
+
+
+def load(source, config, image_shape=(32, 32), **changes):
+  options = {'pixel_mean': 127.5, 'pixel_scale': 60.0, **changes}
+  return pretrained.load(
+    source, model=config, image_shape=image_shape, **options
+  )['params']
