@@ -58,8 +58,9 @@ _WATCH_TIMEOUT_MINUTES = flags.DEFINE_float(
 _OUTPUT = flags.DEFINE_string(
   'output',
   None,
-  'Folder for predictions.csv and contact_sheet.png, and for metrics.json of a'
-  ' split. Default: for a split WORKDIR/eval/SPLIT_STEP, for images none.',
+  'Folder for predictions.csv, decisions.csv and contact_sheet.png, and for'
+  ' metrics.json of a split. Default: for a split WORKDIR/eval/SPLIT_STEP, for'
+  ' images none.',
 )
 _RESUME = flags.DEFINE_bool(
   'resume',

@@ -2,9 +2,10 @@
 
 Platt's scaling of each genre, what genres say of each other (`combinations`),
 and an operating point for each metric of decisions: thresholds of the genres
-for macro-F1, one threshold for all genres for micro-F1, and for exact matches
-the likeliest combination. `calibration_fit` fits all of it to the validation
-split; it is kept with the checkpoint, and then left alone.
+for macro-F1, one threshold for all genres for micro-F1, for exact matches the
+likeliest combination, and where three are named those that say most together
+(`naming`). `calibration_fit` fits all of it to the validation split; it is kept
+with the checkpoint, and then left alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,9 +16,18 @@ import numpy as np
 from scipy import special
 
 from genre_flax.evaluation import combinations as combinations_lib
+from genre_flax.evaluation import metrics
+from genre_flax.evaluation import naming
 from genre_flax.runtime import errors
 
 OPERATING_POINTS = ('micro_f1', 'macro_f1', 'exact_match')
+# Where no thresholds decide, but their number: three genres.
+TOP_THREE = 'top_three'
+# The metrics that each decision is made for.
+DECISIONS = {
+  **{point: (point,) for point in OPERATING_POINTS},
+  TOP_THREE: ('hit_at_3', 'recall_at_3', 'precision_at_3'),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,14 +75,28 @@ class Calibration:
 
     Args:
       scores: [N, L], of `to_scores`.
-      point: one of OPERATING_POINTS.
+      point: one of DECISIONS.
 
     Returns:
       bool [N, L], at least one genre a poster.
     """
+    if point == TOP_THREE:
+      return self._name_three(scores)
     if point == 'exact_match' and self.combinations is not None:
       return self.combinations.likeliest(scores)
     return decide(scores, self.thresholds[point])
+
+  def _name_three(self, scores):
+    if self.combinations is None:
+      return metrics.named(metrics.top_k(scores), num_genres=scores.shape[1])
+    members = self.combinations.members
+    three = [
+      naming.name(
+        self.combinations.probabilities(row), members, k=metrics.TOP_K
+      )
+      for row in scores
+    ]
+    return metrics.named(np.array(three), num_genres=scores.shape[1])
 
   def to_dict(self) -> dict[str, Any]:
     """Plain values that JSON can hold."""

@@ -12,6 +12,9 @@ Hinton, 2002):
 The lift is how many times as many films have just these genres as would have
 them if genres came independently. The score of a genre is the sum over the
 combinations that it is in.
+
+The scores of a poster tell p(S | x) in turn: such p are an exponential family,
+of which the scores are the moments (`Combinations.probabilities`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,6 +28,13 @@ from genre_flax.datasets.posters import combination_counts
 
 # Posters to score at once: each takes a number for every combination.
 _BLOCK = 1024
+# Of matching moments: scores nearer to 0 or 1 are taken as this, steps are
+# damped and kept short, and end with errors that would not show in a score.
+_MIN_SCORE = 1e-6
+_DAMPING = 1e-5
+_MAX_STEP = 2.0
+_MAX_STEPS = 30
+_TOLERANCE = 1e-5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +90,38 @@ class Combinations:
     logits = special.logit(np.clip(scores, tiny, 1 - tiny))
     masses = logits @ self.members.T + self.weight * self.log_lift
     return self.members[masses.argmax(axis=1)]
+
+  def probabilities(self, scores: np.ndarray) -> np.ndarray:
+    """How likely each combination is of a poster with these scores.
+
+    The p(S) ~ exp(sum of a_g over g in S) * lift(S)^weight whose sums over the
+    combinations of each genre are its score. The a_g are found by Newton's
+    method, damped (matching moments; Wainwright and Jordan, 2008, section 3).
+    Where the scores are those of `to_logits`, it is the p(S | x) that they are
+    sums of; of means of several networks' scores it is what they let expect.
+
+    Args:
+      scores: [L], probabilities. Of what no p has as its sums, those near are
+        taken.
+
+    Returns:
+      [K], their sum is 1.
+    """
+    is_told = self.members.any(axis=0) & ~self.members.all(axis=0)
+    members = self.members[:, is_told].astype(float)
+    prior = self.weight * self.log_lift
+    target = np.clip(scores[is_told], _MIN_SCORE, 1 - _MIN_SCORE)
+    a = self.sharpness * special.logit(target)
+    damping = _DAMPING * np.eye(len(a))
+    for _ in range(_MAX_STEPS):
+      p = special.softmax(members @ a + prior)
+      sums = p @ members
+      if np.abs(target - sums).max(initial=0.0) < _TOLERANCE:
+        break
+      covariance = (members.T * p) @ members - np.outer(sums, sums)
+      step = np.linalg.solve(covariance + damping, target - sums)
+      a += step * min(1.0, _MAX_STEP / np.abs(step).max())
+    return p
 
   def to_dict(self) -> dict[str, Any]:
     """Plain values that JSON can hold."""

@@ -32,6 +32,13 @@ def top_k(scores: np.ndarray, k: int = TOP_K) -> np.ndarray:
   return np.argsort(-scores, axis=1, kind='stable')[:, :k]
 
 
+def named(indices: np.ndarray, *, num_genres: int) -> np.ndarray:
+  """Bool [N, num_genres]: the genres of [N, k] indices."""
+  found = np.zeros((len(indices), num_genres), bool)
+  np.put_along_axis(found, indices, True, axis=1)
+  return found
+
+
 class Given:
   """What the metrics of a split are computed from; what they share, once.
 
@@ -53,7 +60,8 @@ class Given:
     Args:
       scores: [N, L], probabilities.
       labels: [N, L] of 0 and 1.
-      decided: bool [N, L]; None: those with a score of at least 0.5.
+      decided: bool [N, L]; None: those with a score of at least 0.5, and where
+        three are named those with the highest scores.
 
     Raises:
       ValueError: the shapes do not fit, there is no example, or a score is not
@@ -72,6 +80,7 @@ class Given:
     self.scores = scores
     self.labels = labels > 0
     self.decided = scores >= 0.5 if decided is None else decided
+    self._are_given = decided is not None
 
   @functools.cached_property
   def by_genre(self) -> ranking.Ranked:
@@ -84,9 +93,16 @@ class Given:
     return ranking.Ranked.of_all_pairs(self.scores, self.labels)
 
   @functools.cached_property
+  def named(self) -> np.ndarray:
+    """Bool [N, L]: the genres that are named where three are."""
+    if self._are_given:
+      return self.decided
+    return named(top_k(self.scores), num_genres=self.scores.shape[1])
+
+  @functools.cached_property
   def hits(self) -> np.ndarray:
-    """Bool [N, k]: whether each of the named genres is right."""
-    return np.take_along_axis(self.labels, top_k(self.scores), axis=1)
+    """[N]: how many of the named genres are right."""
+    return (self.named & self.labels).sum(axis=1)
 
   def compute(
     self, weights: np.ndarray, *, names: Sequence[str]
@@ -147,19 +163,18 @@ def _macro_f1(given, weights):
 
 def _precision_at_3(given, weights):
   """Share of the three named genres that are right."""
-  return _weighted_mean(given.hits.mean(axis=1), weights)
+  return _weighted_mean(given.hits / given.named.sum(axis=1), weights)
 
 
 def _recall_at_3(given, weights):
   """Share of a poster's genres that are among the three named."""
-  found = given.hits.sum(axis=1)
-  recall = ranking.divide(found, given.labels.sum(axis=1))
+  recall = ranking.divide(given.hits, given.labels.sum(axis=1))
   return _weighted_mean(recall, weights)
 
 
 def _hit_at_3(given, weights):
   """Share of posters with at least one of the three named genres right."""
-  return _weighted_mean(given.hits.any(axis=1), weights)
+  return _weighted_mean(given.hits > 0, weights)
 
 
 METRICS: dict[str, Metric] = {
@@ -189,8 +204,9 @@ def compute(
   Args:
     scores: [N, L], probabilities.
     labels: [N, L] of 0 and 1.
-    decided: bool [N, L], the genres given to each poster; None: those with a
-      score of at least 0.5.
+    decided: bool [N, L], the genres given to each poster, at least one; None:
+      those with a score of at least 0.5, and where three are named those with
+      the highest scores.
     weights: [R, N], R weightings of the examples; None: one of ones.
     names: of the metrics, keys of METRICS.
 

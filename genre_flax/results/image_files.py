@@ -17,6 +17,7 @@ import tqdm
 from genre_flax.data import preprocess
 from genre_flax.datasets.posters import images
 from genre_flax.results import contact_sheet
+from genre_flax.results import decisions
 from genre_flax.results import ensemble
 from genre_flax.results import map_files
 from genre_flax.results import predict
@@ -65,8 +66,8 @@ def name_genres(
   Args:
     predictor: of `ensemble.combine`.
     paths: image files, and folders of them.
-    output: folder for predictions.csv, unreadable.csv where a file is, and a
-      contact sheet; None for no files, and no maps.
+    output: folder for predictions.csv, decisions.csv, unreadable.csv where a
+      file is, and a contact sheet; None for no files, and no maps.
     batch_size: files a step.
     resume: whether to go on with a table that was stopped in `output`.
     explain: whether to write maps of where the network looked, into the folder
@@ -195,6 +196,9 @@ def _finish(table, files, unreadable, output, predictor):
       sheet, contact_sheet.draw(entries, genres=predictor.genres)
     )
     yield sheet
+  decided = output / decisions.FILE_NAME
+  decisions.write(decided, table.read(), calibration=predictor.calibration)
+  yield decided
   # Last: until then the same command need not score anything again.
   yield table.finish()
 

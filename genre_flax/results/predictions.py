@@ -5,7 +5,7 @@ many files is written in groups as they are scored, under another name until it
 is complete; one that was stopped goes on where it was.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 import csv
 import io
 import json
@@ -48,14 +48,14 @@ def write(
     StorageError: it cannot be written.
   """
   with files.replacing(path) as beside, beside.open('wb') as file:
-    file.write(_to_csv([_header(genres)]))
+    file.write(cells_to_csv([_header(genres)]))
     for row in rows:
       file.write(_format([row]))
 
 
 def to_csv(rows: Sequence[Row], *, genres: Sequence[str]) -> bytes:
   """A whole table's bytes, as `write` writes them."""
-  return _to_csv([_header(genres)]) + _format(rows)
+  return cells_to_csv([_header(genres)]) + _format(rows)
 
 
 class Growing:
@@ -116,7 +116,7 @@ class Growing:
     with files.explaining(self.path):
       self._state_path.unlink(missing_ok=True)
       self.path.unlink(missing_ok=True)
-    self._append(_to_csv([_header(self._genres)]))
+    self._append(cells_to_csv([_header(self._genres)]))
 
   def _go_on(self) -> None:
     state = self._read_state()
@@ -139,10 +139,9 @@ class Growing:
     # What was written after the last group may be cut off in a row.
     with files.explaining(self.path):
       files.write_whole(self.path, content)
-    _, *rows = csv.reader(io.StringIO(content.decode(), newline=''))
-    for name, *scores in rows:
-      self._add(name, np.array(scores, float))
-    logging.info('Going on after %d rows of %s.', len(rows), self.path)
+    for name, scores in self.read():
+      self._add(name, scores)
+    logging.info('Going on after %d rows of %s.', len(self.names), self.path)
 
   def _read_state(self) -> dict:
     try:
@@ -183,6 +182,14 @@ class Growing:
     }
     files.write_whole(self._state_path, json.dumps(state))
 
+  def read(self) -> Iterator[Row]:
+    """Yields the rows so far, in which names are as `name_of` gives them."""
+    with open(self.path, encoding='utf-8', newline='') as file:
+      table = csv.reader(file)
+      next(table)
+      for name, *scores in table:
+        yield name, np.array(scores, float)
+
   def finish(self) -> epath.Path:
     """Gives the complete table its name, and returns its path."""
     final = self._folder / FILE_NAME
@@ -197,12 +204,13 @@ def _header(genres: Sequence[str]) -> list[str]:
 
 
 def _format(rows: Sequence[Row]) -> bytes:
-  return _to_csv(
+  return cells_to_csv(
     [[name_of(name), *(f'{s:.6f}' for s in scores)] for name, scores in rows]
   )
 
 
-def _to_csv(rows: Sequence[Sequence[str]]) -> bytes:
+def cells_to_csv(rows: Iterable[Sequence[str]]) -> bytes:
+  """The lines of a table, of its rows' cells, in UTF-8."""
   table = io.StringIO()
   csv.writer(table, lineterminator='\n').writerows(rows)
   return table.getvalue().encode()

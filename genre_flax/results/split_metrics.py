@@ -29,8 +29,9 @@ def make_report(
 ) -> dict[str, Any]:
   """All metrics of a split, with what they are worth beside them.
 
-  Metrics of decisions are given at threshold 0.5 and, with the suffix _fitted,
-  at the operating point that was fitted for them to the validation split.
+  Metrics of decisions are given at threshold 0.5, or of the three highest
+  scores, and with the suffix _fitted as they were fitted to the validation
+  split.
 
   Args:
     predictions: of the whole split.
@@ -52,22 +53,29 @@ def make_report(
   """
   labels = predictions.labels
   scores = calibration.to_scores(predictions.logits)
+  trivial = _trivial(labels, label_prior, constant_answers)
   entries = _entries(
     scores,
     labels,
-    trivial=_trivial(labels, label_prior, constant_answers),
+    trivial=trivial,
     bootstrap_samples=bootstrap_samples,
   )
-  for name in calibration_lib.OPERATING_POINTS:
+  for point, names in calibration_lib.DECISIONS.items():
     fitted = _entries(
       scores,
       labels,
-      decided=calibration.decide(scores, name),
-      names=(name,),
-      trivial={name: _best_constant_set(name, labels, label_prior)},
+      decided=calibration.decide(scores, point),
+      names=names,
+      trivial={
+        # Of three that are named, the best are known.
+        name: trivial[name]
+        if point == calibration_lib.TOP_THREE
+        else _best_constant_set(name, labels, label_prior)
+        for name in names
+      },
       bootstrap_samples=bootstrap_samples,
     )
-    entries[f'{name}_fitted'] = fitted[name]
+    entries |= {f'{name}_fitted': fitted[name] for name in names}
   error = calibration_lib.expected_calibration_error
   return {
     'num_examples': len(labels),

@@ -9,6 +9,7 @@ import numpy as np
 from genre_flax.datasets.posters import storage
 from genre_flax.evaluation import metrics
 from genre_flax.results import contact_sheet
+from genre_flax.results import decisions
 from genre_flax.results import ensemble
 from genre_flax.results import explain_split
 from genre_flax.results import predict
@@ -41,7 +42,7 @@ class Summary:
 def summarize(
   scored: scored_lib.ScoredSplit, *, output: epath.Path, bootstrap_samples: int
 ) -> Summary:
-  """Writes metrics, predictions and a contact sheet of a split.
+  """Writes metrics, scores, decisions and a contact sheet of a split.
 
   Args:
     scored: the split.
@@ -67,10 +68,14 @@ def summarize(
   }
   with files.explaining(output):
     output.mkdir(parents=True, exist_ok=True)
+  rows = list(zip(scored.ids, scored.scores, strict=True))
   predictions_lib.write(
-    output / predictions_lib.FILE_NAME,
-    zip(scored.ids, scored.scores, strict=True),
-    genres=scored.genres,
+    output / predictions_lib.FILE_NAME, rows, genres=scored.genres
+  )
+  decisions.write(
+    output / decisions.FILE_NAME,
+    rows,
+    calibration=scored.predictor.calibration,
   )
   shown = scored.spread(_NUM_ON_SHEET)
   sheet_path = output / contact_sheet.FILE_NAME

@@ -211,6 +211,7 @@ def test_top3_names_genres_and_passes_over_what_it_cannot_read(
   assert 'nothing.png: missing image' in result.stderr
   assert '2 file(s) could not be read' in result.stderr
   assert (tmp_path / 'out' / 'predictions.csv').exists()
+  assert (tmp_path / 'out' / 'decisions.csv').exists()
   assert (tmp_path / 'out' / 'contact_sheet.png').exists()
 
 

@@ -149,6 +149,49 @@ def test_the_likeliest_is_one_that_films_have():
   assert found.likeliest(np.array([[0.0, 1.0, 0.0, 0.0]])).sum() == 1
 
 
+def p_one_by_one(found, logits):
+  """p(S | x), of its definition."""
+  masses = found.sharpness * logits @ found.members.T
+  return special.softmax(masses + found.weight * found.log_lift, axis=1)
+
+
+@pytest.mark.parametrize('scale', [0.1, 1.0, 4.0])
+def test_scores_tell_the_combinations_that_they_are_sums_of(scale):
+  found, (logits, _) = make(), draw(0, 50)
+  scores = special.expit(found.to_logits(scale * logits))
+  got = [found.probabilities(row) for row in scores]
+  np.testing.assert_allclose(
+    got, p_one_by_one(found, scale * logits), atol=2e-4
+  )
+  # And as they stand in predictions.csv.
+  got = [found.probabilities(row) for row in scores.round(6)]
+  np.testing.assert_allclose(
+    got, p_one_by_one(found, scale * logits), atol=1e-3
+  )
+
+
+def test_means_of_scores_have_combinations_too():
+  found, (logits, _) = make(), draw(0, 50)
+  one, other = (special.expit(found.to_logits(z)) for z in (logits, -logits))
+  for mean in (one + other) / 2:
+    p = found.probabilities(mean)
+    assert p.sum() == pytest.approx(1)
+    np.testing.assert_allclose(p @ found.members, mean, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+  'scores', [[1, 1, 1, 1], [0, 0, 0, 0], [1, 0, 1, 0], [0.9, 0.9, 0.9, 0.1]]
+)
+@pytest.mark.parametrize(
+  'counts', [COUNTS, [((0,), 3), ((1,), 2)], [((), 1), ((0, 1), 2)]]
+)
+def test_scores_that_no_combinations_have_get_those_near(scores, counts):
+  p = make(counts).probabilities(np.array(scores, float))
+  assert np.isfinite(p).all()
+  assert (p >= 0).all()
+  assert p.sum() == pytest.approx(1)
+
+
 def test_they_are_kept_with_the_calibration():
   fitted = calibration_fit.fit(*draw(0, 500), genres=GENRES, counts=COUNTS)
   stored = json.loads(json.dumps(fitted.to_dict()))

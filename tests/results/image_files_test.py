@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
+from genre_flax.evaluation import calibration
 from genre_flax.results import image_files
 from genre_flax.runtime import errors
 
@@ -18,6 +19,7 @@ class Predictor:
   """Scores an image by its first pixel."""
 
   genres = GENRES
+  calibration = calibration.identity(GENRES)
   image_shape = (6, 4)
 
   def __init__(self, *, fail_after=None):
@@ -66,13 +68,16 @@ def test_every_file_has_a_line_a_row_and_a_picture(folder, tmp_path, capsys):
   assert run(folder, tmp_path / 'out') == 0
   lines = capsys.readouterr().out.splitlines()
   assert lines[0] == f'{folder}/0.png  War 1.00  Drama 0.00  Western 0.00'
-  assert len(lines) == 10 + 2
+  assert len(lines) == 10 + 3
   rows = rows_of(tmp_path / 'out' / 'predictions.csv')
   assert rows[0] == ['poster', *GENRES]
   assert [row[0] for row in rows[1:]] == [
     f'{folder}/{number}.png' for number in range(10)
   ]
   assert float(rows[3][1]) == pytest.approx(50 / 255, abs=1e-6)
+  decided = rows_of(tmp_path / 'out' / 'decisions.csv')
+  assert [row[0] for row in decided[1:]] == [row[0] for row in rows[1:]]
+  assert decided[1][1] == 'War'
   with Image.open(tmp_path / 'out' / 'contact_sheet.png') as sheet:
     assert sheet.size[0] > 6 * 180
 
@@ -87,7 +92,7 @@ def test_a_stop_keeps_the_rows_and_resume_goes_on(folder, tmp_path, capsys):
   predictor = Predictor()
   assert run(folder, tmp_path / 'out', predictor=predictor, resume=True) == 0
   assert predictor.num_scored == 4
-  for name in ('predictions.csv', 'contact_sheet.png'):
+  for name in ('predictions.csv', 'decisions.csv', 'contact_sheet.png'):
     whole = (tmp_path / 'whole' / name).read_bytes()
     assert (tmp_path / 'out' / name).read_bytes() == whole
 

@@ -7,6 +7,7 @@ import pytest
 from scipy import special
 
 from genre_flax.evaluation import calibration
+from genre_flax.evaluation import combinations
 from genre_flax.evaluation import evaluate
 from genre_flax.evaluation import metrics
 from genre_flax.results import split_metrics
@@ -45,6 +46,9 @@ def test_has_every_metric_with_value_interval_and_trivial(predictions):
     'exact_match_fitted',
     'micro_f1_fitted',
     'macro_f1_fitted',
+    'hit_at_3_fitted',
+    'recall_at_3_fitted',
+    'precision_at_3_fitted',
   }
   # 11 of 12 decisions are right; the prior decides Drama for all: 8 of 12.
   accuracy = made['metrics']['accuracy']
@@ -104,6 +108,30 @@ def test_fitted_metrics_are_those_of_the_fitted_decisions(predictions):
   assert made['exact_match']['value'] == pytest.approx(2 / 3)
   # At 0.65 the second poster loses War, the third is right.
   assert made['exact_match_fitted']['value'] == pytest.approx(2 / 3)
+
+
+def test_the_three_that_say_most_together_have_metrics(predictions):
+  # Comedy and News come together, so they are not both named.
+  found = combinations.from_counts(
+    [((0, 2), 6), ((1,), 5), ((3,), 1)],
+    num_genres=4,
+    sharpness=1.0,
+    weight=1.0,
+  )
+  fitted = dataclasses.replace(calibration.identity(GENRES), combinations=found)
+  made = make(predictions, calibration=fitted)['metrics']
+  three = fitted.decide(
+    fitted.to_scores(predictions.logits), calibration.TOP_THREE
+  )
+  np.testing.assert_array_equal(three[:, [1, 3]], True)
+  right = (three & (predictions.labels > 0)).sum(axis=1)
+  recall = right / predictions.labels.sum(axis=1)
+  assert made['recall_at_3_fitted']['value'] == pytest.approx(recall.mean())
+  assert made['hit_at_3_fitted']['value'] == pytest.approx((right > 0).mean())
+  assert made['precision_at_3_fitted']['value'] == pytest.approx(
+    (right / 3).mean()
+  )
+  assert made['hit_at_3_fitted']['trivial'] == made['hit_at_3']['trivial']
 
 
 def test_the_trivial_answer_of_a_fitted_metric_is_the_best_constant_set(

@@ -83,9 +83,9 @@ def compare(
   differences = bootstrap.differences(
     other.scores, first.scores, first.labels, num_samples=bootstrap_samples
   )
-  for name in calibration_lib.OPERATING_POINTS:
+  for point, names in calibration_lib.DECISIONS.items():
     decided, first_decided = (
-      of.predictor.calibration.decide(of.scores, name) for of in (other, first)
+      of.predictor.calibration.decide(of.scores, point) for of in (other, first)
     )
     fitted = bootstrap.differences(
       other.scores,
@@ -93,10 +93,10 @@ def compare(
       first.labels,
       decided=decided,
       other_decided=first_decided,
-      names=(name,),
+      names=names,
       num_samples=bootstrap_samples,
     )
-    differences[f'{name}_fitted'] = fitted[name]
+    differences |= {f'{name}_fitted': fitted[name] for name in names}
   hits = [
     np.take_along_axis(of.labels, metrics.top_k(of.scores), axis=1).sum(axis=1)
     for of in (other, first)

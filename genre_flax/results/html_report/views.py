@@ -16,6 +16,12 @@ METRICS = (
   ('recall_at_3', 'Recall at 3', 'share of a poster’s genres among the three'),
   ('precision_at_3', 'Precision at 3', 'share of the three that are right'),
   (
+    'hit_at_3_fitted',
+    'Hit at 3, together',
+    'of three that say most together, not the three highest scores',
+  ),
+  ('recall_at_3_fitted', 'Recall at 3, together', 'of the same three'),
+  (
     'mean_average_precision',
     'Mean average precision',
     'over genres; ranks the posters of each, rare genres count as much',
