@@ -53,13 +53,17 @@ def test_naming_genres(made, tmp_path, capsys):
   output = epath.Path(tmp_path / 'out')
   image_files.name_genres(predictor, [str(folder)], output=output, batch_size=9)
   told = capsys.readouterr()
-  assert len(told.out.splitlines()) == outcomes['scored'] + 3
+  assert len(told.out.splitlines()) == outcomes['scored'] + 4
   assert '\x1b' not in told.out + told.err
   rows = list(csv.reader((output / 'predictions.csv').read_text().splitlines()))
+  given = list(csv.reader((output / 'decisions.csv').read_text().splitlines()))
   bad = list(csv.reader((output / 'unreadable.csv').read_text().splitlines()))
+  assert [row[0] for row in given] == [row[0] for row in rows]
   assert len(rows) - 1 == outcomes['scored']
   assert len(bad) - 1 == outcomes['refused by name']
-  assert not any(cell.startswith('=') for row in rows + bad for cell in row)
+  assert not any(
+    cell.startswith('=') for row in rows + given + bad for cell in row
+  )
 
 
 def test_making_a_data_set(made, tmp_path):

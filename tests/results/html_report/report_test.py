@@ -250,5 +250,5 @@ class TestInABrowser:
 
   def test_a_comparison_opens_too(self, chromium, comparison):
     with browser.opened(chromium, f'file://{comparison}', width=390) as tab:
-      assert tab.locator('#comparison tbody tr').count() == 10
+      assert tab.locator('#comparison tbody tr').count() == 12
       assert tab.evaluate('document.documentElement.scrollWidth') <= 390
