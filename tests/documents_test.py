@@ -16,7 +16,12 @@ DOCUMENTS = sorted(
 )
 _OF_PYTHON = ('http.server', 'venv')
 # Of absl, and of XLA.
-_FOREIGN_FLAGS = {'help', 'verbosity', 'xla_force_host_platform_device_count'}
+_FOREIGN_FLAGS = {
+  'help',
+  'verbosity',
+  'xla_cpu_use_fusion_emitters',
+  'xla_force_host_platform_device_count',
+}
 _MODULES = {
   'genre_flax': (
     'main',
