@@ -17,16 +17,18 @@ from scipy import special
 
 from genre_flax.evaluation import combinations as combinations_lib
 from genre_flax.evaluation import metrics
-from genre_flax.evaluation import naming
 from genre_flax.runtime import errors
 
 OPERATING_POINTS = ('micro_f1', 'macro_f1', 'exact_match')
-# Where no thresholds decide, but their number: three genres.
-TOP_THREE = 'top_three'
-# The metrics that each decision is made for.
+# Three genres, those that say most together.
+THREE_TOGETHER = 'three_together'
+# Of each decision the metrics that tell of it, and what they are called then.
 DECISIONS = {
-  **{point: (point,) for point in OPERATING_POINTS},
-  TOP_THREE: ('hit_at_3', 'recall_at_3', 'precision_at_3'),
+  **{point: {point: f'{point}_fitted'} for point in OPERATING_POINTS},
+  THREE_TOGETHER: {
+    name: f'{name}_together'
+    for name in ('hit_at_3', 'recall_at_3', 'precision_at_3')
+  },
 }
 
 
@@ -80,23 +82,18 @@ class Calibration:
     Returns:
       bool [N, L], at least one genre a poster.
     """
-    if point == TOP_THREE:
+    if point == THREE_TOGETHER:
       return self._name_three(scores)
     if point == 'exact_match' and self.combinations is not None:
       return self.combinations.likeliest(scores)
     return decide(scores, self.thresholds[point])
 
   def _name_three(self, scores):
-    if self.combinations is None:
-      return metrics.named(metrics.top_k(scores), num_genres=scores.shape[1])
-    members = self.combinations.members
-    three = [
-      naming.name(
-        self.combinations.probabilities(row), members, k=metrics.TOP_K
-      )
-      for row in scores
-    ]
-    return metrics.named(np.array(three), num_genres=scores.shape[1])
+    if self.combinations is None or self.combinations.are_too_many:
+      three = metrics.top_k(scores)
+    else:
+      three = self.combinations.name_together(scores, k=metrics.TOP_K)
+    return metrics.named(three, num_genres=scores.shape[1])
 
   def to_dict(self) -> dict[str, Any]:
     """Plain values that JSON can hold."""

@@ -25,11 +25,16 @@ import numpy as np
 from scipy import special
 
 from genre_flax.datasets.posters import combination_counts
+from genre_flax.evaluation import naming
 
 # Posters to score at once: each takes a number for every combination.
 _BLOCK = 1024
-# Of matching moments: scores nearer to 0 or 1 are taken as this, steps are
-# damped and kept short, and end with errors that would not show in a score.
+# Combinations times genres squared: with more, matching the moments would take
+# a tenth of a second for each poster, and more.
+_MAX_SIZE = 3e7
+# Of matching moments: posters at once; scores nearer to 0 or 1 are taken as
+# this; steps are damped and kept short, until no error would show in a score.
+_AT_ONCE = 64
 _MIN_SCORE = 1e-6
 _DAMPING = 1e-5
 _MAX_STEP = 2.0
@@ -92,7 +97,7 @@ class Combinations:
     return self.members[masses.argmax(axis=1)]
 
   def probabilities(self, scores: np.ndarray) -> np.ndarray:
-    """How likely each combination is of a poster with these scores.
+    """How likely each combination is of posters with these scores.
 
     The p(S) ~ exp(sum of a_g over g in S) * lift(S)^weight whose sums over the
     combinations of each genre are its score. The a_g are found by Newton's
@@ -101,27 +106,57 @@ class Combinations:
     sums of; of means of several networks' scores it is what they let expect.
 
     Args:
-      scores: [L], probabilities. Of what no p has as its sums, those near are
-        taken.
+      scores: [N, L], probabilities. Where no p has them as its sums, some p is
+        returned.
 
     Returns:
-      [K], their sum is 1.
+      [N, K]; the sum of each row is 1.
     """
+    found = np.empty((len(scores), len(self.members)))
+    for start in range(0, len(scores), _AT_ONCE):
+      rows = slice(start, start + _AT_ONCE)
+      found[rows] = self._match_moments(scores[rows])
+    return found
+
+  def _match_moments(self, scores):
     is_told = self.members.any(axis=0) & ~self.members.all(axis=0)
     members = self.members[:, is_told].astype(float)
     prior = self.weight * self.log_lift
-    target = np.clip(scores[is_told], _MIN_SCORE, 1 - _MIN_SCORE)
+    target = np.clip(scores[:, is_told], _MIN_SCORE, 1 - _MIN_SCORE)
     a = self.sharpness * special.logit(target)
-    damping = _DAMPING * np.eye(len(a))
+    damping = _DAMPING * np.eye(len(members.T))
     for _ in range(_MAX_STEPS):
-      p = special.softmax(members @ a + prior)
+      p = special.softmax(a @ members.T + prior, axis=1)
       sums = p @ members
-      if np.abs(target - sums).max(initial=0.0) < _TOLERANCE:
+      error = target - sums
+      if np.abs(error).max(initial=0.0) < _TOLERANCE:
         break
-      covariance = (members.T * p) @ members - np.outer(sums, sums)
-      step = np.linalg.solve(covariance + damping, target - sums)
-      a += step * min(1.0, _MAX_STEP / np.abs(step).max())
+      covariance = (members.T * p[:, None]) @ members
+      covariance -= sums[:, :, None] * sums[:, None]
+      step = np.linalg.solve(covariance + damping, error[..., None])[..., 0]
+      longest = np.abs(step).max(axis=1, keepdims=True)
+      a += step * (_MAX_STEP / np.maximum(longest, _MAX_STEP))
     return p
+
+  def name_together(self, scores: np.ndarray, *, k: int) -> np.ndarray:
+    """The k genres of each poster that say most together; see `naming`.
+
+    Args:
+      scores: [N, L], probabilities.
+      k: at most L are returned.
+
+    Returns:
+      int [N, min(k, L)].
+    """
+    if len(scores) > _BLOCK:
+      return _in_blocks(lambda rows: self.name_together(rows, k=k), scores)
+    return naming.name_together(self.probabilities(scores), self.members, k=k)
+
+  @property
+  def are_too_many(self) -> bool:
+    """Whether `probabilities` would take long for each poster."""
+    num_combinations, num_genres = self.members.shape
+    return num_combinations * num_genres**2 > _MAX_SIZE
 
   def to_dict(self) -> dict[str, Any]:
     """Plain values that JSON can hold."""

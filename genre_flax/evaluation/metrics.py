@@ -94,10 +94,17 @@ class Given:
 
   @functools.cached_property
   def named(self) -> np.ndarray:
-    """Bool [N, L]: the genres that are named where three are."""
-    if self._are_given:
-      return self.decided
-    return named(top_k(self.scores), num_genres=self.scores.shape[1])
+    """Bool [N, L]: the genres that are named where three are.
+
+    Raises:
+      ValueError: others than three are decided on.
+    """
+    num_genres = self.scores.shape[1]
+    if not self._are_given:
+      return named(top_k(self.scores), num_genres=num_genres)
+    if (self.decided.sum(axis=1) != min(TOP_K, num_genres)).any():
+      raise ValueError(f'not all examples are given {TOP_K} genres')
+    return self.decided
 
   @functools.cached_property
   def hits(self) -> np.ndarray:
@@ -204,9 +211,9 @@ def compute(
   Args:
     scores: [N, L], probabilities.
     labels: [N, L] of 0 and 1.
-    decided: bool [N, L], the genres given to each poster, at least one; None:
-      those with a score of at least 0.5, and where three are named those with
-      the highest scores.
+    decided: bool [N, L], the genres given to each poster, three for the metrics
+      of three; None: those with a score of at least 0.5, and where three are
+      named those with the highest scores.
     weights: [R, N], R weightings of the examples; None: one of ones.
     names: of the metrics, keys of METRICS.
 

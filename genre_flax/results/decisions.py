@@ -1,7 +1,9 @@
-"""decisions.csv: a row for each poster, with the genres that it is given.
+r"""decisions.csv: a row for each poster, with the genres that it is given.
 
-A column for each of `calibration.DECISIONS`: which genres are right depends on
-what one asks for. Those of a cell have '|' between them, the likeliest first.
+A column for each of `calibration.DECISIONS`: which genres are best depends on
+what one asks for. Those of a cell have '|' between them, the likeliest first;
+one that is part of a name is written as '\|'. Cells are safe to open in a
+spreadsheet (see `text.for_spreadsheet`).
 """
 
 from collections.abc import Iterable
@@ -51,10 +53,13 @@ def _decide(rows, calibration):
   decided = [
     calibration.decide(scores, point) for point in calibration_lib.DECISIONS
   ]
+  genres = [
+    genre.replace(SEPARATOR, f'\\{SEPARATOR}') for genre in calibration.genres
+  ]
   order = np.argsort(-scores, axis=1, kind='stable')
   for (name, _), by_score, *given in zip(rows, order, *decided, strict=True):
     cells = (
-      SEPARATOR.join(calibration.genres[i] for i in by_score if is_given[i])
+      SEPARATOR.join(genres[i] for i in by_score if is_given[i])
       for is_given in given
     )
     yield [predictions.name_of(name), *map(text.for_spreadsheet, cells)]

@@ -71,14 +71,17 @@ class Ensemble:
   def calibration(self) -> calibration_lib.Calibration:
     """Leaves the mean as it is, and decides at the mean of the thresholds.
 
-    Where a combination is decided on, it is one of those of the first.
+    Combinations are decided on where all know the same ones, with the means of
+    what was fitted to each.
     """
     identity = calibration_lib.identity(self.genres)
     return _OfMeans(
       genres=self.genres,
       slope=identity.slope,
       intercept=identity.intercept,
-      combinations=self.members[0].calibration.combinations,
+      combinations=_mean_combinations(
+        [member.calibration.combinations for member in self.members]
+      ),
       thresholds={
         point: np.mean(
           [member.calibration.thresholds[point] for member in self.members],
@@ -118,6 +121,26 @@ class Ensemble:
       ]
     )
     return evaluate.Predictions(special.logit(scores), found[0].labels)
+
+
+def _mean_combinations(of_each):
+  """None where not all know the same combinations."""
+  first = of_each[0]
+  if any(
+    one is None or not np.array_equal(one.members, first.members)
+    for one in of_each
+  ):
+    return None
+
+  def mean(name):
+    return np.mean([getattr(one, name) for one in of_each], axis=0)
+
+  return dataclasses.replace(
+    first,
+    log_lift=mean('log_lift'),
+    sharpness=float(mean('sharpness')),
+    weight=float(mean('weight')),
+  )
 
 
 def mean_scores(scores: Sequence[np.ndarray]) -> np.ndarray:

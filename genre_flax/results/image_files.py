@@ -99,7 +99,8 @@ def name_genres(
   unreadable = []
   results = predict_files(predictor, rest, batch_size=batch_size)
   with _telling_what_is_kept(table):
-    for group in _in_groups(_with_progress(results, len(rest)), batch_size):
+    results = _with_progress(results, len(rest), 'Scoring')
+    for group in _in_groups(results, batch_size):
       readable = [r for r in group if r.error is None]
       unreadable += [r for r in group if r.error is not None]
       if maps is not None:
@@ -110,9 +111,11 @@ def name_genres(
         table.add([(result.path, result.scores) for result in readable])
       for result in group:
         _print(result, predictor.genres)
-  if table is not None:
-    for path in _finish(table, files, unreadable, output, predictor):
-      print(f'Wrote {path}')
+    written = []
+    if table is not None:
+      written += _finish(table, files, unreadable, output, predictor)
+  for path in written:
+    print(f'Wrote {path}')
   if unreadable:
     print(f'{len(unreadable)} file(s) could not be read.', file=sys.stderr)
   return 1 if unreadable else 0
@@ -158,10 +161,10 @@ def _without(
   return rest
 
 
-def _with_progress(results, total):
+def _with_progress(results, total, title):
   """A bar on a terminal whose lines go elsewhere."""
   is_shown = sys.stderr.isatty() and not sys.stdout.isatty()
-  return tqdm.tqdm(results, 'Scoring', total, disable=not is_shown)
+  return tqdm.tqdm(results, title, total, disable=not is_shown)
 
 
 def _in_groups(results, size):
@@ -197,7 +200,11 @@ def _finish(table, files, unreadable, output, predictor):
     )
     yield sheet
   decided = output / decisions.FILE_NAME
-  decisions.write(decided, table.read(), calibration=predictor.calibration)
+  decisions.write(
+    decided,
+    _with_progress(table.read(), len(table.names), 'Deciding'),
+    calibration=predictor.calibration,
+  )
   yield decided
   # Last: until then the same command need not score anything again.
   yield table.finish()

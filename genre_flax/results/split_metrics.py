@@ -29,9 +29,10 @@ def make_report(
 ) -> dict[str, Any]:
   """All metrics of a split, with what they are worth beside them.
 
-  Metrics of decisions are given at threshold 0.5, or of the three highest
-  scores, and with the suffix _fitted as they were fitted to the validation
-  split.
+  Metrics of decisions are given at threshold 0.5 and, with the suffix _fitted,
+  as they were fitted to the validation split; those of three genres of the
+  highest scores and, with the suffix _together, of those that say most
+  together.
 
   Args:
     predictions: of the whole split.
@@ -65,17 +66,17 @@ def make_report(
       scores,
       labels,
       decided=calibration.decide(scores, point),
-      names=names,
+      names=tuple(names),
       trivial={
         # Of three that are named, the best are known.
         name: trivial[name]
-        if point == calibration_lib.TOP_THREE
+        if point == calibration_lib.THREE_TOGETHER
         else _best_constant_set(name, labels, label_prior)
         for name in names
       },
       bootstrap_samples=bootstrap_samples,
     )
-    entries |= {f'{name}_fitted': fitted[name] for name in names}
+    entries |= {shown: fitted[name] for name, shown in names.items()}
   error = calibration_lib.expected_calibration_error
   return {
     'num_examples': len(labels),
@@ -174,7 +175,8 @@ def format_metrics(report: dict[str, Any]) -> str:
   lines.append(
     '(trivial: the same answer for every poster, from the shares of the genres'
     ' in the training\nsplit; _fitted: decided as fitted to the validation'
-    ' split, else at 0.5)'
+    ' split, else at 0.5; _together: three\ngenres that say most together, else'
+    ' the three highest scores)'
   )
   error = report['expected_calibration_error']
   lines.append(

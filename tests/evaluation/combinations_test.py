@@ -9,6 +9,7 @@ from scipy import special
 from genre_flax.evaluation import calibration
 from genre_flax.evaluation import calibration_fit
 from genre_flax.evaluation import combinations
+from genre_flax.evaluation import metrics
 
 GENRES = ('Comedy', 'Drama', 'Horror', 'Thriller')
 # Horror goes with Thriller, and never with Comedy.
@@ -71,9 +72,11 @@ def test_many_posters_are_scored_as_few_are(monkeypatch):
   found, (logits, _) = make(), draw(0, 20)
   scores = special.expit(logits)
   at_once = found.to_logits(logits), found.likeliest(scores)
+  three = found.name_together(scores, k=3)
   monkeypatch.setattr(combinations, '_BLOCK', 7)
   np.testing.assert_allclose(found.to_logits(logits), at_once[0], rtol=1e-12)
   np.testing.assert_array_equal(found.likeliest(scores), at_once[1])
+  np.testing.assert_array_equal(found.name_together(scores, k=3), three)
 
 
 @pytest.mark.parametrize('dtype', [np.float32, np.float64])
@@ -157,39 +160,49 @@ def p_one_by_one(found, logits):
 
 @pytest.mark.parametrize('scale', [0.1, 1.0, 4.0])
 def test_scores_tell_the_combinations_that_they_are_sums_of(scale):
-  found, (logits, _) = make(), draw(0, 50)
+  found, (logits, _) = make(), draw(0, 150)
+  expected = p_one_by_one(found, scale * logits)
   scores = special.expit(found.to_logits(scale * logits))
-  got = [found.probabilities(row) for row in scores]
-  np.testing.assert_allclose(
-    got, p_one_by_one(found, scale * logits), atol=2e-4
-  )
+  np.testing.assert_allclose(found.probabilities(scores), expected, atol=2e-4)
   # And as they stand in predictions.csv.
-  got = [found.probabilities(row) for row in scores.round(6)]
+  rounded = found.probabilities(scores.round(6))
+  np.testing.assert_allclose(rounded, expected, atol=1e-3)
+  # One that is not there yet does not keep the others from it.
   np.testing.assert_allclose(
-    got, p_one_by_one(found, scale * logits), atol=1e-3
+    found.probabilities(scores[:1]), expected[:1], atol=2e-4
   )
 
 
 def test_means_of_scores_have_combinations_too():
   found, (logits, _) = make(), draw(0, 50)
   one, other = (special.expit(found.to_logits(z)) for z in (logits, -logits))
-  for mean in (one + other) / 2:
-    p = found.probabilities(mean)
-    assert p.sum() == pytest.approx(1)
-    np.testing.assert_allclose(p @ found.members, mean, atol=1e-4)
+  mean = (one + other) / 2
+  p = found.probabilities(mean)
+  np.testing.assert_allclose(p.sum(axis=1), 1)
+  np.testing.assert_allclose(p @ found.members, mean, atol=1e-4)
 
 
-@pytest.mark.parametrize(
-  'scores', [[1, 1, 1, 1], [0, 0, 0, 0], [1, 0, 1, 0], [0.9, 0.9, 0.9, 0.1]]
-)
 @pytest.mark.parametrize(
   'counts', [COUNTS, [((0,), 3), ((1,), 2)], [((), 1), ((0, 1), 2)]]
 )
-def test_scores_that_no_combinations_have_get_those_near(scores, counts):
+def test_any_scores_give_probabilities(counts):
+  scores = [[1, 1, 1, 1], [0, 0, 0, 0], [1, 0, 1, 0], [0.9, 0.9, 0.9, 0.1]]
   p = make(counts).probabilities(np.array(scores, float))
-  assert np.isfinite(p).all()
   assert (p >= 0).all()
-  assert p.sum() == pytest.approx(1)
+  np.testing.assert_allclose(p.sum(axis=1), 1)
+
+
+def test_where_they_are_too_many_the_highest_scores_are_named(monkeypatch):
+  found = calibration_fit.fit(*draw(0, 500), genres=GENRES, counts=COUNTS)
+  scores = found.to_scores(draw(1, 200, noise=4.0)[0])
+  three = found.decide(scores, calibration.THREE_TOGETHER)
+  highest = metrics.named(metrics.top_k(scores), num_genres=len(GENRES))
+  assert (three != highest).any()
+  assert not found.combinations.are_too_many
+  monkeypatch.setattr(combinations, '_MAX_SIZE', 5 * 4**2 - 1)
+  np.testing.assert_array_equal(
+    found.decide(scores, calibration.THREE_TOGETHER), highest
+  )
 
 
 def test_they_are_kept_with_the_calibration():

@@ -184,8 +184,22 @@ class TestDecisions:
       sklearn_metrics.accuracy_score(labels, decided)
     )
 
+  def test_three_genres_can_be_given(self):
+    labels = np.array([[1, 0, 0, 1], [0, 1, 0, 0]])
+    three = np.array([[0, 1, 1, 1], [1, 0, 1, 1]], bool)
+    names = ('precision_at_3', 'recall_at_3', 'hit_at_3')
+    got = metrics.compute(labels, labels, decided=three, names=names)
+    assert [got[name][0] for name in names] == pytest.approx(
+      [1 / 6, 1 / 4, 1 / 2]
+    )
+
 
 class TestBadInput:
+  def test_other_than_three_genres_for_a_metric_of_three(self):
+    scores, labels = random_split()
+    with pytest.raises(ValueError, match='given 3 genres'):
+      metrics.compute(scores, labels, decided=scores > 0.5, names=('hit_at_3',))
+
   def test_shapes_that_do_not_fit(self):
     with pytest.raises(ValueError, match=r'\(3, 2\).*\(3, 3\)'):
       metrics.compute(np.zeros((3, 2)), np.zeros((3, 3)))

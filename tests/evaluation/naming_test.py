@@ -12,7 +12,7 @@ from tests.evaluation import combinations_test
 # Of 100 posters like this one 50 are Horror and Thriller, 30 Comedy, 20 Drama.
 GENRES = ('Comedy', 'Drama', 'Horror', 'Thriller')
 MEMBERS = np.array([[0, 0, 1, 1], [1, 0, 0, 0], [0, 1, 0, 0]], bool)
-P = np.array([0.5, 0.3, 0.2])
+P = np.array([[0.5, 0.3, 0.2]])
 
 
 def worth(named, p, members):
@@ -27,15 +27,16 @@ def worth(named, p, members):
 
 def test_those_that_say_the_same_are_not_both_named():
   # By score it would be Horror and Thriller, wrong together half of the time.
-  assert naming.name(P, MEMBERS, k=2).tolist() == [2, 0]
-  assert naming.name(P, MEMBERS, k=3).tolist() == [2, 0, 1]
+  assert naming.name_together(P, MEMBERS, k=2).tolist() == [[2, 0]]
+  assert naming.name_together(P, MEMBERS, k=3).tolist() == [[2, 0, 1]]
 
 
 def test_as_many_as_are_asked_for_and_there_are():
-  assert naming.name(P, MEMBERS, k=0).tolist() == []
-  assert sorted(naming.name(P, MEMBERS, k=9)) == [0, 1, 2, 3]
+  assert naming.name_together(P, MEMBERS, k=0).shape == (1, 0)
+  assert sorted(naming.name_together(P, MEMBERS, k=9)[0]) == [0, 1, 2, 3]
   # A poster without a genre has nothing to be right about.
-  assert naming.name(np.ones(1), np.zeros((1, 2), bool), k=1).tolist() == [0]
+  none = np.zeros((1, 2), bool)
+  assert naming.name_together(np.ones((1, 1)), none, k=1).tolist() == [[0]]
 
 
 @pytest.mark.parametrize('seed', range(20))
@@ -46,7 +47,8 @@ def test_they_come_near_the_best_of_all_sets(seed):
   best = max(
     worth(three, p, members) for three in itertools.combinations(range(8), 3)
   )
-  assert worth(naming.name(p, members, k=3), p, members) > 0.98 * best
+  [three] = naming.name_together(p[None], members, k=3)
+  assert worth(three, p, members) > 0.98 * best
 
 
 def test_more_posters_are_hit_than_by_the_highest_scores():
@@ -56,7 +58,7 @@ def test_more_posters_are_hit_than_by_the_highest_scores():
   )
   logits, labels = combinations_test.draw(1, 2000, noise=4.0)
   scores = fitted.to_scores(logits)
-  three = fitted.decide(scores, calibration.TOP_THREE)
+  three = fitted.decide(scores, calibration.THREE_TOGETHER)
   assert (three.sum(axis=1) == 3).all()
   names = ('hit_at_3', 'recall_at_3')
   plain = metrics.compute(scores, labels, names=names)
@@ -67,5 +69,7 @@ def test_more_posters_are_hit_than_by_the_highest_scores():
 
 def test_where_no_combinations_are_known_the_highest_scores_are_named():
   scores = np.array([[0.1, 0.4, 0.3, 0.2], [0.5, 0.5, 0.5, 0.5]])
-  decided = calibration.identity(GENRES).decide(scores, calibration.TOP_THREE)
+  decided = calibration.identity(GENRES).decide(
+    scores, calibration.THREE_TOGETHER
+  )
   np.testing.assert_array_equal(decided, [[0, 1, 1, 1], [1, 1, 1, 0]])

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from genre_flax.datasets.posters import synthetic
+from genre_flax.evaluation import combinations
 from genre_flax.evaluation import metrics
 from genre_flax.results import ensemble
 from genre_flax.results import image_files
@@ -79,6 +80,36 @@ def test_it_decides_at_the_mean_of_the_thresholds(both, members):
       [member.calibration.thresholds[point] for member in members], axis=0
     )
     np.testing.assert_allclose(thresholds, expected)
+
+
+def with_combinations(member, combinations):
+  changed = dataclasses.replace(member.calibration, combinations=combinations)
+  return dataclasses.replace(member, calibration=changed)
+
+
+def test_combinations_count_where_all_know_the_same(members):
+  counts = [((0,), 3), ((1,), 2), ((0, 1), 1)]
+
+  def make(counts, sharpness, weight):
+    return combinations.from_counts(
+      counts,
+      num_genres=len(members[0].genres),
+      sharpness=sharpness,
+      weight=weight,
+    )
+
+  def of(*each):
+    found = tuple(map(with_combinations, members, each))
+    return ensemble.Ensemble(found).calibration.combinations
+
+  one, other = make(counts, 0.5, 0.2), make(counts, 0.7, 0.6)
+  for both in (of(one, other), of(other, one)):
+    np.testing.assert_array_equal(both.members, one.members)
+    assert both.sharpness == pytest.approx(0.6)
+    assert both.weight == pytest.approx(0.4)
+  assert of(one, None) is None
+  assert of(None, one) is None
+  assert of(one, make(counts[:2], 0.5, 0.2)) is None
 
 
 def test_one_is_that_one(members):

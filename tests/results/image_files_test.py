@@ -9,6 +9,7 @@ from PIL import Image
 import pytest
 
 from genre_flax.evaluation import calibration
+from genre_flax.results import decisions
 from genre_flax.results import image_files
 from genre_flax.runtime import errors
 
@@ -95,6 +96,23 @@ def test_a_stop_keeps_the_rows_and_resume_goes_on(folder, tmp_path, capsys):
   for name in ('predictions.csv', 'decisions.csv', 'contact_sheet.png'):
     whole = (tmp_path / 'whole' / name).read_bytes()
     assert (tmp_path / 'out' / name).read_bytes() == whole
+
+
+def test_a_stop_while_it_decides_scores_nothing_again(
+  folder, tmp_path, capsys, monkeypatch
+):
+  def stop(*args, **kwargs):
+    raise KeyboardInterrupt
+
+  with monkeypatch.context() as patch:
+    patch.setattr(decisions, '_decide', stop)
+    with pytest.raises(KeyboardInterrupt):
+      run(folder, tmp_path / 'out')
+  assert '10 rows are in' in capsys.readouterr().err
+  predictor = Predictor()
+  assert run(folder, tmp_path / 'out', predictor=predictor, resume=True) == 0
+  assert predictor.num_scored == 0
+  assert len(rows_of(tmp_path / 'out' / 'decisions.csv')) == 11
 
 
 def test_rows_in_are_rows_out_and_files_told(folder, tmp_path, capsys):

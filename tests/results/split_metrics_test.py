@@ -46,9 +46,9 @@ def test_has_every_metric_with_value_interval_and_trivial(predictions):
     'exact_match_fitted',
     'micro_f1_fitted',
     'macro_f1_fitted',
-    'hit_at_3_fitted',
-    'recall_at_3_fitted',
-    'precision_at_3_fitted',
+    'hit_at_3_together',
+    'recall_at_3_together',
+    'precision_at_3_together',
   }
   # 11 of 12 decisions are right; the prior decides Drama for all: 8 of 12.
   accuracy = made['metrics']['accuracy']
@@ -121,17 +121,17 @@ def test_the_three_that_say_most_together_have_metrics(predictions):
   fitted = dataclasses.replace(calibration.identity(GENRES), combinations=found)
   made = make(predictions, calibration=fitted)['metrics']
   three = fitted.decide(
-    fitted.to_scores(predictions.logits), calibration.TOP_THREE
+    fitted.to_scores(predictions.logits), calibration.THREE_TOGETHER
   )
   np.testing.assert_array_equal(three[:, [1, 3]], True)
   right = (three & (predictions.labels > 0)).sum(axis=1)
   recall = right / predictions.labels.sum(axis=1)
-  assert made['recall_at_3_fitted']['value'] == pytest.approx(recall.mean())
-  assert made['hit_at_3_fitted']['value'] == pytest.approx((right > 0).mean())
-  assert made['precision_at_3_fitted']['value'] == pytest.approx(
+  assert made['recall_at_3_together']['value'] == pytest.approx(recall.mean())
+  assert made['hit_at_3_together']['value'] == pytest.approx((right > 0).mean())
+  assert made['precision_at_3_together']['value'] == pytest.approx(
     (right / 3).mean()
   )
-  assert made['hit_at_3_fitted']['trivial'] == made['hit_at_3']['trivial']
+  assert made['hit_at_3_together']['trivial'] == made['hit_at_3']['trivial']
 
 
 def test_the_trivial_answer_of_a_fitted_metric_is_the_best_constant_set(

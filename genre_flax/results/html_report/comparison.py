@@ -93,10 +93,10 @@ def compare(
       first.labels,
       decided=decided,
       other_decided=first_decided,
-      names=names,
+      names=tuple(names),
       num_samples=bootstrap_samples,
     )
-    differences |= {f'{name}_fitted': fitted[name] for name in names}
+    differences |= {shown: fitted[name] for name, shown in names.items()}
   hits = [
     np.take_along_axis(of.labels, metrics.top_k(of.scores), axis=1).sum(axis=1)
     for of in (other, first)

@@ -16,11 +16,11 @@ METRICS = (
   ('recall_at_3', 'Recall at 3', 'share of a poster’s genres among the three'),
   ('precision_at_3', 'Precision at 3', 'share of the three that are right'),
   (
-    'hit_at_3_fitted',
+    'hit_at_3_together',
     'Hit at 3, together',
     'of three that say most together, not the three highest scores',
   ),
-  ('recall_at_3_fitted', 'Recall at 3, together', 'of the same three'),
+  ('recall_at_3_together', 'Recall at 3, together', 'of the same three'),
   (
     'mean_average_precision',
     'Mean average precision',
@@ -36,6 +36,13 @@ METRICS = (
   ('macro_f1_fitted', 'Macro-F1', 'mean of the genres’, fitted thresholds'),
   ('exact_match_fitted', 'Exact match', 'all genres of a poster right, fitted'),
   ('accuracy', 'Accuracy', 'of (poster, genre) pairs at 0.5; says little'),
+)
+# Those that stand large at the top.
+HEADLINES = (
+  'hit_at_3',
+  'recall_at_3',
+  'mean_average_precision',
+  'mean_roc_auc',
 )
 
 
@@ -93,6 +100,7 @@ class RunView:
   Attributes:
     facts: of its workdir.
     metrics: rows of the table; empty where there are none.
+    headlines: those of them that stand at the top.
     report: that they are of.
     curves: of the training, {title: SVG}.
     posters: None where the data set is not there.
@@ -100,9 +108,14 @@ class RunView:
 
   facts: facts_lib.Facts
   metrics: Sequence[MetricRow]
+  headlines: Sequence[MetricRow]
   report: dict[str, Any] | None
   curves: dict[str, str]
   posters: PostersView | None
+
+  def value_of(self, name: str) -> float | None:
+    """A metric's value; None where the run was evaluated without it."""
+    return next((row.value for row in self.metrics if row.name == name), None)
 
 
 def metric_rows(report: dict[str, Any] | None) -> list[MetricRow]:
@@ -148,9 +161,11 @@ def make_run_view(
       with_genre_posters=with_genre_posters,
       progress=progress,
     )
+  rows = metric_rows(source.metrics)
   return RunView(
     facts=facts,
-    metrics=metric_rows(source.metrics),
+    metrics=rows,
+    headlines=[row for row in rows if row.name in HEADLINES],
     report=source.metrics,
     curves=curves,
     posters=posters,

@@ -13,6 +13,7 @@ from genre_flax.datasets.posters import sources as posters_sources
 from genre_flax.datasets.posters import synthetic
 from genre_flax.results.html_report import render
 from genre_flax.results.html_report import sources
+from genre_flax.results.html_report import views
 from genre_flax.runtime import errors
 from genre_flax.training import train
 from tests.support import browser
@@ -121,6 +122,35 @@ def test_the_numbers_are_those_of_the_metrics(page, workdir):
   for name in ('mean_average_precision', 'hit_at_3', 'macro_f1_fitted'):
     assert f'{metrics["metrics"][name]["value"]:.3f}' in texts
   assert sum(text.startswith('step (dashed: ') for text in texts) == 4
+
+
+def test_four_of_them_stand_at_the_top(page):
+  [top] = re.findall(
+    r'<div class="numbers">(.*?)</section>', page.read_text(), re.S
+  )
+  titles = {name: title for name, title, _ in views.METRICS}
+  assert re.findall('<span>(.*?)</span>', top) == [
+    titles[name] for name in views.HEADLINES
+  ]
+  assert len(views.HEADLINES) == 4
+
+
+def test_a_run_that_was_evaluated_without_a_metric_has_none_of_it(workdir):
+  report = dict(open_source(workdir).metrics)
+  del report['metrics']['hit_at_3_together']
+  rows = views.metric_rows(report)
+  assert len(rows) == len(views.METRICS) - 1
+  run = views.RunView(
+    facts=None,
+    metrics=rows,
+    headlines=[],
+    report=report,
+    curves={},
+    posters=None,
+  )
+  assert run.value_of('hit_at_3_together') is None
+  expected = report['metrics']['accuracy']['value']
+  assert run.value_of('accuracy') == expected
 
 
 def test_it_says_how_the_run_was_made(page):
@@ -250,5 +280,5 @@ class TestInABrowser:
 
   def test_a_comparison_opens_too(self, chromium, comparison):
     with browser.opened(chromium, f'file://{comparison}', width=390) as tab:
-      assert tab.locator('#comparison tbody tr').count() == 12
+      assert tab.locator('#comparison tbody tr').count() == len(views.METRICS)
       assert tab.evaluate('document.documentElement.scrollWidth') <= 390
