@@ -6,7 +6,7 @@ from configs.sweeps import default
 
 _SIGLIP = 'timm:vit_base_patch16_siglip_224.webli'
 _CONVNEXT = 'timm:convnext_tiny.in12k_ft_in1k'
-_EFFICIENTNET = 'efficientnet_lite0'
+_EFFICIENTNET = 'efficientnet_lite2'
 
 
 def get_config() -> config_dict.ConfigDict:

@@ -28,6 +28,9 @@ SOURCES = {
     'efficientnet-lite2-9656183e.pth',
   ),
 }
+# Of the pixels that they were trained with, of 1.
+MEAN = (127 / 255,) * 3
+STD = (128 / 255,) * 3
 # Names of the layers, and timm's; of blocks with an expansion, and without.
 _LAYERS = {
   '_conv_stem': 'conv_stem',

@@ -44,8 +44,13 @@ def load(
     InputError: they cannot be had, are damaged, or are of another network.
   """
   if source in efficientnet_weights.SOURCES:
+    pixels = published.Pixels(
+      efficientnet_weights.MEAN, efficientnet_weights.STD
+    )
     found = published.Published(
-      efficientnet_weights.read(source), published.Description(), origin=source
+      efficientnet_weights.read(source),
+      published.Description(pixels),
+      origin=source,
     )
   else:
     found = published.read(source)
@@ -71,6 +76,7 @@ def load(
     *taken.resampled,
     *done,
     *(f'{name} began at 0, which they lack' for name in taken.lacking),
+    *(f'left {name}, of their head' for name in taken.heads),
   ]
   logging.info(
     'Took %d arrays of %s; %s.',

@@ -39,6 +39,7 @@ class Taken:
     params: by our names, as a tree; without the head where it lacks one.
     batch_stats: the statistics of BatchNorm, as a tree.
     num_taken: arrays of the file.
+    heads: those of them that only serve whoever has the same labels.
     resampled: what was resampled to other sizes, in words.
     lacking: our parameters that it has no array for, and that begin at 0.
   """
@@ -48,6 +49,7 @@ class Taken:
   num_taken: int
   resampled: Sequence[str]
   lacking: Sequence[str]
+  heads: Sequence[str]
 
 
 def to_variables(
@@ -84,7 +86,7 @@ def to_variables(
   }
   flat = {'params': {}, 'batch_stats': {}}
   params, num_taken = flat['params'], len(left)
-  missing, lacking, resampled = [], [], []
+  missing, lacking, heads, resampled = [], [], [], []
   if network == 'vit':
     grid, published_grid = (
       shape and tuple(side // options['patch'] for side in shape)
@@ -107,6 +109,8 @@ def to_variables(
       flat[entry.collection][entry.ours] = _to_ours(
         entry, left.pop(entry.theirs), origin
       )
+      if params_lib.is_head(entry.ours):
+        heads.append(entry.theirs)
     elif entry.ours == _MAY_LACK and options.get('pre_norm'):
       lacking.append(entry.ours)
     elif not params_lib.is_head(entry.ours):
@@ -124,6 +128,7 @@ def to_variables(
     num_taken=num_taken,
     resampled=resampled,
     lacking=lacking,
+    heads=heads,
   )
 
 

@@ -26,17 +26,8 @@ def check_travels(
   """
   flags = ['workdir', 'data_dir', 'config.dataset.data_dir', 'output']
   flags += ['csv', 'images'] if job.binary == 'prepare' else []
-  weights = job_lib.get_flag(job.args, 'config.pretrained') or ''
-  # Names of weights are found anywhere.
-  is_file = weights.endswith(('.safetensors', '.npz'))
-  flags += ['config.pretrained'] if is_file else []
   for flag in flags:
-    path = job_lib.get_flag(job.args, flag)
-    if path and not path.startswith(tuple(schemes)):
-      raise errors.InputError(
-        f'--{flag}={path} is a path of this machine, which the job would not'
-        f' find; expected one that begins with {" or ".join(schemes)}.'
-      )
+    _check_path(flag, job_lib.get_flag(job.args, flag), schemes)
   config = job_lib.get_flag(job.args, 'config')
   if config and not re.match(r'(\./)?configs/[^/]+\.py(:|$)', config):
     raise errors.InputError(
@@ -44,15 +35,34 @@ def check_travels(
       " repository's configs/, such as configs/tpu_pod.py. Put yours there."
     )
   if config and job.binary == 'train':
-    _check_code(job, config)
+    try:
+      values = config_file.load(config)
+    except Exception as e:  # A config is a program.
+      raise errors.InputError(f'--config={config} cannot be read: {e}') from e
+    _check_weights(job, values, schemes)
+    _check_code(job, values)
 
 
-def _check_code(job: job_lib.Job, config: str) -> None:
+def _check_path(flag, path, schemes):
+  if path and not path.startswith(tuple(schemes)):
+    raise errors.InputError(
+      f'--{flag}={path} is a path of this machine, which the job would not'
+      f' find; expected one that begins with {" or ".join(schemes)}.'
+    )
+
+
+def _check_weights(job, values, schemes):
+  """Refuses files of weights, of the flag or else of the config."""
+  weights = job_lib.get_flag(job.args, 'config.pretrained')
+  if weights is None:
+    weights = values.get('pretrained', '')
+  # Names of weights are found anywhere.
+  if (weights or '').endswith(('.safetensors', '.npz')):
+    _check_path('config.pretrained', weights, schemes)
+
+
+def _check_code(job, values):
   """Refuses code of one's own, named in the config, that would not travel."""
-  try:
-    values = config_file.load(config)
-  except Exception as e:  # A config is a program.
-    raise errors.InputError(f'--config={config} cannot be read: {e}') from e
   for part in ('model', 'loss', 'optimizer'):
     key = f'config.{part}.name'
     name = job_lib.get_flag(job.args, key) or values[part].name

@@ -8,8 +8,10 @@ from PIL import Image
 from PIL import ImageDraw
 import pytest
 
+from configs import default
 from genre_flax.models import efficientnet_lite
 from genre_flax.models import efficientnet_weights
+from genre_flax.models import pretrained
 from genre_flax.models import timm_weights
 from genre_flax.models import torch_weights
 from genre_flax.runtime import errors
@@ -43,6 +45,24 @@ def convert(weights, *, variant):
     origin='a package',
   )
   return {'params': taken.params, 'batch_stats': taken.batch_stats}
+
+
+@installed
+@pytest.mark.parametrize(
+  ('mean', 'scale', 'is_told'),
+  [(127.5, 127.5, False), (127.0, 128.0, False), (0.0, 255.0, True)],
+)
+def test_other_pixels_than_theirs_are_told(caplog, mean, scale, is_told):
+  model = default.get_config().model
+  model.name = 'efficientnet_lite'
+  pretrained.load(
+    'efficientnet_lite0',
+    model=model,
+    image_shape=(64, 64),
+    pixel_mean=mean,
+    pixel_scale=scale,
+  )
+  assert ('trained with pixels of mean' in caplog.text) == is_told
 
 
 def apply(variables, images):

@@ -9,6 +9,7 @@ from configs import default
 from genre_flax.models import efficientnet_lite
 from genre_flax.models import registry
 from genre_flax.training import train_state
+from tests.support import helpers
 
 KEY = jax.random.key(1)
 
@@ -97,6 +98,34 @@ def test_every_model_gives_float32_logits_of_float32_parameters(name, dtype):
     jnp.dtype('float32')
   }
   assert 'head' in variables['params']
+
+
+@pytest.mark.usefixtures('short_networks')
+@pytest.mark.parametrize('name', ['vit', 'convnext'])
+def test_a_network_that_is_rematerialized_has_the_same_gradients(name):
+  images = jax.random.normal(jax.random.key(0), (2, 64, 32, 3))
+
+  def run(rematerialize):
+    config = small_config(name)
+    config[name].rematerialize = rematerialize
+    model = registry.create_from_config(config, num_genres=5)
+
+    def loss(params):
+      logits = model.apply(
+        {'params': params},
+        images,
+        train=True,
+        rngs={'dropout': jax.random.key(1)},
+      )
+      return (logits**2).sum()
+
+    params = jax.jit(lambda: model.init(KEY, images, train=False)['params'])()
+    traced = str(jax.make_jaxpr(jax.grad(loss))(params))
+    return jax.jit(jax.grad(loss))(params), 'remat' in traced
+
+  (kept, is_kept), (again, is_again) = run(False), run(True)
+  assert (is_kept, is_again) == (False, True)
+  helpers.assert_trees_close(again, kept, atol=1e-4)
 
 
 @pytest.mark.usefixtures('short_networks')

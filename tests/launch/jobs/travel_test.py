@@ -44,6 +44,20 @@ def test_paths_of_this_machine_do_not_travel(args, message):
     travel.check_travels(make(*args))
 
 
+def test_weights_that_a_config_names_do_not_travel_either(elsewhere):
+  (elsewhere / 'configs' / 'weights.py').write_text(
+    'from configs import default\n'
+    'def get_config():\n'
+    '  config = default.get_config()\n'
+    "  config.pretrained = '/home/me/a.npz'\n"
+    '  return config\n'
+  )
+  args = ('--config=configs/weights.py', ARGS[1])
+  with pytest.raises(errors.InputError, match='/home/me/a.npz is a path of'):
+    travel.check_travels(make(*args))
+  travel.check_travels(make(*args, '--config.pretrained=gs://bucket/a.npz'))
+
+
 def test_paths_that_travel():
   travel.check_travels(make())
   travel.check_travels(make('--config=./configs/tpu_pod.py', ARGS[1]))

@@ -42,9 +42,14 @@ def test_every_requirement_of_a_pod_has_its_digests():
   assert all('--hash=sha256:' in digests for _, _, digests in entries)
   needed = configparser.ConfigParser()
   needed.read(wheel.ROOT / 'setup.cfg')
-  for line in needed['options']['install_requires'].splitlines():
-    name = re.split(r'[>=\[]', line)[0].lower().replace('_', '-')
-    assert not name or name.startswith('#') or name in {e[0] for e in entries}
+  extras = needed['options.extras_require']
+  for of in (
+    needed['options']['install_requires'],
+    *(extras[extra] for extra in ('tpu', 'gcs', 'pretrained')),
+  ):
+    for line in of.split():
+      name = re.split(r'[>=\[]', line)[0].lower().replace('_', '-')
+      assert name in {e[0] for e in entries}, line
   for user in ('jobs/worker.sh', 'Dockerfile'):
     assert '--require-hashes -r' in (wheel.ROOT / 'launch' / user).read_text()
 

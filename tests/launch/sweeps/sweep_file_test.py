@@ -9,6 +9,8 @@ from configs.sweeps import image_size
 from configs.sweeps import image_size_by_learning_rate
 from configs.sweeps import learning_rate
 from genre_flax.runtime import errors
+from genre_flax.training import config_rules
+from launch.runtime import config_file
 from launch.sweeps import search_space
 from launch.sweeps import studies
 from launch.sweeps import sweep_file
@@ -128,6 +130,25 @@ def test_a_backbone_brings_its_network_and_a_height_its_width():
     (336, 224),
     (480, 320),
   }
+
+
+@pytest.mark.parametrize(
+  'file',
+  [
+    backbone_by_image_size,
+    image_size,
+    image_size_by_learning_rate,
+    learning_rate,
+  ],
+  ids=lambda file: file.__name__.rpartition('.')[2],
+)
+def test_every_trial_of_a_sweep_that_comes_with_it_can_be_trained(file):
+  sweep = sweep_file.read_sweep(file.get_config())
+  for chosen in ask_all(sweep):
+    config = config_file.load(sweep.base)
+    config.update_from_flattened_dict(chosen)
+    config.dataset.data_dir = 'data'
+    config_rules.validate(config)
 
 
 def test_values_become_flags():
