@@ -6,12 +6,16 @@ import numpy as np
 import pytest
 
 from configs import default
+from genre_flax.models import published
 from genre_flax.models import registry
 from genre_flax.models import timm_weights
 from genre_flax.runtime import errors
 from tests.support import helpers
 
 torch = pytest.importorskip('torch', reason="needs: pip install -e '.[parity]'")
+safetensors = pytest.importorskip(
+  'safetensors.torch', reason="needs: pip install -e '.[pretrained]'"
+)
 timm = pytest.importorskip('timm', reason="needs: pip install -e '.[parity]'")
 
 # Of each network of timm's: what ours is called, its options, and an image
@@ -135,14 +139,16 @@ def variables_of(taken):
 
 
 @pytest.mark.parametrize('name', CASES)
-def test_features_are_those_of_timm(name):
+def test_features_are_those_of_timm(name, tmp_path):
   network, options, image_shape = CASES[name]
   if network == 'vit':  # Published positions are of a square grid.
     image_shape = (image_shape[0], image_shape[0])
   theirs, arrays = make_theirs(name, image_shape)
   model, options = make_ours(network, options)
+  path = tmp_path / 'model.safetensors'
+  safetensors.save_file(theirs.state_dict(), path)
   taken = timm_weights.to_variables(
-    arrays,
+    published.read(str(path)).arrays,
     network=network,
     options=options,
     image_shape=image_shape,
