@@ -95,7 +95,8 @@ def describe(plan: Facts) -> str:
       f' x {per_device} / {peak["bytes_per_second"] / 1e9:g} GB/s ='
       f' {bound["memory_seconds"] * 1e3:.2f} ms{marks.get("memory", "")}',
       f'  bound    at least {bound["step_seconds"] * 1e3:.2f} ms a step, at'
-      f' most {bound["images_per_second"]:,.0f} images/s on the slice',
+      f' most {bound["images_per_second"]:,.0f} images/s on the slice and'
+      f' {_peak_share(bound):.0%} of the peak rate',
       f'  peaks    {peak["source"]}',
     ]
   else:
@@ -106,11 +107,16 @@ def describe(plan: Facts) -> str:
   return '\n'.join([*lines, f'  compiled in {plan["compile_seconds"]:.0f} s'])
 
 
+def _peak_share(bound):
+  """Of the operations a second that the devices can do, at most."""
+  return bound['compute_seconds'] / bound['step_seconds']
+
+
 def summarize(plans: Sequence[Facts]) -> str:
   """A table with a line for each plan."""
   lines = [
     f'{"slice":12}{"batch":>7}{"a device":>10}{"GiB of":>9}{"there":>7}'
-    f'{"GFLOP":>8}{"MB":>7}{"ms":>8}{"images/s":>10}  binds'
+    f'{"GFLOP":>8}{"MB":>7}{"ms":>8}{"images/s":>10}{"of peak":>9}  binds'
   ]
   for plan in plans:
     per_device, bound = plan['per_device_batch_size'], plan['bound']
@@ -126,7 +132,8 @@ def summarize(plans: Sequence[Facts]) -> str:
       f'{line}{plan["flops"] / per_device / 1e9:8.2f}'
       f'{plan["bytes_accessed"] / per_device / 1e6:7.1f}'
       f'{bound["step_seconds"] * 1e3:8.2f}'
-      f'{bound["images_per_second"]:10,.0f}  {bound["binds"]}'
+      f'{bound["images_per_second"]:10,.0f}{_peak_share(bound):9.0%}'
+      f'  {bound["binds"]}'
     )
   return '\n'.join(lines)
 

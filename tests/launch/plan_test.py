@@ -114,7 +114,8 @@ def test_a_plan_shows_its_arithmetic():
     '  memory   6.00 of 16.00 GiB a device: fits, 10.00 GiB to spare',
     '  compute  197 GFLOP an image x 10 / 197 TFLOP/s = 10.00 ms',
     '  traffic  1.64e+03 MB an image x 10 / 819 GB/s = 20.00 ms  <- binds',
-    '  bound    at least 20.00 ms a step, at most 2,000 images/s on the slice',
+    '  bound    at least 20.00 ms a step, at most 2,000 images/s on the slice'
+    ' and 50% of the peak rate',
     '  peaks    https://docs.cloud.google.com/tpu/docs/v5e',
     '  compiled in 12 s',
   ]
@@ -143,7 +144,7 @@ def test_a_table_has_a_line_for_each_slice():
   assert len(lines) == 3
   assert lines[1].split() == [
     *('v5e:2x2', '40', '10', '6.00', '16.00'),
-    *('197.00', '1638.0', '20.00', '2,000', 'memory'),
+    *('197.00', '1638.0', '20.00', '2,000', '50%', 'memory'),
   ]
 
 
