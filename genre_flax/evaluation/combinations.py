@@ -14,7 +14,7 @@ them if genres came independently. The score of a genre is the sum over the
 combinations that it is in.
 
 The scores of a poster tell p(S | x) in turn: such p are an exponential family,
-of which the scores are the moments (`Combinations.probabilities`).
+of which the scores are the moments.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,6 +25,7 @@ import numpy as np
 from scipy import special
 
 from genre_flax.datasets.posters import combination_counts
+from genre_flax.evaluation import moments
 from genre_flax.evaluation import naming
 
 # Posters to score at once: each takes a number for every combination.
@@ -32,14 +33,6 @@ _BLOCK = 1024
 # Combinations times genres squared: with more, matching the moments would take
 # a tenth of a second for each poster, and more.
 _MAX_SIZE = 3e7
-# Of matching moments: posters at once; scores nearer to 0 or 1 are taken as
-# this; steps are damped and kept short, until no error would show in a score.
-_AT_ONCE = 64
-_MIN_SCORE = 1e-6
-_DAMPING = 1e-5
-_MAX_STEP = 2.0
-_MAX_STEPS = 30
-_TOLERANCE = 1e-5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,11 +92,10 @@ class Combinations:
   def probabilities(self, scores: np.ndarray) -> np.ndarray:
     """How likely each combination is of posters with these scores.
 
-    The p(S) ~ exp(sum of a_g over g in S) * lift(S)^weight whose sums over the
-    combinations of each genre are its score. The a_g are found by Newton's
-    method, damped (matching moments; Wainwright and Jordan, 2008, section 3).
     Where the scores are those of `to_logits`, it is the p(S | x) that they are
-    sums of; of means of several networks' scores it is what they let expect.
+    sums of; of means of several networks' scores it is what they let expect:
+    of all p(S) ~ exp(sum of a_g over g in S) * lift(S)^weight the one whose
+    sums are the scores (`moments`).
 
     Args:
       scores: [N, L], probabilities. Where no p has them as its sums, some p is
@@ -112,31 +104,12 @@ class Combinations:
     Returns:
       [N, K]; the sum of each row is 1.
     """
-    found = np.empty((len(scores), len(self.members)))
-    for start in range(0, len(scores), _AT_ONCE):
-      rows = slice(start, start + _AT_ONCE)
-      found[rows] = self._match_moments(scores[rows])
-    return found
-
-  def _match_moments(self, scores):
     is_told = self.members.any(axis=0) & ~self.members.all(axis=0)
-    members = self.members[:, is_told].astype(float)
-    prior = self.weight * self.log_lift
-    target = np.clip(scores[:, is_told], _MIN_SCORE, 1 - _MIN_SCORE)
-    a = self.sharpness * special.logit(target)
-    damping = _DAMPING * np.eye(len(members.T))
-    for _ in range(_MAX_STEPS):
-      p = special.softmax(a @ members.T + prior, axis=1)
-      sums = p @ members
-      error = target - sums
-      if np.abs(error).max(initial=0.0) < _TOLERANCE:
-        break
-      covariance = (members.T * p[:, None]) @ members
-      covariance -= sums[:, :, None] * sums[:, None]
-      step = np.linalg.solve(covariance + damping, error[..., None])[..., 0]
-      longest = np.abs(step).max(axis=1, keepdims=True)
-      a += step * (_MAX_STEP / np.maximum(longest, _MAX_STEP))
-    return p
+    return moments.match(
+      scores[:, is_told],
+      members=self.members[:, is_told],
+      log_prior=self.weight * self.log_lift,
+    )
 
   def name_together(self, scores: np.ndarray, *, k: int) -> np.ndarray:
     """The k genres of each poster that say most together; see `naming`.

@@ -183,7 +183,8 @@ def test_means_of_scores_have_combinations_too():
 
 
 @pytest.mark.parametrize(
-  'counts', [COUNTS, [((0,), 3), ((1,), 2)], [((), 1), ((0, 1), 2)]]
+  'counts',
+  [COUNTS, [((0,), 3), ((1,), 2)], [((), 1), ((0, 1), 2)], [((1, 2), 4)]],
 )
 def test_any_scores_give_probabilities(counts):
   scores = [[1, 1, 1, 1], [0, 0, 0, 0], [1, 0, 1, 0], [0.9, 0.9, 0.9, 0.1]]
