@@ -16,12 +16,6 @@ METRICS = (
   ('recall_at_3', 'Recall at 3', 'share of a poster’s genres among the three'),
   ('precision_at_3', 'Precision at 3', 'share of the three that are right'),
   (
-    'hit_at_3_together',
-    'Hit at 3, together',
-    'of three that say most together, not the three highest scores',
-  ),
-  ('recall_at_3_together', 'Recall at 3, together', 'of the same three'),
-  (
     'mean_average_precision',
     'Mean average precision',
     'over genres; ranks the posters of each, rare genres count as much',
@@ -35,6 +29,12 @@ METRICS = (
   ('micro_f1_fitted', 'Micro-F1', 'of decisions at fitted thresholds'),
   ('macro_f1_fitted', 'Macro-F1', 'mean of the genres’, fitted thresholds'),
   ('exact_match_fitted', 'Exact match', 'all genres of a poster right, fitted'),
+  (
+    'hit_at_3_together',
+    'Hit at 3, together',
+    'of three that say most together, not the three highest scores',
+  ),
+  ('recall_at_3_together', 'Recall at 3, together', 'of the same three'),
   ('accuracy', 'Accuracy', 'of (poster, genre) pairs at 0.5; says little'),
 )
 # Those that stand large at the top.
