@@ -93,7 +93,7 @@ class Calibration:
       three = metrics.top_k(scores)
     else:
       three = self.combinations.name_together(scores, k=metrics.TOP_K)
-    return metrics.named(three, num_genres=scores.shape[1])
+    return metrics.to_mask(three, num_genres=scores.shape[1])
 
   def to_dict(self) -> dict[str, Any]:
     """Plain values that JSON can hold."""

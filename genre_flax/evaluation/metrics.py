@@ -32,7 +32,7 @@ def top_k(scores: np.ndarray, k: int = TOP_K) -> np.ndarray:
   return np.argsort(-scores, axis=1, kind='stable')[:, :k]
 
 
-def named(indices: np.ndarray, *, num_genres: int) -> np.ndarray:
+def to_mask(indices: np.ndarray, *, num_genres: int) -> np.ndarray:
   """Bool [N, num_genres]: the genres of [N, k] indices."""
   found = np.zeros((len(indices), num_genres), bool)
   np.put_along_axis(found, indices, True, axis=1)
@@ -101,7 +101,7 @@ class Given:
     """
     num_genres = self.scores.shape[1]
     if not self._are_given:
-      return named(top_k(self.scores), num_genres=num_genres)
+      return to_mask(top_k(self.scores), num_genres=num_genres)
     if (self.decided.sum(axis=1) != min(TOP_K, num_genres)).any():
       raise ValueError(f'not all examples are given {TOP_K} genres')
     return self.decided

@@ -28,7 +28,8 @@ SOURCES = {
     'efficientnet-lite2-9656183e.pth',
   ),
 }
-# Of the pixels that they were trained with, of 1.
+# Of the pixels that they were trained with (EfficientNet-Lite: 127 and 128), as
+# shares of 255.
 MEAN = (127 / 255,) * 3
 STD = (128 / 255,) * 3
 # Names of the layers, and timm's; of blocks with an expansion, and without.

@@ -88,22 +88,10 @@ def to_variables(
   params, num_taken = flat['params'], len(left)
   missing, lacking, heads, resampled = [], [], [], []
   if network == 'vit':
-    grid, published_grid = (
-      shape and tuple(side // options['patch'] for side in shape)
-      for shape in (image_shape, published_shape)
+    of_positions, resampled = _take_positions(
+      left, options, image_shape, published_shape, origin
     )
-    position, tokens = vit_positions.take(
-      left,
-      pool=options['pool'],
-      has_registers=options['num_registers'] > 0,
-      published=published_grid,
-      wanted=grid,
-      origin=origin,
-    )
-    params[_OURS_POSITION], words = vit_positions.resample(position, grid)
-    resampled += words
-    if tokens is not None:
-      params[_OURS_TOKENS] = tokens
+    params |= of_positions
   for entry in _ENTRIES[network](options):
     if entry.theirs in left:
       flat[entry.collection][entry.ours] = _to_ours(
@@ -130,6 +118,27 @@ def to_variables(
     lacking=lacking,
     heads=heads,
   )
+
+
+def _take_positions(left, options, image_shape, published_shape, origin):
+  """Positions and tokens of a ViT, out of `left`, and what was resampled."""
+  grid, published_grid = (
+    shape and tuple(side // options['patch'] for side in shape)
+    for shape in (image_shape, published_shape)
+  )
+  position, tokens = vit_positions.take(
+    left,
+    pool=options['pool'],
+    has_registers=options['num_registers'] > 0,
+    published=published_grid,
+    wanted=grid,
+    origin=origin,
+  )
+  position, resampled = vit_positions.resample(position, grid)
+  params = {_OURS_POSITION: position}
+  if tokens is not None:
+    params[_OURS_TOKENS] = tokens
+  return params, resampled
 
 
 def _to_ours(entry, array, origin):

@@ -197,7 +197,7 @@ def test_where_they_are_too_many_the_highest_scores_are_named(monkeypatch):
   found = calibration_fit.fit(*draw(0, 500), genres=GENRES, counts=COUNTS)
   scores = found.to_scores(draw(1, 200, noise=4.0)[0])
   three = found.decide(scores, calibration.THREE_TOGETHER)
-  highest = metrics.named(metrics.top_k(scores), num_genres=len(GENRES))
+  highest = metrics.to_mask(metrics.top_k(scores), num_genres=len(GENRES))
   assert (three != highest).any()
   assert not found.combinations.are_too_many
   monkeypatch.setattr(combinations, '_MAX_SIZE', 5 * 4**2 - 1)

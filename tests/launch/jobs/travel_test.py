@@ -49,11 +49,11 @@ def test_weights_that_a_config_names_do_not_travel_either(elsewhere):
     'from configs import default\n'
     'def get_config():\n'
     '  config = default.get_config()\n'
-    "  config.pretrained = '/home/me/a.npz'\n"
+    "  config.pretrained = 'weights/a.npz'\n"
     '  return config\n'
   )
   args = ('--config=configs/weights.py', ARGS[1])
-  with pytest.raises(errors.InputError, match='/home/me/a.npz is a path of'):
+  with pytest.raises(errors.InputError, match='weights/a.npz is a path of'):
     travel.check_travels(make(*args))
   travel.check_travels(make(*args, '--config.pretrained=gs://bucket/a.npz'))
 
