@@ -4,7 +4,7 @@ Their files are `.npz`: those of AugReg (Steiner et al., 2022) and of SigLIP
 (Zhai et al., 2023). Layouts are Flax's, so that every array is turned.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 import re
 
 import numpy as np
@@ -50,24 +50,36 @@ def are_theirs(arrays: Mapping[str, np.ndarray]) -> bool:
   return any(name.endswith('embedding/kernel') for name in arrays)
 
 
+def beside(names: Iterable[str]) -> list[str]:
+  """Those of texts, of an optimizer, and of the layer before a head.
+
+  The first ViTs had one, which only their head's labels need.
+  """
+  names = list(names)
+  prefix = _prefix(names)
+  return [
+    name
+    for name in names
+    if not name.startswith(prefix)
+    or '/pre_logits/' in f'/{name.removeprefix(prefix)}'
+  ]
+
+
 def to_timm(arrays: Mapping[str, np.ndarray]) -> timm_names.Arrays:
   """The arrays of a ViT by timm's names.
 
   Args:
-    arrays: by theirs. What belongs to texts is left out, as is the layer before
-      the head of the first ViTs; a name that is not known stays as it is, to be
-      named where it is left over.
+    arrays: by theirs. Those that are `beside` the ViT are left out; a name that
+      is not known stays as it is, to be named where it is left over.
 
   Returns:
     The arrays, turned to PyTorch's layout.
   """
-  prefix = next(
-    (p for p in _PREFIXES if any(n.startswith(p) for n in arrays)), ''
-  )
+  prefix, left_out = _prefix(arrays), set(beside(arrays))
   theirs = {
     name.removeprefix(prefix): array
     for name, array in arrays.items()
-    if name.startswith(prefix) and '/pre_logits/' not in f'/{name}'
+    if name not in left_out
   }
   for name in [name for name in theirs if name.startswith(_SCANNED)]:
     rest = name.removeprefix(_SCANNED)
@@ -76,6 +88,11 @@ def to_timm(arrays: Mapping[str, np.ndarray]) -> timm_names.Arrays:
   return timm_names.join_attention(
     dict(_as_timm(name, array) for name, array in theirs.items())
   )
+
+
+def _prefix(names: Iterable[str]) -> str:
+  """What stands before the names of the ViT."""
+  return next((p for p in _PREFIXES if any(n.startswith(p) for n in names)), '')
 
 
 def _as_timm(name: str, array: np.ndarray) -> tuple[str, np.ndarray]:

@@ -78,6 +78,11 @@ def load(
     *(f'{name} began at 0, which they lack' for name in taken.lacking),
     *(f'left {name}, of their head' for name in taken.heads),
   ]
+  if found.beside:
+    done.append(
+      f'left {len(found.beside)} arrays beside the network, such as'
+      f' {found.beside[0]}'
+    )
   logging.info(
     'Took %d arrays of %s; %s.',
     taken.num_taken,

@@ -24,6 +24,8 @@ from genre_flax.runtime import regular_files
 # What stands before a name on the hub, and who owns the repositories meant.
 _HUBS = {'timm': 'timm/', 'hf': ''}
 _NAME = re.compile(rf'({"|".join(_HUBS)}):.')
+# Of others than timm, that turn theirs to timm's.
+_NAMES = (big_vision_names, transformers_names)
 FILES = (weight_files.SAFETENSORS, weight_files.NPZ)
 _WEIGHTS = 'model.safetensors'
 # Those that say what the pixels were: timm's, and transformers'.
@@ -67,11 +69,13 @@ class Published:
       of their authors.
     said: of them.
     origin: of them, for messages.
+    beside: names of what their file holds beside the network, and is left.
   """
 
   arrays: dict[str, np.ndarray]
   said: Description
   origin: str
+  beside: Sequence[str] = ()
 
 
 def is_source(source: str) -> bool:
@@ -98,23 +102,20 @@ def read(source: str) -> Published:
     weights = epath.Path(source).expanduser()
     configs = [weights.parent / name for name in _CONFIGS]
   arrays = weight_files.read(weights)
-  if big_vision_names.are_theirs(arrays):
-    arrays = _as_timm(arrays, big_vision_names.to_timm, source)
-    said = Description(Pixels(big_vision_names.MEAN, big_vision_names.STD))
+  names = next((of for of in _NAMES if of.are_theirs(arrays)), None)
+  if names is big_vision_names:
+    said = Description(Pixels(names.MEAN, names.STD))
   else:
-    if transformers_names.are_theirs(arrays):
-      arrays = _as_timm(arrays, transformers_names.to_timm, source)
     said = _read_description(configs)
-  return Published(arrays, said, origin=source)
-
-
-def _as_timm(arrays, to_timm, source):
+  if names is None:
+    return Published(arrays, said, origin=source)
   try:
-    return to_timm(arrays)
+    renamed = names.to_timm(arrays)
   except (ValueError, IndexError, TypeError) as e:  # Of shapes.
     raise errors.InputError(
       f'{source} has the names of a network, and not its shapes: {e}'
     ) from e
+  return Published(renamed, said, origin=source, beside=names.beside(arrays))
 
 
 def _read_description(paths: Sequence[epath.Path]) -> Description:

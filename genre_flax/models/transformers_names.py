@@ -4,7 +4,7 @@ Of its towers ViT and DeiT, DINOv2, CLIP's and SigLIP's vision towers, and
 ConvNeXt; `timm_names` goes on from there.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 import re
 
 import numpy as np
@@ -80,13 +80,18 @@ def are_theirs(arrays: Mapping[str, np.ndarray]) -> bool:
   return any(name.endswith(_MARKS) for name in arrays)
 
 
+def beside(names: Iterable[str]) -> list[str]:
+  """Those of what is beside the tower, as CLIP's texts, or trains it."""
+  return [name for name in names if _LEFT_OUT.match(_TOWER.sub('', name))]
+
+
 def to_timm(arrays: Mapping[str, np.ndarray]) -> timm_names.Arrays:
   """The arrays of a vision tower by timm's names.
 
   Args:
-    arrays: by transformers' names. What is beside the tower, as CLIP's texts,
-      and what only its training needs is left out; a name that is not known
-      stays as it is, to be named where it is left over.
+    arrays: by transformers' names. Those that are `beside` the tower are left
+      out; a name that is not known stays as it is, to be named where it is left
+      over.
 
   Returns:
     The arrays, shaped as timm's.
@@ -96,11 +101,11 @@ def to_timm(arrays: Mapping[str, np.ndarray]) -> timm_names.Arrays:
     (_CONVNEXT, _CONVNEXT_BLOCK) if is_convnext else (_VIT, _VIT_BLOCK)
   )
   found = {}
-  for name, array in arrays.items():
-    name = _TOWER.sub('', name)
-    if _LEFT_OUT.match(name):
+  left_out = set(beside(arrays))
+  for whole, array in arrays.items():
+    if whole in left_out:
       continue
-    name = _rename(name, tower)
+    name = _rename(_TOWER.sub('', whole), tower)
     inside = _BLOCK.match(name)
     if inside:
       name = inside[0] + _rename(name[inside.end() :], block)

@@ -129,12 +129,18 @@ def test_a_tower_is_taken_out_of_a_whole_network(name, tmp_path):
   )
   theirs = shake(getattr(transformers, f'{name}Model')(config))
   theirs.save_pretrained(tmp_path)
-  features, tensors, _ = features_of_ours(
+  features, tensors, found = features_of_ours(
     tmp_path / 'model.safetensors', network, ours
   )
   with torch.no_grad():
     out = theirs.vision_model(tensors)
   assert_close(features, out.pooler_output.numpy())
+  beside = {
+    name
+    for name, _ in theirs.named_parameters()
+    if not name.startswith('vision_model.')
+  }
+  assert beside and beside <= set(found.beside)
 
 
 def big_vision_arrays(network, *, style):
@@ -250,5 +256,7 @@ def test_an_npz_computes_what_timm_makes_of_it(style, finish, tmp_path):
     source, 'vit', {} if style == 'vit_jax' else {'pool': 'attention'}
   )
   assert found.said.pixels == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+  others = ['params/t', 'params/txt/head/kernel']
+  assert found.beside == (others if style == 'big_vision' else [])
   with torch.no_grad():
     assert_close(features, theirs(tensors).numpy())

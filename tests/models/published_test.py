@@ -1,5 +1,6 @@
 """Weights from files and from a hub that is played."""
 
+import dataclasses
 import json
 import sys
 import types
@@ -76,6 +77,22 @@ def test_a_damaged_word_on_pixels_is_told(tmp_path, caplog, content, words):
   )
   assert f'{tmp_path / "config.json"}' in caplog.text
   assert words in caplog.text
+
+
+def test_what_is_left_of_a_file_is_logged(tmp_path, caplog, monkeypatch):
+  config, _, params = published_weights.make('vit', (32, 32))
+  found = dataclasses.replace(
+    published.read(published_weights.write(tmp_path, config, params)),
+    beside=('text_model.embeddings.weight', 'logit_scale'),
+  )
+  monkeypatch.setattr(published, 'read', lambda _: found)
+  with caplog.at_level('INFO'):
+    published_weights.load('CLIP', config)
+  assert 'left head.weight, of their head' in caplog.text
+  assert (
+    'left 2 arrays beside the network, such as text_model.embeddings.weight'
+    in caplog.text
+  )
 
 
 def test_an_efficientnet_that_pads_otherwise_is_refused(tmp_path):
