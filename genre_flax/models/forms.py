@@ -8,13 +8,12 @@ one gets the TPU's form.
 
 Why two: what is fast on CPU moves more bytes than the plain form on TPU.
 
-A program that is to run elsewhere, on machines and in libraries that nobody
-knows yet, is traced under `plain`, and has the definitions alone.
+Where the platform is known when a program is traced, `target` says so, and its
+form alone is traced. A program that is to run elsewhere, on machines and in
+libraries that nobody knows yet, has the definitions alone.
 """
 
-from collections.abc import Callable, Iterator
-import contextlib
-import contextvars
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -27,32 +26,19 @@ from genre_flax.models import cpu_conv
 from genre_flax.models import cpu_matmul
 from genre_flax.models import cpu_pool
 from genre_flax.models import cpu_sums
+from genre_flax.runtime import target
 
 ACTIVATIONS = {'': lambda x: x, 'relu': nn.relu, 'relu6': nn.relu6}
-_IS_PLAIN = contextvars.ContextVar('is_plain', default=False)
-
-
-@contextlib.contextmanager
-def plain() -> Iterator[None]:
-  """What is traced in the block takes the plain forms on every platform.
-
-  It is asked when a function is traced: what `jax.jit` has traced before keeps
-  its forms.
-  """
-  token = _IS_PLAIN.set(True)
-  try:
-    yield
-  finally:
-    _IS_PLAIN.reset(token)
 
 
 def _choose(
   *arrays: jax.Array, cpu: Callable[..., Any], default: Callable[..., Any]
 ) -> Any:
   """The result of the platform's form of an operation."""
-  if _IS_PLAIN.get():
-    return default(*arrays)
-  return lax.platform_dependent(*arrays, cpu=cpu, default=default)
+  platform = target.platform()
+  if platform is None:
+    return lax.platform_dependent(*arrays, cpu=cpu, default=default)
+  return (cpu if platform == 'cpu' else default)(*arrays)
 
 
 def conv(

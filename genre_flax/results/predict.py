@@ -18,6 +18,7 @@ from genre_flax.results import meta as meta_lib
 from genre_flax.runtime import digests
 from genre_flax.runtime import errors
 from genre_flax.runtime import parallel
+from genre_flax.runtime import target
 from genre_flax.training import config as config_lib
 
 
@@ -212,10 +213,13 @@ def _variable_shapes(meta):
   image = jax.ShapeDtypeStruct(
     (1, *config_lib.image_shape(meta.config), 3), jnp.float32
   )
-  variables = jax.eval_shape(
-    lambda image: make_model(meta).init(jax.random.key(0), image, train=False),
-    image,
-  )
+  with target.traced_for(target.ANY):
+    variables = jax.eval_shape(
+      lambda image: make_model(meta).init(
+        jax.random.key(0), image, train=False
+      ),
+      image,
+    )
   shapes = {
     'params': variables['params'],
     'batch_stats': variables.get('batch_stats', {}),

@@ -22,6 +22,8 @@ from jax.sharding import PartitionSpec
 import numpy as np
 from orbax.checkpoint import multihost
 
+from genre_flax.runtime import target
+
 AXIS_NAME = 'batch'
 # A host that is this late has failed.
 BARRIER_TIMEOUT_SECONDS = 600
@@ -47,8 +49,14 @@ def parallelize(
   Returns:
     A function of the unstacked state and a batch of `shard_batch`.
   """
+
+  def step_for_platform(state, batch):
+    device = (devices or jax.local_devices())[0]
+    with target.traced_for(device.platform):
+      return step(state, batch)
+
   return jax.pmap(
-    step,
+    step_for_platform,
     axis_name=AXIS_NAME,
     in_axes=(None, 0),
     out_axes=None,

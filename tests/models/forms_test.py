@@ -13,6 +13,7 @@ from genre_flax.models import cpu_pool
 from genre_flax.models import cpu_sums
 from genre_flax.models import forms
 from genre_flax.models import onednn
+from genre_flax.runtime import target
 from tests.support import forms as support
 
 
@@ -249,19 +250,27 @@ def test_depthwise_conv_on_cpu_is_a_grouped_convolution(
     ),
   ],
 )
-def test_plain_forms_are_for_all_platforms(function):
+def test_where_the_platform_is_known_its_form_alone_is_traced(function):
   images = support.random_array(0, (2, 9, 8, 4))
+  in_all_forms = str(jax.make_jaxpr(function)(images))
+  assert 'platform_index' in in_all_forms
+  expected = jax.tree.leaves(jax.jit(function)(images))
+  for platform in ('cpu', target.ANY):
+    with target.traced_for(platform):
+      # JAX keeps what it has traced, for each platform.
+      assert 'platform_index' not in str(jax.make_jaxpr(function)(images))
+      got = jax.tree.leaves(jax.jit(function)(images))
+    for a, b in zip(got, expected, strict=True):
+      np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-4)
+  assert str(jax.make_jaxpr(function)(images)) == in_all_forms
 
-  def trace():
-    # Of a new function each time, since JAX keeps what it has traced.
-    return str(jax.make_jaxpr(lambda x: function(x))(images))
 
-  assert 'platform_index' in trace()
-  with forms.plain():
-    assert 'platform_index' not in trace()
-    plain = function(images)
-  assert 'platform_index' in trace()
-  for a, b in zip(
-    jax.tree.leaves(plain), jax.tree.leaves(function(images)), strict=True
-  ):
-    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-4)
+def test_what_is_traced_for_one_platform_is_not_for_another():
+  programs = []
+  for platform in ('cpu', 'tpu', target.ANY):
+    with target.traced_for(platform):
+      programs.append(
+        str(jax.make_jaxpr(forms.max_pool_2x2)(jnp.ones((2, 9, 8, 4))))
+      )
+  on_cpu, on_tpu, anywhere = programs
+  assert on_cpu != on_tpu == anywhere

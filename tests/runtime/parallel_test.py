@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from genre_flax.runtime import parallel
+from genre_flax.runtime import target
 from tests import conftest
 
 NUM_DEVICES = conftest.NUM_DEVICES
@@ -52,6 +53,21 @@ def test_a_step_runs_on_every_slice_and_returns_one_value():
   )
   assert out.shape == ()
   assert float(out) == 100 + x.sum()
+
+
+def test_a_step_is_traced_for_the_platform_of_its_devices():
+  seen = []
+
+  def step(state, batch):
+    seen.append(target.platform())
+    return state + jax.lax.psum(batch['x'].sum(), parallel.AXIS_NAME)
+
+  parallel.parallelize(step)(
+    parallel.replicate(jnp.asarray(1.0)),
+    parallel.shard_batch({'x': np.arange(1.0 * NUM_DEVICES)}),
+  )
+  assert set(seen) == {jax.default_backend()}
+  assert target.platform() is None
 
 
 def test_a_donated_state_is_gone():

@@ -7,8 +7,8 @@ from jax import export
 import jax.numpy as jnp
 
 from genre_flax.data import augment
-from genre_flax.models import forms
 from genre_flax.results import predict
+from genre_flax.runtime import target
 
 INPUT = 'images'
 # In the order of the function's results.
@@ -22,7 +22,7 @@ def make_function(predictor: predict.Predictor) -> Function:
   """What a predictor computes, as one function of the images alone.
 
   It does what `evaluate.make_eval_step` and `Calibration.to_scores` do, with
-  the definitions of all operations on every platform (see `forms.plain`).
+  the definitions of all operations on every platform (see `target.ANY`).
 
   Args:
     predictor: whose network computes in float32.
@@ -43,7 +43,7 @@ def make_function(predictor: predict.Predictor) -> Function:
     return model.apply(variables, images, train=False)
 
   def function(images):
-    with forms.plain():
+    with target.traced_for(target.ANY):
       looks = [
         look(images if share == 1 else augment.zoom(images, share))
         for share in config.eval_zooms

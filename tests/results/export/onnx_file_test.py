@@ -18,8 +18,8 @@ onnxruntime = pytest.importorskip(
   'onnxruntime', reason='onnxruntime is not installed (28 MB)'
 )
 
-from genre_flax.models import forms  # noqa: E402
 from genre_flax.results.export import onnx_file  # noqa: E402
+from genre_flax.runtime import target  # noqa: E402
 
 
 def convert(function, shape, dtype=jnp.uint8, **metadata):
@@ -43,7 +43,7 @@ def of_network(model, *, height, width):
   variables = jax.tree.map(lambda x: np.abs(x) * 0.3 + x, variables)
 
   def function(images):
-    with forms.plain():
+    with target.traced_for(target.ANY):
       logits = model.apply(variables, images / 127.5 - 1.0, train=False)
     return jax.nn.sigmoid(logits), logits
 
