@@ -58,7 +58,7 @@ _STORAGE = flags.DEFINE_string(
   ' the sweep_dir.',
 )
 _DRY_RUN = flags.DEFINE_bool(
-  'dry_run', False, 'Check everything, print the commands, run nothing.'
+  'dry_run', False, 'Check the sweep file, print the commands, run nothing.'
 )
 
 
