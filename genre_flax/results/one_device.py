@@ -6,6 +6,7 @@ from typing import Any
 import jax
 
 from genre_flax.results import predict
+from genre_flax.runtime import target
 
 
 class OneDevice:
@@ -28,5 +29,8 @@ class OneDevice:
     Returns:
       What it returns, as arrays of the host.
     """
-    with jax.default_device(self._device):
+    with (
+      jax.default_device(self._device),
+      target.traced_for(self._device.platform),
+    ):
       return jax.device_get(function(self.variables, *arguments))

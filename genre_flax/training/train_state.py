@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from genre_flax.models import params as params_lib
+from genre_flax.runtime import target
 
 
 @struct.dataclass
@@ -110,7 +111,9 @@ def create_train_state(
   @jax.jit
   def initialize(key):
     images = jnp.zeros((1, *image_shape, 3), jnp.float32)
-    variables = model.init(key, images, train=False)
+    # What the network makes of the images is not used, in whatever form.
+    with target.traced_for(target.ANY):
+      variables = model.init(key, images, train=False)
     params = variables['params']
     trained, _ = params_lib.split(params, trainable)
     return TrainState(
