@@ -2,7 +2,7 @@
 
 JAX traces a function before it knows where it will run, so that what has a form
 for each platform is traced in all of its forms. Where the platform is known,
-its own one is enough, in half of the time.
+its own one is enough, and traced sooner.
 """
 
 import contextlib
@@ -11,12 +11,12 @@ import jax
 
 # The definitions alone, for platforms and libraries that nobody knows yet.
 ANY = 'any'
-# Of JAX's caches too: what was traced for one platform is none of another's.
+# JAX's caches know of it: what was traced for one is not taken for another.
 _platform = jax.make_user_context(default_value=None)
 
 
 def platform() -> str | None:
-  """That is traced for, such as 'cpu' or `ANY`; None where it is not known."""
+  """What is traced for, such as 'cpu' or `ANY`; None where it is not known."""
   return _platform.value
 
 
