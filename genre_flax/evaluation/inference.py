@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 
 from genre_flax.data import augment
+from genre_flax.runtime import target
 
 # That a CPU looks at at once. What a network makes of more leaves the caches,
 # and takes more memory than training, which goes through its batches in parts
@@ -43,7 +44,7 @@ def apply_to_images(
     return model.apply(variables, normalized, train=False, method=method)
 
   size = len(images)
-  if jax.default_backend() == 'cpu':
+  if target.platform() == 'cpu':
     size = _part_size_on_cpu(images.shape)
   if size == len(images):
     return apply(images)

@@ -11,6 +11,7 @@ import ml_collections
 from genre_flax.data import augment
 from genre_flax.models import params as params_lib
 from genre_flax.runtime import parallel
+from genre_flax.runtime import target
 from genre_flax.training import losses
 
 # (trained, fixed, batch_stats, batch, keys, global_count) -> (gradients,
@@ -25,7 +26,6 @@ def make_gradient_fn(
   *,
   loss: losses.Loss,
   config: ml_collections.ConfigDict,
-  platform: str,
 ) -> GradientFn:
   """Makes the function that a step gets its gradients from.
 
@@ -33,7 +33,6 @@ def make_gradient_fn(
     model: of `registry.create_model`.
     loss: of `losses.make_loss`.
     config: validated.
-    platform: of the devices, such as 'cpu' or 'tpu'.
 
   Returns:
     A function as above. It goes through a batch in `config.accumulate_steps`
@@ -45,7 +44,7 @@ def make_gradient_fn(
 
   def in_parts(trained, fixed, batch_stats, batch, keys, global_count):
     num_parts = config.accumulate_steps
-    if platform == 'cpu' and not model.mixes_examples:
+    if target.platform() == 'cpu' and not model.mixes_examples:
       num_parts *= _num_parts_on_cpu(batch, num_parts)
     if num_parts == 1:
       return gradient_fn(trained, fixed, batch_stats, batch, keys, global_count)

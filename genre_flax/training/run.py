@@ -89,7 +89,6 @@ class Run:
         self.learning_rate_fn,
         loss=self.make_loss(),
         config=self.config,
-        platform=(devices or jax.local_devices())[0].platform,
       ),
       donate_state=True,
       devices=devices,

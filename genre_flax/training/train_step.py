@@ -29,7 +29,6 @@ def make_train_step(
   *,
   loss: losses.Loss,
   config: ml_collections.ConfigDict,
-  platform: str,
 ) -> TrainStep:
   """Makes the step for one device; `parallel.parallelize` runs it on all.
 
@@ -39,7 +38,6 @@ def make_train_step(
     learning_rate_fn: the same that the optimiser was made with, for the log.
     loss: of `losses.make_loss`.
     config: validated.
-    platform: of the devices, such as 'cpu' or 'tpu'.
 
   Returns:
     Takes the state and one device's slice of a batch of
@@ -47,9 +45,7 @@ def make_train_step(
     on all devices: the sum 'loss' over 'count' examples, 'gradient_norm' before
     clipping, and 'learning_rate'.
   """
-  gradient_fn = gradients.make_gradient_fn(
-    model, loss=loss, config=config, platform=platform
-  )
+  gradient_fn = gradients.make_gradient_fn(model, loss=loss, config=config)
 
   def train_step(state, batch):
     keys = _step_keys(config.seed, state.step)

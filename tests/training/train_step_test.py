@@ -9,6 +9,7 @@ import pytest
 from genre_flax.data import augment
 from genre_flax.models import registry
 from genre_flax.runtime import parallel
+from genre_flax.runtime import target
 from genre_flax.training import losses
 from genre_flax.training import optimizer as optimizer_lib
 from genre_flax.training import train_state
@@ -50,7 +51,7 @@ def make_batch(size=16, seed=0):
   }
 
 
-def make_step(config, *, platform='cpu'):
+def make_step(config):
   rate_fn = optimizer_lib.make_learning_rate_fn(
     config.optimizer, num_train_steps=100, num_warmup_steps=0
   )
@@ -72,16 +73,21 @@ def make_step(config, *, platform='cpu'):
     config.loss, label_prior=[0.3] * NUM_GENRES, num_examples=100
   )
   step = train_step_lib.make_train_step(
-    model, optimizer, rate_fn, loss=loss, config=config, platform=platform
+    model, optimizer, rate_fn, loss=loss, config=config
   )
   return model, step, jax.device_get(state)
 
 
-def run(step, state, batches, *, num_devices):
+def run(step, state, batches, *, num_devices, platform='cpu'):
   """Runs a step on the first devices alone; returns states and metrics."""
   devices = jax.devices()[:num_devices]
+
+  def step_for_platform(state, batch):
+    with target.traced_for(platform):
+      return step(state, batch)
+
   parallel_step = jax.pmap(
-    step,
+    step_for_platform,
     axis_name=parallel.AXIS_NAME,
     in_axes=(None, 0),
     out_axes=None,
@@ -204,11 +210,12 @@ def test_accumulated_parts_give_the_step_of_the_whole_batch():
 @pytest.mark.parametrize('size', [24, 7])
 def test_parts_on_cpu_give_the_step_of_the_whole_batch(size):
   changes = {'optimizer.name': 'sgd', 'optimizer.learning_rate': 0.1}
-  _, parts_step, state = make_step(make_config(**changes), platform='cpu')
-  _, whole_step, _ = make_step(make_config(**changes), platform='tpu')
+  _, step, state = make_step(make_config(**changes))
   batch = make_batch(size)
-  parts, (parts_values,) = run(parts_step, state, [batch], num_devices=1)
-  whole, (whole_values,) = run(whole_step, state, [batch], num_devices=1)
+  parts, (parts_values,) = run(step, state, [batch], num_devices=1)
+  whole, (whole_values,) = run(
+    step, state, [batch], num_devices=1, platform='tpu'
+  )
   helpers.assert_trees_close(parts, whole, atol=1e-5)
   assert parts_values['loss'] == pytest.approx(whole_values['loss'], rel=1e-5)
 
@@ -220,12 +227,11 @@ def test_parts_on_cpu_give_the_step_of_the_whole_batch(size):
 def test_batches_are_divided_on_cpu_where_examples_are_independent(
   name, platform, expected
 ):
-  _, step, state = make_step(
-    make_config(**{'model.name': name}), platform=platform
-  )
-  program = jax.make_jaxpr(step, axis_env=[(parallel.AXIS_NAME, 1)])(
-    state, make_batch(32)
-  )
+  _, step, state = make_step(make_config(**{'model.name': name}))
+  with target.traced_for(platform):
+    program = jax.make_jaxpr(step, axis_env=[(parallel.AXIS_NAME, 1)])(
+      state, make_batch(32)
+    )
   # Whether the batch is seen 4 posters at a time.
   assert (f'u8[4,{SHAPE[0]},{SHAPE[1]},3]' in str(program)) == expected
 
