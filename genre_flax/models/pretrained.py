@@ -43,17 +43,7 @@ def load(
   Raises:
     InputError: they cannot be had, are damaged, or are of another network.
   """
-  if source in efficientnet_weights.SOURCES:
-    pixels = published.Pixels(
-      efficientnet_weights.MEAN, efficientnet_weights.STD
-    )
-    found = published.Published(
-      efficientnet_weights.read(source),
-      published.Description(pixels),
-      origin=source,
-    )
-  else:
-    found = published.read(source)
+  found = _read(source)
   _check_architecture(found, model.name)
   options = model[model.name].to_dict()
   taken = timm_weights.to_variables(
@@ -90,6 +80,18 @@ def load(
     '; '.join(done) or 'as they are',
   )
   return {'params': params, 'batch_stats': taken.batch_stats}
+
+
+def _read(source):
+  """The weights of a package, or of others."""
+  if source not in efficientnet_weights.SOURCES:
+    return published.read(source)
+  pixels = published.Pixels(efficientnet_weights.MEAN, efficientnet_weights.STD)
+  return published.Published(
+    efficientnet_weights.read(source),
+    published.Description(pixels),
+    origin=source,
+  )
 
 
 def _for_pixels(params, found, *, network, patch, pixel_mean, pixel_scale):

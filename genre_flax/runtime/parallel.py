@@ -51,6 +51,7 @@ def parallelize(
   """
 
   def step_for_platform(state, batch):
+    # Asked when it is traced, since asking starts the backend.
     device = (devices or jax.local_devices())[0]
     with target.traced_for(device.platform):
       return step(state, batch)

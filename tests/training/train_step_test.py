@@ -80,18 +80,13 @@ def make_step(config):
 
 def run(step, state, batches, *, num_devices, platform='cpu'):
   """Runs a step on the first devices alone; returns states and metrics."""
-  devices = jax.devices()[:num_devices]
 
   def step_for_platform(state, batch):
     with target.traced_for(platform):
       return step(state, batch)
 
-  parallel_step = jax.pmap(
-    step_for_platform,
-    axis_name=parallel.AXIS_NAME,
-    in_axes=(None, 0),
-    out_axes=None,
-    devices=devices,
+  parallel_step = parallel.parallelize(
+    step_for_platform, devices=jax.devices()[:num_devices]
   )
   values = []
   for batch in batches:
