@@ -23,8 +23,8 @@ import jax.numpy as jnp
 
 from genre_flax.models import attention
 from genre_flax.models import cpu_conv
+from genre_flax.models import cpu_conv_pool
 from genre_flax.models import cpu_matmul
-from genre_flax.models import cpu_pool
 from genre_flax.models import cpu_sums
 from genre_flax.runtime import target
 
@@ -120,24 +120,10 @@ def _pads(images, kernel, stride, padding):
   )
 
 
-def max_pool_2x2(images: jax.Array) -> jax.Array:
-  """Max-pooling over 2 x 2 windows, stride 2; an odd last row is dropped.
-
-  Args:
-    images: [B, H, W, C].
-
-  Returns:
-    [B, H // 2, W // 2, C].
-  """
-  return _choose(images, cpu=cpu_pool.max_pool_2x2, default=_max_pool)
-
-
-def _max_pool(images):
-  return nn.max_pool(images, (2, 2), strides=(2, 2))
-
-
 def conv_max_pool(images: jax.Array, kernel: jax.Array) -> jax.Array:
-  """A 'VALID' convolution, then `max_pool_2x2`, for images of few channels.
+  """A 'VALID' convolution, then max-pooling over 2 x 2 pixels.
+
+  An odd last row or column is dropped.
 
   Args:
     images: [B, H, W, C].
@@ -149,9 +135,13 @@ def conv_max_pool(images: jax.Array, kernel: jax.Array) -> jax.Array:
   return _choose(
     images,
     kernel,
-    cpu=cpu_pool.conv_max_pool,
+    cpu=cpu_conv_pool.conv_max_pool,
     default=lambda x, k: _max_pool(_conv(x, k, 1, 'VALID')),
   )
+
+
+def _max_pool(images):
+  return nn.max_pool(images, (2, 2), strides=(2, 2))
 
 
 def pointwise_conv(images: jax.Array, kernel: jax.Array) -> jax.Array:

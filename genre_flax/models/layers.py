@@ -80,10 +80,7 @@ class ConvMaxPool(nn.Module):
     images, kernel, bias = nn.dtypes.promote_dtype(
       images, kernel, bias, dtype=self.dtype
     )
-    if images.shape[-1] <= 4:
-      pooled = forms.conv_max_pool(images, kernel)
-    else:
-      pooled = forms.max_pool_2x2(forms.conv(images, kernel, padding='VALID'))
+    pooled = forms.conv_max_pool(images, kernel)
     return nn.relu(forms.add_bias(pooled, bias))
 
 

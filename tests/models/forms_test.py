@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from genre_flax.models import cpu_conv
+from genre_flax.models import cpu_conv_pool
 from genre_flax.models import cpu_matmul
 from genre_flax.models import cpu_pool
 from genre_flax.models import cpu_sums
@@ -32,15 +33,17 @@ def test_of_equal_pixels_the_first_gets_the_gradient_of_a_max_pool():
   support.assert_same(cpu_pool.max_pool_2x2, forms._max_pool, images)
 
 
-@pytest.mark.parametrize('kernel_size', [1, 3, 4, 5])
+@pytest.mark.parametrize(
+  'channels, kernel_size', [(3, 1), (3, 3), (3, 4), (3, 5), (6, 3), (6, 5)]
+)
 @pytest.mark.parametrize('height, width', [(12, 12), (11, 14), (9, 8)])
 def test_conv_max_pool_on_cpu_is_conv_then_max_pool(
-  kernel_size, height, width, cpu_convolution
+  channels, kernel_size, height, width, cpu_convolution
 ):
-  images = support.random_array(0, (2, height, width, 3))
-  kernel = support.random_array(1, (kernel_size, kernel_size, 3, 5))
+  images = support.random_array(0, (2, height, width, channels))
+  kernel = support.random_array(1, (kernel_size, kernel_size, channels, 5))
   support.assert_same(
-    cpu_pool.conv_max_pool, plain_conv_max_pool, images, kernel, atol=1e-4
+    cpu_conv_pool.conv_max_pool, plain_conv_max_pool, images, kernel, atol=1e-4
   )
 
 
@@ -237,7 +240,6 @@ def test_depthwise_conv_on_cpu_is_a_grouped_convolution(
   'function',
   [
     lambda x: forms.conv(x, jnp.ones((3, 3, 4, 4)), padding='SAME'),
-    forms.max_pool_2x2,
     lambda x: forms.conv_max_pool(x, jnp.ones((3, 3, 4, 5))),
     lambda x: forms.depthwise_conv(x, jnp.ones((3, 3, 1, 4))),
     lambda x: forms.channel_sums(x, x),
@@ -266,11 +268,10 @@ def test_where_the_platform_is_known_its_form_alone_is_traced(function):
 
 
 def test_what_is_traced_for_one_platform_is_not_for_another():
+  images, kernel = jnp.ones((2, 9, 8, 4)), jnp.ones((3, 3, 4, 5))
   programs = []
   for platform in ('cpu', 'tpu', target.ANY):
     with target.traced_for(platform):
-      programs.append(
-        str(jax.make_jaxpr(forms.max_pool_2x2)(jnp.ones((2, 9, 8, 4))))
-      )
+      programs.append(str(jax.make_jaxpr(forms.conv_max_pool)(images, kernel)))
   on_cpu, on_tpu, anywhere = programs
   assert on_cpu != on_tpu == anywhere
