@@ -1,6 +1,7 @@
 """A convolution and its pool at once for CPU: the numbers of `forms`, faster.
 
-What oneDNN computes as it is, in bfloat16 or of few channels, it does.
+Of few channels without oneDNN, by phases; of many with it, by Winograd's
+minimal filtering where that is exact enough; else one after the other.
 """
 
 import jax
@@ -12,7 +13,7 @@ from genre_flax.models import cpu_winograd
 from genre_flax.models import onednn
 
 _NO_PADS = ((0, 0), (0, 0))
-# More than that fill the vector units.
+# More of them fill the vector units.
 _FEW_CHANNELS = 4
 
 
@@ -27,13 +28,14 @@ def conv_max_pool(images: jax.Array, kernel: jax.Array) -> jax.Array:
     [B, (H - kernel_height + 1) // 2, (W - kernel_width + 1) // 2, features].
   """
   few_channels = images.shape[-1] <= _FEW_CHANNELS
-  if few_channels and not onednn.is_available(images.dtype):
+  with_onednn = onednn.is_available(images.dtype)
+  if few_channels and not with_onednn:
     return _by_phases(images, kernel)
   if (
     not few_channels
+    and with_onednn
     and images.dtype == jnp.float32
     and kernel.shape[0] in cpu_winograd.KERNEL_HEIGHTS
-    and onednn.is_available()
   ):
     return cpu_winograd.conv_max_pool(images, kernel)
   return cpu_pool.max_pool_2x2(cpu_conv.conv(images, kernel, 1, _NO_PADS))

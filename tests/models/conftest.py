@@ -19,6 +19,13 @@ def without_cache():
   compilation_cache.reset_cache()
 
 
+@pytest.fixture
+def with_onednn(without_cache):
+  """Skips a test where oneDNN is not to be had."""
+  if not onednn.is_available():
+    pytest.skip('oneDNN is not used with this jaxlib, or on this machine')
+
+
 @pytest.fixture(params=['onednn', 'xla'])
 def cpu_convolution(request, monkeypatch):
   """Runs a test once with oneDNN's convolutions and once with XLA's."""
@@ -26,6 +33,4 @@ def cpu_convolution(request, monkeypatch):
   if request.param == 'xla':
     monkeypatch.setenv('GENRE_FLAX_ONEDNN', '0')
     return
-  request.getfixturevalue('without_cache')
-  if not onednn.is_available():
-    pytest.skip('oneDNN is not used with this jaxlib, or on this machine')
+  request.getfixturevalue('with_onednn')

@@ -13,11 +13,7 @@ from genre_flax.models import forms
 from genre_flax.models import onednn
 from tests.support import forms as support
 
-
-@pytest.fixture(autouse=True)
-def with_onednn(without_cache):
-  if not onednn.is_available():
-    pytest.skip('oneDNN is not used with this jaxlib, or on this machine')
+pytestmark = pytest.mark.usefixtures('with_onednn')
 
 
 @pytest.mark.parametrize('taps', cpu_winograd.KERNEL_HEIGHTS)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from configs import default
-from genre_flax.models import onednn
 from genre_flax.models import registry
 
 # Those that take longest to compile are for the longer half of the tests.
@@ -50,11 +49,9 @@ def value_and_gradients(name):
   return step(variables['params'], images), '__onednn$' in lowered.as_text()
 
 
-@pytest.mark.usefixtures('short_networks')
+@pytest.mark.usefixtures('short_networks', 'with_onednn')
 @pytest.mark.parametrize('name', _NAMES)
-def test_every_network_computes_the_same(name, monkeypatch, without_cache):
-  if not onednn.is_available():
-    pytest.skip('oneDNN is not used with this jaxlib, or on this machine')
+def test_every_network_computes_the_same(name, monkeypatch):
   got, has_onednn = value_and_gradients(name)
   assert has_onednn
   monkeypatch.setenv('GENRE_FLAX_ONEDNN', '0')
