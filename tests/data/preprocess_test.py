@@ -52,6 +52,18 @@ def test_a_large_jpeg_is_decoded_as_the_small_picture_it_becomes():
   np.testing.assert_allclose(out.astype(int), expected.astype(int), atol=4)
 
 
+@pytest.mark.parametrize('size', [(300, 450), (450, 300), (130, 977), (40, 9)])
+def test_scales_as_pillow_does_but_for_rounding(size):
+  rng = np.random.default_rng(0)
+  pixels = rng.integers(0, 256, (*reversed(size), 3), np.uint8)
+  image = Image.fromarray(pixels)
+  out = preprocess.decode_and_resize(encode(image), height=64, width=48)
+  expected = image.resize((48, 64), Image.Resampling.BILINEAR, reducing_gap=2.0)
+  np.testing.assert_allclose(
+    out.astype(int), np.asarray(expected).astype(int), rtol=0, atol=2
+  )
+
+
 def test_height_and_width_are_not_mixed_up():
   content = encode(Image.new('RGB', (10, 20)))
   assert preprocess.decode_and_resize(content, height=9, width=3).shape == (

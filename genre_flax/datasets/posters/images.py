@@ -211,8 +211,8 @@ def _decode(
     image.format == 'JPEG' and image.mode == 'RGB' and orientation == 1
   )
   if orientation != 1:
-    return _to_rgb(image.transpose(_TO_UPRIGHT[orientation])), is_normal
-  return _to_rgb(image.copy()), is_normal  # A plain image: it holds no file.
+    image = image.transpose(_TO_UPRIGHT[orientation])
+  return _to_rgb(image), is_normal
 
 
 def _orientation(image: ImageFile.ImageFile) -> int:

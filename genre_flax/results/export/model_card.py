@@ -39,7 +39,8 @@ scores, logits = model.call(images)
 
 `images` are uint8 [N, {height}, {width}, 3]: posters in RGB, stretched to this
 size by Pillow's
-`resize(({width}, {height}), Image.Resampling.BILINEAR, reducing_gap=2.0)`.
+`resize(({width}, {height}), Image.Resampling.BILINEAR, reducing_gap=2.0)`, in
+training one side after the other, which differs by two levels of 255 at most.
 It needs `pip install jax flatbuffers`, and runs on {platforms}.
 """
 _USE_TIMM = """\

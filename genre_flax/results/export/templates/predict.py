@@ -4,6 +4,7 @@ python predict.py poster.jpg another.png
 """
 
 import json
+import math
 import os
 import pathlib
 import stat
@@ -50,12 +51,15 @@ def decode_and_resize(path, *, height, width):
     upright = image.copy()
   if orientation != 1:
     upright = upright.transpose(_TO_UPRIGHT[orientation])
-  return np.asarray(
-    _to_rgb(upright).resize(
-      (width, height), Image.Resampling.BILINEAR, reducing_gap=2.0
-    ),
-    np.uint8,
-  )
+  return np.asarray(_resize(_to_rgb(upright), width, height), np.uint8)
+
+
+def _resize(image, width, height):
+  # One side after the other, such that fewer pixels are between them.
+  between = min((image.width, height), (width, image.height), key=math.prod)
+  for size in (between, (width, height)):
+    image = image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+  return image
 
 
 def _orientation(image):

@@ -5,18 +5,14 @@
 // Bits behind the point of Pillow's weights.
 const PRECISION = 2 ** 22;
 
-// Pillow's `resize((width, height), BILINEAR, reducing_gap=2.0)`. Since version
-// 13 it takes the rows of some narrow pictures first: one level of 255 at most.
+// Pillow's `resize(size, BILINEAR, reducing_gap=2.0)` of one side after the
+// other, such that fewer pixels are between them.
 export function resize(picture, width, height) {
-  const gap = 2;
-  const across = Math.floor(picture.width / width / gap) || 1;
-  const down = Math.floor(picture.height / height / gap) || 1;
-  // In pixels of the reduced picture, whose last ones may be cut.
-  const right = picture.width / across;
-  const bottom = picture.height / down;
-  const reduced = reduce(picture, across, down);
-  const narrow = alongRows(reduced, width, right);
-  return turn(alongRows(turn(narrow), height, bottom));
+  const across = (one) => squeeze(one, width);
+  const down = (one) => turn(squeeze(turn(one), height));
+  return picture.width * height <= width * picture.height
+    ? across(down(picture))
+    : down(across(picture));
 }
 
 // What suffices of a JPEG that a decoder could give at a half, a quarter or an
@@ -56,9 +52,12 @@ export function reduce(picture, across, down) {
   return {width, height, data};
 }
 
-// Rows of `picture`, up to `end`, with a triangle filter to `width` pixels.
-function alongRows(picture, width, end) {
-  const scale = end / width;
+// Rows of a picture with a triangle filter to `width` pixels.
+function squeeze(whole, width) {
+  const factor = Math.floor(whole.width / width / 2) || 1;
+  const picture = reduce(whole, factor, 1);
+  // In pixels of the reduced picture, whose last one may be cut.
+  const scale = whole.width / factor / width;
   const support = Math.max(scale, 1);
   const data = new Uint8ClampedArray(3 * width * picture.height);
   for (let x = 0; x < width; x++) {
