@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 import dataclasses
 import itertools
-from typing import Any
 
 from etils import epath
 import numpy as np
+from tensorflow_datasets.proto import tf_example_pb2
 
 from genre_flax.runtime import errors
 
@@ -37,7 +37,7 @@ class Split:
 
   def __init__(
     self,
-    source: Sequence[dict[str, Any]],
+    source: Sequence[bytes],
     num_genres: int,
     *,
     shards: Sequence[tuple[epath.PathLike, int]] = (),
@@ -45,7 +45,7 @@ class Split:
     """Wraps the source of TFDS.
 
     Args:
-      source: of the records.
+      source: of the records, each a serialized tf.train.Example.
       num_genres: number of labels.
       shards: the files that they are in, in order, and the records of each.
     """
@@ -63,10 +63,16 @@ class Split:
       DamageError: it cannot be read.
     """
     try:
-      stored = self._source[int(index)]
+      example = tf_example_pb2.Example.FromString(self._source[int(index)])
+      # Not by the parser of TFDS, which takes seven times as long.
+      stored = example.features.feature
       labels = np.zeros(self.num_genres, np.float32)
-      labels[np.asarray(stored['genres'], int)] = 1.0
-      return Record(stored['id'].decode(), stored['image'], labels)
+      labels[list(stored['genres'].int64_list.value)] = 1.0
+      return Record(
+        id=stored['id'].bytes_list.value[0].decode(),
+        image=stored['image'].bytes_list.value[0],
+        labels=labels,
+      )
     except Exception as e:  # Damaged files raise whatever their reader does.
       raise self.damage(index, e) from e
 

@@ -144,7 +144,8 @@ class PosterDataset:
     try:
       builder = tfds.builder_from_directory(str(folder))
       source = builder.as_data_source(
-        split=split, decoders={'image': tfds.decode.SkipDecoding()}
+        split=split,
+        deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES,
       )
       info = builder.info.splits[split]
       shards = list(zip(info.filepaths, info.shard_lengths, strict=True))
