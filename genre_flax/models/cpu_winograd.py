@@ -21,6 +21,7 @@ import numpy as np
 
 from genre_flax.models import cpu_conv
 from genre_flax.models import cpu_pool
+from genre_flax.models import onednn
 
 # Rows that are worked out at once. More multiply less, and round more.
 _TILE = 4
@@ -80,38 +81,98 @@ def conv_max_pool(images: jax.Array, kernel: jax.Array) -> jax.Array:
   taps, kernel_width = kernel.shape[:2]
   height = (images.shape[1] - taps + 1) // 2
   width = (images.shape[2] - kernel_width + 1) // 2
-  matrices = transforms(taps)
-  rows = _rows(
+  products = _products(
     images,
-    num=len(matrices.images),
+    _sums(transforms(taps).kernel, [row[None] for row in kernel]),
     tiles=-(-2 * height // _TILE),
     width=2 * width + kernel_width - 1,
   )
-  products = [
-    _convolve_rows(image, row)
-    for image, row in zip(
-      _sums(matrices.images, rows),
-      _sums(matrices.kernel, [row[None] for row in kernel]),
-      strict=True,
-    )
-  ]
   pooled = jnp.stack(_max_pool(products, taps), axis=2)
   return pooled.reshape(len(images), -1, *pooled.shape[3:])[:, :height]
 
 
-def _rows(images, *, num, tiles, width):
-  """The first `num` rows that each tile sees: a list of [B, tiles, width, C].
+def _convolve_sums(images, kernels, tiles, width):
+  """Sums of rows of images, convolved by sums of rows of the kernel.
 
-  A tile sees its own and the first of the next.
+  Args:
+    images: [B, H, W, C].
+    kernels: a list of [1, kernel_width, C, features].
+    tiles: of _TILE rows.
+    width: columns of the images that are seen.
+
+  Returns:
+    A list of [B, tiles, width - kernel_width + 1, features].
+  """
+  sums = _sums_of_rows(images, tiles, width, num=len(kernels))
+  return [
+    cpu_conv.conv(rows, kernel, 1, _NO_PADS)
+    for rows, kernel in zip(sums, kernels, strict=True)
+  ]
+
+
+_products = jax.custom_vjp(_convolve_sums, nondiff_argnums=(2, 3))
+
+
+def _products_forward(images, kernels, tiles, width):
+  return _products(images, kernels, tiles, width), (images, kernels)
+
+
+def _products_backward(tiles, width, saved, gradients):
+  images, kernels = saved
+  _, pull = jax.vjp(lambda x: _convolve_sums(x, kernels, tiles, width), images)
+  # Rows do not meet, so those of a batch can be the height of one image. Then
+  # the gradient is a kernel as it lies in memory; with the batch in the place
+  # of channels, as `cpu_conv` has it, transposing takes longer than it saves.
+  channels = images.shape[-1]
+  planes = _channels_first(images).reshape(-1, *images.shape[1:3], 1)
+  sums = _sums_of_rows(planes, tiles, width, num=len(kernels))
+  to_kernels = [
+    lax.conv_general_dilated(
+      rows.reshape(channels, -1, width, 1),
+      gradient.reshape(-1, gradient.shape[2], 1, gradient.shape[3]),
+      (1, 1),
+      'VALID',
+      dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+    ).transpose(1, 2, 0, 3)
+    for rows, gradient in zip(sums, gradients, strict=True)
+  ]
+  return *pull(gradients), to_kernels
+
+
+_products.defvjp(_products_forward, _products_backward)
+
+
+def _channels_first(images):
+  """[C, B, H, W] of [B, H, W, C], in memory.
+
+  By a product with the identity: XLA would work out a transpose anew for each
+  of the sums that it goes into, and takes five times as long for all.
+  """
+  channels = images.shape[-1]
+  return onednn.matmul(
+    jnp.eye(channels, dtype=images.dtype),
+    images.reshape(-1, channels),
+    transpose_b=True,
+  ).reshape(channels, *images.shape[:-1])
+
+
+def _sums_of_rows(images, tiles, width, *, num):
+  """The `num` sums of rows of images that the products are of.
+
+  A tile sees its own rows and the first of the next.
+
+  Returns:
+    A list of [B, tiles, width, C].
   """
   to_fit = ((tiles + 1) * _TILE - images.shape[1], width - images.shape[2])
   pads = ((0, 0, 0), *((0, after, 0) for after in to_fit), (0, 0, 0))
   fitting = lax.pad(images, jnp.zeros((), images.dtype), pads)
   blocks = fitting.reshape(len(images), tiles + 1, _TILE, *fitting.shape[2:])
-  return [
+  rows = [
     blocks[:, row // _TILE : tiles + row // _TILE, row % _TILE]
     for row in range(num)
   ]
+  return _sums(transforms(num - _TILE + 1).images, rows)
 
 
 def _sums(factors: np.ndarray, arrays: Sequence[jax.Array]) -> list[jax.Array]:
@@ -127,38 +188,6 @@ def _sums(factors: np.ndarray, arrays: Sequence[jax.Array]) -> list[jax.Array]:
     )
     for row in factors
   ]
-
-
-@jax.custom_vjp
-def _convolve_rows(images: jax.Array, kernel: jax.Array) -> jax.Array:
-  """A 'VALID' convolution by a kernel [1, width, C, features]."""
-  return cpu_conv.conv(images, kernel, 1, _NO_PADS)
-
-
-def _convolve_rows_forward(images, kernel):
-  return _convolve_rows(images, kernel), (images, kernel)
-
-
-def _convolve_rows_backward(saved, gradient):
-  images, kernel = saved
-  # Rows do not meet, so those of a batch can be the height of one image. Then
-  # the gradient is a kernel as it lies in memory; with the batch in the place
-  # of channels, as `cpu_conv` has it, transposing takes longer than it saves.
-  rows = images.shape[0] * images.shape[1]
-  to_kernel = lax.conv_general_dilated(
-    images.reshape(-1, images.shape[-1]).T.reshape(
-      -1, rows, images.shape[2], 1
-    ),
-    gradient.reshape(rows, -1, 1, gradient.shape[-1]),
-    (1, 1),
-    'VALID',
-    dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
-  )
-  _, pull = jax.vjp(lambda x: cpu_conv.conv(x, kernel, 1, _NO_PADS), images)
-  return *pull(gradient), to_kernel.transpose(1, 2, 0, 3)
-
-
-_convolve_rows.defvjp(_convolve_rows_forward, _convolve_rows_backward)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
