@@ -32,6 +32,9 @@ def failure(dtype: str) -> str:
   Args:
     dtype: 'float32' or 'bfloat16'.
   """
+  if dtype == 'bfloat16' and not _has_bfloat16():
+    # oneDNN would imitate it, slowly, and ends some processes that ask for it.
+    return 'this CPU has no instructions for bfloat16 (AVX-512 BF16 or AMX)'
   path = _path(dtype)
   try:
     verdict = path.read_text(errors='replace')
@@ -44,18 +47,25 @@ def failure(dtype: str) -> str:
   return '' if verdict == _WORKS else verdict
 
 
+def _has_bfloat16() -> bool:
+  flags = ' '.join(_cpu()).split()
+  return 'avx512_bf16' in flags or 'amx_bf16' in flags
+
+
 def _path(dtype: str) -> pathlib.Path:
-  try:
-    cpu = [
-      line
-      for line in pathlib.Path('/proc/cpuinfo').read_text().splitlines()
-      if line.startswith(('model name', 'flags', 'Features'))
-    ]
-  except OSError:
-    cpu = [machine.machine(), machine.processor()]
-  key = hashlib.sha256(str(sorted(set(cpu))).encode()).hexdigest()[:16]
+  key = hashlib.sha256(str(_cpu()).encode()).hexdigest()[:16]
   name = f'jaxlib{jaxlib.__version__}_{dtype}_{key}.txt'
   return platform.default_cache_dir() / 'onednn' / name
+
+
+def _cpu() -> list[str]:
+  """What names the CPU and what it can, line by line."""
+  try:
+    lines = pathlib.Path('/proc/cpuinfo').read_text().splitlines()
+  except OSError:
+    return [machine.machine(), machine.processor()]
+  names = ('model name', 'flags', 'Features')
+  return sorted({line for line in lines if line.startswith(names)})
 
 
 def _try_elsewhere(dtype: str) -> tuple[str, bool]:

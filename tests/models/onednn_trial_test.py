@@ -20,6 +20,7 @@ def folder(tmp_path, monkeypatch):
 def test_a_verdict_is_kept(dtype, folder, monkeypatch):
   if not onednn._is_in_jaxlib():
     pytest.skip('oneDNN is not used with this jaxlib, or on this machine')
+  monkeypatch.setattr(onednn_trial, '_has_bfloat16', lambda: True)
   first = onednn_trial.failure(dtype)
   (path,) = folder.iterdir()
   assert path.read_text() == (first or 'works')
@@ -30,6 +31,25 @@ def test_a_verdict_is_kept(dtype, folder, monkeypatch):
   monkeypatch.setattr(onednn_trial, '_try_elsewhere', never)
   onednn_trial.failure.cache_clear()
   assert onednn_trial.failure(dtype) == first
+
+
+@pytest.mark.parametrize(
+  'flags, has_it',
+  [
+    ('avx512f amx_tile amx_bf16', True),
+    ('avx512f avx512_bf16', True),
+    ('avx512f avx512_vnni', False),
+  ],
+)
+def test_bfloat16_is_for_cpus_with_instructions_for_it(
+  flags, has_it, folder, monkeypatch
+):
+  monkeypatch.setattr(onednn_trial, '_cpu', lambda: [f'flags\t\t: {flags}'])
+  monkeypatch.setattr(
+    onednn_trial, '_try_elsewhere', lambda dtype: ('works', True)
+  )
+  assert onednn_trial.failure('float32') == ''
+  assert ('AMX' in onednn_trial.failure('bfloat16')) == (not has_it)
 
 
 def test_an_operation_that_fails_is_not_used(
