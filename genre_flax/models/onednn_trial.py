@@ -33,7 +33,7 @@ def failure(dtype: str) -> str:
     dtype: 'float32' or 'bfloat16'.
   """
   if dtype == 'bfloat16' and not _has_bfloat16():
-    # oneDNN would imitate it, slowly, and ends some processes that ask for it.
+    # oneDNN would imitate it, and does not always come back from it.
     return 'this CPU has no instructions for bfloat16 (AVX-512 BF16 or AMX)'
   path = _path(dtype)
   try:

@@ -20,7 +20,8 @@ def folder(tmp_path, monkeypatch):
 def test_a_verdict_is_kept(dtype, folder, monkeypatch):
   if not onednn._is_in_jaxlib():
     pytest.skip('oneDNN is not used with this jaxlib, or on this machine')
-  monkeypatch.setattr(onednn_trial, '_has_bfloat16', lambda: True)
+  if dtype == 'bfloat16' and not onednn_trial._has_bfloat16():
+    pytest.skip('this CPU has no instructions for bfloat16')
   first = onednn_trial.failure(dtype)
   (path,) = folder.iterdir()
   assert path.read_text() == (first or 'works')
