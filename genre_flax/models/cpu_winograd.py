@@ -157,9 +157,15 @@ def _channels_first(images):
 
 
 def _sums_of_rows(images, tiles, width, *, num):
-  """The `num` sums of rows of images that the products are of.
+  """The sums of rows of images that the products are of.
 
   A tile sees its own rows and the first of the next.
+
+  Args:
+    images: [B, H, W, C].
+    tiles: of _TILE rows.
+    width: columns of the images that are seen.
+    num: of products, and so of sums.
 
   Returns:
     A list of [B, tiles, width, C].

@@ -63,9 +63,10 @@ class Split:
       DamageError: it cannot be read.
     """
     try:
-      example = tf_example_pb2.Example.FromString(self._source[int(index)])
       # Not by the parser of TFDS, which takes seven times as long.
-      stored = example.features.feature
+      example = tf_example_pb2.Example.FromString(self._source[int(index)])
+      # As a dict, which has no values for names that are missing.
+      stored = dict(example.features.feature)
       labels = np.zeros(self.num_genres, np.float32)
       labels[list(stored['genres'].int64_list.value)] = 1.0
       return Record(
