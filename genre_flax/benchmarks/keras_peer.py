@@ -74,7 +74,7 @@ def _platform():
   return 'gpu' if tf.config.list_physical_devices('GPU') else 'cpu'
 
 
-def _read_with_tf_data(spec, key):
+def _read_with_tf_data(spec, key, *, num_epochs=1):
   """Batches of float32 images, in the form that TensorFlow's guide gives."""
   paths, labels = spec.read_split(key)
 
@@ -88,6 +88,7 @@ def _read_with_tf_data(spec, key):
   return (
     tf.data.Dataset.from_tensor_slices((paths, labels))
     .shuffle(len(paths))
+    .repeat(num_epochs)
     .map(decode, num_parallel_calls=tf.data.AUTOTUNE)
     .batch(spec.batch_size)
     .prefetch(tf.data.AUTOTUNE)
@@ -103,7 +104,7 @@ def measure_input(spec: child.Spec) -> dict[str, Any]:
   """Reading, decoding and resizing."""
   if spec.variant.startswith('tf.data'):
     return measure.time_batches(
-      _read_with_tf_data(spec, 'train_split'),
+      _read_with_tf_data(spec, 'train_split', num_epochs=measure.NUM_EPOCHS),
       batch_size=spec.batch_size,
       num_batches=max(1, spec.num_images // spec.batch_size),
     )

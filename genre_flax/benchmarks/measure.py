@@ -9,6 +9,9 @@ _NUM_WARMUP_STEPS = 2
 # Several batches are made at a time, and come one soon after the other; after
 # so many a pipeline runs evenly.
 _NUM_WARMUP_BATCHES = 8
+# Of a stream of batches, of which one is timed. Where it ended with that one, a
+# contender would be ahead by what it had begun before and has not at the end.
+NUM_EPOCHS = 2
 
 
 def time_steps(
@@ -55,7 +58,7 @@ def time_batches(
   """Times an input pipeline that nothing waits for.
 
   Args:
-    batches: at least `num_batches` of them.
+    batches: of NUM_EPOCHS or more, where they are made ahead.
     batch_size: posters a batch.
     num_batches: to read; the first few of many are not timed.
 

@@ -118,11 +118,14 @@ class _Posters(data.Dataset):
     return np.asarray(resized).transpose(2, 0, 1), self._labels[index]
 
 
-def _make_loader(spec, key):
+def _make_loader(spec, key, *, num_epochs=1):
+  posters = _Posters(spec, key)
   return data.DataLoader(
-    _Posters(spec, key),
+    posters,
     spec.batch_size,
-    shuffle=key == 'train_split',
+    sampler=data.RandomSampler(posters, num_samples=num_epochs * len(posters))
+    if key == 'train_split'
+    else None,
     num_workers=spec.num_cores,
     pin_memory=torch.cuda.is_available(),
   )
@@ -131,7 +134,7 @@ def _make_loader(spec, key):
 def measure_input(spec: child.Spec) -> dict[str, Any]:
   """Reading, decoding and resizing, in as many processes as there are cores."""
   return measure.time_batches(
-    _make_loader(spec, 'train_split'),
+    _make_loader(spec, 'train_split', num_epochs=measure.NUM_EPOCHS),
     batch_size=spec.batch_size,
     num_batches=max(1, spec.num_images // spec.batch_size),
   )

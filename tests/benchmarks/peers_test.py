@@ -1,6 +1,7 @@
 """The peers' networks compute what ours do; skipped where they are missing."""
 
 import dataclasses
+import importlib
 
 import jax
 import numpy as np
@@ -189,8 +190,6 @@ def test_poster_cnn_in_keras_is_ours():
 )
 def test_a_peer_gives_all_numbers_and_refuses_another_network(package, module):
   pytest.importorskip(package)
-  import importlib
-
   peer = importlib.import_module(f'genre_flax.benchmarks.{module}')
   spec, _, _, _ = make('poster_cnn')
   spec = dataclasses.replace(spec, variant='float32')
@@ -204,3 +203,33 @@ def test_a_peer_gives_all_numbers_and_refuses_another_network(package, module):
   spec = dataclasses.replace(spec, num_parameters=spec.num_parameters + 1)
   with pytest.raises(errors.InputError, match='not the same network'):
     peer.measure_step(spec)
+
+
+@pytest.mark.parametrize(
+  ('package', 'module', 'variant'),
+  [
+    ('torch', 'torch_peer', 'DataLoader'),
+    ('tensorflow', 'keras_peer', 'tf.data, antialias'),
+  ],
+)
+def test_input_of_a_peer_goes_on_after_what_is_timed(
+  package, module, variant, monkeypatch, tmp_path
+):
+  pytest.importorskip(package)
+  peer = importlib.import_module(f'genre_flax.benchmarks.{module}')
+  spec, _, _, _ = make('poster_cnn')
+  split = spec.config['dataset']['train_split']
+  np.save(tmp_path / f'{split}.npy', np.zeros((6, _NUM_GENRES), np.float32))
+  spec = dataclasses.replace(
+    spec,
+    variant=variant,
+    files=str(tmp_path),
+    num_examples={split: 6},
+    num_images=6,
+  )
+
+  def count(batches, *, batch_size, num_batches):
+    return {'timed': num_batches, 'all': len(batches)}
+
+  monkeypatch.setattr(peer.measure, 'time_batches', count)
+  assert peer.measure_input(spec) == {'timed': 3, 'all': 6}
