@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import functools
 
 import jax
+from jax import lax
 import jax.numpy as jnp
 
 
@@ -70,7 +71,8 @@ def place_of_maximum(four: Sequence[jax.Array]) -> jax.Array:
   upper, lower = jnp.maximum(four[0], four[1]), jnp.maximum(four[2], four[3])
   in_upper = (four[1] > four[0]).astype(jnp.uint8)
   in_lower = 2 + (four[3] > four[2]).astype(jnp.uint8)
-  return jnp.where(lower > upper, in_lower, in_upper)
+  # Not by jnp.where, for `cpu_materialize`.
+  return lax.select(lower > upper, in_lower, in_upper)
 
 
 def to_places(

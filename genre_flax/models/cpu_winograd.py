@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genre_flax.models import cpu_conv
+from genre_flax.models import cpu_materialize
 from genre_flax.models import cpu_pool
 from genre_flax.models import onednn
 
@@ -124,7 +125,8 @@ def _products_backward(tiles, width, saved, gradients):
   # the gradient is a kernel as it lies in memory; with the batch in the place
   # of channels, as `cpu_conv` has it, transposing takes longer than it saves.
   channels = images.shape[-1]
-  planes = _channels_first(images).reshape(-1, *images.shape[1:3], 1)
+  turned = _channels_first(_fit(images, tiles, width))
+  planes = turned.reshape(-1, *turned.shape[2:], 1)
   sums = _sums_of_rows(planes, tiles, width, num=len(kernels))
   to_kernels = [
     lax.conv_general_dilated(
@@ -170,15 +172,20 @@ def _sums_of_rows(images, tiles, width, *, num):
   Returns:
     A list of [B, tiles, width, C].
   """
-  to_fit = ((tiles + 1) * _TILE - images.shape[1], width - images.shape[2])
-  pads = ((0, 0, 0), *((0, after, 0) for after in to_fit), (0, 0, 0))
-  fitting = lax.pad(images, jnp.zeros((), images.dtype), pads)
+  fitting = _fit(images, tiles, width)
   blocks = fitting.reshape(len(images), tiles + 1, _TILE, *fitting.shape[2:])
   rows = [
     blocks[:, row // _TILE : tiles + row // _TILE, row % _TILE]
     for row in range(num)
   ]
   return _sums(transforms(num - _TILE + 1).images, rows)
+
+
+def _fit(images, tiles, width):
+  """Images cut, or padded with zeros, to what so many tiles of a width see."""
+  to_fit = ((tiles + 1) * _TILE - images.shape[1], width - images.shape[2])
+  pads = ((0, 0, 0), *((0, after, 0) for after in to_fit), (0, 0, 0))
+  return lax.pad(images, jnp.zeros((), images.dtype), pads)
 
 
 def _sums(factors: np.ndarray, arrays: Sequence[jax.Array]) -> list[jax.Array]:
@@ -211,27 +218,36 @@ def _max_pool(products, taps):
 
 
 def _max_pool_forward(products, taps):
-  windows = _windows(products, taps)
-  return (
-    [cpu_pool.maximum(four) for four in windows],
-    [cpu_pool.place_of_maximum(four) for four in windows],
+  places = cpu_materialize.materialized(
+    lambda *x: [cpu_pool.place_of_maximum(four) for four in _windows(x, taps)]
   )
+  windows = _windows(products, taps)
+  return [cpu_pool.maximum(four) for four in windows], places(*products)
 
 
 def _max_pool_backward(taps, places, gradients):
+  to_products = cpu_materialize.materialized(
+    functools.partial(_to_products, taps=taps)
+  )
+  return (to_products(places, gradients),)
+
+
+def _to_products(places, gradients, *, taps):
+  """The gradient of each product, where the maxima are; elsewhere 0."""
   # [B, tiles, w, 2, features] of each: the pixels of a row, two by two. By
   # `cpu_pool.to_places`, both rows at once and then parted, it is 5 to 10 %
   # slower, and compiled in a third more time.
   places = [jnp.expand_dims(x, 3) for x in places]
   gradients = [jnp.expand_dims(x, 3) for x in gradients]
   columns = jnp.arange(2, dtype=jnp.uint8).reshape(2, 1)
-  rows = [
-    jnp.where(place == 2 * row + columns, gradient, 0.0)
-    for place, gradient in zip(places, gradients, strict=True)
-    for row in np.arange(2, dtype=np.uint8)
-  ]
+  rows = []
+  for place, gradient in zip(places, gradients, strict=True):
+    for row in np.arange(2, dtype=np.uint8):
+      is_here = place == 2 * row + columns
+      spread = jnp.broadcast_to(gradient, is_here.shape)
+      rows.append(lax.select(is_here, spread, jnp.zeros_like(spread)))
   to_products = _sums(transforms(taps).outputs, rows)
-  return ([x.reshape(*x.shape[:2], -1, x.shape[-1]) for x in to_products],)
+  return [x.reshape(*x.shape[:2], -1, x.shape[-1]) for x in to_products]
 
 
 _max_pool.defvjp(_max_pool_forward, _max_pool_backward)

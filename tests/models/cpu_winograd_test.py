@@ -100,3 +100,17 @@ def test_its_gradients_in_a_loop_are_those_without():
   np.testing.assert_allclose(
     in_loop[1], jax.jit(gradient)(images[1]), rtol=1e-4, atol=1e-2
   )
+
+
+def test_what_many_sums_need_is_worked_out_once():
+  images = support.random_array(0, (2, 18, 17, 8))
+  kernel = support.random_array(1, (5, 5, 8, 8))
+  gradients = jax.jit(
+    jax.grad(
+      lambda x, k: jnp.square(cpu_winograd.conv_max_pool(x, k)).sum(), (0, 1)
+    )
+  )
+  program = gradients.lower(images, kernel).compile().as_text()
+  # The places of the maxima of two rows of windows, by three comparisons each;
+  # eight sums need them, for the images and for the kernel.
+  assert program.count('direction=GT') == 2 * 3
