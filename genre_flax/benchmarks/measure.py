@@ -9,8 +9,9 @@ _NUM_WARMUP_STEPS = 2
 # Several batches are made at a time, and come one soon after the other; after
 # so many a pipeline runs evenly.
 _NUM_WARMUP_BATCHES = 8
-# Of a stream of batches, of which one is timed. Where it ended with that one, a
-# contender would be ahead by what it had begun before and has not at the end.
+# How long a stream is of which an epoch is timed. If it ended with that, a
+# contender that makes batches ahead would gain those that it had begun before
+# the clock, and have none begun when it stops, as one without end has.
 NUM_EPOCHS = 2
 
 
@@ -58,7 +59,7 @@ def time_batches(
   """Times an input pipeline that nothing waits for.
 
   Args:
-    batches: of NUM_EPOCHS or more, where they are made ahead.
+    batches: more than `num_batches`, where they are made ahead; NUM_EPOCHS.
     batch_size: posters a batch.
     num_batches: to read; the first few of many are not timed.
 

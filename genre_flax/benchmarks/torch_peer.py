@@ -120,12 +120,13 @@ class _Posters(data.Dataset):
 
 def _make_loader(spec, key, *, num_epochs=1):
   posters = _Posters(spec, key)
+  sampler = None
+  if key == 'train_split':
+    sampler = data.RandomSampler(posters, num_samples=num_epochs * len(posters))
   return data.DataLoader(
     posters,
     spec.batch_size,
-    sampler=data.RandomSampler(posters, num_samples=num_epochs * len(posters))
-    if key == 'train_split'
-    else None,
+    sampler=sampler,
     num_workers=spec.num_cores,
     pin_memory=torch.cuda.is_available(),
   )

@@ -19,17 +19,17 @@ def materialized(function: Callable[..., Any]) -> Callable[..., Any]:
   It becomes a call, which XLA neither inlines nor fuses with anything.
 
   Args:
-    function: of arrays, with a pytree of arrays as its result. What in it is
-      jitted itself and not inlined, such as `jnp.where`, becomes a call too, so
-      it is better written with the operations of `lax`.
+    function: of pytrees of arrays, to one. What in it is jitted itself and not
+      inlined, such as `jnp.where`, becomes a call too, so it is better written
+      with the operations of `lax`.
 
   Returns:
-    A function of the same arrays with the same results.
+    A function of the same arguments with the same results.
   """
   call = jax.jit(function)
 
-  def run(*arrays):
+  def run(*arguments):
     with xla_metadata.set_xla_metadata(inlineable='false'):
-      return call(*arrays)
+      return call(*arguments)
 
   return run

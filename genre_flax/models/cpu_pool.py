@@ -71,7 +71,7 @@ def place_of_maximum(four: Sequence[jax.Array]) -> jax.Array:
   upper, lower = jnp.maximum(four[0], four[1]), jnp.maximum(four[2], four[3])
   in_upper = (four[1] > four[0]).astype(jnp.uint8)
   in_lower = 2 + (four[3] > four[2]).astype(jnp.uint8)
-  # Not by jnp.where, for `cpu_materialize`.
+  # Not by jnp.where: it would be a call of its own in what is materialized.
   return lax.select(lower > upper, in_lower, in_upper)
 
 

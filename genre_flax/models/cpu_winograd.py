@@ -125,6 +125,7 @@ def _products_backward(tiles, width, saved, gradients):
   # the gradient is a kernel as it lies in memory; with the batch in the place
   # of channels, as `cpu_conv` has it, transposing takes longer than it saves.
   channels = images.shape[-1]
+  # Fitted before: the sums would each ask at each pixel whether it is padding.
   turned = _channels_first(_fit(images, tiles, width))
   planes = turned.reshape(-1, *turned.shape[2:], 1)
   sums = _sums_of_rows(planes, tiles, width, num=len(kernels))
@@ -182,7 +183,16 @@ def _sums_of_rows(images, tiles, width, *, num):
 
 
 def _fit(images, tiles, width):
-  """Images cut, or padded with zeros, to what so many tiles of a width see."""
+  """Images cut, or padded with zeros, to what so many tiles of a width see.
+
+  Args:
+    images: [B, H, W, C].
+    tiles: of _TILE rows.
+    width: columns of the images that are seen.
+
+  Returns:
+    [B, (tiles + 1) * _TILE, width, C].
+  """
   to_fit = ((tiles + 1) * _TILE - images.shape[1], width - images.shape[2])
   pads = ((0, 0, 0), *((0, after, 0) for after in to_fit), (0, 0, 0))
   return lax.pad(images, jnp.zeros((), images.dtype), pads)
@@ -233,7 +243,16 @@ def _max_pool_backward(taps, places, gradients):
 
 
 def _to_products(places, gradients, *, taps):
-  """The gradient of each product, where the maxima are; elsewhere 0."""
+  """The gradients of the products.
+
+  Args:
+    places: of the maxima of a tile's two rows, uint8 [B, tiles, w, features].
+    gradients: of those maxima, two arrays of that shape.
+    taps: rows of the kernel.
+
+  Returns:
+    A list of [B, tiles, 2 w, features].
+  """
   # [B, tiles, w, 2, features] of each: the pixels of a row, two by two. By
   # `cpu_pool.to_places`, both rows at once and then parted, it is 5 to 10 %
   # slower, and compiled in a third more time.
@@ -245,9 +264,10 @@ def _to_products(places, gradients, *, taps):
     for row in np.arange(2, dtype=np.uint8):
       is_here = place == 2 * row + columns
       spread = jnp.broadcast_to(gradient, is_here.shape)
+      # Not by jnp.where: it would be a call of its own in what is materialized.
       rows.append(lax.select(is_here, spread, jnp.zeros_like(spread)))
-  to_products = _sums(transforms(taps).outputs, rows)
-  return [x.reshape(*x.shape[:2], -1, x.shape[-1]) for x in to_products]
+  sums = _sums(transforms(taps).outputs, rows)
+  return [x.reshape(*x.shape[:2], -1, x.shape[-1]) for x in sums]
 
 
 _max_pool.defvjp(_max_pool_forward, _max_pool_backward)
