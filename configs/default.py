@@ -3,7 +3,7 @@
 Other configs start from this one and change a few keys. On the command line a
 key is overridden with `--config.KEY=VALUE`. A `placeholder` is a number that
 may be left unset; what then holds is said beside it. Nothing here is derived
-from another key: that is done in `genre_flax/training/config.py`, after all
+from another key: that is done in `genre_flax/config.py`, after all
 overrides.
 """
 
@@ -60,7 +60,7 @@ def get_config() -> config_dict.ConfigDict:
   config.augment.crop_scale = 0.8
   # Farthest shift beyond the crop, as a share of the side, [0, 0.5]. The border
   # is repeated.
-  config.augment.shift = 0.05
+  config.augment.translation = 0.05
   # Brightness is multiplied by 1 +- at most this, [0, 1).
   config.augment.brightness = 0.2
   # Contrast about the poster's mean is multiplied by 1 +- at most this, [0, 1).
@@ -68,9 +68,9 @@ def get_config() -> config_dict.ConfigDict:
   # Colours are moved away from or towards grey by at most this share, [0, 1].
   config.augment.saturation = 0.0
   # Probability of a mirror image, [0, 1]. Posters carry text: 0 by default.
-  config.augment.mirror = 0.0
+  config.augment.horizontal_flip = 0.0
   # Probability that a rectangle is made grey, [0, 1].
-  config.augment.erase = 0.0
+  config.augment.random_erasing = 0.0
   # Blends pairs of posters with weights from Beta(alpha, alpha); 0: do not.
   config.augment.mixup_alpha = 0.0
 
@@ -206,10 +206,10 @@ def get_config() -> config_dict.ConfigDict:
   config.num_train_steps = config_dict.placeholder(int)
 
   config.optimizer = config_dict.ConfigDict()
-  # 'adam' or 'sgd' (with Nesterov momentum beta1); or 'module:attribute' of
+  # 'adamw' or 'sgd' (with Nesterov momentum beta1); or 'module:attribute' of
   # what makes the direction of an update, such as 'optax:scale_by_lion', with
   # the arguments `options`.
-  config.optimizer.name = 'adam'
+  config.optimizer.name = 'adamw'
   config.optimizer.options = config_dict.ConfigDict()
   # At its peak. > 0.
   config.optimizer.learning_rate = 1e-3
@@ -244,7 +244,7 @@ def get_config() -> config_dict.ConfigDict:
   # The network sees the central part of each poster, of these shares of its
   # height and width, each above 0 and at most 1, and its logits are averaged.
   # At most 32.
-  config.eval_zooms = (1.0,)
+  config.eval_crops = (1.0,)
   # Evaluate on the validation split, and save, every so many epochs. > 0.
   config.eval_every_epochs = 1.0
   # Save also every so many steps between evaluations; unset: do not.

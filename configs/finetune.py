@@ -18,18 +18,18 @@ def get_config() -> config_dict.ConfigDict:
   config.trainable = r'(backbone/(block_(1[5-9]|20)|top).*)|head.*'
   config.model.efficientnet_lite.dropout_rate = 0.5
   config.augment.crop_scale = 0.8
-  config.augment.shift = 0.05
+  config.augment.translation = 0.05
   config.augment.brightness = 0.2
   config.augment.contrast = 0.2
   config.augment.saturation = 0.2
-  config.augment.erase = 0.2
+  config.augment.random_erasing = 0.2
   config.batch_size = 32
   config.num_epochs = 4.0
   config.eval_every_epochs = 1.0
-  config.optimizer.name = 'adam'
+  config.optimizer.name = 'adamw'
   config.optimizer.learning_rate = 4e-4
   config.optimizer.backbone_factor = 0.5
   config.optimizer.weight_decay = 0.05
   config.optimizer.clip_norm = 1.0
-  config.eval_zooms = (1.0, 0.9, 0.8)
+  config.eval_crops = (1.0, 0.9, 0.8)
   return config

@@ -20,7 +20,7 @@ def get_config() -> config_dict.ConfigDict:
   config.pretrained = 'efficientnet_lite2'
   config.trainable = 'head/.*'
   config.augment.crop_scale = 1.0
-  config.augment.shift = 0.0
+  config.augment.translation = 0.0
   config.augment.brightness = 0.0
   config.augment.contrast = 0.0
   config.batch_size = 256

@@ -28,7 +28,7 @@ def get_config() -> config_dict.ConfigDict:
   config.batch_size = 32
   config.num_epochs = 10.0
   config.eval_every_epochs = 1.0
-  config.optimizer.name = 'adam'
+  config.optimizer.name = 'adamw'
   config.optimizer.learning_rate = 1e-4
   config.optimizer.layer_decay = 0.75
   config.optimizer.warmup_epochs = 1.0

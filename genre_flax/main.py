@@ -49,8 +49,8 @@ def main(argv: list[str]) -> int:
   platform.initialize_distributed(detect=_DISTRIBUTED.value)
 
   # After the platform is set: these import jax.
-  from genre_flax.models import onednn
-  from genre_flax.results import after_training
+  from genre_flax.ops.cpu import onednn
+  from genre_flax.reports import after_training
   from genre_flax.runtime import compilation_cache
   from genre_flax.training import run
   from genre_flax.training import train

@@ -59,9 +59,9 @@ def main(argv: list[str]) -> int:
   platform.configure()
 
   # After the platform is set: these import jax.
-  from genre_flax.models import onednn
-  from genre_flax.results.html_report import render
-  from genre_flax.results.html_report import sources
+  from genre_flax.ops.cpu import onednn
+  from genre_flax.reports.html import render
+  from genre_flax.reports.html import sources
   from genre_flax.runtime import compilation_cache
 
   compilation_cache.keep_compiled_programs(

@@ -113,7 +113,7 @@ def main(argv: list[str]) -> int:
   platform.initialize_distributed(detect=_DISTRIBUTED.value)
 
   # After the platform is set: these import jax.
-  from genre_flax.models import onednn
+  from genre_flax.ops.cpu import onednn
   from genre_flax.runtime import compilation_cache
 
   compilation_cache.keep_compiled_programs(
@@ -123,9 +123,9 @@ def main(argv: list[str]) -> int:
   workdirs = [epath.Path(os.path.expanduser(path)) for path in _WORKDIRS.value]
   data_dir = os.path.expanduser(_DATA_DIR.value or '')
   if of_many:
-    from genre_flax.results import follow
+    from genre_flax.inference import continuous_evaluation
 
-    return follow.evaluate_many(
+    return continuous_evaluation.evaluate_many(
       workdirs[0],
       _SPLIT.value,
       watch_seconds=60 * _WATCH_TIMEOUT_MINUTES.value if _WATCH.value else None,
@@ -139,7 +139,7 @@ def main(argv: list[str]) -> int:
     output = epath.Path(os.path.expanduser(_OUTPUT.value))
   predictor = _restore(workdirs)
   if paths:
-    from genre_flax.results import image_files
+    from genre_flax.inference import image_files
 
     return image_files.name_genres(
       predictor,
@@ -150,7 +150,7 @@ def main(argv: list[str]) -> int:
       explain=_EXPLAIN.value,
       explain_by=_EXPLAIN_BY.value,
     )
-  from genre_flax.results import summary
+  from genre_flax.reports import summary
 
   summary.evaluate_and_print(
     predictor,
@@ -168,12 +168,12 @@ def main(argv: list[str]) -> int:
 
 def _restore(workdirs):
   """The network of a workdir, or those of several as one."""
-  from genre_flax.results import ensemble
-  from genre_flax.results import predict
+  from genre_flax.inference import ensemble
+  from genre_flax.inference import predictor as predictor_lib
 
   return ensemble.combine(
     [
-      predict.restore(
+      predictor_lib.restore(
         path, step=_STEP.value, allow_custom_code=_ALLOW_CUSTOM_CODE.value
       )
       for path in workdirs

@@ -8,7 +8,7 @@ import pytest
 
 from configs import default
 from configs.sweeps import default as sweep_default
-from genre_flax.training import config as config_lib
+from genre_flax import config as config_lib
 from tests.support import paths
 
 DOCUMENTS = sorted(
@@ -28,9 +28,8 @@ _MODULES = {
     'top3',
     'report',
     'export',
-    'page',
+    'demo',
     'prepare',
-    'benchmark',
     'lower',
   ),
   'launch': ('run', 'plan', 'sweep'),
@@ -45,7 +44,9 @@ def read(path):
 
 def flags_of(module):
   """The flags that a binary defines, by its source."""
-  source = read(paths.ROOT / f'{module.replace(".", "/")}.py')
+  path = paths.ROOT / module.replace('.', '/')
+  main = path / '__main__.py'
+  source = read(main if main.exists() else path.with_suffix('.py'))
   return {
     node.args[0].value
     for node in ast.walk(ast.parse(source))
@@ -59,7 +60,7 @@ FLAGS = {
   f'{package}.{name}': flags_of(f'{package}.{name}')
   for package, names in _MODULES.items()
   for name in names
-}
+} | {'benchmarks': flags_of('benchmarks')}
 
 
 def keys_of(module):

@@ -1,31 +1,17 @@
-"""Other views of a batch, drawn or given, on the device; and normalisation.
+"""Random augmentation of training batches, on the device.
 
-Every example has a key of its own, folded from its place in the global batch,
-so what is drawn does not depend on how the batch is spread over devices.
+The key of each example is folded from its index in the global batch, so the
+augmentation does not depend on the distribution of the batch over devices.
 """
 
 import jax
 import jax.numpy as jnp
 import ml_collections
 
+from genre_flax.ops import resampling
+
 # Luma of red, green and blue (ITU-R BT.601).
 _LUMA = (0.299, 0.587, 0.114)
-
-
-def normalize(
-  images: jax.Array, *, pixel_mean: float, pixel_scale: float
-) -> jax.Array:
-  """Maps pixels from [0, 255] to the network's range.
-
-  Args:
-    images: [B, H, W, 3], uint8 or float32.
-    pixel_mean: subtracted first.
-    pixel_scale: divided by.
-
-  Returns:
-    float32 [B, H, W, 3].
-  """
-  return (images.astype(jnp.float32) - pixel_mean) / pixel_scale
 
 
 def augment(
@@ -55,11 +41,15 @@ def augment(
     jax.vmap(lambda k, number=number: jax.random.fold_in(k, number))(keys)
     for number in range(4)
   )
-  if config.crop_scale < 1 or config.shift > 0 or config.mirror > 0:
+  if (
+    config.crop_scale < 1
+    or config.translation > 0
+    or config.horizontal_flip > 0
+  ):
     images = _crop(images, _uniform(geometry, 5), config)
   if config.brightness > 0 or config.contrast > 0 or config.saturation > 0:
     images = _change_color(images, _uniform(color, 3), config)
-  if config.erase > 0:
+  if config.random_erasing > 0:
     images = _erase(images, _uniform(erasing, 5), config)
   if config.mixup_alpha > 0:
     images, labels = _mix_up(images, labels, blend, config)
@@ -72,62 +62,20 @@ def _uniform(keys, number):
 
 
 def _crop(images, draws, config):
-  """Samples a random window of each image, by linear interpolation.
-
-  A window is separable: one matrix takes the rows, another the columns. As
-  batched matrix products these run at full speed on every platform.
-  """
+  """Random crop, translation and horizontal flip of each image."""
   height, width = images.shape[1:3]
-  mirror = draws[:, 4] < config.mirror
+  is_flipped = draws[:, 4] < config.horizontal_flip
 
   def sampling_matrix(size, scale_draw, offset_draw):
     scale = 1 - (1 - config.crop_scale) * scale_draw
-    slack = (1 - scale) + 2 * config.shift
-    return _sampling_matrix(size, slack * offset_draw - config.shift, scale)
+    slack = (1 - scale) + 2 * config.translation
+    start = slack * offset_draw - config.translation
+    return resampling.sampling_matrix(size, start, scale)
 
   rows = sampling_matrix(height, draws[:, 0], draws[:, 1])
   columns = sampling_matrix(width, draws[:, 2], draws[:, 3])
-  columns = jnp.where(mirror[:, None, None], columns[:, ::-1], columns)
-  images = jnp.einsum('boh,bhwc->bowc', rows, images.astype(jnp.float32))
-  return jnp.einsum('bpw,bowc->bopc', columns, images)
-
-
-def zoom(images: jax.Array, share: jax.Array | float) -> jax.Array:
-  """The central part of each image, scaled to the whole size.
-
-  Args:
-    images: [B, H, W, 3].
-    share: of height and of width that is kept, (0, 1].
-
-  Returns:
-    float32 [B, H, W, 3].
-  """
-  share = jnp.asarray(share, jnp.float32)[None]
-  rows, columns = (
-    _sampling_matrix(size, (1 - share) / 2, share)[0]
-    for size in images.shape[1:3]
-  )
-  images = jnp.einsum('oh,bhwc->bowc', rows, images.astype(jnp.float32))
-  return jnp.einsum('pw,bowc->bopc', columns, images)
-
-
-def _sampling_matrix(size, start, scale):
-  """Weights of the pixels that each pixel of a window is made of.
-
-  Args:
-    size: of the image and of the result.
-    start: [B], where the window begins, as a share of `size`.
-    scale: [B], how long it is.
-
-  Returns:
-    [B, size, size], one row for each pixel of the result.
-  """
-  start = size * start
-  centers = jnp.arange(size) + 0.5
-  positions = start[:, None] + scale[:, None] * centers - 0.5
-  positions = jnp.clip(positions, 0, size - 1)  # Repeats the border.
-  distance = jnp.abs(positions[:, :, None] - jnp.arange(size))
-  return jnp.maximum(0.0, 1 - distance)
+  columns = jnp.where(is_flipped[:, None, None], columns[:, ::-1], columns)
+  return resampling.resample(images, rows, columns)
 
 
 def _change_color(images, draws, config):
@@ -155,7 +103,7 @@ def _erase(images, draws, config):
     places = jnp.arange(size) + 0.5
     return (places >= start[:, None]) & (places < (start + extent)[:, None])
 
-  is_erased = draws[:, 4] < config.erase
+  is_erased = draws[:, 4] < config.random_erasing
   rows = span(images.shape[1], draws[:, 0], draws[:, 1])
   columns = span(images.shape[2], draws[:, 2], draws[:, 3])
   inside = rows[:, :, None] & columns[:, None, :] & is_erased[:, None, None]

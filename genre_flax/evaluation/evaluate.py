@@ -1,19 +1,18 @@
 """The one evaluation that training and the eval binary share."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 import dataclasses
 from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 from scipy import special
 
-from genre_flax.data import augment
+from genre_flax import config as config_lib
 from genre_flax.data import input_pipeline
-from genre_flax.evaluation import inference
 from genre_flax.evaluation import metrics
+from genre_flax.models import forward
 from genre_flax.runtime import parallel
 
 Variables = dict[str, Any]
@@ -47,23 +46,16 @@ class Predictions:
 
 
 def make_eval_step(
-  model: nn.Module,
-  *,
-  pixel_mean: float,
-  pixel_scale: float,
-  zooms: Sequence[float],
+  model: nn.Module, preprocessing: config_lib.Preprocessing
 ) -> EvalStep:
   """Makes the evaluation step for all devices.
 
   Args:
-    model: of `registry.create_model`.
-    pixel_mean: of the preprocessing.
-    pixel_scale: of the preprocessing.
-    zooms: shares of height and of width; of each, the network sees the central
-      part of the poster, and the logits are averaged.
+    model: a network of `registry.create_model`.
+    preprocessing: with the crops of test-time augmentation.
 
   Returns:
-    A step for `run_over_split` that gives 'logits' and 'labels'.
+    A step for `run_over_split` with the outputs 'logits' and 'labels'.
   """
 
   def eval_step(variables, batch):
@@ -71,24 +63,11 @@ def make_eval_step(
       logits = model.apply(
         variables, batch['features'], train=False, method='classify'
       )
-    elif tuple(zooms) == (1.0,):
-      logits = look(variables, batch['image'])
     else:
-      # One after the other: all at once would take as much more memory.
-      logits = jax.lax.map(
-        lambda share: look(variables, augment.zoom(batch['image'], share)),
-        jnp.asarray(zooms),
-      ).mean(axis=0)
+      logits = forward.predict_logits(
+        model, variables, batch['image'], preprocessing
+      )
     return {'logits': logits, 'labels': batch['labels']}
-
-  def look(variables, images):
-    return inference.apply_to_images(
-      model,
-      variables,
-      images,
-      pixel_mean=pixel_mean,
-      pixel_scale=pixel_scale,
-    )
 
   return gather_outputs(eval_step)
 

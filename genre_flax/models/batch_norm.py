@@ -8,8 +8,8 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from genre_flax.models import forms
 from genre_flax.models import layers
+from genre_flax.ops import ops
 
 # Added to the variance, where nothing else is said.
 EPSILON = 1e-3
@@ -27,7 +27,7 @@ def channel_moments(images: jax.Array) -> tuple[jax.Array, jax.Array]:
   Returns:
     Two arrays [C], float32.
   """
-  total, squares = forms.channel_sums(images, images)
+  total, squares = ops.channel_sums(images, images)
   count = images.size // images.shape[-1]
   return total / count, squares / count
 
@@ -79,7 +79,7 @@ class BatchNorm(nn.Module):
     factor, shift = self._affine(
       images.shape[-1], images if use_batch_statistics else None
     )
-    return forms.channel_affine(
+    return ops.channel_affine(
       images.astype(self.dtype),
       factor.astype(self.dtype),
       shift.astype(self.dtype),
@@ -139,6 +139,6 @@ def normalized(
     [B, out_height, out_width, features].
   """
   if norm.use_batch_statistics:
-    return forms.ACTIVATIONS[activation](norm(conv(x)))
+    return ops.ACTIVATIONS[activation](norm(conv(x)))
   scale, shift = norm.running_affine(conv.num_outputs(x))
   return conv(x, scale=scale, shift=shift, activation=activation)

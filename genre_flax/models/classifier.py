@@ -33,18 +33,18 @@ class Classifier(nn.Module):
 
   def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
     """Maps normalised images [B, H, W, 3] to logits [B, num_genres]."""
-    return self.classify(self.features(images, train=train), train=train)
+    return self.classify(self.embed(images, train=train), train=train)
 
-  def features(self, images: jax.Array, *, train: bool) -> jax.Array:
-    """Maps normalised images [B, H, W, 3] to features [B, F]."""
+  def embed(self, images: jax.Array, *, train: bool) -> jax.Array:
+    """Maps normalised images [B, H, W, 3] to embeddings [B, F]."""
     return self.backbone(images, train=train)
 
-  def classify(self, features: jax.Array, *, train: bool) -> jax.Array:
-    """Maps features [B, F] to logits [B, num_genres]."""
+  def classify(self, embeddings: jax.Array, *, train: bool) -> jax.Array:
+    """Maps embeddings [B, F] to logits [B, num_genres]."""
     if self.feature_norm:
       # BatchNorm is for pictures [B, H, W, C].
-      features = self.head_norm(
-        features[:, None, None], use_batch_statistics=train
+      embeddings = self.head_norm(
+        embeddings[:, None, None], use_batch_statistics=train
       )[:, 0, 0]
-    features = self.dropout(features, deterministic=not train)
-    return self.head(features).astype(jnp.float32)
+    embeddings = self.dropout(embeddings, deterministic=not train)
+    return self.head(embeddings).astype(jnp.float32)

@@ -8,7 +8,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from genre_flax.models import forms
+from genre_flax.ops import ops
 
 Dtype = Any
 # The collections of `feature_map`.
@@ -80,8 +80,8 @@ class ConvMaxPool(nn.Module):
     images, kernel, bias = nn.dtypes.promote_dtype(
       images, kernel, bias, dtype=self.dtype
     )
-    pooled = forms.conv_max_pool(images, kernel)
-    return nn.relu(forms.add_bias(pooled, bias))
+    pooled = ops.conv_max_pool(images, kernel)
+    return nn.relu(ops.add_bias(pooled, bias))
 
 
 class Conv(nn.Module):
@@ -176,7 +176,7 @@ def _convolve(images, kernel, scale, shift, activation, stride, dtype):
     images, kernel, shift, dtype=dtype
   )
   if shift is not None:
-    return forms.conv_bias(
+    return ops.conv_bias(
       images,
       kernel,
       shift,
@@ -185,13 +185,13 @@ def _convolve(images, kernel, scale, shift, activation, stride, dtype):
       activation=activation,
     )
   if kernel.shape[2] != images.shape[-1]:
-    return forms.depthwise_conv(images, kernel, stride=stride)
+    return ops.depthwise_conv(images, kernel, stride=stride)
   if kernel.shape[0] == 1:
     # Not by an index: of a batch of any size JAX would look up each pixel.
     strides = (1, stride, stride, 1)
     images = lax.slice(images, (0,) * 4, images.shape, strides)
-    return forms.pointwise_conv(images, kernel)
-  return forms.conv(images, kernel, stride=stride, padding='SAME')
+    return ops.pointwise_conv(images, kernel)
+  return ops.conv(images, kernel, stride=stride, padding='SAME')
 
 
 class Dense(nn.Module):
@@ -215,7 +215,7 @@ class Dense(nn.Module):
     )
     bias = self.param('bias', nn.initializers.zeros, (self.features,))
     x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
-    return forms.add_bias(forms.dense(x, kernel), bias)
+    return ops.add_bias(ops.dense(x, kernel), bias)
 
 
 class Patchify(nn.Module):
@@ -267,7 +267,7 @@ class LayerNorm(nn.Module):
     x -= x.mean(axis=-1, keepdims=True)
     variance = jnp.square(x).mean(axis=-1, keepdims=True)
     x *= lax.rsqrt(variance + self.epsilon)
-    return forms.channel_affine(x, scale, bias).astype(self.dtype)
+    return ops.channel_affine(x, scale, bias).astype(self.dtype)
 
 
 class LayerScale(nn.Module):

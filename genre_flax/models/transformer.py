@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from genre_flax.models import dropout
-from genre_flax.models import forms
 from genre_flax.models import layers
+from genre_flax.ops import ops
 
 Dtype = Any
 
@@ -76,7 +76,7 @@ class SelfAttention(nn.Module):
     # Queries, keys and values of all heads by one matrix product. Parted before
     # they are of heads: of an array of five axes a TPU makes copies.
     joint = dense(3 * width, name='qkv')(x)
-    x = forms.dot_product_attention(
+    x = ops.dot_product_attention(
       *(_as_heads(part, self.num_heads) for part in _parts(joint, width))
     ).reshape(x.shape)
     return dense(width, name='out')(x)
@@ -123,7 +123,7 @@ class AttentionPool(nn.Module):
       1, 1, *size
     )
     joint = dense(2 * width, name='kv')(x)
-    pooled = forms.dot_product_attention(
+    pooled = ops.dot_product_attention(
       jnp.broadcast_to(query, (batch, 1, *size)),
       *(_as_heads(part, self.num_heads) for part in _parts(joint, width)),
     ).reshape(batch, width)

@@ -9,14 +9,14 @@ import contextlib
 
 import jax
 
-# The definitions alone, for platforms and libraries that nobody knows yet.
-ANY = 'any'
+# Reference implementations only, for export.
+PORTABLE = 'portable'
 # JAX's caches know of it: what was traced for one is not taken for another.
 _platform = jax.make_user_context(default_value=None)
 
 
 def platform() -> str | None:
-  """What is traced for, such as 'cpu' or `ANY`; None where it is not known."""
+  """What is traced for, such as 'cpu' or `PORTABLE`; None where it is not known."""
   return _platform.value
 
 

@@ -7,13 +7,13 @@ from absl import logging
 from etils import epath
 import numpy as np
 
+from genre_flax import config as config_lib
 from genre_flax.data import input_pipeline
 from genre_flax.evaluation import evaluate
-from genre_flax.evaluation import inference
+from genre_flax.models import forward
 from genre_flax.models import params as params_lib
 from genre_flax.runtime import files
 from genre_flax.runtime import parallel
-from genre_flax.training import config as config_lib
 from genre_flax.training import run as run_lib
 from genre_flax.training import train_state as train_state_lib
 
@@ -100,14 +100,11 @@ def _read(path: epath.Path, key: str) -> FeatureSplit | None:
 
 
 def _make_feature_step(run):
+  preprocessing = config_lib.preprocessing(run.config)
+
   def feature_step(variables, batch):
-    features = inference.apply_to_images(
-      run.model,
-      variables,
-      batch['image'],
-      pixel_mean=run.config.pixel_mean,
-      pixel_scale=run.config.pixel_scale,
-      method='features',
+    features = forward.forward_in_chunks(
+      run.model, variables, batch['image'], preprocessing, method='embed'
     )
     return {'features': features, 'labels': batch['labels']}
 

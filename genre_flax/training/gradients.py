@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
+from genre_flax import config as config_lib
 from genre_flax.data import augment
+from genre_flax.models import forward
 from genre_flax.models import params as params_lib
 from genre_flax.runtime import parallel
 from genre_flax.runtime import target
@@ -64,40 +66,40 @@ def make_gradient_fn(
 
 def _make_loss_fn(model, *, loss, config):
   """The loss as a function of the parameters that are trained."""
+  preprocessing = config_lib.preprocessing(config)
 
   def loss_fn(trained, fixed, batch_stats, batch, keys, global_count):
-    inputs, labels, method = _prepare_inputs(batch, keys['augment'], config)
-    logits, changed = model.apply(
-      {'params': params_lib.merge(trained, fixed), 'batch_stats': batch_stats},
-      inputs,
-      train=True,
-      rngs={'dropout': keys['dropout']},
-      mutable=['batch_stats'],
-      method=method,
-    )
+    variables = {
+      'params': params_lib.merge(trained, fixed),
+      'batch_stats': batch_stats,
+    }
+    options = {
+      'train': True,
+      'rngs': {'dropout': keys['dropout']},
+      'mutable': ['batch_stats'],
+    }
+    labels = batch['labels']
+    if 'features' in batch:
+      logits, changed = model.apply(
+        variables, batch['features'], method='classify', **options
+      )
+    else:
+      images, labels = augment.augment(
+        batch['image'],
+        labels,
+        key=keys['augment'],
+        index=batch['index'],
+        config=config.augment,
+      )
+      logits, changed = forward.forward(
+        model, variables, images, preprocessing, **options
+      )
     total, _ = loss(logits, labels, batch['mask'])
     # A pass that changes no statistics returns none.
     batch_stats = changed.get('batch_stats') or batch_stats
     return total / global_count, (total, batch_stats)
 
   return loss_fn
-
-
-def _prepare_inputs(batch, key, config):
-  """The network's inputs, the labels, and the method that takes the inputs."""
-  if 'features' in batch:
-    return batch['features'], batch['labels'], 'classify'
-  images, labels = augment.augment(
-    batch['image'],
-    batch['labels'],
-    key=key,
-    index=batch['index'],
-    config=config.augment,
-  )
-  images = augment.normalize(
-    images, pixel_mean=config.pixel_mean, pixel_scale=config.pixel_scale
-  )
-  return images, labels, '__call__'
 
 
 def _sum_over_parts(

@@ -4,11 +4,11 @@ from typing import Any
 
 import jax
 
+from genre_flax import config as config_lib
 from genre_flax.checkpoints import checkpointer as checkpointer_lib
 from genre_flax.models import params as params_lib
-from genre_flax.models import pretrained
+from genre_flax.pretrained import loader
 from genre_flax.runtime import errors
-from genre_flax.training import config as config_lib
 from genre_flax.training import run as run_lib
 from genre_flax.training import train_state as train_state_lib
 
@@ -40,7 +40,7 @@ def make_variables(
   if config.pretrained:
     variables = params_lib.graft(
       variables,
-      pretrained.load(
+      loader.load(
         config.pretrained,
         model=config.model,
         image_shape=config_lib.image_shape(config),

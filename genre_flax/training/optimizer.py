@@ -11,7 +11,7 @@ from genre_flax.models import params as params_lib
 from genre_flax.runtime import custom
 from genre_flax.runtime import errors
 
-OPTIMIZERS = ('adam', 'sgd')
+OPTIMIZERS = ('adamw', 'sgd')
 SCHEDULES = ('constant', 'cosine', 'linear')
 
 
@@ -96,7 +96,7 @@ def make_optimizer(
 
 def _make_direction(config):
   """What turns gradients into the direction of an update."""
-  if config.name == 'adam':
+  if config.name == 'adamw':
     return optax.scale_by_adam(
       b1=config.beta1, b2=config.beta2, eps=config.epsilon
     )

@@ -4,11 +4,11 @@ import jax
 import ml_collections
 import numpy as np
 
+from genre_flax import config as config_lib
 from genre_flax.datasets.posters import storage
-from genre_flax.models import onednn
 from genre_flax.models import params as params_lib
+from genre_flax.ops.cpu import onednn
 from genre_flax.runtime import parallel
-from genre_flax.training import config as config_lib
 from genre_flax.training import train_state
 
 # A network with more arrays than this is shown by its modules.

@@ -8,12 +8,12 @@ from absl import logging
 import jax
 import ml_collections
 
+from genre_flax import config as config_lib
 from genre_flax.checkpoints import checkpointer as checkpointer_lib
 from genre_flax.checkpoints import recovery
 from genre_flax.runtime import errors
 from genre_flax.runtime import files
 from genre_flax.runtime import parallel
-from genre_flax.training import config as config_lib
 from genre_flax.training import initialize
 from genre_flax.training import run as run_lib
 from genre_flax.training import starts

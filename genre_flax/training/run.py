@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
+from genre_flax import config as config_lib
+from genre_flax import config_rules
 from genre_flax.data import decoded_cache
 from genre_flax.data import input_pipeline
 from genre_flax.datasets.posters import build
@@ -24,8 +26,6 @@ from genre_flax.runtime import errors
 from genre_flax.runtime import parallel
 from genre_flax.runtime import platform
 from genre_flax.runtime import rng
-from genre_flax.training import config as config_lib
-from genre_flax.training import config_rules
 from genre_flax.training import losses
 from genre_flax.training import optimizer as optimizer_lib
 from genre_flax.training import overview

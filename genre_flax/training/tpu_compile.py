@@ -18,10 +18,10 @@ from jax.experimental import topologies
 import jax.numpy as jnp
 import ml_collections
 
+from genre_flax import config as config_lib
+from genre_flax import config_rules
 from genre_flax.datasets.posters import storage
 from genre_flax.runtime import errors
-from genre_flax.training import config as config_lib
-from genre_flax.training import config_rules
 from genre_flax.training import run as run_lib
 
 # Slices by generation, from Google's pages on each, such as
@@ -265,7 +265,7 @@ def _first_features(run):
       {'params': state.params, 'batch_stats': state.batch_stats},
       image[None].astype(jnp.float32),
       train=False,
-      method='features',
+      method='embed',
     )[0]
 
   return features

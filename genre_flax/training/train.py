@@ -11,6 +11,7 @@ from etils import epath
 import jax
 import ml_collections
 
+from genre_flax import config as config_lib
 from genre_flax.checkpoints import checkpointer as checkpointer_lib
 from genre_flax.evaluation import calibration_fit
 from genre_flax.evaluation import evaluate
@@ -180,10 +181,7 @@ def _make_validator(run, split):
   """A function of the state: its validation metrics, and a calibration."""
   config = run.config
   eval_step = evaluate.make_eval_step(
-    run.model,
-    pixel_mean=config.pixel_mean,
-    pixel_scale=config.pixel_scale,
-    zooms=config.eval_zooms,
+    run.model, config_lib.preprocessing(config)
   )
 
   def validate(state):

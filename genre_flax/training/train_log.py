@@ -13,10 +13,10 @@ import jax
 import numpy as np
 import tqdm
 
+from genre_flax import config as config_lib
 from genre_flax.runtime import metric_writer
 from genre_flax.runtime import parallel
 from genre_flax.runtime import platform
-from genre_flax.training import config as config_lib
 from genre_flax.training import overview
 
 # Added up over the steps of a line.

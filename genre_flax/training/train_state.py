@@ -112,7 +112,7 @@ def create_train_state(
   def initialize(key):
     images = jnp.zeros((1, *image_shape, 3), jnp.float32)
     # What the network makes of the images is not used, in whatever form.
-    with target.traced_for(target.ANY):
+    with target.traced_for(target.PORTABLE):
       variables = model.init(key, images, train=False)
     params = variables['params']
     trained, _ = params_lib.split(params, trainable)

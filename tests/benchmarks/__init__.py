@@ -1,1 +1,1 @@
-"""Tests of genre_flax/benchmarks."""
+"""Tests of benchmarks."""

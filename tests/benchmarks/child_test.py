@@ -4,12 +4,12 @@ import sys
 import numpy as np
 import pytest
 
+from benchmarks import child
+from benchmarks import measure
+from benchmarks import processes
 from configs import default
-from genre_flax.benchmarks import child
-from genre_flax.benchmarks import measure
-from genre_flax.benchmarks import processes
+from genre_flax import config as config_lib
 from genre_flax.runtime import errors
-from genre_flax.training import config as config_lib
 
 
 def spec_of(**changes):
@@ -87,7 +87,7 @@ def test_an_input_error_is_a_message_and_a_status(monkeypatch, capsys):
 def test_a_child_that_fails_is_an_error_with_what_it_said():
   spec = child.Spec(contender='genre_flax', measurement='unheard of')
   with pytest.raises(RuntimeError, match='unheard of(.|\n)*KeyError'):
-    processes.run('genre_flax.benchmarks.data', spec)
+    processes.run('benchmarks.data', spec)
 
 
 class Clock:
@@ -141,8 +141,8 @@ def test_contenders_take_turns(monkeypatch):
     [child.Spec('genre_flax', 'step'), child.Spec('torch', 'step', 'float32')],
     repetitions=2,
   )
-  own = 'genre_flax.benchmarks.own'
-  torch = 'genre_flax.benchmarks.torch_peer'
+  own = 'benchmarks.own'
+  torch = 'benchmarks.torch_peer'
   assert ran == [own, torch, own, torch]
   assert not failed
   assert results[3] == {

@@ -1,8 +1,8 @@
 import pytest
 
+from benchmarks import contenders
 from configs import default
 from configs import finetune
-from genre_flax.benchmarks import contenders
 from genre_flax.runtime import errors
 
 
@@ -60,8 +60,8 @@ def test_what_peers_do_not_do_is_turned_off_and_told():
   assert config.optimizer.clip_norm is None
   assert config.dataset.cache == 'none'
   assert config.augment.crop_scale == 1
-  assert {'ema_decay', 'eval_zooms', 'augment.crop_scale'} <= set(changed)
-  assert 'augment.mirror' not in changed  # It was off.
+  assert {'ema_decay', 'eval_crops', 'augment.crop_scale'} <= set(changed)
+  assert 'augment.horizontal_flip' not in changed  # It was off.
   assert contenders.set_terms(config) == []
 
 

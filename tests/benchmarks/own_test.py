@@ -3,9 +3,9 @@ import types
 import jax
 import pytest
 
-from genre_flax.benchmarks import child
-from genre_flax.benchmarks import own
-from genre_flax.training import config as config_lib
+from benchmarks import child
+from benchmarks import own
+from genre_flax import config as config_lib
 from tests.support import helpers
 
 

@@ -7,17 +7,17 @@ import jax
 import numpy as np
 import pytest
 
+from benchmarks import child
+from benchmarks import contenders
+from benchmarks import data
 from configs import default
 from configs import finetune
-from genre_flax.benchmarks import child
-from genre_flax.benchmarks import contenders
-from genre_flax.benchmarks import data
+from genre_flax import config as config_lib
 from genre_flax.models import efficientnet_lite
 from genre_flax.models import params as params_lib
 from genre_flax.models import registry
-from genre_flax.models import timm_weights
+from genre_flax.pretrained import timm_weights
 from genre_flax.runtime import errors
-from genre_flax.training import config as config_lib
 from genre_flax.training import train_state
 
 _NUM_GENRES = 5
@@ -101,7 +101,7 @@ def apply_torch(torch, network, images):
 
 def test_efficientnet_lite_in_torch_is_ours():
   torch = pytest.importorskip('torch')
-  from genre_flax.benchmarks import torch_networks
+  from benchmarks import torch_networks
 
   spec, variables, images, logits = make('efficientnet_lite')
   network = torch_networks.make(spec)
@@ -117,7 +117,7 @@ def test_efficientnet_lite_in_torch_is_ours():
 )
 def test_efficientnet_lite_in_torch_leaves_as_much_as_it_is(trainable):
   pytest.importorskip('torch')
-  from genre_flax.benchmarks import torch_networks
+  from benchmarks import torch_networks
 
   spec, variables, *_ = make('efficientnet_lite')
   spec.config['trainable'] = trainable
@@ -133,7 +133,7 @@ def test_efficientnet_lite_in_torch_leaves_as_much_as_it_is(trainable):
 def test_a_network_of_timm_is_ours(network):
   torch = pytest.importorskip('torch')
   pytest.importorskip('timm')
-  from genre_flax.benchmarks import torch_networks
+  from benchmarks import torch_networks
 
   spec, variables, images, logits = make(network, image_shape=(48, 32))
   theirs = torch_networks.make(spec)
@@ -150,7 +150,7 @@ def test_a_network_of_timm_is_ours(network):
 
 def test_poster_cnn_in_torch_is_ours():
   torch = pytest.importorskip('torch')
-  from genre_flax.benchmarks import torch_networks
+  from benchmarks import torch_networks
 
   spec, variables, images, logits = make('poster_cnn')
   network = torch_networks.make(spec)
@@ -171,7 +171,7 @@ def test_poster_cnn_in_torch_is_ours():
 def test_poster_cnn_in_keras_is_ours():
   pytest.importorskip('keras')
   pytest.importorskip('tensorflow')
-  from genre_flax.benchmarks import keras_peer
+  from benchmarks import keras_peer
 
   spec, variables, images, logits = make('poster_cnn')
   network = keras_peer.make_poster_cnn(spec)
@@ -190,7 +190,7 @@ def test_poster_cnn_in_keras_is_ours():
 )
 def test_a_peer_gives_all_numbers_and_refuses_another_network(package, module):
   pytest.importorskip(package)
-  peer = importlib.import_module(f'genre_flax.benchmarks.{module}')
+  peer = importlib.import_module(f'benchmarks.{module}')
   spec, _, _, _ = make('poster_cnn')
   spec = dataclasses.replace(spec, variant='float32')
   result = peer.measure_step(spec)
@@ -216,7 +216,7 @@ def test_input_of_a_peer_goes_on_after_what_is_timed(
   package, module, variant, monkeypatch, tmp_path
 ):
   pytest.importorskip(package)
-  peer = importlib.import_module(f'genre_flax.benchmarks.{module}')
+  peer = importlib.import_module(f'benchmarks.{module}')
   spec, _, _, _ = make('poster_cnn')
   split = spec.config['dataset']['train_split']
   np.save(tmp_path / f'{split}.npy', np.zeros((6, _NUM_GENRES), np.float32))

@@ -1,6 +1,6 @@
 import pytest
 
-from genre_flax.benchmarks import report
+from benchmarks import report
 
 
 def result(contender, measurement, *, variant='', **values):

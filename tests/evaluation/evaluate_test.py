@@ -4,6 +4,7 @@ import numpy as np
 import optax
 import pytest
 
+from genre_flax import config as config_lib
 from genre_flax.data import input_pipeline
 from genre_flax.evaluation import evaluate
 from genre_flax.evaluation import inference
@@ -29,11 +30,11 @@ def decoded(dataset, split='train'):
   )
 
 
-def run(network, split, batch_size, zooms=(1.0,)):
+def run(network, split, batch_size, crops=(1.0,)):
   model, params = network
   return evaluate.evaluate_split(
     evaluate.make_eval_step(
-      model, pixel_mean=127.5, pixel_scale=127.5, zooms=zooms
+      model, config_lib.Preprocessing(*SHAPE, 127.5, 127.5, tuple(crops))
     ),
     parallel.replicate({'params': params, 'batch_stats': {}}),
     split,
@@ -142,7 +143,7 @@ def test_a_lost_or_doubled_example_raises(network, dataset, fault):
   with pytest.raises(RuntimeError, match='never|more than once'):
     evaluate.run_over_split(
       evaluate.make_eval_step(
-        model, pixel_mean=0.0, pixel_scale=1.0, zooms=(1.0,)
+        model, config_lib.Preprocessing(*SHAPE, 0.0, 1.0)
       ),
       parallel.replicate({'params': params, 'batch_stats': {}}),
       faulty(),

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from genre_flax.models import batch_norm
-from genre_flax.models import forms
 from genre_flax.models import layers
+from genre_flax.ops import ops
 from tests.support import forms as support
 
 
@@ -46,7 +46,7 @@ def test_a_convolution_takes_running_statistics_up(depthwise, activation):
       norm = batch_norm.BatchNorm(use_batch_statistics=False)
       if self.folds:
         return batch_norm.normalized(conv, norm, x, activation=activation)
-      return forms.ACTIVATIONS[activation](norm(conv(x)))
+      return ops.ACTIVATIONS[activation](norm(conv(x)))
 
   x = support.random_array(0, (2, 7, 6, 4)) * 2
   variables = Network(True).init(jax.random.key(0), x)

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genre_flax.models import forms
 from genre_flax.models import layers
+from genre_flax.ops import ops
 from tests.support import forms as support
 
 
@@ -17,9 +17,9 @@ def test_conv_max_pool_module_is_conv_bias_relu_pool(channels):
   params = module.init(jax.random.key(1), images)
   params['params']['bias'] = jnp.array([0.5, -0.5, 0.0, 1.0])
   kernel = params['params']['kernel']
-  expected = forms._max_pool(
+  expected = ops._max_pool(
     jax.nn.relu(
-      forms._conv(images, kernel, 1, 'VALID') + params['params']['bias']
+      ops._conv(images, kernel, 1, 'VALID') + params['params']['bias']
     )
   )
   np.testing.assert_allclose(module.apply(params, images), expected, atol=1e-5)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from configs import default
-from genre_flax.models import published
 from genre_flax.models import registry
-from genre_flax.models import timm_weights
+from genre_flax.pretrained import published
+from genre_flax.pretrained import timm_weights
 
 torch = pytest.importorskip('torch', reason="needs: pip install -e '.[parity]'")
 timm = pytest.importorskip('timm', reason="needs: pip install -e '.[parity]'")
@@ -89,9 +89,7 @@ def features_of_ours(source, name, options):
 
   @jax.jit
   def features(params, images):
-    return model.apply(
-      {'params': params}, images, train=False, method='features'
-    )
+    return model.apply({'params': params}, images, train=False, method='embed')
 
   tensors = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
   return features(taken.params, jnp.asarray(images)), tensors, found

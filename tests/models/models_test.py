@@ -174,14 +174,14 @@ def test_the_head_sees_the_style_after_every_stage(short_networks):
   model = registry.create_from_config(config, num_genres=5)
   images = jax.random.normal(KEY, (2, 40, 32, 3))
   features, variables = jax.jit(
-    functools.partial(model.init_with_output, train=False, method='features')
+    functools.partial(model.init_with_output, train=False, method='embed')
   )(KEY, images)
   plain = config.efficientnet_lite.copy_and_resolve_references()
   plain.stage_features = False
   config.efficientnet_lite = plain
   without = registry.create_from_config(config, num_genres=5)
   expected = jax.jit(
-    functools.partial(without.apply, train=False, method='features')
+    functools.partial(without.apply, train=False, method='embed')
   )(variables, images)
   channels = [stage.features for stage in efficientnet_lite.make_stages(0)]
   assert features.shape == (2, 1280 + 2 * sum(channels))

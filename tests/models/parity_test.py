@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from configs import default
-from genre_flax.models import published
 from genre_flax.models import registry
-from genre_flax.models import timm_weights
+from genre_flax.pretrained import published
+from genre_flax.pretrained import timm_weights
 from genre_flax.runtime import errors
 from tests.support import helpers
 
@@ -118,7 +118,7 @@ def compare(model, variables, theirs, image_shape, *, atol=1e-4):
 
   @jax.jit
   def ours(variables, images):
-    features = model.apply(variables, images, train=False, method='features')
+    features = model.apply(variables, images, train=False, method='embed')
     return features, model.apply(variables, images, train=False)
 
   features, logits = ours(variables, jnp.asarray(images))

@@ -4,18 +4,18 @@ import sys
 
 import pytest
 
-from genre_flax.models import onednn
+from genre_flax.ops.cpu import onednn
 
 PROGRAM = """
 from genre_flax.runtime import compilation_cache, platform
 platform.configure()
 import sys, jax, jax.numpy as jnp
-from genre_flax.models import onednn
+from genre_flax.ops.cpu import onednn
 compilation_cache.keep_compiled_programs(
   sys.argv[1], on_cpu=not onednn.is_available())
 jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
-from genre_flax.models import forms
-convolve = jax.jit(lambda x, k: forms.conv(x, k, padding='VALID'))
+from genre_flax.ops import ops
+convolve = jax.jit(lambda x, k: ops.conv(x, k, padding='VALID'))
 convolve(jnp.ones((2, 8, 8, 3)), jnp.ones((3, 3, 3, 4))).block_until_ready()
 print(jax.config.jax_compilation_cache_dir)
 """

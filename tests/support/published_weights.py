@@ -3,9 +3,9 @@
 import json
 
 from configs import default
-from genre_flax.models import pretrained
 from genre_flax.models import registry
-from genre_flax.models import timm_weights
+from genre_flax.pretrained import loader
+from genre_flax.pretrained import timm_weights
 from tests.support import helpers
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -42,6 +42,6 @@ def write(folder, config, params, *, described=True, drop=(), add=()):
 
 def load(source, config, image_shape=(32, 32), **changes):
   options = {'pixel_mean': 127.5, 'pixel_scale': 60.0, **changes}
-  return pretrained.load(
-    source, model=config, image_shape=image_shape, **options
-  )['params']
+  return loader.load(source, model=config, image_shape=image_shape, **options)[
+    'params'
+  ]

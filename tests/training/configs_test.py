@@ -9,8 +9,8 @@ from ml_collections import config_flags
 import pytest
 
 from configs import default
-from genre_flax.training import config as config_lib
-from genre_flax.training import config_rules
+from genre_flax import config as config_lib
+from genre_flax import config_rules
 from tests.support import paths
 
 FILES = sorted(
@@ -128,7 +128,7 @@ def test_the_original_recipe():
   assert config_lib.image_shape(config) == (250, 250)
   assert config.batch_size == 64
   assert config.num_epochs == 20
-  assert config.optimizer.name == 'adam'
+  assert config.optimizer.name == 'adamw'
   assert config.optimizer.schedule == 'constant'
 
 

@@ -6,10 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from genre_flax import config_rules
+from genre_flax.inference import predictor as predictor_lib
 from genre_flax.models import registry
-from genre_flax.results import predict
 from genre_flax.runtime import errors
-from genre_flax.training import config_rules
 from genre_flax.training import losses
 from genre_flax.training import optimizer
 from genre_flax.training import run as run_lib
@@ -69,8 +69,8 @@ def test_it_is_trained_kept_and_found_again(data_dir, tmp_path):
   config = custom_config(data_dir)
   assert train.train_and_evaluate(config, tmp_path).exit_status == 0
   with pytest.raises(errors.InputError, match='allow_custom_code'):
-    predict.restore(tmp_path)
-  predictor = predict.restore(tmp_path, allow_custom_code=True)
+    predictor_lib.restore(tmp_path)
+  predictor = predictor_lib.restore(tmp_path, allow_custom_code=True)
   assert predictor.variables['params']['Dense_0']['kernel'].shape == (3, 6)
   images = np.zeros((2, 32, 24, 3), np.uint8)
   size = predictor.fit_batch_size(2)

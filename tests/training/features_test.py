@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from genre_flax.results import predict
+from genre_flax.inference import predictor as predictor_lib
 from genre_flax.runtime import parallel
 from genre_flax.training import features
 from genre_flax.training import run as run_lib
@@ -37,7 +37,7 @@ def test_features_are_those_of_the_network(config, tmp_path):
   decoded = run.decode_split('validation')
   assert len(split) == len(decoded) == 12
   images = np.stack([decoded[i]['image'] for i in range(3)])
-  apply = functools.partial(run.model.apply, train=False, method='features')
+  apply = functools.partial(run.model.apply, train=False, method='embed')
   expected = jax.jit(apply)(
     {'params': state.params, 'batch_stats': state.batch_stats},
     (images.astype(np.float32) - 127.5) / 127.5,
@@ -75,7 +75,7 @@ def test_they_are_computed_again_for_other_options(config, tmp_path, caplog):
 
 def test_the_whole_network_is_served(config, dataset, tmp_path):
   train.train_and_evaluate(config, tmp_path)
-  predictor = predict.restore(tmp_path, step='latest')
+  predictor = predictor_lib.restore(tmp_path, step='latest')
   predictions = predictor.evaluate_split(dataset, 'validation', batch_size=16)
   run = run_lib.set_up(config, tmp_path)
   split = features.cached_split(run, placed_state(run), 'validation')

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from genre_flax.results import predict
+from genre_flax.inference import predictor as predictor_lib
 from tests.support import binaries
 
 pytestmark = pytest.mark.slow
@@ -98,7 +98,7 @@ def test_the_run_is_that_of_one_process(two, one):
   # The sums of eight steps are in another order, and Adam magnifies that where
   # a gradient is nearly zero.
   restored = [
-    predict.restore(workdir, step='latest') for workdir in (two[0], one)
+    predictor_lib.restore(workdir, step='latest') for workdir in (two[0], one)
   ]
   assert restored[0].step == restored[1].step == 8
   for name in ('ConvMaxPool_0', 'head'):

@@ -1,6 +1,6 @@
 import pytest
 
-from genre_flax.models import onednn
+from genre_flax.ops.cpu import onednn
 from genre_flax.training import overview
 from genre_flax.training import run as run_lib
 from tests.support import helpers

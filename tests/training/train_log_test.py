@@ -3,9 +3,9 @@ import logging
 import jax.numpy as jnp
 import pytest
 
+from genre_flax import config as config_lib
 from genre_flax.runtime import metric_lines
 from genre_flax.runtime import metric_writer
-from genre_flax.training import config as config_lib
 from genre_flax.training import train_log
 from tests.support import helpers
 

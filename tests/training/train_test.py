@@ -21,7 +21,7 @@ from tests.support import helpers
 RESTLESS = {
   'ema_decay': 0.9,
   'model.tiny.dropout_rate': 0.5,
-  'augment.mirror': 0.5,
+  'augment.horizontal_flip': 0.5,
   'optimizer.warmup_epochs': 0.5,
   'accumulate_steps': 2,
 }

@@ -9,10 +9,10 @@ import pandas as pd
 from genre_flax.datasets.posters import annotations as annotations_lib
 from genre_flax.datasets.posters import collection as collection_lib
 from genre_flax.datasets.posters import combination_counts
-from genre_flax.datasets.posters import constant_answers
 from genre_flax.datasets.posters import manifest
 from genre_flax.datasets.posters import problems as problems_lib
 from genre_flax.datasets.posters import rows as rows_lib
+from genre_flax.evaluation import constant_baseline
 from genre_flax.runtime import text as text_lib
 
 # Of an example, that the card is made of.
@@ -64,7 +64,7 @@ def make(collection: collection_lib.Collection) -> dict[str, Any]:
     'label_prior': train_labels.mean().fillna(0.0).tolist(),
     'constant_answers': {
       metric: [collection.genres[i] for i in answer]
-      for metric, answer in constant_answers.find(
+      for metric, answer in constant_baseline.find(
         train_labels.to_numpy()
       ).items()
     },

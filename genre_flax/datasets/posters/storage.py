@@ -10,11 +10,11 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from genre_flax.datasets.posters import combination_counts
-from genre_flax.datasets.posters import constant_answers
 from genre_flax.datasets.posters import manifest
 from genre_flax.datasets.posters import posters_dataset_builder
 from genre_flax.datasets.posters import records
 from genre_flax.datasets.posters import staging
+from genre_flax.evaluation import constant_baseline
 from genre_flax.runtime import errors
 from genre_flax.runtime import files
 
@@ -91,8 +91,8 @@ class PosterDataset:
     """
     if 'constant_answers' not in self.card:
       first = np.argsort(-self.label_prior, kind='stable')
-      answer = tuple(first[: constant_answers.NUM_NAMED].tolist())
-      return dict.fromkeys(constant_answers.METRICS, answer)
+      answer = tuple(first[: constant_baseline.NUM_NAMED].tolist())
+      return dict.fromkeys(constant_baseline.METRICS, answer)
     place = {genre: i for i, genre in enumerate(self.genres)}
     return {
       metric: tuple(place[genre] for genre in named)

@@ -8,8 +8,8 @@ from configs.sweeps import default
 from configs.sweeps import image_size
 from configs.sweeps import image_size_by_learning_rate
 from configs.sweeps import learning_rate
+from genre_flax import config_rules
 from genre_flax.runtime import errors
-from genre_flax.training import config_rules
 from launch.runtime import config_file
 from launch.sweeps import search_space
 from launch.sweeps import studies
@@ -59,14 +59,14 @@ def test_the_sweeps_that_come_along_can_be_searched():
 def test_a_grid_has_every_combination_once_in_order():
   config = sweep_config(
     {'key': 'image_size', 'values': (96, 128)},
-    {'key': 'optimizer.name', 'values': ('adam', 'sgd')},
+    {'key': 'optimizer.name', 'values': ('adamw', 'sgd')},
     {
       'key': 'optimizer.beta1',
       'values': (0.5, 0.9),
       'when': {'optimizer.name': 'sgd'},
     },
   )
-  adam = {'optimizer.name': 'adam'}
+  adam = {'optimizer.name': 'adamw'}
   sgd = {'optimizer.name': 'sgd'}
   assert ask_all(sweep_file.read_sweep(config)) == [
     {'image_size': size, **rest}

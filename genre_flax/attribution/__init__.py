@@ -1,0 +1,1 @@
+"""Attribution maps: Grad-CAM and occlusion."""

@@ -1,0 +1,187 @@
+"""What a config means: its values, and the arithmetic that follows."""
+
+from collections.abc import Mapping
+import dataclasses
+import json
+import math
+from typing import Any
+
+import ml_collections
+
+from genre_flax.runtime import errors
+
+ConfigDict = ml_collections.ConfigDict
+
+
+def get(config: ConfigDict, key: str) -> Any:
+  """The value of a dotted key, such as 'optimizer.learning_rate'."""
+  value = config
+  for part in key.split('.'):
+    value = value[part]
+  return value
+
+
+def image_shape(config: ConfigDict) -> tuple[int, int]:
+  """(height, width) of the network's input, in pixels."""
+  height, width = config.image_height, config.image_width
+  return (
+    config.image_size if height is None else height,
+    config.image_size if width is None else width,
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocessing:
+  """Preprocessing of a network's input images.
+
+  Attributes:
+    height: of the input, in pixels.
+    width: of the input, in pixels.
+    pixel_mean: subtracted from pixels in [0, 255].
+    pixel_scale: divisor of the difference.
+    eval_crops: shares of height and width, in (0, 1], that the central crops of
+      an evaluation keep; logits are averaged over them.
+  """
+
+  height: int
+  width: int
+  pixel_mean: float
+  pixel_scale: float
+  eval_crops: tuple[float, ...] = (1.0,)
+
+  @property
+  def image_shape(self) -> tuple[int, int]:
+    """(height, width) in pixels."""
+    return self.height, self.width
+
+  def normalize(self, images: Any) -> Any:
+    """Maps images [B, H, W, 3] from [0, 255] to the network's range, float32."""
+    return (images.astype('float32') - self.pixel_mean) / self.pixel_scale
+
+
+def preprocessing(config: ConfigDict) -> Preprocessing:
+  """The preprocessing of a config."""
+  height, width = image_shape(config)
+  return Preprocessing(
+    height=height,
+    width=width,
+    pixel_mean=float(config.pixel_mean),
+    pixel_scale=float(config.pixel_scale),
+    eval_crops=tuple(config.eval_crops),
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+  """The arithmetic of a run; steps are updates of the parameters.
+
+  Attributes:
+    num_train_examples: posters of the training split.
+    global_batch_size: posters a step, over all hosts.
+    per_host_batch_size: posters a step on one host.
+    per_device_batch_size: posters a step on one device.
+    steps_per_epoch: not rounded: batches run on over the ends of epochs.
+    num_train_steps: of the whole run.
+    num_warmup_steps: of which.
+    eval_every_steps: steps between evaluations.
+    global_eval_batch_size: posters an evaluation step, over all hosts.
+  """
+
+  num_train_examples: int
+  global_batch_size: int
+  per_host_batch_size: int
+  per_device_batch_size: int
+  steps_per_epoch: float
+  num_train_steps: int
+  num_warmup_steps: int
+  eval_every_steps: int
+  global_eval_batch_size: int
+
+  def is_eval_step(self, step: int) -> bool:
+    """Whether to evaluate after `step`: at the end, and well before it."""
+    rest = self.num_train_steps - step
+    is_due = step % self.eval_every_steps == 0
+    # Epochs are no whole numbers of steps: the last two would nearly coincide.
+    return rest == 0 or (is_due and 2 * rest > self.eval_every_steps)
+
+
+def make_schedule(
+  config: ConfigDict,
+  *,
+  num_train_examples: int,
+  num_hosts: int,
+  num_devices: int,
+) -> Schedule:
+  """Works out the batch sizes and numbers of steps.
+
+  Args:
+    config: validated.
+    num_train_examples: posters of the training split.
+    num_hosts: processes of the run.
+    num_devices: of all hosts together.
+
+  Returns:
+    The schedule.
+
+  Raises:
+    InputError: the batch does not divide among the devices, into pairs where
+      mixup blends them, or is larger than the training split.
+  """
+  batch_size = config.batch_size
+  parts = num_devices * config.accumulate_steps
+  if batch_size % parts:
+    raise errors.InputError(
+      f'config.batch_size={batch_size} does not divide into {num_devices}'
+      f' device(s) x {config.accumulate_steps} accumulate_steps = {parts} equal'
+      f' parts; the nearest that does is {max(1, round(batch_size / parts))}'
+      f' x {parts} = {max(1, round(batch_size / parts)) * parts}.'
+    )
+  if config.augment.mixup_alpha > 0 and batch_size // parts % 2:
+    raise errors.InputError(
+      f'config.augment.mixup_alpha={config.augment.mixup_alpha} blends pairs,'
+      f' and config.batch_size={batch_size} gives {parts} parts of'
+      f' {batch_size // parts}; choose a multiple of {2 * parts}.'
+    )
+  if batch_size > num_train_examples:
+    raise errors.InputError(
+      f'config.batch_size={batch_size} is more than the {num_train_examples}'
+      ' posters of the training split; choose a smaller one.'
+    )
+  steps_per_epoch = num_train_examples / batch_size
+  num_train_steps = config.num_train_steps
+  if num_train_steps is None:
+    num_train_steps = max(1, round(config.num_epochs * steps_per_epoch))
+  num_warmup_steps = round(config.optimizer.warmup_epochs * steps_per_epoch)
+  if config.optimizer.schedule != 'constant':
+    # A constant rate follows from the step alone: a longer run is the same one.
+    num_warmup_steps = min(num_train_steps, num_warmup_steps)
+  eval_batch_size = config.eval_batch_size or batch_size
+  # Evaluation pads its batches, so it may round its size up as well.
+  eval_batch_size = math.ceil(eval_batch_size / num_devices) * num_devices
+  return Schedule(
+    num_train_examples=num_train_examples,
+    global_batch_size=batch_size,
+    per_host_batch_size=batch_size // num_hosts,
+    per_device_batch_size=batch_size // num_devices,
+    steps_per_epoch=steps_per_epoch,
+    num_train_steps=num_train_steps,
+    num_warmup_steps=num_warmup_steps,
+    eval_every_steps=max(1, round(config.eval_every_epochs * steps_per_epoch)),
+    global_eval_batch_size=eval_batch_size,
+  )
+
+
+def to_dict(config: ConfigDict) -> dict[str, Any]:
+  """The resolved config as plain values that JSON can hold."""
+  return json.loads(config.to_json_best_effort())
+
+
+def flatten(values: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
+  """Nested dicts as one, with dotted keys."""
+  flat = {}
+  for key, value in values.items():
+    if isinstance(value, Mapping):
+      flat.update(flatten(value, f'{prefix}{key}.'))
+    else:
+      flat[f'{prefix}{key}'] = value
+  return flat

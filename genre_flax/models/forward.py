@@ -1,0 +1,130 @@
+"""The forward function: from pixels to the output of a network.
+
+Training, evaluation, export, attribution and retrieval all apply networks by
+these functions, so that preprocessing is the same everywhere.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from genre_flax import config as config_lib
+from genre_flax.ops import resampling
+from genre_flax.runtime import target
+
+# On CPU, images are evaluated in chunks of about this many pixels. Larger
+# activations leave the caches, and would take more memory than training.
+_CHUNK_PIXELS = 1 << 20
+
+
+def forward(
+  model: nn.Module,
+  variables: dict[str, Any],
+  images: jax.Array,
+  preprocessing: config_lib.Preprocessing,
+  *,
+  train: bool = False,
+  method: str = '__call__',
+  **options: Any,
+) -> Any:
+  """Normalizes images and applies a network to them.
+
+  Args:
+    model: a network of `registry.create_model`.
+    variables: of the network.
+    images: uint8 or float32 [B, H, W, 3] in [0, 255].
+    preprocessing: that the network was trained with.
+    train: whether dropout and batch statistics are in use.
+    method: of the network: '__call__' for logits, 'embed' for embeddings.
+    **options: of `model.apply`, such as `rngs` and `mutable`.
+
+  Returns:
+    The output of `model.apply`: logits float32 [B, num_genres] or embeddings
+    [B, F], with the changed variables where `mutable` is given.
+  """
+  images = preprocessing.normalize(images)
+  return model.apply(variables, images, train=train, method=method, **options)
+
+
+def forward_in_chunks(
+  model: nn.Module,
+  variables: dict[str, Any],
+  images: jax.Array,
+  preprocessing: config_lib.Preprocessing,
+  *,
+  method: str = '__call__',
+) -> jax.Array:
+  """`forward` without training; on CPU, for a chunk of the images at a time.
+
+  Args:
+    model: a network of `registry.create_model`.
+    variables: of the network.
+    images: uint8 or float32 [B, H, W, 3] in [0, 255].
+    preprocessing: that the network was trained with.
+    method: '__call__' or 'embed'.
+
+  Returns:
+    float32 [B, num_genres] or [B, F].
+  """
+
+  def apply(chunk):
+    return forward(model, variables, chunk, preprocessing, method=method)
+
+  size = len(images)
+  if target.platform() == 'cpu':
+    size = _chunk_size(images.shape)
+  if size == len(images):
+    return apply(images)
+  chunks = jax.lax.map(apply, images.reshape(-1, size, *images.shape[1:]))
+  return chunks.reshape(len(images), *chunks.shape[2:])
+
+
+def predict_logits(
+  model: nn.Module,
+  variables: dict[str, Any],
+  images: jax.Array,
+  preprocessing: config_lib.Preprocessing,
+) -> jax.Array:
+  """Logits with test-time augmentation: their mean over central crops.
+
+  Args:
+    model: a network of `registry.create_model`.
+    variables: of the network.
+    images: uint8 [B, H, W, 3].
+    preprocessing: that the network was trained with; its `eval_crops` are the
+      shares of height and width that the crops keep.
+
+  Returns:
+    float32 [B, num_genres].
+  """
+  if preprocessing.eval_crops == (1.0,):
+    return forward_in_chunks(model, variables, images, preprocessing)
+
+  def of_crop(share):
+    crops = resampling.central_crop(images, share)
+    return forward_in_chunks(model, variables, crops, preprocessing)
+
+  if target.platform() == target.PORTABLE:
+    # Unrolled: exported graphs hold no loops, and no resampling by 1.
+    logits = [
+      of_crop(share)
+      if share != 1
+      else forward_in_chunks(model, variables, images, preprocessing)
+      for share in preprocessing.eval_crops
+    ]
+    return sum(logits) / len(logits)
+  # In sequence: all crops at once would multiply the memory.
+  shares = jnp.asarray(preprocessing.eval_crops, jnp.float32)
+  return jax.lax.map(of_crop, shares).mean(axis=0)
+
+
+def _chunk_size(shape: tuple[int, ...]) -> int:
+  """Images per chunk of [B, H, W, 3]: near a megapixel, or all of them."""
+  batch, height, width, _ = shape
+  limit = max(1, _CHUNK_PIXELS // (height * width))
+  if batch <= limit:
+    return batch
+  largest = max(n for n in range(1, limit + 1) if batch % n == 0)
+  return largest if 2 * largest > limit else batch

@@ -1,0 +1,1 @@
+"""Operations of the networks; ops.cpu has their CPU kernels."""

@@ -1,0 +1,128 @@
+"""The names that Hugging Face's transformers give parameters, as timm's.
+
+Of its towers ViT and DeiT, DINOv2, CLIP's and SigLIP's vision towers, and
+ConvNeXt; `timm_names` goes on from there.
+"""
+
+from collections.abc import Iterable, Mapping
+import re
+
+import numpy as np
+
+from genre_flax.pretrained import timm_names
+
+# By one of these its files are told from timm's.
+_MARKS = (
+  'embeddings.patch_embedding.weight',
+  'embeddings.patch_embeddings.weight',
+  'embeddings.patch_embeddings.projection.weight',
+)
+# What stands before a tower's names where it is part of a whole network.
+_TOWER = re.compile(
+  r'^(?:vit|deit|dinov2|dinov2_with_registers|convnext|convnextv2|vision_model)\.'
+)
+# Beside the tower, or for its training alone.
+_LEFT_OUT = re.compile(
+  r'text_model\.|text_projection|visual_projection|logit_(?:scale|bias)'
+  r'|pooler\.|embeddings\.(?:mask_token|position_ids)'
+)
+# Of every tower. The first that matches the start of a name replaces it.
+_VIT = (
+  (r'embeddings\.(?:cls_token|class_embedding)$', 'cls_token'),
+  (r'embeddings\.register_tokens$', 'reg_token'),
+  (r'embeddings\.position_embeddings?(?:\.weight)?$', 'pos_embed'),
+  (
+    r'embeddings\.patch_embedding(?:s\.projection)?\.',
+    'patch_embed.proj.',
+  ),
+  (r'pre_layrnorm\.', 'norm_pre.'),
+  (r'(?:post_)?layernorm\.', 'norm.'),
+  (r'head\.probe$', 'attn_pool.latent'),
+  (r'head\.attention\.out_proj\.', 'attn_pool.proj.'),
+  (r'head\.attention\.in_proj_', 'attn_pool.qkv.'),
+  (r'head\.layernorm\.', 'attn_pool.norm.'),
+  (r'head\.mlp\.', 'attn_pool.mlp.'),
+  (r'encoder\.layers?\.(\d+)\.', r'blocks.\1.'),
+  (r'classifier\.', 'head.'),
+)
+_VIT_BLOCK = (
+  (r'(?:layernorm_before|layer_norm1|norm1)\.', 'norm1.'),
+  (r'(?:layernorm_after|layer_norm2|norm2)\.', 'norm2.'),
+  (r'attention\.output\.dense\.|self_attn\.out_proj\.', 'attn.proj.'),
+  (
+    r'(?:attention\.attention|self_attn)\.(q|k|v)(?:uery|ey|alue|_proj)\.',
+    r'attn.\1.',
+  ),
+  (r'(?:intermediate\.dense|mlp\.fc1)\.', 'mlp.fc1.'),
+  (r'(?:output\.dense|mlp\.fc2)\.', 'mlp.fc2.'),
+  (r'layer_scale(1|2)\.lambda1$', r'ls\1.gamma'),
+)
+_CONVNEXT = (
+  (r'embeddings\.patch_embeddings\.', 'stem.0.'),
+  (r'embeddings\.layernorm\.', 'stem.1.'),
+  (r'encoder\.stages\.(\d+)\.downsampling_layer\.', r'stages.\1.downsample.'),
+  (r'encoder\.stages\.(\d+)\.layers\.(\d+)\.', r'stages.\1.blocks.\2.'),
+  (r'layernorm\.', 'head.norm.'),
+  (r'classifier\.', 'head.fc.'),
+)
+_CONVNEXT_BLOCK = (
+  (r'dwconv\.', 'conv_dw.'),
+  (r'layernorm\.', 'norm.'),
+  (r'pwconv(1|2)\.', r'mlp.fc\1.'),
+  (r'layer_scale_parameter$', 'gamma'),
+  (r'grn\.', 'mlp.grn.'),
+)
+_BLOCK = re.compile(r'(?:blocks\.\d+|stages\.\d+\.blocks\.\d+)\.')
+
+
+def are_theirs(arrays: Mapping[str, np.ndarray]) -> bool:
+  """Whether the names are those of a vision tower of transformers'."""
+  return any(name.endswith(_MARKS) for name in arrays)
+
+
+def beside(names: Iterable[str]) -> list[str]:
+  """Those of what is beside the tower, as CLIP's texts, or trains it."""
+  return [name for name in names if _LEFT_OUT.match(_TOWER.sub('', name))]
+
+
+def to_timm(arrays: Mapping[str, np.ndarray]) -> timm_names.Arrays:
+  """The arrays of a vision tower by timm's names.
+
+  Args:
+    arrays: by transformers' names. Those that are `beside` the tower are left
+      out; a name that is not known stays as it is, to be named where it is left
+      over.
+
+  Returns:
+    The arrays, shaped as timm's.
+  """
+  is_convnext = any('encoder.stages.' in name for name in arrays)
+  tower, block = (
+    (_CONVNEXT, _CONVNEXT_BLOCK) if is_convnext else (_VIT, _VIT_BLOCK)
+  )
+  found = {}
+  left_out = set(beside(arrays))
+  for whole, array in arrays.items():
+    if whole in left_out:
+      continue
+    name = _rename(_TOWER.sub('', whole), tower)
+    inside = _BLOCK.match(name)
+    if inside:
+      name = inside[0] + _rename(name[inside.end() :], block)
+    if '.grn.' in name:
+      array = array.reshape(-1)
+    if name.startswith('attn_pool.qkv.'):
+      of = name.rpartition('.')[2]
+      for part, split in zip('qkv', np.split(array, 3), strict=True):
+        found[f'attn_pool.{part}.{of}'] = split
+    else:
+      found[name] = array
+  return timm_names.join_attention(found)
+
+
+def _rename(name, table):
+  for pattern, replacement in table:
+    renamed, count = re.subn(f'^(?:{pattern})', replacement, name)
+    if count:
+      return renamed
+  return name

@@ -1,0 +1,1 @@
+"""Embeddings of posters, and their nearest neighbors."""

@@ -1,1 +1,0 @@
-"""Tests of the binaries, as a user starts them."""

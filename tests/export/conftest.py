@@ -1,0 +1,38 @@
+"""A trained network to export, once for all tests of this folder."""
+
+from etils import epath
+import pytest
+
+from genre_flax.export import write
+from genre_flax.inference import predictor as predictor_lib
+from genre_flax.reports import after_training
+from genre_flax.training import train
+from tests.support import helpers
+
+
+@pytest.fixture(scope='session')
+def workdir(data_dir, tmp_path_factory):
+  folder = tmp_path_factory.mktemp('to_export')
+  config = helpers.tiny_config(
+    data_dir, num_train_steps=20, ema_decay=0.9, eval_crops=(1.0, 0.9)
+  )
+  train.train_and_evaluate(config, folder)
+  after_training.evaluate_best(config, epath.Path(folder))
+  return folder
+
+
+@pytest.fixture(scope='session')
+def predictor(workdir):
+  return predictor_lib.restore(workdir)
+
+
+@pytest.fixture(scope='session')
+def onnx_folder(predictor, workdir, tmp_path_factory):
+  """An export as ONNX."""
+  for package in ('onnx', 'onnxruntime', 'safetensors', 'huggingface_hub'):
+    pytest.importorskip(
+      package, reason=f'{package} is not installed (extra `export`, 43 MB)'
+    )
+  output = tmp_path_factory.mktemp('exported') / 'onnx'
+  write.export(predictor, workdir=workdir, form='onnx', output=output)
+  return output

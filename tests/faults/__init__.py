@@ -1,0 +1,1 @@
+"""Tests of faults: kills, full disks, damaged files."""

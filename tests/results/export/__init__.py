@@ -1,1 +1,0 @@
-"""Tests of genre_flax/results/export."""

@@ -1,0 +1,262 @@
+"""Similar posters: by hand, and with real networks on drawn posters."""
+
+import dataclasses
+import shutil
+
+from etils import epath
+import flax.linen as nn
+import jax
+import numpy as np
+import pytest
+
+from genre_flax.data import preprocess
+from genre_flax.datasets.posters import build
+from genre_flax.inference import predictor as predictor_lib
+from genre_flax.models import registry
+from genre_flax.retrieval import embedder as embedder_lib
+from genre_flax.retrieval import neighbors
+from genre_flax.runtime import errors
+from genre_flax.training import train
+from tests.support import helpers
+
+
+@pytest.fixture(scope='module')
+def workdir(data_dir, tmp_path_factory):
+  folder = tmp_path_factory.mktemp('run')
+  train.train_and_evaluate(helpers.tiny_config(data_dir), folder)
+  return epath.Path(folder)
+
+
+@pytest.fixture(scope='module')
+def predictor(workdir):
+  return predictor_lib.restore(workdir)
+
+
+@pytest.fixture(scope='module')
+def embedder(predictor):
+  return embedder_lib.Embedder(predictor)
+
+
+@pytest.fixture
+def copy(workdir, predictor, embedder, tmp_path):
+  """A workdir with an index, to damage."""
+  folder = epath.Path(tmp_path / 'run')
+  shutil.copytree(workdir, folder)
+  neighbors.open_index(predictor, embedder, workdir=folder, data_dir='')
+  return folder
+
+
+def pixels_of(dataset, *numbers, shape=(32, 24)):
+  records = dataset.open_split('train')
+  return np.stack(
+    [
+      preprocess.decode_and_resize(
+        records[i].image, height=shape[0], width=shape[1]
+      )
+      for i in numbers
+    ]
+  )
+
+
+def test_the_nearest_by_hand():
+  index = neighbors.Index(
+    ids=['right', 'up', 'left'],
+    labels=np.array([[True, False], [True, True], [False, False]]),
+    features=np.array([[1, 0], [0, 1], [-1, 0]], np.float16),
+    mean=np.array([10, 10], np.float32),
+    thumbnails=[b'r', b'u', b'l'],
+  )
+  # (3, 4) from the mean: the cosines are 3/5, 4/5 and -3/5.
+  found = index.nearest(np.array([13, 14], np.float32), number=5)
+  assert [each.id for each in found] == ['up', 'right', 'left']
+  assert [each.genres for each in found] == [(0, 1), (0,), ()]
+  assert [each.thumbnail for each in found] == [b'u', b'r', b'l']
+  np.testing.assert_allclose(
+    [each.similarity for each in found], [0.8, 0.6, -0.6], atol=1e-6
+  )
+  # The mean itself is like nothing.
+  found = index.nearest(np.array([10, 10], np.float32), number=1)
+  assert found[0].similarity == 0
+
+
+def test_features_are_the_mean_of_the_last_feature_map(
+  predictor, embedder, dataset
+):
+  pixels = pixels_of(dataset, 0, 5)
+  _, seen = predictor_lib.make_model(predictor).apply(
+    jax.device_get(predictor.variables),
+    (pixels.astype(np.float32) - 127.5) / 127.5,
+    train=False,
+    capture_intermediates=True,
+  )
+  last = seen['intermediates']['ConvMaxPool_1']['__call__'][0]
+  assert embedder.num_features == last.shape[-1] == 16
+  np.testing.assert_allclose(
+    embedder.embed(pixels), last.mean(axis=(1, 2)), atol=1e-5
+  )
+
+
+def with_network(predictor, model, monkeypatch):
+  """The predictor, as if it were of another network, with random weights."""
+  monkeypatch.setattr(predictor_lib, 'make_model', lambda _: model)
+  images = np.zeros((1, 32, 24, 3), np.float32)
+  init = jax.jit(model.init, static_argnames='train')
+  return dataclasses.replace(
+    predictor, variables=init(jax.random.key(0), images, train=False)
+  )
+
+
+def test_a_network_that_says_its_features_is_asked(
+  short_efficientnet, predictor, dataset, monkeypatch
+):
+  model = registry.create_model('efficientnet_lite', num_genres=12)
+  other = with_network(predictor, model, monkeypatch)
+  pixels = pixels_of(dataset, 0, 5)
+  features = embedder_lib.Embedder(other).embed(pixels)
+  assert features.shape == (2, 1280)
+  apply = jax.jit(model.apply, static_argnames=('train', 'method'))
+  logits = apply(
+    other.variables,
+    (pixels.astype(np.float32) - 127.5) / 127.5,
+    train=False,
+  )
+  np.testing.assert_allclose(
+    apply(other.variables, features, train=False, method='classify'),
+    logits,
+    atol=1e-5,
+  )
+
+
+@pytest.mark.parametrize('name', registry.MODELS)
+def test_all_networks_give_features(
+  name, short_networks, predictor, monkeypatch
+):
+  model = registry.create_model(name, num_genres=12)
+  monkeypatch.setattr(predictor_lib, 'make_model', lambda _: model)
+  config = predictor.config.copy_and_resolve_references()
+  config.image_height = config.image_width = 96
+  images = jax.ShapeDtypeStruct((1, 96, 96, 3), np.float32)
+  shapes = jax.eval_shape(
+    lambda images: model.init(jax.random.key(0), images, train=False), images
+  )
+  blank = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+  other = dataclasses.replace(predictor, config=config, variables=blank)
+  assert embedder_lib.Embedder(other).num_features >= 16
+
+
+def test_a_network_without_features_is_told(predictor, monkeypatch):
+  class Plain(nn.Module):
+    @nn.compact
+    def __call__(self, images, *, train):
+      return nn.Dense(12)(images.mean(axis=(1, 2)))
+
+  plain = with_network(predictor, Plain(), monkeypatch)
+  with pytest.raises(errors.InputError, match='gives no features'):
+    embedder_lib.Embedder(plain)
+
+
+def test_a_poster_of_the_training_split_is_found_again(
+  copy, predictor, embedder, dataset
+):
+  index = neighbors.open_index(predictor, embedder, workdir=copy, data_dir='')
+  records = dataset.open_split('train')
+  assert len(index) == len(records) == 93
+  numbers = (0, 40, 92)
+  for number, features in zip(
+    numbers, embedder.embed(pixels_of(dataset, *numbers)), strict=True
+  ):
+    first, *others = index.nearest(features, number=6)
+    assert first.id == records[number].id
+    assert first.genres == tuple(np.flatnonzero(records[number].labels))
+    assert first.similarity == pytest.approx(1, abs=2e-3)
+    assert len(others) == 5
+    assert all(other.similarity <= first.similarity for other in others)
+    assert first.thumbnail.startswith(b'\xff\xd8\xff')
+
+
+def test_an_index_needs_the_data_set_once(copy, predictor, embedder, tmp_path):
+  again = neighbors.open_index(
+    predictor, embedder, workdir=copy, data_dir=str(tmp_path / 'gone')
+  )
+  assert len(again) == 93
+  (copy / 'index' / f'{predictor.step}.npz').unlink()
+  with pytest.raises(errors.InputError, match='gone'):
+    neighbors.open_index(
+      predictor, embedder, workdir=copy, data_dir=str(tmp_path / 'gone')
+    )
+
+
+def test_what_is_damaged_is_made_anew(copy, predictor, embedder, caplog):
+  path = copy / 'index' / f'{predictor.step}.npz'
+  content = path.read_bytes()
+  whole = neighbors.open_index(predictor, embedder, workdir=copy, data_dir='')
+  rng = np.random.default_rng(0)
+  for number, place in enumerate(rng.integers(len(content), size=16)):
+    caplog.clear()
+    changed = bytearray(content)
+    changed[place] ^= 0x10
+    is_cut = number % 2 == 0
+    path.write_bytes(bytes(changed[: place if is_cut else None]))
+    index = neighbors.open_index(predictor, embedder, workdir=copy, data_dir='')
+    np.testing.assert_array_equal(index.features, whole.features)
+    assert list(index.ids) == list(whole.ids)
+    assert index.thumbnails == whole.thumbnails
+    # One bit may be in a place that says nothing.
+    if is_cut:
+      assert 'is damaged, and made anew' in caplog.text
+
+
+def test_parts_that_do_not_fit_are_made_anew(copy, predictor, embedder, caplog):
+  path = copy / 'index' / f'{predictor.step}.npz'
+  with np.load(path) as stored:
+    parts = dict(stored)
+  for name in ('features', 'labels', 'sizes', 'ids', 'mean'):
+    caplog.clear()
+    with path.open('wb') as file:
+      np.savez(file, **{**parts, name: parts[name][:-1]})
+    index = neighbors.open_index(predictor, embedder, workdir=copy, data_dir='')
+    assert len(index) == len(index.features) == len(index.thumbnails) == 93
+    assert 'made anew' in caplog.text, name
+
+
+def test_the_index_of_another_network_is_made_anew(
+  copy, predictor, embedder, caplog
+):
+  other = dataclasses.replace(
+    predictor,
+    variables=jax.tree.map(
+      lambda leaf: leaf * 1.5, jax.device_get(predictor.variables)
+    ),
+  )
+  before = neighbors.open_index(predictor, embedder, workdir=copy, data_dir='')
+  assert 'made anew' not in caplog.text
+  after = neighbors.open_index(
+    other, embedder_lib.Embedder(other), workdir=copy, data_dir=''
+  )
+  assert 'of another network' in caplog.text
+  assert not np.array_equal(after.features, before.features)
+
+
+def test_another_data_set_is_refused(workdir, predictor, embedder, tmp_path):
+  build.build_synthetic(data_dir=tmp_path, num_posters=40, seed=5)
+  with pytest.raises(errors.InputError, match='not the one that the network'):
+    neighbors.open_index(
+      predictor,
+      embedder,
+      workdir=tmp_path / 'no_index',
+      data_dir=str(tmp_path),
+    )
+
+
+def test_an_index_that_cannot_be_kept_is_used(
+  predictor, embedder, tmp_path, caplog
+):
+  (tmp_path / 'index').write_text('in the way')
+  index = neighbors.open_index(
+    predictor,
+    embedder,
+    workdir=epath.Path(tmp_path),
+    data_dir=predictor.data_dir(tmp_path),
+  )
+  assert len(index) == 93
+  assert 'is not kept' in caplog.text
