@@ -13,7 +13,7 @@ from genre_flax.models import registry
 from genre_flax.models import transformer
 from genre_flax.models import vit
 from genre_flax.pretrained import efficientnet_lite_weights
-from genre_flax.pretrained import published
+from genre_flax.pretrained import sources
 from genre_flax.pretrained import timm_weights
 from genre_flax.runtime import custom
 from genre_flax.runtime import errors
@@ -113,12 +113,12 @@ _RULES: tuple[_Rule, ...] = (
     lambda v: (
       isinstance(v, str)
       and (
-        v in ('', *efficientnet_lite_weights.SOURCES) or published.is_source(v)
+        v in ('', *efficientnet_lite_weights.SOURCES) or sources.is_source(v)
       )
     ),
     f"'', {', '.join(map(repr, efficientnet_lite_weights.SOURCES))}, 'timm:NAME' or"
     " 'hf:OWNER/NAME' of a network on the Hugging Face hub, or the path of a"
-    f' file of {" or ".join(published.FILES)}',
+    f' file of {" or ".join(sources.FILES)}',
   ),
   _one_of('init_from_parts', ('backbone', 'all')),
   _one_of_or_custom('loss.name', losses.LOSSES),
@@ -242,16 +242,16 @@ def _conflicts(config: ConfigDict) -> list[str]:
   name, variant = config.model.name, config.model.efficientnet_lite.variant
   if config.pretrained in efficientnet_lite_weights.SOURCES and (
     name != 'efficientnet_lite'
-    or variant != efficientnet_lite_weights.SOURCES[config.pretrained][0]
+    or variant != efficientnet_lite_weights.SOURCES[config.pretrained]
   ):
-    wanted = efficientnet_lite_weights.SOURCES[config.pretrained][0]
+    wanted = efficientnet_lite_weights.SOURCES[config.pretrained]
     faults.append(
       f'config.pretrained={config.pretrained!r} needs'
       " config.model.name='efficientnet_lite' and"
       f' config.model.efficientnet_lite.variant={wanted}; got {name!r} and'
       f' {variant}'
     )
-  if published.is_source(config.pretrained) and (
+  if sources.is_source(config.pretrained) and (
     name not in timm_weights.NETWORKS
   ):
     faults.append(

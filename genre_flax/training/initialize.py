@@ -38,14 +38,12 @@ def make_variables(
     {'params': state.params, 'batch_stats': state.batch_stats}
   )
   if config.pretrained:
-    variables = params_lib.graft(
+    variables = params_lib.merge_pretrained(
       variables,
       loader.load(
         config.pretrained,
         model=config.model,
-        image_shape=config_lib.image_shape(config),
-        pixel_mean=config.pixel_mean,
-        pixel_scale=config.pixel_scale,
+        preprocessing=config_lib.preprocessing(config),
       ),
       origin=f'the weights {config.pretrained}',
       with_head=False,
@@ -61,7 +59,7 @@ def make_variables(
     with_head = config.init_from_parts == 'all'
     if with_head:
       _check_genres(meta['genres'], run.dataset.genres, config.init_from)
-    variables = params_lib.graft(
+    variables = params_lib.merge_pretrained(
       variables,
       source,
       origin=f'checkpoint {step} in {config.init_from}',
