@@ -24,7 +24,7 @@ _TI = {
   'patch_size': 16,
 }
 _MLP = {'intermediate_size': 768}
-# By transformers' name: its options, `config.model.name`, and the options of it.
+# By transformers' name: its options, `config.model.name` and its options.
 CASES = {
   'ViT': ({**_TI, **_MLP, 'layer_norm_eps': 1e-6}, 'vit', {}),
   'Dinov2': (_TI, 'vit', {'layer_scale': 1.0}),
