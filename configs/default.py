@@ -2,9 +2,8 @@
 
 Other configs start from this one and change a few keys. On the command line a
 key is overridden with `--config.KEY=VALUE`. A `placeholder` is a number that
-may be left unset; what then holds is said beside it. Nothing here is derived
-from another key: that is done in `genre_flax/config.py`, after all
-overrides.
+may be unset; the comment states the value that is then used. No value here is
+derived from another: `genre_flax/config.py` does so after all overrides.
 """
 
 from ml_collections import config_dict
