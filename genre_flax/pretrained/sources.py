@@ -4,23 +4,21 @@ from collections.abc import Sequence
 import contextlib
 import dataclasses
 import json
-import re
 from typing import Any, NamedTuple
 
 from absl import logging
 from etils import epath
 import numpy as np
 
+from genre_flax import config as config_lib
 from genre_flax.pretrained import efficientnet_lite_weights
 from genre_flax.pretrained import transformers_names
 from genre_flax.pretrained import weight_files
 from genre_flax.runtime import errors
 from genre_flax.runtime import regular_files
 
-FILES = ('.safetensors',)
-# Prefix of a name, and owner of the repositories on the hub.
-_HUBS = {'timm': 'timm/', 'hf': ''}
-_HUB_NAME = re.compile(rf'({"|".join(_HUBS)}):.')
+# Starts of repositories on the hub, by prefix of a source.
+_REPOSITORIES = {'timm:': 'timm/', 'hf:': ''}
 _WEIGHTS = 'model.safetensors'
 # timm and transformers store the pixel statistics in these.
 _CONFIGS = ('config.json', 'preprocessor_config.json')
@@ -53,28 +51,23 @@ class PublishedWeights:
   architecture: str | None = None
 
 
-def is_source(source: str) -> bool:
-  """Whether a value names a network on the hub or a weight file."""
-  return _HUB_NAME.match(source) is not None or source.endswith(FILES)
-
-
 def read(source: str) -> PublishedWeights:
   """Reads published weights.
 
   Args:
-    source: a key of `efficientnet_lite_weights.SOURCES`; 'timm:NAME' or
-      'hf:OWNER/NAME' of a network on the Hugging Face hub, which is downloaded
-      once to the user's cache; or the path of a safetensors file with timm's or
-      transformers' names, next to its config.json or preprocessor_config.json.
+    source: a key of `config.PIP_WEIGHTS`; 'timm:NAME' or 'hf:OWNER/NAME' of a
+      network on the Hugging Face hub, which is downloaded once to the user's
+      cache; or the path of a safetensors file with timm's or transformers'
+      names, next to its config.json or preprocessor_config.json.
 
   Raises:
     InputError: the weights are not available or damaged.
   """
-  if source in efficientnet_lite_weights.SOURCES:
+  if source in config_lib.PIP_WEIGHTS:
     arrays = efficientnet_lite_weights.read(source)
     mean, std = efficientnet_lite_weights.MEAN, efficientnet_lite_weights.STD
     return PublishedWeights(arrays, pixels=Pixels(mean, std))
-  if _HUB_NAME.match(source):
+  if source.startswith(tuple(_REPOSITORIES)):
     path, configs = _download(source)
   else:
     path = epath.Path(source).expanduser()
@@ -99,13 +92,7 @@ def _read_metadata(paths: Sequence[epath.Path]) -> dict[str, Any]:
     try:
       content = regular_files.read(path, max_bytes=_MAX_CONFIG_BYTES)
       metadata = _parse_config(json.loads(content))
-    except (
-      ValueError,
-      TypeError,
-      AttributeError,
-      ArithmeticError,
-      RecursionError,
-    ) as e:
+    except Exception as e:  # The type depends on the content.
       faults.append(f'{path} cannot be read: {e}')
     else:
       found = {**metadata, **found}
@@ -148,8 +135,8 @@ def _download(source: str) -> tuple[epath.Path, list[epath.Path]]:
     raise errors.InputError(
       f"{source} needs huggingface_hub: pip install -e '.[pretrained]'"
     ) from None
-  hub, _, name = source.partition(':')
-  repository = _HUBS[hub] + name
+  hub, colon, name = source.partition(':')
+  repository = _REPOSITORIES[hub + colon] + name
 
   def download(file):
     return epath.Path(huggingface_hub.hf_hub_download(repository, file))

@@ -19,7 +19,6 @@ _ENTRIES = {
   'efficientnet_lite': timm_names.efficientnet_lite_entries,
   'vit': timm_names.vit_entries,
 }
-NETWORKS = tuple(_ENTRIES)
 # Counters of PyTorch's BatchNorm, which affect no output.
 _COUNTERS = '.num_batches_tracked'
 # CLIP has no bias here.
@@ -60,7 +59,7 @@ def to_variables(
 
   Args:
     arrays: by timm's names.
-    network: one of NETWORKS.
+    network: one of `config.MODELS_WITH_PUBLISHED_WEIGHTS`.
     options: of the network, `config.model.NETWORK`.
     image_shape: (height, width) of the network's input, in pixels.
     origin: of the arrays, for messages.
@@ -140,7 +139,7 @@ def from_variables(
 
   Args:
     variables: {'params'} and, if it has BatchNorm, 'batch_stats'; trees.
-    network: one of NETWORKS.
+    network: one of `config.MODELS_WITH_PUBLISHED_WEIGHTS`.
     options: of the network, `config.model.NETWORK`.
     has_token_positions: whether timm's network has positions of its tokens,
       which are 0; networks with `no_embed_class` have none.

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from configs import default
+from genre_flax import config as config_lib
 from genre_flax.pretrained import sources
+from genre_flax.pretrained import timm_weights
 from genre_flax.runtime import errors
-from genre_flax.training import run as run_lib
+from genre_flax.training import setup
 from genre_flax.training import train
 from tests.support import helpers
 from tests.support import published_weights
@@ -93,6 +95,12 @@ def test_transformers_names_with_other_shapes_raise_an_error(tmp_path):
     published_weights.load(str(path), config)
 
 
+def test_the_config_module_lists_the_same_sources_and_networks():
+  prefixes, networks = sources._REPOSITORIES, timm_weights._ENTRIES
+  assert tuple(prefixes) == config_lib.HUB_PREFIXES
+  assert tuple(networks) == config_lib.MODELS_WITH_PUBLISHED_WEIGHTS
+
+
 def vit_config(data_dir, source):
   return helpers.tiny_config(
     data_dir,
@@ -110,7 +118,7 @@ def test_training_starts_from_a_file(data_dir, tmp_path):
   config, _, params = published_weights.make_network('vit', (32, 32))
   source = published_weights.write(tmp_path / 'w', config, params)
   config = vit_config(data_dir, source)
-  train.train_and_evaluate(config, tmp_path / 'run')
+  train.train(config, tmp_path / 'run')
   state = helpers.final_state(config, tmp_path / 'run')
   # The blocks are frozen.
   helpers.assert_trees_equal(
@@ -125,7 +133,7 @@ def test_arrays_of_another_shape_raise_an_error(data_dir, tmp_path):
     tmp_path, config, params, **{'norm.weight': np.zeros(33, np.float32)}
   )
   with pytest.raises(errors.InputError, match='backbone/norm/scale'):
-    train.train_and_evaluate(vit_config(data_dir, source), tmp_path / 'run')
+    train.train(vit_config(data_dir, source), tmp_path / 'run')
 
 
 @pytest.mark.parametrize(
@@ -140,7 +148,7 @@ def test_sources_that_do_not_fit_the_network_raise_an_error(
 ):
   config = helpers.tiny_config(data_dir, pretrained=source)
   with pytest.raises(errors.InputError, match=message):
-    run_lib.set_up(config, tmp_path)
+    setup.set_up(config, tmp_path)
 
 
 class Hub(types.ModuleType):
