@@ -90,7 +90,6 @@ def make_arrays(predictor: predictor_lib.Predictor) -> dict[str, np.ndarray]:
     {**variables, 'params': params},
     network=model.name,
     options=model[model.name].to_dict(),
-    has_token_positions=False,
   )
 
 

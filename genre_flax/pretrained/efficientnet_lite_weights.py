@@ -7,35 +7,26 @@ from etils import epath
 import numpy as np
 
 from genre_flax import config as config_lib
-from genre_flax.models import efficientnet_lite
+from genre_flax.pretrained import timm_names
 from genre_flax.pretrained import weight_files
 from genre_flax.runtime import errors
 
 # Normalization of the input, per color, of pixels in [0, 1].
 MEAN = (127 / 255,) * 3
 STD = (128 / 255,) * 3
-# efficientnet_pytorch's names of layers, and timm's.
+# Names of layers here and in efficientnet_pytorch (Melas-Kyriazi, 2019).
 _LAYERS = {
-  '_conv_stem': 'conv_stem',
-  '_bn0': 'bn1',
-  '_conv_head': 'conv_head',
-  '_bn1': 'bn2',
-  '_fc': 'classifier',
-}
-# Names in blocks with an expansion, and in blocks without.
-_EXPANDED_BLOCK = {
-  '_expand_conv': 'conv_pw',
-  '_bn0': 'bn1',
-  '_depthwise_conv': 'conv_dw',
-  '_bn1': 'bn2',
-  '_project_conv': 'conv_pwl',
-  '_bn2': 'bn3',
-}
-_PLAIN_BLOCK = {
-  '_depthwise_conv': 'conv_dw',
-  '_bn1': 'bn1',
-  '_project_conv': 'conv_pw',
-  '_bn2': 'bn2',
+  'stem': '_conv_stem',
+  'stem_norm': '_bn0',
+  'expand': '_expand_conv',
+  'expand_norm': '_bn0',
+  'depthwise': '_depthwise_conv',
+  'depthwise_norm': '_bn1',
+  'project': '_project_conv',
+  'project_norm': '_bn2',
+  'top': '_conv_head',
+  'top_norm': '_bn1',
+  'head': '_fc',
 }
 
 
@@ -66,20 +57,13 @@ def to_timm(
   """Renames the arrays of a package to timm's names; unknown names stay.
 
   Args:
-    arrays: by the names of efficientnet_pytorch (Melas-Kyriazi, 2019).
+    arrays: by the names of efficientnet_pytorch.
     variant: 0, 1 or 2.
   """
-  layers, number = dict(_LAYERS), 0
-  for stage, kind in enumerate(efficientnet_lite.make_stages(variant)):
-    names = _EXPANDED_BLOCK if kind.expansion > 1 else _PLAIN_BLOCK
-    for position in range(kind.num_blocks):
-      for name, timm_name in names.items():
-        layers[f'_blocks.{number}.{name}'] = (
-          f'blocks.{stage}.{position}.{timm_name}'
-        )
-      number += 1
-  renamed = {}
-  for name, array in arrays.items():
-    layer, _, leaf = name.rpartition('.')
-    renamed[f'{layers.get(layer, layer)}.{leaf}'] = array
-  return renamed
+  names = {}
+  for entry in timm_names.efficientnet_lite_entries({'variant': variant}):
+    *block, layer, _ = entry.path.removeprefix('backbone/').split('/')
+    prefix = f'_blocks.{int(block[0].removeprefix("block_"))}.' if block else ''
+    leaf = entry.timm_name.rpartition('.')[2]
+    names[f'{prefix}{_LAYERS[layer]}.{leaf}'] = entry.timm_name
+  return {names.get(name, name): array for name, array in arrays.items()}

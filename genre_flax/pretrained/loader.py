@@ -40,7 +40,13 @@ def load(
   """
   network = model.name
   weights = sources.read(source)
-  _check_architecture(weights.architecture or '', network, source)
+  name = weights.architecture or ''
+  if network == 'efficientnet_lite' and name.startswith('efficientnet_lite'):
+    raise errors.InputError(
+      f"{source} is timm's {name}, which has the parameters of"
+      f' config.model.name={network!r}, but another padding and BatchNorm. Use'
+      f' timm:tf_{name}.in1k.'
+    )
   result = timm_weights.to_variables(
     weights.arrays,
     network=network,
@@ -72,16 +78,6 @@ def load(
     '; '.join(changes) or 'no changes',
   )
   return {'params': params, 'batch_stats': result.batch_stats}
-
-
-def _check_architecture(name: str, network: str, source: str) -> None:
-  """Raises InputError for networks that differ in more than their weights."""
-  if network == 'efficientnet_lite' and name.startswith('efficientnet_lite'):
-    raise errors.InputError(
-      f"{source} is timm's {name}, which has the parameters of"
-      f' config.model.name={network!r}, but another padding and BatchNorm. Use'
-      f' timm:tf_{name}.in1k.'
-    )
 
 
 def _adapt_to_pixels(

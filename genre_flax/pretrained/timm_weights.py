@@ -129,7 +129,6 @@ def from_variables(
   *,
   network: str,
   options: Mapping[str, Any],
-  has_token_positions: bool = True,
 ) -> Arrays:
   """Converts the variables of a network to timm's arrays.
 
@@ -141,11 +140,9 @@ def from_variables(
     variables: {'params'} and, if it has BatchNorm, 'batch_stats'; trees.
     network: one of `config.MODELS_WITH_PUBLISHED_WEIGHTS`.
     options: of the network, `config.model.NETWORK`.
-    has_token_positions: whether timm's network has positions of its tokens,
-      which are 0; networks with `no_embed_class` have none.
 
   Returns:
-    float32 arrays by timm's names.
+    float32 arrays by timm's names, for a network with `no_embed_class`.
   """
   collections = {
     name: params_lib.flatten(tree, sep='/') for name, tree in variables.items()
@@ -165,7 +162,6 @@ def from_variables(
       params,
       pool=options['pool'],
       bias=params[_OPTIONAL] if merges_bias else 0,
-      has_token_positions=has_token_positions,
     )
   return arrays
 

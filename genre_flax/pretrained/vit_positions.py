@@ -127,35 +127,25 @@ def resample(position: np.ndarray, grid: Grid) -> tuple[np.ndarray, list[str]]:
 
 
 def to_timm(
-  params: Mapping[str, Any],
-  *,
-  pool: str,
-  bias: np.ndarray | float,
-  has_token_positions: bool,
+  params: Mapping[str, Any], *, pool: str, bias: np.ndarray | float
 ) -> Arrays:
-  """The inverse of `pop_params`.
+  """The inverse of `pop_params`, without positions of tokens.
 
   Args:
     params: by flat paths.
     pool: `config.model.vit.pool`.
     bias: [C], added to the positions of patches.
-    has_token_positions: whether timm's network has positions of its tokens;
-      they are 0.
 
   Returns:
     float32 arrays by timm's names.
   """
-  arrays = {}
   position = np.asarray(params[_POSITION_PATH], np.float32)
-  position = (position + np.asarray(bias, np.float32)).reshape(
-    1, -1, position.shape[-1]
-  )
+  position = position + np.asarray(bias, np.float32)
+  arrays = {_POSITION: position.reshape(1, -1, position.shape[-1])}
   if _TOKENS_PATH in params:
     tokens = np.asarray(params[_TOKENS_PATH], np.float32)[None]
-    if has_token_positions:
-      position = np.concatenate([np.zeros_like(tokens), position], axis=1)
     if pool == 'token':
       arrays[_CLASS_TOKEN], tokens = tokens[:, :1], tokens[:, 1:]
     if tokens.size:
       arrays[_REGISTERS] = tokens
-  return {**arrays, _POSITION: position}
+  return arrays

@@ -54,8 +54,8 @@ def read_safetensors(path: epath.Path) -> _Arrays:
 
   def parse(content):
     return {
-      name: _parse_tensor(**tensor).astype(np.float32)
-      for name, tensor in safetensors.deserialize(content)
+      name: _parse_safetensor(**stored).astype(np.float32)
+      for name, stored in safetensors.deserialize(content)
     }
 
   return _read(path, 'safetensors file', parse)
@@ -94,7 +94,7 @@ def _read(
     raise errors.InputError(f'{path} is not a valid {kind}: {reason}') from e
 
 
-def _parse_tensor(dtype: str, shape: list[int], data: Any) -> np.ndarray:
+def _parse_safetensor(dtype: str, shape: list[int], data: Any) -> np.ndarray:
   if dtype not in _SAFETENSORS_DTYPES:
     raise ValueError(
       f'it has the dtype {dtype}; expected {", ".join(_SAFETENSORS_DTYPES)}'

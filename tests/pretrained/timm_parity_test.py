@@ -91,10 +91,10 @@ def make_timm_network(name, image_shape):
   return network, arrays
 
 
-def create(name, image_shape):
-  is_vit = name.startswith(('vit', 'deit'))
-  size = {'img_size': image_shape} if is_vit else {}
-  return timm.create_model(name, num_classes=NUM_CLASSES, **size).eval()
+def create(name, image_shape, **options):
+  if name.startswith(('vit', 'deit')):
+    options['img_size'] = image_shape
+  return timm.create_model(name, num_classes=NUM_CLASSES, **options).eval()
 
 
 def make_network(name, options):
@@ -189,30 +189,26 @@ def test_positions_are_resampled_as_in_timm(name):
 
 
 @pytest.mark.parametrize(
-  ('name', 'has_token_positions', 'changes'),
+  ('name', 'changes'),
   [
-    ('tf_efficientnet_lite0', True, {'feature_norm': True}),
-    ('vit_tiny_patch16_224', True, {}),
-    ('deit3_small_patch16_224', False, {}),
-    ('vit_small_patch14_reg4_dinov2', False, {}),
-    ('vit_base_patch16_siglip_224', True, {}),
-    ('vit_base_patch32_clip_224', True, {}),
-    ('convnext_atto', True, {}),
-    ('convnextv2_atto', True, {}),
+    ('tf_efficientnet_lite0', {'feature_norm': True}),
+    ('vit_tiny_patch16_224', {}),
+    ('deit3_small_patch16_224', {}),
+    ('vit_small_patch14_reg4_dinov2', {}),
+    ('vit_base_patch16_siglip_224', {}),
+    ('vit_base_patch32_clip_224', {}),
+    ('convnext_atto', {}),
+    ('convnextv2_atto', {}),
   ],
 )
-def test_timm_networks_with_converted_variables_agree(
-  name, has_token_positions, changes
-):
+def test_timm_networks_with_converted_variables_agree(name, changes):
   network, options, image_shape = CASES[name]
   model, options = make_network(network, options | changes)
   variables = helpers.random_variables(model, image_shape, spread=0.05)
-  timm_network = create(name, image_shape)
+  timm_options = {'no_embed_class': True} if network == 'vit' else {}
+  timm_network = create(name, image_shape, **timm_options)
   arrays = timm_weights.from_variables(
-    variables,
-    network=network,
-    options=options,
-    has_token_positions=has_token_positions,
+    variables, network=network, options=options
   )
   timm_network.load_state_dict(
     {key: torch.from_numpy(value.copy()) for key, value in arrays.items()}

@@ -94,11 +94,17 @@ def test_arrays_of_other_networks_raise_an_error(
     published_weights.load(source, config)
 
 
-def test_class_tokens_can_have_one_axis(tmp_path):
+def test_the_position_of_a_class_token_is_added_to_it(tmp_path):
   config, _, params = published_weights.make_network('vit', (32, 32))
-  token = params['backbone']['tokens'].reshape(-1)  # As in CLIP.
+  tokens, position = (params['backbone'][k] for k in ('tokens', 'position'))
+  added = np.ones((1, 32), np.float32)
   source = published_weights.write(
-    tmp_path, config, params, with_config=False, cls_token=token
+    tmp_path,
+    config,
+    params,
+    with_config=False,
+    cls_token=(tokens - added).reshape(-1),  # One axis, as in CLIP.
+    pos_embed=np.concatenate([added, position.reshape(-1, 32)])[None],
   )
   helpers.assert_trees_close(
     published_weights.load(source, config), params, atol=1e-6
