@@ -17,7 +17,7 @@ from genre_flax.pretrained import weight_files
 from genre_flax.runtime import errors
 from genre_flax.runtime import regular_files
 
-# Starts of repositories on the hub, by prefix of a source.
+# Prefixes of repositories on the hub, by prefix of a source.
 _REPOSITORIES = {'timm:': 'timm/', 'hf:': ''}
 _WEIGHTS = 'model.safetensors'
 # timm and transformers store the pixel statistics in these.
