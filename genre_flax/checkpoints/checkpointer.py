@@ -71,7 +71,7 @@ class Checkpointer:
     """Looks at the workdir anew, after `close`."""
     # By step, of those that are not damaged.
     self._metrics: dict[int, dict[str, float] | None] = {}
-    with files.explaining(self.directory):
+    with files.storage_errors(self.directory):
       self._manager = ocp.CheckpointManager(
         _absolute(self.directory),
         item_names=_ITEMS,
@@ -98,7 +98,7 @@ class Checkpointer:
     Raises:
       StorageError: it could not be written.
     """
-    with files.explaining(self.directory):
+    with files.storage_errors(self.directory):
       self._manager.close()
 
   def __enter__(self) -> 'Checkpointer':
@@ -154,7 +154,7 @@ class Checkpointer:
     if parallel.is_main_host():  # It alone writes JSON.
       record = record_lib.make(step, items=items, meta=meta, metrics=metrics)
     self._metrics[step] = None if metrics is None else dict(metrics)
-    with files.explaining(self.directory):
+    with files.storage_errors(self.directory):
       self._manager.save(
         step,
         args=ocp.args.Composite(
@@ -171,7 +171,7 @@ class Checkpointer:
     Raises:
       StorageError: it could not be written.
     """
-    with files.explaining(self.directory):
+    with files.storage_errors(self.directory):
       self._manager.wait_until_finished()
 
   def read_meta(self, step: int) -> dict[str, Any]:

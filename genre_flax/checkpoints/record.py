@@ -14,7 +14,7 @@ from typing import Any
 from etils import epath
 import jax
 
-from genre_flax.runtime import digests
+from genre_flax.runtime import checksums
 from genre_flax.runtime import errors
 
 ITEM = 'record'
@@ -46,13 +46,13 @@ def make(
     What JSON can hold.
   """
   record = {
-    'algorithm': digests.ALGORITHM,
+    'algorithm': checksums.ALGORITHM,
     'step': step,
     'metrics': None if metrics is None else _finite_floats(metrics),
-    'meta': digests.of_json(meta),
+    'meta': checksums.of_json(meta),
     **{name: _digests_of_tree(tree) for name, tree in items.items()},
   }
-  return {**record, 'digest': digests.of_json(record)}
+  return {**record, 'digest': checksums.of_json(record)}
 
 
 def read(folder: epath.Path) -> Record | None:
@@ -68,7 +68,7 @@ def read(folder: epath.Path) -> Record | None:
   try:
     record = json.loads(path.read_bytes())
     own = record.pop('digest')
-    is_whole = own == digests.of_json(record)
+    is_whole = own == checksums.of_json(record)
     step = record['step']
   except FileNotFoundError:
     if ITEM in _list_of_items(folder):
@@ -129,7 +129,7 @@ def check_meta(record: Record, meta: Mapping[str, Any]) -> None:
   Raises:
     DamageError: it differs.
   """
-  if record['meta'] != digests.of_json(meta):
+  if record['meta'] != checksums.of_json(meta):
     raise errors.DamageError('the meta does not fit its digest')
 
 
@@ -143,7 +143,7 @@ def _check_metrics(metrics: Any, path: epath.Path) -> None:
 
 def _digests_of_tree(tree: Any) -> dict[str, str]:
   return {
-    jax.tree_util.keystr(path): digests.of_array(array)
+    jax.tree_util.keystr(path): checksums.of_array(array)
     for path, array in jax.tree_util.tree_leaves_with_path(tree)
   }
 

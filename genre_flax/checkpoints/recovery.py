@@ -74,7 +74,7 @@ def _move_away(checkpointer, step):
       [str(step)], (f'{step}.{n}' for n in itertools.count(2))
     )
     target = next(folder / n for n in names if not (folder / n).exists())
-    with files.explaining(target):
+    with files.storage_errors(target):
       folder.mkdir(parents=True, exist_ok=True)
       if files.is_remote(folder):  # A bucket has no empty folders.
         (folder / 'README').write_text('Checkpoints that cannot be read.\n')

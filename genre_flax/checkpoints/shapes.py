@@ -12,6 +12,7 @@ import orbax.checkpoint as ocp
 import psutil
 
 from genre_flax.runtime import errors
+from genre_flax.runtime import text
 
 # Arrays that are larger than the memory that is free were never trained here.
 _SHARE_OF_FREE = 0.9
@@ -37,8 +38,8 @@ def require(found: Shapes, expected: Shapes) -> None:
     if found.get(path) != expected.get(path)
   ]
   if wrong:
-    more = f' and {len(wrong) - 5} more' if len(wrong) > 5 else ''
-    raise ValueError(f'it holds another network: {"; ".join(wrong[:5])}{more}')
+    listed = text.join_first(wrong, separator='; ')
+    raise ValueError(f'it holds another network: {listed}')
 
 
 def check(folder: epath.Path, template: Any | None = None) -> None:

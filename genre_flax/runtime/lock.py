@@ -35,7 +35,7 @@ def hold(path: epath.PathLike, message: str) -> Iterator[None]:
     yield
     return
   path = epath.Path(path)
-  with files.explaining(path):
+  with files.storage_errors(path):
     path.parent.mkdir(parents=True, exist_ok=True)
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
   try:

@@ -79,7 +79,7 @@ def restore_or_create(
     logging.info('Resuming after step %d from %s.', state.step, run.workdir)
   if parallel.is_main_host():
     resolved = json.dumps(config_lib.to_dict(run.config), indent=2)
-    files.write_whole(run.workdir / 'config.json', f'{resolved}\n')
+    files.write_atomic(run.workdir / 'config.json', f'{resolved}\n')
     starts.record(run.workdir, step=int(state.step))
   return parallel.replicate(state), sums
 

@@ -23,8 +23,8 @@ from genre_flax.datasets.posters import storage
 from genre_flax.models import params as params_lib
 from genre_flax.models import registry
 from genre_flax.runtime import errors
+from genre_flax.runtime import files
 from genre_flax.runtime import parallel
-from genre_flax.runtime import platform
 from genre_flax.runtime import rng
 from genre_flax.training import losses
 from genre_flax.training import optimizer as optimizer_lib
@@ -118,7 +118,7 @@ class Run:
         split=split,
         image_shape=image_shape,
       )
-      folder = given.cache_dir or str(platform.default_cache_dir() / 'decoded')
+      folder = given.cache_dir or str(files.cache_dir() / 'decoded')
       return decoded_cache.DiskCache(
         os.path.join(os.path.expanduser(folder), file_name),
         num_examples=num_examples,

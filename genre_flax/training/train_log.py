@@ -14,9 +14,9 @@ import numpy as np
 import tqdm
 
 from genre_flax import config as config_lib
+from genre_flax.runtime import machine
 from genre_flax.runtime import metric_writer
 from genre_flax.runtime import parallel
-from genre_flax.runtime import platform
 from genre_flax.training import overview
 
 # Added up over the steps of a line.
@@ -142,7 +142,7 @@ class TrainLog:
       'gradient_norm': float(self._last['gradient_norm']),
       'images_per_second': rate,
       'input_wait_share': self._waited / seconds,
-      'peak_memory_gb': platform.peak_memory_gb(),
+      'peak_memory_gb': machine.peak_memory_gb(),
     }
     device_memory = parallel.peak_device_memory_gb()
     if device_memory is not None:

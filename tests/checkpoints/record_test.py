@@ -72,7 +72,7 @@ def test_a_record_of_another_step_is_damage(tmp_path):
 def test_metrics_that_are_no_numbers_are_damage(tmp_path, metrics):
   made = {k: v for k, v in make().items() if k != 'digest'}
   made['metrics'] = metrics
-  made['digest'] = record.digests.of_json(made)
+  made['digest'] = record.checksums.of_json(made)
   with pytest.raises(errors.DamageError, match='no numbers'):
     record.read(write(tmp_path, made))
 

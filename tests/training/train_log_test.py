@@ -4,7 +4,6 @@ import jax.numpy as jnp
 import pytest
 
 from genre_flax import config as config_lib
-from genre_flax.runtime import metric_lines
 from genre_flax.runtime import metric_writer
 from genre_flax.training import train_log
 from tests.support import helpers
@@ -57,7 +56,7 @@ def test_a_report_covers_the_steps_since_the_last(log, clock, tmp_path, caplog):
       clock.now += 0.5
     clock.now += 1.5
     log.add(step, values(16.0 * step))
-  (line,) = metric_lines.read(tmp_path)
+  (line,) = metric_writer.read(tmp_path)
   # Of this process; it has tens of megabytes at least.
   assert 0.03 < line.pop('peak_memory_gb') < 1000
   assert line == {
@@ -81,7 +80,7 @@ def test_pauses_are_left_out_of_the_rates(log, clock, tmp_path):
       with log.paused():
         clock.now += 60.0
     log.add(step, values(1.0))
-  (line,) = metric_lines.read(tmp_path)
+  (line,) = metric_writer.read(tmp_path)
   assert line['images_per_second'] == 16.0
 
 
@@ -91,7 +90,7 @@ def test_the_last_step_is_reported_even_between_two_periods(
   for step in range(1, 11):
     clock.now += 1.0
     log.add(step, values(float(step)))
-  lines = metric_lines.read(tmp_path)
+  lines = metric_writer.read(tmp_path)
   assert [line['step'] for line in lines] == [4, 8, 10]
   assert lines[-1]['loss'] == pytest.approx((9 + 10) / 32)
 

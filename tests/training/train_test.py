@@ -10,7 +10,7 @@ import pytest
 
 from genre_flax.checkpoints import checkpointer as checkpointer_lib
 from genre_flax.runtime import errors
-from genre_flax.runtime import metric_lines
+from genre_flax.runtime import metric_writer
 from genre_flax.training import resume
 from genre_flax.training import run as run_lib
 from genre_flax.training import train
@@ -34,7 +34,7 @@ def config(data_dir):
 
 def train_lines(workdir):
   return [
-    line for line in metric_lines.read(workdir) if line['split'] == 'train'
+    line for line in metric_writer.read(workdir) if line['split'] == 'train'
   ]
 
 
@@ -57,7 +57,7 @@ def test_a_run_learns_and_leaves_what_it_should(config, tmp_path):
   assert saved['model']['name'] == 'tiny'
   validation = [
     line
-    for line in metric_lines.read(tmp_path)
+    for line in metric_writer.read(tmp_path)
     if line['split'] == 'validation'
   ]
   assert [line['step'] for line in validation] == list(range(3, 31, 3))
@@ -103,7 +103,7 @@ def test_a_network_for_published_weights_learns_by_itself(
   train.train_and_evaluate(config, tmp_path)
   (line,) = (
     line
-    for line in metric_lines.read(tmp_path)
+    for line in metric_writer.read(tmp_path)
     if line['split'] == 'validation'
   )
   # That of an answer which is the same for all is the genres' share.
