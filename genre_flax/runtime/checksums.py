@@ -1,8 +1,7 @@
-"""Digests that tell whether what is read is what was written.
+"""Checksums of arrays, JSON values and files, to detect damage.
 
-They are of XXH3 with 128 bits, which hashes faster than memory is read. They
-find damage, be it one bit; they are no protection against a person who forges
-both.
+XXH3 with 128 bits, which is faster than reading memory. It detects accidental
+changes, and is no protection against forgery.
 """
 
 import json
@@ -17,27 +16,27 @@ _CHUNK_BYTES = 1 << 22
 
 
 def of_array(array: Any) -> str:
-  """The digest of an array's type, shape and numbers."""
+  """The checksum of an array's type, shape and values."""
   array = np.asarray(array)
-  digest = xxhash.xxh3_128(f'{array.dtype.name}{array.shape}'.encode())
-  # As bytes: bfloat16 has no buffer of its own.
-  digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
-  return digest.hexdigest()
+  checksum = xxhash.xxh3_128(f'{array.dtype.name}{array.shape}'.encode())
+  # As bytes, since bfloat16 does not support the buffer protocol.
+  checksum.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+  return checksum.hexdigest()
 
 
 def of_json(value: Any) -> str:
-  """The digest of a value that JSON can hold, whatever its keys' order."""
+  """The checksum of a value for JSON, independent of the order of keys."""
   return xxhash.xxh3_128_hexdigest(json.dumps(value, sort_keys=True).encode())
 
 
 def of_file(path: epath.PathLike) -> str:
-  """The digest of a file's bytes.
+  """The checksum of a file's bytes.
 
   Raises:
-    OSError: it cannot be read.
+    OSError: The file cannot be read.
   """
-  digest = xxhash.xxh3_128()
+  checksum = xxhash.xxh3_128()
   with epath.Path(path).open('rb') as file:
     while chunk := file.read(_CHUNK_BYTES):
-      digest.update(chunk)
-  return digest.hexdigest()
+      checksum.update(chunk)
+  return checksum.hexdigest()

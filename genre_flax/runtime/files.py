@@ -8,7 +8,6 @@ files are written in place.
 
 from collections.abc import Iterator
 import contextlib
-import errno
 import os
 import pathlib
 import re
@@ -19,24 +18,7 @@ from etils import epath
 
 from genre_flax.runtime import errors
 
-# Errors caused by the disk or the network file system.
-_STORAGE_ERRNOS = frozenset(
-  {
-    errno.EACCES,
-    errno.EDQUOT,
-    errno.EEXIST,
-    errno.EFBIG,
-    errno.EIO,
-    errno.EISDIR,
-    errno.ENOENT,
-    errno.ENOSPC,
-    errno.ENOTDIR,
-    errno.EPERM,
-    errno.EROFS,
-    errno.ESTALE,
-  }
-)
-# The same errors as text in exceptions of C++ libraries, which have no errno.
+# Errors of the disk in exceptions of C++ libraries, which have no errno.
 _STORAGE_MESSAGES = re.compile(
   'No space left|Read-only file system|File too large|quota exceeded'
   '|Permission denied|Operation not permitted|Input/output error'
@@ -180,11 +162,12 @@ def storage_errors(path: epath.PathLike) -> Iterator[None]:
     raise
   except Exception as e:
     message = _STORAGE_MESSAGES.search(str(e))
-    if not message and getattr(e, 'errno', None) not in _STORAGE_ERRNOS:
+    if isinstance(e, OSError) and e.errno is not None:
+      reason = e.strerror or str(e)
+    elif message:
+      reason = message.group()
+    else:
       raise
-    reason = getattr(e, 'strerror', None) or (
-      message.group() if message else str(e)
-    )
     raise errors.StorageError(
       f'{path} cannot be written: {reason}. Files written before are intact.'
       ' Free disk space or check the folder and its permissions, then run the'

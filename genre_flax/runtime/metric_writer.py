@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 import contextlib
 import json
 import math
-import os
 import time
 from typing import Any
 
@@ -124,11 +123,8 @@ class MetricWriter:
 
   def _append(self, line: Line) -> None:
     path = self._workdir / FILE_NAME
-    with files.storage_errors(path):
-      # Not created again if the workdir was deleted during the run.
-      file = os.open(path, os.O_WRONLY | os.O_APPEND)
-      with open(file, 'w', encoding='utf-8') as text:
-        text.write(f'{json.dumps(line)}\n')
+    with files.storage_errors(path), path.open('a') as file:
+      file.write(f'{json.dumps(line)}\n')
 
   def close(self) -> None:
     """Closes the files."""

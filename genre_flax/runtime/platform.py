@@ -1,16 +1,15 @@
 """Process settings that JAX reads when it starts, and multi-process set-up.
 
 JAX is imported inside the functions only, since a program may restart itself
-first. Settings that exist for speed or quiet alone, and how to disable them:
+first. Settings for speed, and how to disable them:
 
-| setting | effect | disable |
-|---|---|---|
-| huge pages | CPU steps without page faults | GLIBC_TUNABLES=glibc.malloc.hugetlb=0 |
-| --xla_cpu_experimental_ynn_fusion_type= | no YNNPACK kernels on CPU | the flag in XLA_FLAGS |
-| --xla_backend_optimization_level=0, --xla_cpu_use_fusion_emitters=false | fast compilation of short programs | the flags in XLA_FLAGS |
-| jax_platforms='cpu' | no search for a TPU where there is none | JAX_PLATFORMS |
-| compilation cache | no compilation on restart | JAX_COMPILATION_CACHE_DIR |
-"""  # noqa: E501
+- huge pages: GLIBC_TUNABLES=glibc.malloc.hugetlb=0
+- XLA's own convolutions on CPU: --xla_cpu_experimental_ynn_fusion_type=... in
+  XLA_FLAGS
+- fast compilation: --xla_backend_optimization_level=3 in XLA_FLAGS
+- compilation cache: JAX_COMPILATION_CACHE_DIR, or an empty folder in the flag
+- oneDNN convolutions (ops/cpu): GENRE_FLAX_ONEDNN=0
+"""
 
 from importlib import metadata
 import importlib.util
@@ -77,9 +76,9 @@ def with_huge_pages(environment: dict[str, str]) -> dict[str, str]:
 
 
 def configure(*, fast_compilation: bool = False) -> None:
-  """Sets XLA's flags and JAX's platforms; to be called before any JAX array.
+  """Sets XLA's flags; to be called before JAX starts a backend.
 
-  Flags in `XLA_FLAGS` and a platform in `JAX_PLATFORMS` are kept.
+  Flags that are already in `XLA_FLAGS` are kept.
 
   Args:
     fast_compilation: Whether to compile faster for programs that run slower.
@@ -91,12 +90,6 @@ def configure(*, fast_compilation: bool = False) -> None:
       flags = f'{flags} {flag}'.strip()
   if flags:
     os.environ['XLA_FLAGS'] = flags
-  import jax
-
-  # libtpu may be installed only to compile for a TPU slice. If JAX initializes
-  # it on a machine without TPUs, it logs several lines of errors.
-  if not jax.config.jax_platforms and _has_libtpu() and not _has_accelerator():
-    jax.config.update('jax_platforms', 'cpu')
 
 
 def _flags(fast_compilation: bool) -> tuple[str, ...]:
@@ -106,7 +99,7 @@ def _flags(fast_compilation: bool) -> tuple[str, ...]:
       jaxlib.__version__,
     )
     return ()
-  if not fast_compilation or _has_accelerator():
+  if not fast_compilation or _may_have_accelerator():
     return _CPU_FLAGS
   is_0_10 = _jaxlib_release() == (0, 10)
   return (
@@ -125,18 +118,10 @@ def _jaxlib_release() -> tuple[int, ...]:
   return tuple(int(part) for part in jaxlib.__version__.split('.')[:2])
 
 
-def _has_libtpu() -> bool:
-  return importlib.util.find_spec('libtpu') is not None
-
-
-def _has_accelerator() -> bool:
-  """Whether there may be a TPU or a GPU."""
-  if metadata.entry_points(group='jax_plugins'):
-    return True
-  # Device files of TPU VMs: accel* up to v5e, vfio since.
-  devices = pathlib.Path('/dev')
-  return _has_libtpu() and any(
-    [*devices.glob('accel[0-9]*'), *devices.glob('vfio/[0-9]*')]
+def _may_have_accelerator() -> bool:
+  """Whether JAX's support for TPU or GPU is installed."""
+  return bool(metadata.entry_points(group='jax_plugins')) or bool(
+    importlib.util.find_spec('libtpu')
   )
 
 

@@ -225,7 +225,9 @@ def plan(tmp_path):
   """Runs the binary where `genre_flax.lower` is a fake."""
   package = tmp_path / 'genre_flax'
   package.mkdir()
-  (package / '__init__.py').touch()
+  (package / '__init__.py').write_text(
+    f'__path__.append({str(paths.ROOT / "genre_flax")!r})\n'
+  )
   (package / 'lower.py').write_text(FAKE_LOWER.format(facts=FACTS))
 
   def run(*arguments):

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 
@@ -68,12 +69,14 @@ def test_without_a_file_there_are_no_lines(tmp_path):
   assert metric_writer.read(tmp_path) == []
 
 
-def test_a_deleted_file_is_not_created_again(tmp_path):
-  writer = metric_writer.MetricWriter(tmp_path, start_step=0, tensorboard=False)
-  (tmp_path / metric_writer.FILE_NAME).unlink()
+def test_a_deleted_workdir_is_not_created_again(tmp_path):
+  workdir = tmp_path / 'run'
+  workdir.mkdir()
+  writer = metric_writer.MetricWriter(workdir, start_step=0, tensorboard=False)
+  shutil.rmtree(workdir)
   with pytest.raises(errors.StorageError, match='No such file'):
     writer.write(1, 'train', {})
-  assert not list(tmp_path.iterdir())
+  assert not workdir.exists()
 
 
 @pytest.mark.parametrize('tensorboard', [True, False])

@@ -60,24 +60,6 @@ def test_an_untested_jaxlib_gets_no_flags(monkeypatch):
 
 
 @pytest.mark.parametrize(
-  'given, expected', [('', 'cpu'), ('cpu,tpu', 'cpu,tpu')]
-)
-def test_libtpu_is_not_initialized_on_a_machine_without_tpus(
-  tmp_path, given, expected
-):
-  (tmp_path / 'libtpu.py').write_text(
-    'def get_library_path():\n  return "nothing.so"\n'
-  )
-  platforms = run_python(
-    'from genre_flax.runtime import platform; platform.configure();'
-    'import jax; print(jax.config.jax_platforms)',
-    PYTHONPATH=str(tmp_path),
-    JAX_PLATFORMS=given,
-  )
-  assert platforms.strip() == expected
-
-
-@pytest.mark.parametrize(
   'setting, tunables, expected',
   [
     ('always [madvise] never', '', 'glibc.malloc.hugetlb=1'),

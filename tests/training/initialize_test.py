@@ -127,5 +127,5 @@ def test_a_damaged_source_is_told_with_the_checkpoints_that_are_whole(
     if path.is_file():
       path.write_bytes(path.read_bytes()[:-1])
   config = helpers.tiny_config(data_dir, init_from=str(tmp_path / 'source'))
-  with pytest.raises(errors.DamageError, match='that are whole: none'):
+  with pytest.raises(errors.DamageError, match='Undamaged checkpoints: none'):
     train.train_and_evaluate(config, tmp_path / 'run')
