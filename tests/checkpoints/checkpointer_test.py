@@ -1,5 +1,4 @@
 import errno
-import json
 import types
 
 from etils import epath
@@ -47,9 +46,9 @@ def save(workdir, scores, **kwargs):
     return checkpointer.steps()
 
 
-def restore(workdir, *, ema=True):
+def restore(workdir):
   with checkpointer_lib.Checkpointer(workdir) as checkpointer:
-    return restore_from(checkpointer, make_state(0, ema=ema, seed=99))
+    return restore_from(checkpointer, make_state(0, seed=99))
 
 
 def restore_from(checkpointer, template):
@@ -58,32 +57,44 @@ def restore_from(checkpointer, template):
 
 
 @pytest.mark.parametrize('ema', [True, False])
-def test_the_restored_state_equals_the_saved_one(tmp_path, ema):
+@pytest.mark.parametrize('batch_stats', [True, False])
+def test_restored_values_equal_the_saved_ones(tmp_path, ema, batch_stats):
+  state, template = make_state(7, ema=ema), make_state(0, ema=ema, seed=99)
+  if not batch_stats:
+    state = state.replace(batch_stats={})
+    template = template.replace(batch_stats={})
   with checkpointer_lib.Checkpointer(tmp_path) as checkpointer:
-    checkpointer.save(7, make_state(7, ema=ema).to_items(), meta=META)
-  helpers.assert_trees_equal(restore(tmp_path, ema=ema), make_state(7, ema=ema))
+    checkpointer.save(7, state.to_items(), meta=META)
+    checkpointer.wait()
+    assert checkpointer.read_meta(7) == META
+    helpers.assert_trees_equal(restore_from(checkpointer, template), state)
+  step, meta, variables = checkpointer_lib.read_model(tmp_path, step='latest')
+  assert (step, meta) == (7, META)
+  helpers.assert_trees_equal(
+    variables, {'params': state.eval_params, 'batch_stats': state.batch_stats}
+  )
 
 
 def test_an_empty_workdir_has_nothing_to_restore(tmp_path):
   assert restore(tmp_path) is None
 
 
-def test_the_latest_and_the_best_are_kept(tmp_path):
-  scores = [(1, 0.2), (2, 0.5), (3, 0.4), (4, 0.3)]
-  assert save(tmp_path, scores) == [2, 4]
-  assert save(tmp_path / 'two', scores, keep_best=2) == [2, 3, 4]
-
-
-def test_one_without_validation_is_kept_while_it_is_the_latest(tmp_path):
-  assert save(tmp_path, [(1, 0.2), (2, None)]) == [1, 2]
-  assert save(tmp_path, [(3, 0.1)]) == [1, 3]
-
-
-@pytest.mark.parametrize('bad', [float('nan'), float('inf')])
-def test_a_metric_that_is_not_finite_is_never_the_best(tmp_path, bad):
-  assert save(tmp_path, [(1, 0.2), (2, bad), (3, 0.1)]) == [1, 3]
-  with checkpointer_lib.Checkpointer(tmp_path) as checkpointer:
-    assert checkpointer.find_step('best') == 1
+@pytest.mark.parametrize(
+  ('scores', 'keep_best', 'kept'),
+  [
+    ([0.2, 0.5, 0.4, 0.3], 1, [2, 4]),
+    ([0.2, 0.5, 0.4, 0.3], 2, [2, 3, 4]),
+    ([0.2, None], 1, [1, 2]),
+    ([0.2, None, 0.1], 1, [1, 3]),
+    ([0.2, float('nan'), 0.1], 1, [1, 3]),
+    ([0.2, float('inf'), 0.1], 1, [1, 3]),
+  ],
+)
+def test_the_latest_and_the_best_are_kept(tmp_path, scores, keep_best, kept):
+  *earlier, last = enumerate(scores, 1)
+  save(tmp_path, earlier, keep_best=keep_best)
+  # The second session reads the metrics from disk.
+  assert save(tmp_path, [last], keep_best=keep_best) == kept
 
 
 def test_an_existing_step_is_not_saved_again(tmp_path):
@@ -115,37 +126,6 @@ def test_a_workdir_without_checkpoints_is_an_error(tmp_path):
   ):
     checkpointer.find_step('best')
   assert not missing.exists()
-
-
-def test_meta_and_model_can_be_read_alone(tmp_path):
-  save(tmp_path, [(3, 0.5)])
-  with checkpointer_lib.Checkpointer(tmp_path, read_only=True) as checkpointer:
-    assert checkpointer.read_meta(3) == META
-    model = checkpointer.restore_model(3)
-  helpers.assert_trees_equal(model['params'], make_state(3).params)
-  helpers.assert_trees_equal(model['ema_params'], make_state(3).ema_params)
-
-
-@pytest.mark.parametrize('ema', [True, False])
-def test_read_model_returns_the_ema_where_there_is_one(tmp_path, ema):
-  state = make_state(3, ema=ema)
-  with checkpointer_lib.Checkpointer(tmp_path) as checkpointer:
-    checkpointer.save(3, state.to_items(), meta=META)
-  step, meta, variables = checkpointer_lib.read_model(tmp_path, step='latest')
-  assert (step, meta) == (3, META)
-  helpers.assert_trees_equal(
-    variables, {'params': state.eval_params, 'batch_stats': state.batch_stats}
-  )
-
-
-def test_a_network_without_batch_stats(tmp_path):
-  state = make_state(3).replace(batch_stats={})
-  with checkpointer_lib.Checkpointer(tmp_path) as checkpointer:
-    checkpointer.save(3, state.to_items(), meta=META)
-    checkpointer.wait()
-    helpers.assert_trees_equal(restore_from(checkpointer, state), state)
-  _, _, variables = checkpointer_lib.read_model(tmp_path, step='latest')
-  assert variables['batch_stats'] == {}
 
 
 def test_other_shapes_are_an_error(tmp_path, caplog):
@@ -229,12 +209,6 @@ def test_an_incomplete_checkpoint_is_ignored(tmp_path):
   partial.mkdir()
   (partial / 'junk').write_text('cut off')
   helpers.assert_trees_equal(restore(tmp_path), make_state(1))
-
-
-def test_meta_is_json_on_disk(tmp_path):
-  save(tmp_path, [(1, 0.5)])
-  file = tmp_path / 'checkpoints' / '1' / 'meta' / 'metadata'
-  assert json.loads(file.read_text()) == META
 
 
 def test_paths_for_orbax_are_absolute(monkeypatch, tmp_path):
