@@ -67,9 +67,7 @@ def open_split(
   if config.dataset.cache == 'memory':
     cache = decoded_cache.MemoryCache(len(split), shape)
   elif config.dataset.cache == 'disk':
-    folder = (
-      config.dataset.cache_dir or files.cache_dir() / 'decoded'
-    )
+    folder = config.dataset.cache_dir or files.cache_dir() / 'decoded'
     file_name = decoded_cache.disk_cache_name(
       fingerprint=dataset.card['fingerprint'], split=name, image_shape=shape
     )
