@@ -114,11 +114,11 @@ def test_custom_optimizer(data_dir):
     ({'loss.options.scales': 3.0}, 'loss.name.*scales'),
     (
       {'loss.name': f'{HERE}:elementwise', 'loss.options': {}},
-      r'\(2, \d+\).*expected a loss for each example',
+      r'\(2, \d+\).*expected one loss per example',
     ),
     (
       {'optimizer.name': f'{HERE}:make_list'},
-      'gave a list; expected an optax.GradientTransformation',
+      'returns a list; expected an optax.GradientTransformation',
     ),
     ({'optimizer.options.b9': 0.5}, 'optimizer.name.*b9'),
     ({'loss.class_balanced_beta': 0.9}, 'for the built-in losses'),

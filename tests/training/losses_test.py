@@ -9,6 +9,7 @@ import optax
 import pytest
 
 from configs import default
+from genre_flax import config as config_lib
 from genre_flax.training import losses
 
 
