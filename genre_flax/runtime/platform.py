@@ -12,7 +12,6 @@ first. Settings for speed, and how to disable them:
 """
 
 from importlib import metadata
-import importlib.util
 import os
 import pathlib
 import sys
@@ -99,7 +98,7 @@ def _flags(fast_compilation: bool) -> tuple[str, ...]:
       jaxlib.__version__,
     )
     return ()
-  if not fast_compilation or _may_have_accelerator():
+  if not fast_compilation or _has_gpu_plugin():
     return _CPU_FLAGS
   is_0_10 = _jaxlib_release() == (0, 10)
   return (
@@ -118,11 +117,9 @@ def _jaxlib_release() -> tuple[int, ...]:
   return tuple(int(part) for part in jaxlib.__version__.split('.')[:2])
 
 
-def _may_have_accelerator() -> bool:
-  """Whether JAX's support for TPU or GPU is installed."""
-  return bool(metadata.entry_points(group='jax_plugins')) or bool(
-    importlib.util.find_spec('libtpu')
-  )
+def _has_gpu_plugin() -> bool:
+  """Whether JAX's support for a GPU is installed."""
+  return bool(metadata.entry_points(group='jax_plugins'))
 
 
 def use_compilation_cache(
