@@ -70,9 +70,11 @@ def test_restored_values_equal_the_saved_ones(tmp_path, ema, batch_stats):
     helpers.assert_trees_equal(restore_from(checkpointer, template), state)
   step, meta, variables = checkpointer_lib.read_model(tmp_path, step='latest')
   assert (step, meta) == (7, META)
-  helpers.assert_trees_equal(
-    variables, {'params': state.eval_params, 'batch_stats': state.batch_stats}
-  )
+  expected = {
+    'params': state.ema_params if ema else state.params,
+    'batch_stats': state.batch_stats,
+  }
+  helpers.assert_trees_equal(variables, expected)
 
 
 def test_an_empty_workdir_has_nothing_to_restore(tmp_path):
