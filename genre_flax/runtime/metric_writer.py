@@ -140,15 +140,7 @@ class _EventWriter:
   """
 
   def __init__(self, folder: epath.Path, *, purge_step: int):
-    """Opens a new file.
-
-    Args:
-      folder: Folder of TensorBoard's files; created if missing.
-      purge_step: TensorBoard hides steps of earlier files from this one on.
-
-    Raises:
-      StorageError: The file cannot be written.
-    """
+    """Opens a new file; steps of earlier files from `purge_step` are hidden."""
     # Imported here, since tensorboardX imports PyTorch where it is installed.
     from tensorboardX import event_file_writer
     from tensorboardX import summary
@@ -164,7 +156,6 @@ class _EventWriter:
       self._add(step=purge_step, session_log=log)
 
   def write(self, step: int, values: Mapping[str, float]) -> None:
-    """Writes scalars at a step; raises StorageError."""
     with files.storage_errors(self._folder):
       for name, value in values.items():
         self._add(step=step, summary=self._make_scalar(name, value))
@@ -174,7 +165,6 @@ class _EventWriter:
     self._file.write_event(self._make_event(wall_time=time.time(), **fields))
 
   def close(self) -> None:
-    """Closes the file, which `write` has flushed."""
     # A full disk was reported by `write`, and raises again here.
     with contextlib.suppress(OSError):
       self._file.close()

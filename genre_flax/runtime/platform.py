@@ -27,11 +27,10 @@ TESTED_JAXLIB = ((0, 10), (0, 11), (0, 12))
 # YNNPACK, the kernels for convolutions on CPU since jax 0.9, trains poster_cnn
 # at 250 x 250 pixels 3 to 4 times slower than XLA's own kernels. An empty list
 # of fusion types disables it.
-_CPU_FLAGS = ('--xla_cpu_experimental_ynn_fusion_type=',)
+_NO_YNNPACK = '--xla_cpu_experimental_ynn_fusion_type='
 # Networks compile in half the time and then take 1.5 times as long per image.
-_FAST_COMPILATION_FLAGS = ('--xla_backend_optimization_level=0',)
-# A part of fast compilation that jaxlib 0.11 no longer has.
-_FAST_COMPILATION_FLAGS_0_10 = ('--xla_cpu_use_fusion_emitters=false',)
+_NO_OPTIMIZATION = '--xla_backend_optimization_level=0'
+_NO_FUSION_EMITTERS = '--xla_cpu_use_fusion_emitters=false'  # Only in 0.10.
 
 _TUNABLES = 'GLIBC_TUNABLES'
 _HUGE_PAGES = 'glibc.malloc.hugetlb'
@@ -91,21 +90,20 @@ def configure(*, fast_compilation: bool = False) -> None:
     os.environ['XLA_FLAGS'] = flags
 
 
-def _flags(fast_compilation: bool) -> tuple[str, ...]:
+def _flags(fast_compilation: bool) -> list[str]:
   if not is_tested_jaxlib():
     logging.info(
       'The XLA flags for speed on CPU are not set: jaxlib %s is untested.',
       jaxlib.__version__,
     )
-    return ()
-  if not fast_compilation or _has_gpu_plugin():
-    return _CPU_FLAGS
-  is_0_10 = _jaxlib_release() == (0, 10)
-  return (
-    _CPU_FLAGS
-    + _FAST_COMPILATION_FLAGS
-    + (_FAST_COMPILATION_FLAGS_0_10 if is_0_10 else ())
-  )
+    return []
+  flags = [_NO_YNNPACK]
+  # A GPU's kernels would be slow; `jax_plugins` are those for GPU.
+  if fast_compilation and not metadata.entry_points(group='jax_plugins'):
+    flags.append(_NO_OPTIMIZATION)
+    if _jaxlib_release() == (0, 10):
+      flags.append(_NO_FUSION_EMITTERS)
+  return flags
 
 
 def is_tested_jaxlib() -> bool:
@@ -115,11 +113,6 @@ def is_tested_jaxlib() -> bool:
 
 def _jaxlib_release() -> tuple[int, ...]:
   return tuple(int(part) for part in jaxlib.__version__.split('.')[:2])
-
-
-def _has_gpu_plugin() -> bool:
-  """Whether JAX's support for a GPU is installed."""
-  return bool(metadata.entry_points(group='jax_plugins'))
 
 
 def use_compilation_cache(
