@@ -103,10 +103,14 @@ def merge_pretrained(
       if np.shape(other[path]) != np.shape(own[path])
     ]
     if missing or extra or mismatched:
+      missing, extra, mismatched = (
+        text.join_first(names) or 'none'
+        for names in (missing, extra, mismatched)
+      )
       raise errors.InputError(
         f'{origin} does not fit the network ({kind}):'
-        f'\n  missing: {_list(missing)}\n  extra: {_list(extra)}'
-        f'\n  of another shape: {_list(mismatched)}'
+        f'\n  missing: {missing}\n  extra: {extra}'
+        f'\n  of another shape: {mismatched}'
         '\nIs it the same model, with the same options?'
       )
     replaced = {path: np.asarray(other[path]) for path in own}
@@ -172,7 +176,3 @@ def with_prior_bias(params: Any, label_prior: np.ndarray) -> Any:
   prior = np.clip(label_prior, 1e-4, 1 - 1e-4)
   bias = np.log(prior / (1 - prior)).astype(np.float32)
   return {**params, HEAD: {**params[HEAD], 'bias': bias}}
-
-
-def _list(names: list[str]) -> str:
-  return text.join_first(names) or 'none'
