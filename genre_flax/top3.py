@@ -80,14 +80,13 @@ _BOOTSTRAP_SAMPLES = flags.DEFINE_integer(
 _EXPLAIN = flags.DEFINE_bool(
   'explain',
   False,
-  'Write maps of where the network looked into --output/maps; of a split, of'
-  ' some posters, and say how far such maps can be trusted.',
+  'Write attribution maps into --output/maps; of a split, of some posters.',
 )
 _EXPLAIN_BY = flags.DEFINE_enum(
   'explain_by',
   None,
   ['grad_cam', 'occlusion'],
-  'How; default: Grad-CAM where the network allows it.',
+  'Attribution method; default: Grad-CAM if the network supports it.',
 )
 _ALLOW_CUSTOM_CODE = flags.DEFINE_bool(
   'allow_custom_code',

@@ -14,7 +14,8 @@ from etils import epath
 import numpy as np
 import tqdm
 
-from genre_flax.attribution import map_files
+from genre_flax.attribution import map_images
+from genre_flax.data import drawing
 from genre_flax.data import preprocess
 from genre_flax.datasets.posters import images
 from genre_flax.inference import ensemble
@@ -93,8 +94,8 @@ def name_genres(
     rest = _without(files, table.names)
   maps = None
   if explain:
-    maps = map_files.MapFiles(
-      predictor, output / map_files.FOLDER, method=explain_by
+    maps = map_images.MapWriter(
+      predictor, output / map_images.FOLDER, method=explain_by
     )
   unreadable = []
   results = predict_files(predictor, rest, batch_size=batch_size)
@@ -214,7 +215,7 @@ def _entry(file, scores) -> contact_sheet.Entry | None:
   """A picture of the sheet; None where the file is gone meanwhile."""
   if file is None:
     return None
-  image = _decode(file, contact_sheet.IMAGE_SHAPE)
+  image = _decode(file, drawing.POSTER_SHAPE)
   if not isinstance(image, np.ndarray):
     return None
   return contact_sheet.Entry(
@@ -222,13 +223,13 @@ def _entry(file, scores) -> contact_sheet.Entry | None:
   )
 
 
-def _to_explain(result) -> map_files.Poster:
-  entry = _entry(result.path, result.scores)
-  if entry is None:
-    entry = contact_sheet.Entry(
-      result.pixels, result.scores, None, result.path.name
-    )
-  return map_files.Poster(entry, result.pixels)
+def _to_explain(result) -> map_images.Poster:
+  image = _decode(result.path, drawing.POSTER_SHAPE)
+  if not isinstance(image, np.ndarray):
+    image = result.pixels
+  return map_images.Poster(
+    result.path.name, image, result.pixels, result.scores
+  )
 
 
 def find(paths: Sequence[str]) -> list[epath.Path]:

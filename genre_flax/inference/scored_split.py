@@ -5,6 +5,7 @@ import functools
 
 import numpy as np
 
+from genre_flax.data import drawing
 from genre_flax.data import preprocess
 from genre_flax.datasets.posters import records as records_lib
 from genre_flax.datasets.posters import storage
@@ -71,7 +72,7 @@ class ScoredSplit:
   def entry(self, index: int) -> contact_sheet.Entry:
     """A poster with its scores and labels, to be shown."""
     return contact_sheet.Entry(
-      image=self.decode(index, contact_sheet.IMAGE_SHAPE),
+      image=self.decode(index, drawing.POSTER_SHAPE),
       scores=self.scores[index],
       labels=self.labels[index],
       name=self.ids[index],

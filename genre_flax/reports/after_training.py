@@ -49,12 +49,12 @@ def evaluate_best(
   print(f'\nContact sheet: {result.sheet_path}')
   print(f'Metrics:       {result.metrics_path}')
   if config.report:
-    from genre_flax.reports.html import render  # It is slow to import.
-    from genre_flax.reports.html import sources
+    from genre_flax.reports.html import report  # It is slow to import.
+    from genre_flax.reports.html import runs
 
-    path = render.write(
-      [sources.Source(workdir, predictor, scored, result.report)],
-      workdir / render.FILE_NAME,
+    path = report.write(
+      [runs.Run(workdir, predictor, scored, result.report)],
+      workdir / report.FILE_NAME,
       bootstrap_samples=config.bootstrap_samples,
     )
     print(f'Report:        {path}   (open it in a browser)')

@@ -6,7 +6,8 @@ from typing import Any
 from etils import epath
 import numpy as np
 
-from genre_flax.attribution import explain_split
+from genre_flax.attribution import map_images
+from genre_flax.data import drawing
 from genre_flax.datasets.posters import storage
 from genre_flax.evaluation import metrics
 from genre_flax.inference import ensemble
@@ -115,8 +116,8 @@ def evaluate_and_print(
     output: folder to write to; None for WORKDIR/eval/SPLIT_STEP.
     batch_size: posters a step over all hosts.
     bootstrap_samples: resamples behind the intervals.
-    explain: whether to write and judge maps of where the network looked.
-    explain_by: the method, see `explain.Explainer`.
+    explain: whether to write attribution maps of some posters.
+    explain_by: the method, as in `attribution.methods.Explainer`.
 
   Raises:
     InputError: there is no such data set or split, or it has other genres.
@@ -138,9 +139,26 @@ def evaluate_and_print(
   print(f'{split_metrics.format_metrics(result.report)}\n')
   print(f'{split_metrics.format_genres(result.report)}\n')
   if explain:
-    print(explain_split.explain(scored, output=output, method=explain_by))
+    _write_maps(scored, output / map_images.FOLDER, method=explain_by)
   print(f'Metrics:       {result.metrics_path}')
   print(f'Contact sheet: {result.sheet_path}')
+
+
+def _write_maps(scored, folder, *, method) -> None:
+  """Writes attribution maps of some posters of a split."""
+  image_shape = scored.predictor.image_shape
+  posters = [
+    map_images.Poster(
+      scored.ids[i],
+      scored.decode(i, drawing.POSTER_SHAPE),
+      scored.decode(i, image_shape),
+      scored.scores[i],
+    )
+    for i in scored.spread(_NUM_ON_SHEET)
+  ]
+  writer = map_images.MapWriter(scored.predictor, folder, method=method)
+  writer.write(posters)
+  print(f'Attribution maps: {folder} ({len(posters)} posters)')
 
 
 def _describe_example(scored: scored_lib.ScoredSplit, index: int) -> str:

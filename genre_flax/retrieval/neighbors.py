@@ -15,10 +15,10 @@ from etils import epath
 import numpy as np
 import tqdm
 
+from genre_flax.data import drawing
 from genre_flax.data import preprocess
 from genre_flax.datasets.posters import storage
 from genre_flax.inference import predictor as predictor_lib
-from genre_flax.reports import pictures
 from genre_flax.retrieval import embedder as embedder_lib
 from genre_flax.runtime import digests
 from genre_flax.runtime import errors
@@ -36,7 +36,7 @@ _ROWS = 1 << 15
 
 
 @dataclasses.dataclass(frozen=True)
-class Neighbour:
+class Neighbor:
   """A poster that is similar to another.
 
   Attributes:
@@ -73,7 +73,7 @@ class Index:
   def __len__(self) -> int:
     return len(self.ids)
 
-  def nearest(self, features: np.ndarray, *, number: int) -> list[Neighbour]:
+  def nearest(self, features: np.ndarray, *, number: int) -> list[Neighbor]:
     """The most similar posters.
 
     Args:
@@ -92,7 +92,7 @@ class Index:
     )
     order = np.argsort(-cosines, kind='stable')[:number]
     return [
-      Neighbour(
+      Neighbor(
         self.ids[i],
         tuple(np.flatnonzero(self.labels[i]).tolist()),
         float(cosines[i]),
@@ -201,7 +201,7 @@ def _make(predictor, embedder, dataset) -> Index:
 def _thumbnail(content: bytes) -> bytes:
   height, width = THUMBNAIL_SHAPE
   pixels = preprocess.decode_and_resize(content, height=height, width=width)
-  return pictures.to_jpeg(pixels)
+  return drawing.to_jpeg(pixels)
 
 
 def _write(path: epath.Path, key: str, index: Index) -> None:

@@ -15,7 +15,7 @@ from genre_flax.runtime import errors
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class Run:
   """A run.
 
   Attributes:
@@ -39,7 +39,7 @@ class Source:
     return self.predictor.data_dir(self.workdir)
 
 
-def open_source(
+def open_run(
   workdir: epath.Path,
   split: str,
   *,
@@ -48,7 +48,7 @@ def open_source(
   batch_size: int,
   bootstrap_samples: int,
   allow_custom_code: bool,
-) -> Source:
+) -> Run:
   """Restores a run, and scores a split of its data set.
 
   Args:
@@ -83,7 +83,7 @@ def open_source(
     metrics = stored_metrics.read_any(
       workdir, step=predictor.step, genres=predictor.genres
     )
-    return Source(workdir, predictor, None, metrics)
+    return Run(workdir, predictor, None, metrics)
   logging.info('Scoring the split %s for %s.', split, workdir)
   scored = scored_lib.score_split(
     predictor, dataset, split, batch_size=batch_size
@@ -99,4 +99,4 @@ def open_source(
       bootstrap_samples=bootstrap_samples,
     ),
   }
-  return Source(workdir, predictor, scored, metrics)
+  return Run(workdir, predictor, scored, metrics)
