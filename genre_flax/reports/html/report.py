@@ -1,41 +1,104 @@
-"""Fills the templates, and writes the page."""
+"""The HTML report: one file that shows runs and compares them."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+import dataclasses
 import datetime
 import hashlib
 import math
 import pathlib
-import sys
+from typing import Any
 
+from absl import logging
 from etils import epath
 import markupsafe
-import tqdm
 
+from genre_flax.reports import metric_titles
 from genre_flax.reports import templates
+from genre_flax.reports.html import charts
 from genre_flax.reports.html import comparison
+from genre_flax.reports.html import genres
 from genre_flax.reports.html import posters
+from genre_flax.reports.html import run_summary
 from genre_flax.reports.html import runs as runs_lib
-from genre_flax.reports.html import views
 from genre_flax.runtime import files
 from genre_flax.runtime import machine
 
 FILE_NAME = 'report.html'
+# The metrics at the top of the page.
+HEADLINES = (
+  'hit_at_3',
+  'recall_at_3',
+  'mean_average_precision',
+  'mean_roc_auc',
+)
 _TEMPLATES = pathlib.Path(__file__).parent / 'templates'
 
 
+@dataclasses.dataclass(frozen=True)
+class GenreView:
+  """A genre as the templates show it.
+
+  Attributes:
+    metrics: of the genre.
+    curve: an SVG, precision against recall.
+    cards: of posters with high and low scores, by title.
+  """
+
+  metrics: genres.GenreMetrics
+  curve: str
+  cards: Mapping[str, Sequence[posters.Card]]
+
+
+@dataclasses.dataclass(frozen=True)
+class PostersView:
+  """The results on a split as the templates show them.
+
+  Attributes:
+    genres: the most frequent first.
+    confusions: between genres.
+    charts: SVGs by name.
+    correct: the most confident correct predictions.
+    wrong: the most confident wrong predictions.
+    suspicious: posters with suspicious labels.
+    method: of the attribution maps.
+  """
+
+  genres: Sequence[GenreView]
+  confusions: Sequence[genres.Confusion]
+  charts: Mapping[str, str]
+  correct: Sequence[posters.Card]
+  wrong: Sequence[posters.Card]
+  suspicious: Sequence[posters.Card]
+  method: str
+
+
+@dataclasses.dataclass(frozen=True)
+class RunView:
+  """A run as the templates show it.
+
+  Attributes:
+    summary: of the run.
+    metrics: of `split_metrics.make_report`, or None.
+    curves: SVGs of the training by title.
+    posters: None if the dataset is missing.
+  """
+
+  summary: run_summary.RunSummary
+  metrics: Mapping[str, Any] | None
+  curves: Mapping[str, str]
+  posters: PostersView | None
+
+
 def write(
-  sources: Sequence[runs_lib.Run],
-  path: epath.Path,
-  *,
-  bootstrap_samples: int,
+  runs: Sequence[runs_lib.Run], path: epath.Path, *, bootstrap_samples: int
 ) -> epath.Path:
-  """Writes the report of some runs: one file that needs no other.
+  """Writes the report of some runs as one self-contained file.
 
   Args:
-    sources: at least one; with several, the others are compared to the first.
-    path: of the file; its folder is made where it does not exist.
-    bootstrap_samples: resamples behind the intervals; 0 for none.
+    runs: at least one; the others are compared with the first.
+    path: of the file; its folder is created if missing.
+    bootstrap_samples: number of resamples; 0 for no intervals.
 
   Returns:
     The path.
@@ -44,78 +107,130 @@ def write(
     InputError: the runs cannot be compared.
     StorageError: the file cannot be written.
   """
-  scored = [source.scored for source in sources if source.scored is not None]
-  is_comparing = len(sources) > 1 and len(scored) == len(sources)
-  if is_comparing:
-    comparison.check_comparable(scored)
-  with tqdm.tqdm(
-    total=len(sources) * views.NUM_STEPS + len(sources) - 1,
-    desc='Report',
-    unit=' parts',
-    disable=not sys.stderr.isatty(),
-  ) as bar:
-
-    def progress(done):
-      bar.set_postfix_str(done)
-      bar.update()
-
-    runs = [
-      views.make_run_view(
-        source,
-        bootstrap_samples=bootstrap_samples,
-        with_genre_posters=len(sources) == 1,
-        progress=progress,
-      )
-      for source in sources
+  splits = [run.scored for run in runs if run.scored is not None]
+  is_comparison = len(splits) == len(runs) > 1
+  if is_comparison:
+    comparison.check_comparable(splits)
+  logging.info('Writing %s.', path)
+  views = [
+    _make_view(
+      run, bootstrap_samples=bootstrap_samples, posters_per_genre=len(runs) == 1
+    )
+    for run in runs
+  ]
+  comparisons = []
+  if is_comparison:
+    comparisons = [
+      _compare(splits[0], view, split, bootstrap_samples=bootstrap_samples)
+      for view, split in zip(views[1:], splits[1:], strict=True)
     ]
-    others = []
-    for run, source in zip(runs[1:], sources[1:], strict=True):
-      if is_comparing:
-        others.append(
-          _compare(scored[0], run, source, bootstrap_samples=bootstrap_samples)
-        )
-      progress('comparison')
-  page = _fill(runs, others)
+  page = _render(views, comparisons)
   with files.explaining(path):
     path.parent.mkdir(parents=True, exist_ok=True)
   files.write_whole(path, page)
   return path
 
 
-def _compare(first, run, source, *, bootstrap_samples):
-  """What the template shows of a run against the first."""
-  found = comparison.compare(
-    first, source.scored, bootstrap_samples=bootstrap_samples
+def _make_view(run, *, bootstrap_samples, posters_per_genre) -> RunView:
+  summary = run_summary.read(run.workdir, run.predictor, data_dir=run.data_dir)
+  view = None
+  if run.scored is not None:
+    view = _view_posters(
+      run.scored,
+      bootstrap_samples=bootstrap_samples,
+      posters_per_genre=posters_per_genre,
+    )
+  return RunView(summary, run.metrics, charts.training_curves(summary), view)
+
+
+def _view_posters(
+  scored, *, bootstrap_samples, posters_per_genre
+) -> PostersView:
+  by_support = genres.compute_metrics(
+    scored, bootstrap_samples=bootstrap_samples
   )
-  cards = posters.Cards(source.scored, [*found.gained, *found.lost])
+  order = [scored.genres.index(each.name) for each in by_support]
+  per_genre = [
+    posters.best_and_worst(scored, i) if posters_per_genre else ()
+    for i in order
+  ]
+  correct = posters.most_confident(scored, correct=True)
+  wrong = posters.most_confident(scored, correct=False)
+  suspicious = posters.suspicious_labels(scored)
+  groups = [correct, wrong, suspicious, *(g for each in per_genre for g in each)]
+  maker = posters.CardMaker(scored, [one for group in groups for one in group])
+  titles = ('Correct, highest scores', 'Missed, lowest scores', 'False, highest scores')
+  return PostersView(
+    genres=[
+      GenreView(
+        each,
+        charts.precision_recall(*each.curve, baseline=each.baseline),
+        {
+          title: maker.make(group)
+          for title, group in zip(titles, chosen)
+          if group
+        },
+      )
+      for each, chosen in zip(by_support, per_genre, strict=True)
+    ],
+    confusions=genres.find_confusions(scored),
+    charts=_draw_charts(scored, order),
+    correct=maker.make(correct),
+    wrong=maker.make(wrong),
+    suspicious=maker.make(suspicious),
+    method=maker.method,
+  )
+
+
+def _draw_charts(scored, order) -> dict[str, str]:
+  names = [scored.genres[i] for i in order]
+  scores, labels = scored.scores[:, order], scored.labels[:, order]
   return {
-    'run': run,
-    'differences': found.differences,
-    'num_gained': found.num_gained,
-    'num_lost': found.num_lost,
-    'gained': cards.make(found.gained),
-    'lost': cards.make(found.lost),
+    'reliability': charts.reliability(scores, labels),
+    'histogram': charts.score_histogram(scores, labels),
+    'ranges': charts.score_ranges(names, scores, labels),
+    'mean_scores': charts.genre_matrix(
+      names, genres.means_by_label(labels, scores)
+    ),
+    'co_occurrence': charts.genre_matrix(
+      names, genres.means_by_label(labels, labels)
+    ),
   }
 
 
-def _fill(runs, others) -> str:
+def _compare(first, view, split, *, bootstrap_samples) -> dict[str, Any]:
+  result = comparison.compare(first, split, bootstrap_samples=bootstrap_samples)
+  maker = posters.CardMaker(split, [*result.improved, *result.degraded])
+  return {
+    'run': view,
+    'differences': result.differences,
+    'num_improved': result.num_improved,
+    'num_degraded': result.num_degraded,
+    'improved': maker.make(result.improved),
+    'degraded': maker.make(result.degraded),
+  }
+
+
+def _render(views, comparisons) -> str:
   environment = templates.environment(_TEMPLATES)
   environment.filters |= {
     'signed': _signed,
-    # Of Matplotlib, which has escaped what is in it.
+    # Matplotlib escapes the texts of its SVGs.
     'svg': markupsafe.Markup,
   }
-  script = (_TEMPLATES / 'report.js').read_text(encoding='utf-8')
-  digest = hashlib.sha256(script.encode()).digest()
+  style, script = (
+    (_TEMPLATES / name).read_text(encoding='utf-8')
+    for name in ('report.css', 'report.js')
+  )
+  checksum = hashlib.sha256(script.encode()).digest()
   return environment.get_template('report.html').render(
-    runs=runs,
-    others=others,
-    style=markupsafe.Markup(
-      (_TEMPLATES / 'report.css').read_text(encoding='utf-8')
-    ),
+    runs=views,
+    comparisons=comparisons,
+    style=markupsafe.Markup(style),
     script=markupsafe.Markup(script),
-    script_digest=base64.b64encode(digest).decode(),
-    metrics=views.METRICS,
+    script_checksum=base64.b64encode(checksum).decode(),
+    metric_titles=metric_titles.METRICS,
+    headlines=HEADLINES,
     versions=machine.versions(['genre_flax', 'jax']),
     date=datetime.datetime.now(datetime.UTC).date().isoformat(),
   )

@@ -1,4 +1,4 @@
-"""What the files of a workdir say of its run."""
+"""The summary of a run, from the files in its workdir."""
 
 from collections.abc import Iterator, Sequence
 import dataclasses
@@ -18,64 +18,54 @@ from genre_flax.runtime import errors
 from genre_flax.runtime import metric_lines
 from genre_flax.training import starts as starts_lib
 
-Line = metric_lines.Line
-
 
 @dataclasses.dataclass(frozen=True)
-class ChangedKey:
-  """A key of the config that differs from the default."""
-
-  key: str
-  value: str
-  default: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Facts:
-  """Of a run.
+class RunSummary:
+  """The summary of a run.
 
   Attributes:
     workdir: of the run.
-    predictor: of the checkpoint that is reported on.
-    card: the data card of its data set, or None where that is not there.
+    predictor: of the checkpoint.
+    card: the data card of the dataset, or None if it is missing.
     history: the lines of metrics.jsonl.
     starts: of `starts.read`.
-    changed: keys of the config.
+    changed_keys: (key, value, default) of config keys that differ from the
+      default.
   """
 
   workdir: epath.Path
   predictor: predictor_lib.Predictor
   card: dict[str, Any] | None
-  history: Sequence[Line]
+  history: Sequence[metric_lines.Line]
   starts: Sequence[dict[str, Any]]
-  changed: Sequence[ChangedKey]
+  changed_keys: Sequence[tuple[str, str, str]]
 
   @property
   def name(self) -> str:
-    """The last part of the workdir's path."""
+    """The last part of the path of the workdir."""
     return self.workdir.resolve().name
 
   @property
   def network(self) -> str:
-    """Its name, size and input."""
+    """Name, number of parameters and input size."""
     config = self.predictor.config
     params = self.predictor.variables['params']
     size = sum(np.size(leaf) for leaf in jax.tree.leaves(params))
     height, width = self.predictor.image_shape
     return (
-      f'{config.model.name}, {size:,} parameters, posters of {height} x'
-      f' {width} pixels'
+      f'{config.model.name}, {size:,} parameters, input of {height} x {width}'
+      ' pixels'
     )
 
   @property
   def data(self) -> str:
-    """Posters, splits and genres."""
+    """Numbers of posters, splits and genres."""
     genres = f'{len(self.predictor.genres)} genres'
     if self.card is None:
-      return f'{genres}; the data set is not here'
+      return f'{genres}; the dataset is missing'
     splits = ', '.join(
-      f'{described["num_examples"]:,} {split}'
-      for split, described in self.card['splits'].items()
+      f'{split["num_examples"]:,} {name}'
+      for name, split in self.card['splits'].items()
     )
     return (
       f'{self.card["num_examples"]:,} posters ({splits}) of {genres},'
@@ -84,20 +74,20 @@ class Facts:
 
   @property
   def training(self) -> str:
-    """How long it was trained, and which checkpoint this is."""
+    """Number of steps, time, and the step of the checkpoint."""
     steps = max((line['step'] for line in self.history), default=0)
     words = [f'{steps:,} steps of {self.predictor.config.batch_size} posters']
     if self.seconds:
-      words.append(f'in {_duration(self.seconds)}')
+      duration = datetime.timedelta(seconds=round(self.seconds))
+      words.append(f'in {duration}')
     words.append(
-      f'this is the checkpoint of step {self.predictor.step:,}'
-      f' ({self.predictor.which})'
+      f'checkpoint of step {self.predictor.step:,} ({self.predictor.which})'
     )
     return ', '.join(words)
 
   @property
   def machine(self) -> str:
-    """What it ran on, and the memory that it took."""
+    """Devices, processor and peak memory of the last start."""
     words = []
     if self.starts:
       last = self.starts[-1]
@@ -105,24 +95,25 @@ class Facts:
       words.append(
         f'{last.get("num_cores", "?")} cores of {last.get("processor", "?")}'
       )
-    memory = self.peak('peak_memory_gb')
-    if memory is not None:
-      words.append(f'at most {memory:.2f} GB of memory')
-    device_memory = self.peak('peak_device_memory_gb')
-    if device_memory is not None:
-      words.append(f'{device_memory:.2f} GB on a device')
+    for name, place in (
+      ('peak_memory_gb', 'memory'),
+      ('peak_device_memory_gb', 'memory of a device'),
+    ):
+      peak = self.peak(name)
+      if peak is not None:
+        words.append(f'at most {peak:.2f} GB of {place}')
     return '; '.join(filter(None, words)) or 'not recorded'
 
   def peak(self, name: str) -> float | None:
-    """The highest value of a training metric, or None."""
+    """The maximum of a training metric; None if it was not recorded."""
     return max((v for _, v in self.series('train', name)), default=None)
 
   @property
   def seconds(self) -> float:
-    """Spent on training and validation, of all starts together."""
-    return sum(self._seconds_of_lines())
+    """The time of training and validation, summed over all starts."""
+    return sum(self._seconds_by_line())
 
-  def _seconds_of_lines(self) -> Iterator[float]:
+  def _seconds_by_line(self) -> Iterator[float]:
     last = 0
     for line in self.history:
       rate = _number(line.get('images_per_second'))
@@ -133,7 +124,7 @@ class Facts:
         yield _number(line.get('seconds')) or 0.0
 
   def series(self, split: str, name: str) -> list[tuple[int, float]]:
-    """A metric of a split by step."""
+    """(step, value) of a metric of a split."""
     return [
       (line['step'], value)
       for line in self.history
@@ -141,57 +132,44 @@ class Facts:
       and (value := _number(line.get(name))) is not None
     ]
 
-  @property
-  def validation_split(self) -> str:
-    """The split that was watched during the training."""
-    return str(self.predictor.config.dataset.validation_split)
 
-
-def gather(
+def read(
   workdir: epath.Path, predictor: predictor_lib.Predictor, *, data_dir: str
-) -> Facts:
-  """Reads what a workdir says of its run.
+) -> RunSummary:
+  """Reads the summary of a run.
 
   Args:
     workdir: of the run.
-    predictor: restored from it.
-    data_dir: of its data set, which need not be there.
+    predictor: restored from the workdir.
+    data_dir: of the dataset, which may be missing.
 
   Returns:
-    The facts.
+    The summary.
   """
-  return Facts(
+  card = None
+  try:
+    card = storage.read_card(data_dir)
+  except errors.InputError as e:
+    logging.warning('The report has no data card: %s', e)
+  return RunSummary(
     workdir=workdir,
     predictor=predictor,
-    card=_read_card(data_dir),
+    card=card,
     history=[line for line in metric_lines.read(workdir) if 'split' in line],
     starts=starts_lib.read(workdir),
-    changed=_changed_keys(config_lib.to_dict(predictor.config)),
+    changed_keys=_changed_keys(config_lib.to_dict(predictor.config)),
   )
 
 
-def _read_card(data_dir):
-  try:
-    return storage.read_card(data_dir)
-  except errors.InputError as e:
-    logging.warning('The report is without the data card: %s', e)
-    return None
-
-
-def _changed_keys(config: dict[str, Any]) -> list[ChangedKey]:
-  """The keys whose values are not those of configs/default.py."""
-  given = config_lib.flatten(config)
-  usual = config_lib.flatten(config_lib.to_dict(default.get_config()))
+def _changed_keys(config: dict[str, Any]) -> list[tuple[str, str, str]]:
+  values = config_lib.flatten(config)
+  defaults = config_lib.flatten(config_lib.to_dict(default.get_config()))
   return [
-    ChangedKey(key, repr(given[key]), repr(usual.get(key, '(not there)')))
-    for key in sorted(given)
-    if key not in usual or given[key] != usual[key]
+    (key, repr(values[key]), repr(defaults.get(key, '(none)')))
+    for key in sorted(values)
+    if key not in defaults or values[key] != defaults[key]
   ]
 
 
 def _number(value: Any) -> float | None:
   return float(value) if isinstance(value, int | float) else None
-
-
-def _duration(seconds: float) -> str:
-  return str(datetime.timedelta(seconds=round(seconds)))
