@@ -19,7 +19,6 @@ import numpy as np
 
 from genre_flax import config as config_lib
 from genre_flax.inference import predictor as predictor_lib
-from genre_flax.inference import single_device
 from genre_flax.models import forward
 from genre_flax.models import layers
 from genre_flax.runtime import errors
@@ -65,7 +64,7 @@ class Explainer:
     self.method = method or possible[0]
     make = {'grad_cam': make_grad_cam, 'occlusion': make_occlusion}[self.method]
     self._maps = jax.jit(make(model, predictor.preprocessing))
-    self._network = single_device.OneDevice(predictor)
+    self._network = predictor_lib.OneDevice(predictor)
 
   def maps(self, images: np.ndarray, genres: np.ndarray) -> np.ndarray:
     """Maps of what speaks for some genres.

@@ -19,7 +19,6 @@ from PIL import ImageFilter
 from genre_flax.attribution import attribution
 from genre_flax.attribution import heat_map
 from genre_flax.inference import predictor as predictor_lib
-from genre_flax.inference import single_device
 
 # Maps that know nothing of the network, to compare with.
 RANDOM, CENTRE = 'random map', 'centred blob'
@@ -47,7 +46,7 @@ class Judge:
   def __init__(self, predictor: predictor_lib.Predictor):
     """Takes the network of `predictor_lib.restore`."""
     model, config = predictor_lib.make_model(predictor), predictor.config
-    self._network = single_device.OneDevice(predictor)
+    self._network = predictor_lib.OneDevice(predictor)
 
     def follow(variables, shown, hidden, rank, genre):
       """Scores [steps + 1], as the pixels of one poster are hidden."""

@@ -7,7 +7,7 @@ from typing import Any
 from genre_flax.attribution import attribution
 from genre_flax.demo import service as service_lib
 from genre_flax.demo import uploads
-from genre_flax.inference import predictions
+from genre_flax.inference import predictions_csv
 from genre_flax.reports import pictures
 from genre_flax.reports import templates
 from genre_flax.reports.html import views
@@ -125,9 +125,9 @@ class Fragments:
     readable = [answer for answer in answers if not answer.error]
     if len(answers) == 1 and readable:
       return ''
-    table = predictions.to_csv(
+    table = predictions_csv.to_csv(
       [(answer.upload.name, answer.scores) for answer in readable],
-      genres=self._genres,
+      calibration=self._service.predictor.calibration,
     )
     return self._fill(
       'batch.html',
@@ -139,7 +139,7 @@ class Fragments:
       problems=[answer for answer in answers if answer.error],
       chosen=chosen,
       table=pictures.data_uri(table, 'text/csv;charset=utf-8'),
-      file_name=predictions.FILE_NAME,
+      file_name=predictions_csv.FILE_NAME,
     )
 
   def _top_three(self, answer):

@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from genre_flax.inference import predictor as predictor_lib
-from genre_flax.inference import single_device
 from genre_flax.models import forward
 from genre_flax.models import layers
 from genre_flax.runtime import errors
@@ -31,7 +30,7 @@ class Embedder:
     config = predictor.config
     height, width = predictor.image_shape
     blank = jax.ShapeDtypeStruct((1, height, width, 3), jnp.uint8)
-    self._network = single_device.OneDevice(predictor)
+    self._network = predictor_lib.OneDevice(predictor)
 
     def embed(variables, images):
       if hasattr(model, 'embed'):

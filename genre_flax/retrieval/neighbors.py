@@ -132,7 +132,7 @@ def open_index(
     InputError: it has to be made, and the data set is not there, is damaged, or
       is another than the one that the network was trained on.
   """
-  key = digests.of_json([_FORM, predictor.digest(), predictor.fingerprint])
+  key = digests.of_json([_FORM, predictor.checksum(), predictor.fingerprint])
   path = workdir / FOLDER / f'{predictor.step}.npz'
   index = _read(path, key, predictor, embedder)
   if index is not None:

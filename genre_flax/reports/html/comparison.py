@@ -84,15 +84,16 @@ def compare(
     other.scores, first.scores, first.labels, num_samples=bootstrap_samples
   )
   for point, names in calibration_lib.DECISIONS.items():
-    decided, first_decided = (
-      of.predictor.calibration.decide(of.scores, point) for of in (other, first)
+    predicted, first_predicted = (
+      of.predictor.calibration.predict_genres(of.scores, point)
+      for of in (other, first)
     )
     fitted = bootstrap.differences(
       other.scores,
       first.scores,
       first.labels,
-      decided=decided,
-      other_decided=first_decided,
+      predicted=predicted,
+      other_predicted=first_predicted,
       names=tuple(names),
       num_samples=bootstrap_samples,
     )

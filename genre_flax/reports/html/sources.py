@@ -10,7 +10,6 @@ from genre_flax.datasets.posters import storage
 from genre_flax.inference import predictor as predictor_lib
 from genre_flax.inference import scored_split as scored_lib
 from genre_flax.reports import split_metrics
-from genre_flax.reports import stored_metrics
 from genre_flax.runtime import errors
 
 
@@ -80,7 +79,7 @@ def open_source(
       ' --data_dir names another place.',
       e,
     )
-    metrics = stored_metrics.read_any(
+    metrics = split_metrics.read_any(
       workdir, step=predictor.step, genres=predictor.genres
     )
     return Source(workdir, predictor, None, metrics)
@@ -88,15 +87,7 @@ def open_source(
   scored = scored_lib.score_split(
     predictor, dataset, split, batch_size=batch_size
   )
-  metrics = {
-    'split': split,
-    'step': predictor.step,
-    **split_metrics.make_report(
-      scored.predictions,
-      calibration=predictor.calibration,
-      label_prior=predictor.label_prior,
-      constant_answers=predictor.constant_answers,
-      bootstrap_samples=bootstrap_samples,
-    ),
-  }
+  metrics = split_metrics.make_report(
+    scored, bootstrap_samples=bootstrap_samples
+  )
   return Source(workdir, predictor, scored, metrics)
