@@ -216,8 +216,8 @@ def _check_ensemble(all_steps: bool) -> None:
     )
   if _SPLIT.value and not _OUTPUT.value:
     raise errors.InputError(
-      'The evaluation of an ensemble needs --output, since it belongs to none of'
-      ' the workdirs.'
+      'The evaluation of an ensemble needs --output, since it belongs to no'
+      ' single --workdir.'
     )
 
 

@@ -56,8 +56,8 @@ def intervals(
 ) -> dict[str, tuple[float, float]]:
   """Percentile bootstrap over examples (Efron and Tibshirani, 1993, ch. 13).
 
-  The percentiles are corrected for the estimated bias (ibid., ch. 10): resamples
-  repeat examples, which mostly increases the average precision of rare genres.
+  The percentiles are corrected for the estimated bias (ibid., ch. 10): repeated
+  examples mostly increase the average precision of rare genres.
 
   Args:
     scores: [N, L], probabilities.

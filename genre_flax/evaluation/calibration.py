@@ -1,9 +1,9 @@
 """Calibration: from logits to probabilities, and to predicted genres.
 
 Platt scaling of each genre, the prior of `label_sets`, and an operating point
-per metric of predicted genres: one threshold for micro-F1, a threshold per genre
-for macro-F1, and the most probable label set for exact match. `calibration_fit`
-fits them to the validation split; checkpoints store them.
+per metric of predicted genres: one threshold for micro-F1, a threshold per
+genre for macro-F1, and the most probable label set for exact match.
+`calibration_fit` fits them to the validation split; checkpoints store them.
 """
 
 from collections.abc import Mapping, Sequence

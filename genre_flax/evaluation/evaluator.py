@@ -108,8 +108,7 @@ def run_over_split(
     num_examples: of the split over all hosts; at least 1.
 
   Returns:
-    The outputs of the step on all hosts, [num_examples, ...] in the order of the
-    split.
+    The outputs of the step, [num_examples, ...] in the order of the split.
 
   Raises:
     RuntimeError: an example is missing or repeated.

@@ -72,7 +72,7 @@ class Facts:
     form: 'onnx', 'stablehlo' or 'timm'.
     description: of `description.describe`.
     num_params: parameters of the network.
-    scores: of `stored_metrics.read`; None where the checkpoint was not
+    scores: of `split_metrics.read`; None where the checkpoint was not
       evaluated.
     agreement: of `check.compare`.
     versions: of the file's form, for 'stablehlo'.

@@ -58,8 +58,9 @@ def parse(
     if custom.is_custom(config.model.name) and not allow_custom_code:
       raise errors.InputError(
         f'The network of {origin} is {config.model.name!r}, which is not part'
-        ' of genre_flax; loading it would run its code. If you trust the workdir'
-        ' and the installed module of that name, pass --allow_custom_code.'
+        ' of genre_flax; loading it would run its code. If you trust the'
+        ' workdir and the installed module of that name, pass'
+        ' --allow_custom_code.'
       )
     config_rules.check_values(config)
     genres = _parse_genres(stored['genres'])

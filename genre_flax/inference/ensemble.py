@@ -163,9 +163,9 @@ def combine(
       missing = sorted(set(first.genres) - set(member.genres))
       extra = sorted(set(member.genres) - set(first.genres))
       raise errors.InputError(
-        f'The genres of {origins[0]} and {origin} differ: the second is missing'
-        f' {missing} and has extra {extra}. The networks of an ensemble need the'
-        ' same genres in the same order.'
+        f'The genres of {origin} differ from those of {origins[0]}: missing'
+        f' {missing}, extra {extra}. The networks of an ensemble need the same'
+        ' genres in the same order.'
       )
     if member.fingerprint != first.fingerprint:
       logging.warning(

@@ -274,8 +274,8 @@ def format_metrics(report: dict[str, Any]) -> str:
     )
   lines.append(
     '(baseline: the constant baseline, the same for every poster; _fitted:'
-    ' predicted at the\noperating point that was fitted to the validation split,'
-    ' else at 0.5)'
+    ' at the operating point\nthat was fitted to the validation split, else at'
+    ' 0.5)'
   )
   error = report['expected_calibration_error']
   lines.append(

@@ -1,4 +1,4 @@
-"""The report of a split: metrics, predictions, a contact sheet, and a summary."""
+"""The report of a split: metrics, predictions and a contact sheet."""
 
 from typing import Any
 

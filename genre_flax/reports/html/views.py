@@ -6,9 +6,9 @@ from typing import Any
 
 from genre_flax.reports.html import charts
 from genre_flax.reports.html import facts as facts_lib
-from genre_flax.reports.html import gallery
 from genre_flax.reports.html import genre_rows
-from genre_flax.reports.html import sources as sources_lib
+from genre_flax.reports.html import posters
+from genre_flax.reports.html import runs as runs_lib
 
 # In the order of the page: of a metric its name, title, and what it says.
 METRICS = (
@@ -59,9 +59,9 @@ class GenreView:
 
   row: genre_rows.GenreRow
   curve: str
-  best: Sequence[gallery.Card]
-  worst: Sequence[gallery.Card]
-  wrong: Sequence[gallery.Card]
+  best: Sequence[posters.Card]
+  worst: Sequence[posters.Card]
+  wrong: Sequence[posters.Card]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,9 +81,9 @@ class PostersView:
   genres: Sequence[GenreView]
   taken_for: Sequence[genre_rows.TakenFor]
   charts: dict[str, str]
-  right: Sequence[gallery.Card]
-  wrong: Sequence[gallery.Card]
-  suspects: Sequence[gallery.Card]
+  right: Sequence[posters.Card]
+  wrong: Sequence[posters.Card]
+  suspects: Sequence[posters.Card]
   method: str
 
 
@@ -128,7 +128,7 @@ def metric_rows(report: dict[str, Any] | None) -> list[MetricRow]:
 
 
 def make_run_view(
-  source: sources_lib.Source,
+  source: runs_lib.Run,
   *,
   bootstrap_samples: int,
   with_genre_posters: bool,
@@ -174,15 +174,15 @@ def _make_posters_view(
   places = {name: i for i, name in enumerate(scored.genres)}
   nothing = ([], [], [])
   of_genres = {
-    row.name: gallery.best_and_worst(scored, places[row.name])
+    row.name: posters.best_and_worst(scored, places[row.name])
     if with_genre_posters
     else nothing
     for row in rows
   }
-  right = gallery.surest(scored, right=True)
-  wrong = gallery.surest(scored, right=False)
-  suspects = gallery.suspect_labels(scored)
-  cards = gallery.Cards(
+  right = posters.surest(scored, right=True)
+  wrong = posters.surest(scored, right=False)
+  suspects = posters.suspect_labels(scored)
+  cards = posters.Cards(
     scored,
     [
       *right,

@@ -13,8 +13,8 @@ from genre_flax.evaluation import evaluator
 from genre_flax.reports.html import charts
 from genre_flax.reports.html import comparison
 from genre_flax.reports.html import facts as facts_lib
-from genre_flax.reports.html import gallery
 from genre_flax.reports.html import genre_rows
+from genre_flax.reports.html import posters
 from genre_flax.reports.html import views
 from genre_flax.runtime import errors
 
@@ -133,19 +133,19 @@ def six():
 
 
 def test_surest(six):
-  assert [c.index for c in gallery.surest(six, right=True)] == [0, 2, 4]
-  assert [c.index for c in gallery.surest(six, right=False)] == [1, 3, 5]
+  assert [c.index for c in posters.surest(six, right=True)] == [0, 2, 4]
+  assert [c.index for c in posters.surest(six, right=False)] == [1, 3, 5]
 
 
 def test_best_and_worst_of_a_genre(six):
-  best, worst, wrong = gallery.best_and_worst(six, 0)
+  best, worst, wrong = posters.best_and_worst(six, 0)
   assert [c.index for c in best] == [0, 2, 4]
   assert worst == []  # All of them are among the best.
   assert [c.index for c in wrong] == [1, 3, 5]
 
 
 def test_suspect_labels(six):
-  missing, extra = gallery.suspect_labels(six)
+  missing, extra = posters.suspect_labels(six)
   # Dramas have 0.6 on average, the others 0.4.
   assert (missing.index, missing.genre) == (1, 0)
   assert missing.note == 'not among its genres: Drama 0.80'

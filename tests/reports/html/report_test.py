@@ -11,8 +11,8 @@ import pytest
 from genre_flax.datasets.posters import build
 from genre_flax.datasets.posters import sources as posters_sources
 from genre_flax.datasets.posters import synthetic
-from genre_flax.reports.html import render
-from genre_flax.reports.html import sources
+from genre_flax.reports.html import report
+from genre_flax.reports.html import runs
 from genre_flax.reports.html import views
 from genre_flax.runtime import errors
 from genre_flax.training import train
@@ -37,7 +37,7 @@ def open_source(workdir, **changes):
     'bootstrap_samples': 10,
     'allow_custom_code': False,
   }
-  return sources.open_source(workdir, 'test', **{**options, **changes})
+  return runs.open_run(workdir, 'test', **{**options, **changes})
 
 
 @pytest.fixture(scope='module')
@@ -69,12 +69,12 @@ def other_workdir(hostile_data, tmp_path_factory):
 @pytest.fixture(scope='module')
 def page(workdir, tmp_path_factory):
   path = epath.Path(tmp_path_factory.mktemp('page')) / 'new' / 'report.html'
-  return render.write([open_source(workdir)], path, bootstrap_samples=10)
+  return report.write([open_source(workdir)], path, bootstrap_samples=10)
 
 
 @pytest.fixture(scope='module')
 def comparison(workdir, other_workdir, tmp_path_factory):
-  return render.write(
+  return report.write(
     [open_source(workdir), open_source(other_workdir)],
     epath.Path(tmp_path_factory.mktemp('comparison')) / 'report.html',
     bootstrap_samples=10,
@@ -182,7 +182,7 @@ def test_without_the_data_set_it_has_what_the_workdir_keeps(
   try:
     source = open_source(epath.Path(moved))
     assert source.scored is None
-    path = render.write(
+    path = report.write(
       [source], epath.Path(tmp_path) / 'report.html', bootstrap_samples=10
     )
     elsewhere = open_source(epath.Path(moved), data_dir=str(away))

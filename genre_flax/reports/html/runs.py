@@ -14,7 +14,7 @@ from genre_flax.runtime import errors
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class Run:
   """A run.
 
   Attributes:
@@ -38,7 +38,7 @@ class Source:
     return self.predictor.data_dir(self.workdir)
 
 
-def open_source(
+def open_run(
   workdir: epath.Path,
   split: str,
   *,
@@ -47,7 +47,7 @@ def open_source(
   batch_size: int,
   bootstrap_samples: int,
   allow_custom_code: bool,
-) -> Source:
+) -> Run:
   """Restores a run, and scores a split of its data set.
 
   Args:
@@ -82,7 +82,7 @@ def open_source(
     metrics = split_metrics.read_any(
       workdir, step=predictor.step, genres=predictor.genres
     )
-    return Source(workdir, predictor, None, metrics)
+    return Run(workdir, predictor, None, metrics)
   logging.info('Scoring the split %s for %s.', split, workdir)
   scored = scored_lib.score_split(
     predictor, dataset, split, batch_size=batch_size
@@ -90,4 +90,4 @@ def open_source(
   metrics = split_metrics.make_report(
     scored, bootstrap_samples=bootstrap_samples
   )
-  return Source(workdir, predictor, scored, metrics)
+  return Run(workdir, predictor, scored, metrics)
