@@ -18,7 +18,6 @@ import numpy as np
 
 from genre_flax import config as config_lib
 from genre_flax.inference import predictor as predictor_lib
-from genre_flax.inference import single_device
 from genre_flax.models import forward
 from genre_flax.models import layers
 from genre_flax.runtime import errors
@@ -67,7 +66,7 @@ class Explainer:
     self.method = method or ('grad_cam' if has_feature_map else 'occlusion')
     make = {'grad_cam': make_grad_cam, 'occlusion': make_occlusion}[self.method]
     self._maps = jax.jit(make(model, preprocessing))
-    self._device = single_device.OneDevice(predictor)
+    self._device = predictor_lib.OneDevice(predictor)
 
   def maps(self, images: np.ndarray, genres: np.ndarray) -> np.ndarray:
     """Computes the attribution maps of some genres.

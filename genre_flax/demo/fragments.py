@@ -8,10 +8,10 @@ from genre_flax.attribution import methods
 from genre_flax.data import drawing
 from genre_flax.demo import service as service_lib
 from genre_flax.demo import uploads
-from genre_flax.inference import predictions
+from genre_flax.inference import predictions_csv
+from genre_flax.reports import metric_titles
 from genre_flax.reports import templates
 from genre_flax.reports.html import posters
-from genre_flax.reports.html import views
 from genre_flax.retrieval import neighbors
 
 _TEMPLATES = pathlib.Path(__file__).parent / 'templates'
@@ -126,9 +126,9 @@ class Fragments:
     readable = [answer for answer in answers if not answer.error]
     if len(answers) == 1 and readable:
       return ''
-    table = predictions.to_csv(
+    table = predictions_csv.to_csv(
       [(answer.upload.name, answer.scores) for answer in readable],
-      genres=self._genres,
+      calibration=self._service.predictor.calibration,
     )
     return self._fill(
       'batch.html',
@@ -140,7 +140,7 @@ class Fragments:
       problems=[answer for answer in answers if answer.error],
       chosen=chosen,
       table=posters.data_uri(table, 'text/csv;charset=utf-8'),
-      file_name=predictions.FILE_NAME,
+      file_name=predictions_csv.FILE_NAME,
     )
 
   def _top_three(self, answer):
@@ -187,7 +187,7 @@ class Fragments:
       metrics=metrics,
       rows=[
         (title, meaning, metrics['metrics'][key])
-        for key, title, meaning in views.METRICS
+        for key, title, meaning in metric_titles.METRICS
         if metrics and key in _METRICS and key in metrics['metrics']
       ],
       is_grad_cam=self._service.map_method == methods.METHODS[0],

@@ -3,7 +3,11 @@
 # (name, title, description) of each metric of `split_metrics.make_report`.
 METRICS = (
   ('hit_at_3', 'Hit at 3', 'posters with at least one correct prediction of 3'),
-  ('recall_at_3', 'Recall at 3', 'share of the genres of a poster in its top 3'),
+  (
+    'recall_at_3',
+    'Recall at 3',
+    'share of the genres of a poster in the 3',
+  ),
   ('precision_at_3', 'Precision at 3', 'share of correct top-3 predictions'),
   (
     'mean_average_precision',

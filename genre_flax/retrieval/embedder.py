@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from genre_flax.inference import predictor as predictor_lib
-from genre_flax.inference import single_device
 from genre_flax.models import forward
 from genre_flax.models import layers
 from genre_flax.runtime import errors
@@ -33,7 +32,7 @@ class Embedder:
     model = predictor_lib.make_model(predictor)
     preprocessing = predictor.preprocessing
     images = jax.ShapeDtypeStruct((1, *predictor.image_shape, 3), jnp.uint8)
-    self._device = single_device.OneDevice(predictor)
+    self._device = predictor_lib.OneDevice(predictor)
 
     def embed(variables, images):
       if hasattr(model, 'embed'):

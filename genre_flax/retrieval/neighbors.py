@@ -131,7 +131,7 @@ def open_index(
       not the one of the training.
   """
   key = digests.of_json(
-    [_FORMAT_VERSION, predictor.digest(), predictor.fingerprint]
+    [_FORMAT_VERSION, predictor.checksum(), predictor.fingerprint]
   )
   path = workdir / FOLDER / f'{predictor.step}.npz'
   index = _read(path, key, predictor, embedder)

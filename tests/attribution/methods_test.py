@@ -35,7 +35,7 @@ def make_predictor(variables, **changes):
   return predictor_lib.Predictor(
     genres=GENRES,
     label_prior=np.full(2, 0.5),
-    constant_answers={},
+    constant_baseline={},
     config=config,
     fingerprint='',
     calibration=calibration.identity(GENRES),

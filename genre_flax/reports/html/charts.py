@@ -125,8 +125,8 @@ def reliability(scores: np.ndarray, labels: np.ndarray) -> str:
   """The reliability diagram of all (poster, genre) pairs.
 
   Guo et al., 2017, figure 1: the share of positives by score, in bins of equal
-  width, with 95 % intervals. The size of a dot is the logarithm of the number of
-  pairs in the bin.
+  width, with 95 % intervals. The size of a dot grows with the logarithm of the
+  number of pairs in the bin.
 
   Args:
     scores: [N, L].
@@ -186,7 +186,7 @@ def score_ranges(
     labels: [N, L] of 0 and 1.
 
   Returns:
-    An SVG with lines from the 5th to the 95th percentile and dots at the median.
+    An SVG; lines from the 5th to the 95th percentile, dots at the median.
   """
   with _chart(5.4, 0.9 + 0.27 * len(names)) as (axes, svg):
     for row, (column, has_genre) in enumerate(

@@ -114,9 +114,7 @@ def compare(
 
   num_improved, improved = choose(1)
   num_degraded, degraded = choose(-1)
-  return Comparison(
-    differences, improved, degraded, num_improved, num_degraded
-  )
+  return Comparison(differences, improved, degraded, num_improved, num_degraded)
 
 
 def _describe(first, other, index, genre) -> posters.Choice:

@@ -1,7 +1,7 @@
 """The posters of a report: their choice, images and attribution maps."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import dataclasses
 
 import numpy as np
@@ -71,22 +71,20 @@ def most_confident(
 
 def best_and_worst(
   scored: scored_lib.ScoredSplit, genre: int
-) -> tuple[list[Choice], list[Choice], list[Choice]]:
-  """Posters with the best and the worst scores for a genre.
-
-  Returns:
-    At most three posters each: those of the genre with the highest scores,
-    those of the genre with the lowest scores, and those without the genre with
-    the highest scores.
-  """
+) -> dict[str, list[Choice]]:
+  """At most three posters each with the best and worst scores for a genre."""
   has_genre = scored.labels[:, genre] > 0
   order = np.argsort(-scored.scores[:, genre], kind='stable')
   positives, negatives = order[has_genre[order]], order[~has_genre[order]]
-  worst = positives[_NUM_PER_GENRE:][::-1]
-  return tuple(
-    [Choice(int(i), genre) for i in chosen[:_NUM_PER_GENRE]]
-    for chosen in (positives, worst, negatives)
-  )
+  groups = {
+    'Correct, highest scores': positives,
+    'Missed, lowest scores': positives[_NUM_PER_GENRE:][::-1],
+    'Wrong, highest scores': negatives,
+  }
+  return {
+    title: [Choice(int(i), genre) for i in chosen[:_NUM_PER_GENRE]]
+    for title, chosen in groups.items()
+  }
 
 
 def suspicious_labels(scored: scored_lib.ScoredSplit) -> list[Choice]:
@@ -101,22 +99,25 @@ def suspicious_labels(scored: scored_lib.ScoredSplit) -> list[Choice]:
     At most 6 of each kind, the least plausible labels first.
   """
   scores, has_genre = scored.scores, scored.labels > 0
-  mean_with, mean_without = (
-    ranking.divide((scores * chosen).sum(axis=0), chosen.sum(axis=0), empty=empty)
-    for chosen, empty in ((has_genre, np.inf), (~has_genre, -np.inf))
-  )
+
+  def means(chosen, empty):
+    sums = (scores * chosen).sum(axis=0)
+    return ranking.divide(sums, chosen.sum(axis=0), empty=empty)
+
+  mean_with = means(has_genre, np.inf)
+  mean_without = means(~has_genre, -np.inf)
   missing = np.where(~has_genre, scores - mean_with, 0)
   # A ratio, since all scores of rare genres are low.
   superfluous = np.where(
     has_genre & (scores < mean_without), 1 - scores / mean_without, 0
   )
   choices = []
-  for doubt, text in ((missing, 'missing label?'), (superfluous, 'wrong label?')):
+  for doubt, text in ((missing, 'missing'), (superfluous, 'wrong')):
     order = np.argsort(-doubt, axis=None, kind='stable')[: _NUM_SUSPECTS // 2]
     for index, genre in zip(*np.unravel_index(order, doubt.shape), strict=True):
       if doubt[index, genre] > 0:
-        note = f'{text} {scored.genres[genre]} {scores[index, genre]:.2f}'
-        choices.append(Choice(int(index), int(genre), note))
+        score = f'{scored.genres[genre]} {scores[index, genre]:.2f}'
+        choices.append(Choice(int(index), int(genre), f'{text}? {score}'))
   return choices
 
 
@@ -127,9 +128,7 @@ class CardMaker:
     method: of the maps, one of `methods.METHODS`.
   """
 
-  def __init__(
-    self, scored: scored_lib.ScoredSplit, choices: Sequence[Choice]
-  ):
+  def __init__(self, scored: scored_lib.ScoredSplit, choices: Sequence[Choice]):
     """Decodes the posters and computes their maps.
 
     Args:
@@ -154,9 +153,14 @@ class CardMaker:
     )
     self._maps = dict(zip(keys, maps[:, 0], strict=True))
 
-  def make(self, choices: Sequence[Choice]) -> list[Card]:
+  def make(
+    self, groups: Mapping[str, Sequence[Choice]]
+  ) -> dict[str, list[Card]]:
     """Makes the cards of some of the choices."""
-    return [self._make(choice) for choice in choices]
+    return {
+      name: [self._make(choice) for choice in group]
+      for name, group in groups.items()
+    }
 
   def _make(self, choice: Choice) -> Card:
     scored, index = self._scored, choice.index

@@ -58,18 +58,15 @@ class PostersView:
     genres: the most frequent first.
     confusions: between genres.
     charts: SVGs by name.
-    correct: the most confident correct predictions.
-    wrong: the most confident wrong predictions.
-    suspicious: posters with suspicious labels.
+    cards: 'correct' and 'wrong', the most confident predictions, and
+      'suspicious', with labels that may be wrong.
     method: of the attribution maps.
   """
 
   genres: Sequence[GenreView]
   confusions: Sequence[genres.Confusion]
   charts: Mapping[str, str]
-  correct: Sequence[posters.Card]
-  wrong: Sequence[posters.Card]
-  suspicious: Sequence[posters.Card]
+  cards: Mapping[str, Sequence[posters.Card]]
   method: str
 
 
@@ -150,34 +147,36 @@ def _view_posters(
     scored, bootstrap_samples=bootstrap_samples
   )
   order = [scored.genres.index(each.name) for each in by_support]
+  choices = {
+    'correct': posters.most_confident(scored, correct=True),
+    'wrong': posters.most_confident(scored, correct=False),
+    'suspicious': posters.suspicious_labels(scored),
+  }
   per_genre = [
-    posters.best_and_worst(scored, i) if posters_per_genre else ()
+    posters.best_and_worst(scored, i) if posters_per_genre else {}
     for i in order
   ]
-  correct = posters.most_confident(scored, correct=True)
-  wrong = posters.most_confident(scored, correct=False)
-  suspicious = posters.suspicious_labels(scored)
-  groups = [correct, wrong, suspicious, *(g for each in per_genre for g in each)]
-  maker = posters.CardMaker(scored, [one for group in groups for one in group])
-  titles = ('Correct, highest scores', 'Missed, lowest scores', 'False, highest scores')
+  maker = posters.CardMaker(
+    scored,
+    [
+      choice
+      for groups in (choices, *per_genre)
+      for group in groups.values()
+      for choice in group
+    ],
+  )
   return PostersView(
     genres=[
       GenreView(
         each,
         charts.precision_recall(*each.curve, baseline=each.baseline),
-        {
-          title: maker.make(group)
-          for title, group in zip(titles, chosen)
-          if group
-        },
+        maker.make(groups),
       )
-      for each, chosen in zip(by_support, per_genre, strict=True)
+      for each, groups in zip(by_support, per_genre, strict=True)
     ],
     confusions=genres.find_confusions(scored),
     charts=_draw_charts(scored, order),
-    correct=maker.make(correct),
-    wrong=maker.make(wrong),
-    suspicious=maker.make(suspicious),
+    cards=maker.make(choices),
     method=maker.method,
   )
 
@@ -200,14 +199,14 @@ def _draw_charts(scored, order) -> dict[str, str]:
 
 def _compare(first, view, split, *, bootstrap_samples) -> dict[str, Any]:
   result = comparison.compare(first, split, bootstrap_samples=bootstrap_samples)
+  choices = {'improved': result.improved, 'degraded': result.degraded}
   maker = posters.CardMaker(split, [*result.improved, *result.degraded])
   return {
     'run': view,
     'differences': result.differences,
     'num_improved': result.num_improved,
     'num_degraded': result.num_degraded,
-    'improved': maker.make(result.improved),
-    'degraded': maker.make(result.degraded),
+    'cards': maker.make(choices),
   }
 
 

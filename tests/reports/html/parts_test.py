@@ -9,7 +9,7 @@ from sklearn import metrics as sklearn_metrics
 
 from genre_flax.evaluation import bootstrap
 from genre_flax.evaluation import calibration
-from genre_flax.evaluation import evaluate
+from genre_flax.evaluation import evaluator
 from genre_flax.reports.html import charts
 from genre_flax.reports.html import comparison
 from genre_flax.reports.html import facts as facts_lib
@@ -34,7 +34,7 @@ class Scored:
     self.scores = np.asarray(self.scores, float)
     self.labels = np.asarray(self.labels, np.float32)
     self.ids = tuple(f'p{i}' for i in range(len(self.scores)))
-    self.predictions = evaluate.Predictions(self.scores, self.labels)
+    self.predictions = evaluator.Predictions(self.scores, self.labels)
     self.predictor = self
     self.calibration = calibration.identity(self.genres)
 
