@@ -10,8 +10,8 @@ from genre_flax.demo import service as service_lib
 from genre_flax.demo import uploads
 from genre_flax.inference import predictions_csv
 from genre_flax.reports import metric_titles
-from genre_flax.reports import templates
 from genre_flax.reports.html import posters
+from genre_flax.reports.html import report
 from genre_flax.retrieval import neighbors
 
 _TEMPLATES = pathlib.Path(__file__).parent / 'templates'
@@ -38,7 +38,7 @@ class Fragments:
     """
     self._service = service
     self._genres = service.genres
-    self._environment = templates.environment(_TEMPLATES)
+    self._environment = report.environment(_TEMPLATES)
     self._environment.filters['jpeg'] = posters.data_uri
 
   def head(self, *, name: str) -> str:

@@ -1,7 +1,6 @@
 """The comparison of two runs on the same posters."""
 
-from collections.abc import Mapping, Sequence
-import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -11,27 +10,6 @@ from genre_flax.evaluation import metrics
 from genre_flax.inference import scored_split as scored_lib
 from genre_flax.reports.html import posters
 from genre_flax.runtime import errors
-
-_NUM_SHOWN = 6
-
-
-@dataclasses.dataclass(frozen=True)
-class Comparison:
-  """The difference of a run to the first run.
-
-  Attributes:
-    differences: the metric of the run minus that of the first, per metric.
-    improved: some posters with more correct top-3 predictions.
-    degraded: some posters with fewer.
-    num_improved: of all posters.
-    num_degraded: of all posters.
-  """
-
-  differences: Mapping[str, bootstrap.Estimate]
-  improved: Sequence[posters.Choice]
-  degraded: Sequence[posters.Choice]
-  num_improved: int
-  num_degraded: int
 
 
 def check_comparable(splits: Sequence[scored_lib.ScoredSplit]) -> None:
@@ -63,13 +41,13 @@ def check_comparable(splits: Sequence[scored_lib.ScoredSplit]) -> None:
       )
 
 
-def compare(
+def differences(
   first: scored_lib.ScoredSplit,
   other: scored_lib.ScoredSplit,
   *,
   bootstrap_samples: int,
-) -> Comparison:
-  """Compares a run with the first run.
+) -> dict[str, bootstrap.Estimate]:
+  """The metrics of a run minus those of the first run.
 
   Args:
     first: the split, scored by the first run.
@@ -77,9 +55,9 @@ def compare(
     bootstrap_samples: number of resamples; 0 for no intervals.
 
   Returns:
-    The comparison.
+    An estimate per metric of `split_metrics.make_report`.
   """
-  differences = bootstrap.differences(
+  result = bootstrap.differences(
     other.scores, first.scores, first.labels, num_samples=bootstrap_samples
   )
   for point in calibration_lib.OPERATING_POINTS:
@@ -96,30 +74,39 @@ def compare(
       names=(point,),
       num_samples=bootstrap_samples,
     )
-    differences[f'{point}_fitted'] = fitted[point]
-  hits, first_hits = (
-    metrics.Inputs(split.scores, split.labels).hits for split in (other, first)
+    result[f'{point}_fitted'] = fitted[point]
+  return result
+
+
+def changed_posters(
+  first: scored_lib.ScoredSplit, other: scored_lib.ScoredSplit
+) -> dict[str, list[posters.Choice]]:
+  """The posters whose number of correct top-3 predictions changed.
+
+  Args:
+    first: the split, scored by the first run.
+    other: the split, scored by the other run.
+
+  Returns:
+    'improved' and 'degraded' posters, in descending order of the change of the
+    scores of their genres, each with the genre whose score changed most.
+  """
+  first_hits, hits = (
+    metrics.Inputs(split.scores, split.labels).hits for split in (first, other)
   )
   changes, has_genre = other.scores - first.scores, first.labels > 0
-
-  def choose(sign):
-    indices = sorted(
-      np.flatnonzero(sign * hits > sign * first_hits),
-      key=lambda i: -sign * (changes[i] * has_genre[i]).sum(),
-    )
+  result = {}
+  for name, sign in (('improved', 1), ('degraded', -1)):
+    indices = np.flatnonzero(sign * hits > sign * first_hits)
+    totals = (sign * changes * has_genre).sum(axis=1)
     genres = np.where(has_genre, sign * changes, -np.inf).argmax(axis=1)
-    return len(indices), [
-      _describe(first, other, i, genres[i]) for i in indices[:_NUM_SHOWN]
+    result[name] = [
+      posters.Choice(
+        int(i),
+        int(genres[i]),
+        f'{first.genres[genres[i]]} {first.scores[i, genres[i]]:.2f} →'
+        f' {other.scores[i, genres[i]]:.2f}',
+      )
+      for i in sorted(indices, key=lambda i: -totals[i])
     ]
-
-  num_improved, improved = choose(1)
-  num_degraded, degraded = choose(-1)
-  return Comparison(differences, improved, degraded, num_improved, num_degraded)
-
-
-def _describe(first, other, index, genre) -> posters.Choice:
-  note = (
-    f'{first.genres[genre]} {first.scores[index, genre]:.2f} →'
-    f' {other.scores[index, genre]:.2f}'
-  )
-  return posters.Choice(int(index), int(genre), note)
+  return result

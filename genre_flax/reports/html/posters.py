@@ -31,6 +31,10 @@ class Choice:
   note: str = ''
 
 
+# Groups of choices by title.
+Choices = Mapping[str, Sequence[Choice]]
+
+
 @dataclasses.dataclass(frozen=True)
 class Card:
   """A poster as the templates show it.
@@ -121,63 +125,58 @@ def suspicious_labels(scored: scored_lib.ScoredSplit) -> list[Choice]:
   return choices
 
 
-class CardMaker:
-  """Makes cards; computes the attribution map of each choice once.
+def make_cards(
+  scored: scored_lib.ScoredSplit, groups: Sequence[Choices]
+) -> tuple[list[dict[str, list[Card]]], str]:
+  """Makes the cards of all choices, with their attribution maps.
 
-  Attributes:
-    method: of the maps, one of `methods.METHODS`.
+  Args:
+    scored: the split.
+    groups: the choices.
+
+  Returns:
+    The cards in the structure of `groups`, and the attribution method.
   """
-
-  def __init__(self, scored: scored_lib.ScoredSplit, choices: Sequence[Choice]):
-    """Decodes the posters and computes their maps.
-
-    Args:
-      scored: the split.
-      choices: all that cards are made of.
-    """
-    self._scored = scored
-    self._top3 = metrics.top_k(scored.scores)
-    explainer = methods.Explainer(scored.predictor)
-    self.method = explainer.method
-    keys = sorted({(choice.index, choice.genre) for choice in choices})
-    self._images, self._maps = {}, {}
-    if not keys:
-      return
-    pixels = {}
-    for index in {index for index, _ in keys}:
-      pixels[index] = scored.decode(index, scored.predictor.image_shape)
-      self._images[index] = scored.decode(index, drawing.POSTER_SHAPE)
+  explainer = methods.Explainer(scored.predictor)
+  choices = [c for each in groups for chosen in each.values() for c in chosen]
+  keys = sorted({(choice.index, choice.genre) for choice in choices})
+  pixels = {
+    index: scored.decode(index, scored.predictor.image_shape)
+    for index, _ in keys
+  }
+  maps = {}
+  if keys:
     maps = explainer.maps(
       np.stack([pixels[index] for index, _ in keys]),
       np.array([[genre] for _, genre in keys]),
-    )
-    self._maps = dict(zip(keys, maps[:, 0], strict=True))
-
-  def make(
-    self, groups: Mapping[str, Sequence[Choice]]
-  ) -> dict[str, list[Card]]:
-    """Makes the cards of some of the choices."""
-    return {
-      name: [self._make(choice) for choice in group]
-      for name, group in groups.items()
+    )[:, 0]
+    maps = dict(zip(keys, maps, strict=True))
+  cards = [
+    {
+      title: [_make_card(scored, c, maps[c.index, c.genre]) for c in chosen]
+      for title, chosen in each.items()
     }
+    for each in groups
+  ]
+  return cards, explainer.method
 
-  def _make(self, choice: Choice) -> Card:
-    scored, index = self._scored, choice.index
-    scores, labels = scored.scores[index], scored.labels[index] > 0
-    image, map_ = self._images[index], self._maps[index, choice.genre]
-    return Card(
-      id=scored.ids[index],
-      genres=[scored.genres[i] for i in np.flatnonzero(labels)],
-      top3=[
-        (scored.genres[i], float(scores[i]), bool(labels[i]))
-        for i in self._top3[index]
-      ],
-      map_genre=scored.genres[choice.genre],
-      note=choice.note,
-      image=data_uri(drawing.to_jpeg(image)),
-      map_image=data_uri(drawing.to_jpeg(map_images.overlay(image, map_))),
-    )
+
+def _make_card(scored, choice, map_) -> Card:
+  index = choice.index
+  scores, labels = scored.scores[index], scored.labels[index] > 0
+  image = scored.decode(index, drawing.POSTER_SHAPE)
+  return Card(
+    id=scored.ids[index],
+    genres=[scored.genres[i] for i in np.flatnonzero(labels)],
+    top3=[
+      (scored.genres[i], float(scores[i]), bool(labels[i]))
+      for i in metrics.top_k(scores[None])[0]
+    ],
+    map_genre=scored.genres[choice.genre],
+    note=choice.note,
+    image=data_uri(drawing.to_jpeg(image)),
+    map_image=data_uri(drawing.to_jpeg(map_images.overlay(image, map_))),
+  )
 
 
 def data_uri(content: bytes, media_type: str = 'image/jpeg') -> str:

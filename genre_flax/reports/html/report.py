@@ -1,8 +1,7 @@
 """The HTML report: one file that shows runs and compares them."""
 
 import base64
-from collections.abc import Mapping, Sequence
-import dataclasses
+from collections.abc import Sequence
 import datetime
 import hashlib
 import math
@@ -11,10 +10,10 @@ from typing import Any
 
 from absl import logging
 from etils import epath
+import jinja2
 import markupsafe
 
 from genre_flax.reports import metric_titles
-from genre_flax.reports import templates
 from genre_flax.reports.html import charts
 from genre_flax.reports.html import comparison
 from genre_flax.reports.html import genres
@@ -23,6 +22,7 @@ from genre_flax.reports.html import run_summary
 from genre_flax.reports.html import runs as runs_lib
 from genre_flax.runtime import files
 from genre_flax.runtime import machine
+from genre_flax.runtime import text
 
 FILE_NAME = 'report.html'
 # The metrics at the top of the page.
@@ -32,59 +32,9 @@ HEADLINES = (
   'mean_average_precision',
   'mean_roc_auc',
 )
+# Posters of a comparison.
+_NUM_CHANGED = 6
 _TEMPLATES = pathlib.Path(__file__).parent / 'templates'
-
-
-@dataclasses.dataclass(frozen=True)
-class GenreView:
-  """A genre as the templates show it.
-
-  Attributes:
-    metrics: of the genre.
-    curve: an SVG, precision against recall.
-    cards: of posters with high and low scores, by title.
-  """
-
-  metrics: genres.GenreMetrics
-  curve: str
-  cards: Mapping[str, Sequence[posters.Card]]
-
-
-@dataclasses.dataclass(frozen=True)
-class PostersView:
-  """The results on a split as the templates show them.
-
-  Attributes:
-    genres: the most frequent first.
-    confusions: between genres.
-    charts: SVGs by name.
-    cards: 'correct' and 'wrong', the most confident predictions, and
-      'suspicious', with labels that may be wrong.
-    method: of the attribution maps.
-  """
-
-  genres: Sequence[GenreView]
-  confusions: Sequence[genres.Confusion]
-  charts: Mapping[str, str]
-  cards: Mapping[str, Sequence[posters.Card]]
-  method: str
-
-
-@dataclasses.dataclass(frozen=True)
-class RunView:
-  """A run as the templates show it.
-
-  Attributes:
-    summary: of the run.
-    metrics: of `split_metrics.make_report`, or None.
-    curves: SVGs of the training by title.
-    posters: None if the dataset is missing.
-  """
-
-  summary: run_summary.RunSummary
-  metrics: Mapping[str, Any] | None
-  curves: Mapping[str, str]
-  posters: PostersView | None
 
 
 def write(
@@ -110,7 +60,7 @@ def write(
     comparison.check_comparable(splits)
   logging.info('Writing %s.', path)
   views = [
-    _make_view(
+    _view_run(
       run, bootstrap_samples=bootstrap_samples, posters_per_genre=len(runs) == 1
     )
     for run in runs
@@ -118,7 +68,9 @@ def write(
   comparisons = []
   if is_comparison:
     comparisons = [
-      _compare(splits[0], view, split, bootstrap_samples=bootstrap_samples)
+      _view_comparison(
+        splits[0], view, split, bootstrap_samples=bootstrap_samples
+      )
       for view, split in zip(views[1:], splits[1:], strict=True)
     ]
   page = _render(views, comparisons)
@@ -128,21 +80,26 @@ def write(
   return path
 
 
-def _make_view(run, *, bootstrap_samples, posters_per_genre) -> RunView:
+def _view_run(run, *, bootstrap_samples, posters_per_genre) -> dict[str, Any]:
   summary = run_summary.read(run.workdir, run.predictor, data_dir=run.data_dir)
-  view = None
+  posters_view = None
   if run.scored is not None:
-    view = _view_posters(
+    posters_view = _view_posters(
       run.scored,
       bootstrap_samples=bootstrap_samples,
       posters_per_genre=posters_per_genre,
     )
-  return RunView(summary, run.metrics, charts.training_curves(summary), view)
+  return {
+    'summary': summary,
+    'metrics': run.metrics,
+    'curves': charts.training_curves(summary),
+    'posters': posters_view,
+  }
 
 
 def _view_posters(
   scored, *, bootstrap_samples, posters_per_genre
-) -> PostersView:
+) -> dict[str, Any]:
   by_support = genres.compute_metrics(
     scored, bootstrap_samples=bootstrap_samples
   )
@@ -156,29 +113,23 @@ def _view_posters(
     posters.best_and_worst(scored, i) if posters_per_genre else {}
     for i in order
   ]
-  maker = posters.CardMaker(
-    scored,
-    [
-      choice
-      for groups in (choices, *per_genre)
-      for group in groups.values()
-      for choice in group
-    ],
+  (cards, *genre_cards), method = posters.make_cards(
+    scored, [choices, *per_genre]
   )
-  return PostersView(
-    genres=[
-      GenreView(
-        each,
-        charts.precision_recall(*each.curve, baseline=each.baseline),
-        maker.make(groups),
-      )
-      for each, groups in zip(by_support, per_genre, strict=True)
+  return {
+    'genres': [
+      {
+        'metrics': each,
+        'curve': charts.precision_recall(*each.curve, baseline=each.baseline),
+        'cards': groups,
+      }
+      for each, groups in zip(by_support, genre_cards, strict=True)
     ],
-    confusions=genres.find_confusions(scored),
-    charts=_draw_charts(scored, order),
-    cards=maker.make(choices),
-    method=maker.method,
-  )
+    'confusions': genres.find_confusions(scored),
+    'charts': _draw_charts(scored, order),
+    'cards': cards,
+    'method': method,
+  }
 
 
 def _draw_charts(scored, order) -> dict[str, str]:
@@ -197,43 +148,72 @@ def _draw_charts(scored, order) -> dict[str, str]:
   }
 
 
-def _compare(first, view, split, *, bootstrap_samples) -> dict[str, Any]:
-  result = comparison.compare(first, split, bootstrap_samples=bootstrap_samples)
-  choices = {'improved': result.improved, 'degraded': result.degraded}
-  maker = posters.CardMaker(split, [*result.improved, *result.degraded])
+def _view_comparison(first, view, split, *, bootstrap_samples):
+  choices = comparison.changed_posters(first, split)
+  shown = {name: group[:_NUM_CHANGED] for name, group in choices.items()}
+  [cards], _ = posters.make_cards(split, [shown])
   return {
     'run': view,
-    'differences': result.differences,
-    'num_improved': result.num_improved,
-    'num_degraded': result.num_degraded,
-    'cards': maker.make(choices),
+    'differences': comparison.differences(
+      first, split, bootstrap_samples=bootstrap_samples
+    ),
+    'counts': {name: len(group) for name, group in choices.items()},
+    'cards': cards,
   }
 
 
-def _render(views, comparisons) -> str:
-  environment = templates.environment(_TEMPLATES)
-  environment.filters |= {
-    'signed': _signed,
+def environment(folder: pathlib.Path) -> jinja2.Environment:
+  """An environment of templates that escapes all values.
+
+  Args:
+    folder: of the templates.
+
+  Returns:
+    The environment; undefined names are errors.
+  """
+  result = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(folder),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+  )
+  result.filters |= {
+    # Names may contain invisible characters.
+    'shown': text.printable,
+    'number': lambda value, digits=3: _format(value, f'.{digits}f'),
+    'percent': lambda value: _format(value, '.0%').replace('%', ' %'),
+    'signed': lambda value: _format(value, '+.3f').replace('-', '−'),
+    'duration': lambda value: datetime.timedelta(seconds=round(value)),
     # Matplotlib escapes the texts of its SVGs.
     'svg': markupsafe.Markup,
   }
+  return result
+
+
+def _format(value: float | None, spec: str) -> str:
+  is_defined = value is not None and math.isfinite(value)
+  return format(value, spec) if is_defined else '–'
+
+
+def _render(views, comparisons) -> str:
   style, script = (
     (_TEMPLATES / name).read_text(encoding='utf-8')
     for name in ('report.css', 'report.js')
   )
   checksum = hashlib.sha256(script.encode()).digest()
-  return environment.get_template('report.html').render(
-    runs=views,
-    comparisons=comparisons,
-    style=markupsafe.Markup(style),
-    script=markupsafe.Markup(script),
-    script_checksum=base64.b64encode(checksum).decode(),
-    metric_titles=metric_titles.METRICS,
-    headlines=HEADLINES,
-    versions=machine.versions(['genre_flax', 'jax']),
-    date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+  return (
+    environment(_TEMPLATES)
+    .get_template('report.html')
+    .render(
+      runs=views,
+      comparisons=comparisons,
+      style=markupsafe.Markup(style),
+      script=markupsafe.Markup(script),
+      script_checksum=base64.b64encode(checksum).decode(),
+      metric_titles=metric_titles.METRICS,
+      headlines=HEADLINES,
+      versions=machine.versions(['genre_flax', 'jax']),
+      date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+    )
   )
-
-
-def _signed(value: float) -> str:
-  return f'{value:+.3f}'.replace('-', '−') if math.isfinite(value) else '–'

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 import dataclasses
-import datetime
 from typing import Any
 
 from absl import logging
@@ -46,67 +45,15 @@ class RunSummary:
     return self.workdir.resolve().name
 
   @property
-  def network(self) -> str:
-    """Name, number of parameters and input size."""
-    config = self.predictor.config
+  def num_params(self) -> int:
+    """The number of parameters of the network."""
     params = self.predictor.variables['params']
-    size = sum(np.size(leaf) for leaf in jax.tree.leaves(params))
-    height, width = self.predictor.image_shape
-    return (
-      f'{config.model.name}, {size:,} parameters, input of {height} x {width}'
-      ' pixels'
-    )
+    return sum(np.size(leaf) for leaf in jax.tree.leaves(params))
 
   @property
-  def data(self) -> str:
-    """Numbers of posters, splits and genres."""
-    genres = f'{len(self.predictor.genres)} genres'
-    if self.card is None:
-      return f'{genres}; the dataset is missing'
-    splits = ', '.join(
-      f'{split["num_examples"]:,} {name}'
-      for name, split in self.card['splits'].items()
-    )
-    return (
-      f'{self.card["num_examples"]:,} posters ({splits}) of {genres},'
-      f' fingerprint {self.predictor.fingerprint}'
-    )
-
-  @property
-  def training(self) -> str:
-    """Number of steps, time, and the step of the checkpoint."""
-    steps = max((line['step'] for line in self.history), default=0)
-    words = [f'{steps:,} steps of {self.predictor.config.batch_size} posters']
-    if self.seconds:
-      duration = datetime.timedelta(seconds=round(self.seconds))
-      words.append(f'in {duration}')
-    words.append(
-      f'checkpoint of step {self.predictor.step:,} ({self.predictor.which})'
-    )
-    return ', '.join(words)
-
-  @property
-  def machine(self) -> str:
-    """Devices, processor and peak memory of the last start."""
-    words = []
-    if self.starts:
-      last = self.starts[-1]
-      words.append(str(last.get('devices', '')))
-      words.append(
-        f'{last.get("num_cores", "?")} cores of {last.get("processor", "?")}'
-      )
-    for name, place in (
-      ('peak_memory_gb', 'memory'),
-      ('peak_device_memory_gb', 'memory of a device'),
-    ):
-      peak = self.peak(name)
-      if peak is not None:
-        words.append(f'at most {peak:.2f} GB of {place}')
-    return '; '.join(filter(None, words)) or 'not recorded'
-
-  def peak(self, name: str) -> float | None:
-    """The maximum of a training metric; None if it was not recorded."""
-    return max((v for _, v in self.series('train', name)), default=None)
+  def num_steps(self) -> int:
+    """The number of steps of the training."""
+    return max((line['step'] for line in self.history), default=0)
 
   @property
   def seconds(self) -> float:
@@ -131,6 +78,10 @@ class RunSummary:
       if line['split'] == split
       and (value := _number(line.get(name))) is not None
     ]
+
+  def peak(self, name: str) -> float | None:
+    """The maximum of a training metric; None if it was not recorded."""
+    return max((v for _, v in self.series('train', name)), default=None)
 
 
 def read(
