@@ -81,9 +81,9 @@ def best_and_worst(
   order = np.argsort(-scored.scores[:, genre], kind='stable')
   positives, negatives = order[has_genre[order]], order[~has_genre[order]]
   groups = {
-    'Correct, highest scores': positives,
-    'Missed, lowest scores': positives[_NUM_PER_GENRE:][::-1],
-    'Wrong, highest scores': negatives,
+    'With the genre, highest scores': positives,
+    'With the genre, lowest scores': positives[_NUM_PER_GENRE:][::-1],
+    'Without the genre, highest scores': negatives,
   }
   return {
     title: [Choice(int(i), genre) for i in chosen[:_NUM_PER_GENRE]]
@@ -116,7 +116,7 @@ def suspicious_labels(scored: scored_lib.ScoredSplit) -> list[Choice]:
     has_genre & (scores < mean_without), 1 - scores / mean_without, 0
   )
   choices = []
-  for doubt, text in ((missing, 'missing'), (superfluous, 'wrong')):
+  for doubt, text in ((missing, 'Missing'), (superfluous, 'Wrong')):
     order = np.argsort(-doubt, axis=None, kind='stable')[: _NUM_SUSPECTS // 2]
     for index, genre in zip(*np.unravel_index(order, doubt.shape), strict=True):
       if doubt[index, genre] > 0:

@@ -146,8 +146,8 @@ def test_best_and_worst_posters_of_genre(six_posters):
 def test_suspicious_labels(six_posters):
   # The mean score of dramas is 0.6, that of the others 0.4.
   assert posters.suspicious_labels(six_posters) == [
-    posters.Choice(1, 0, 'missing? Drama 0.80'),
-    posters.Choice(4, 0, 'wrong? Drama 0.20'),
+    posters.Choice(1, 0, 'Missing? Drama 0.80'),
+    posters.Choice(4, 0, 'Wrong? Drama 0.20'),
   ]
 
 
