@@ -74,7 +74,7 @@ def trained_workdir(data_dir, tmp_path_factory):
   """A training of 30 steps; tests do not change it."""
   folder = tmp_path_factory.mktemp('trained')
   config = helpers.tiny_config(data_dir, num_train_steps=30)
-  train.train_and_evaluate(config, folder)
+  train.train(config, folder)
   return folder
 
 

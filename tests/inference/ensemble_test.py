@@ -24,7 +24,7 @@ def members(trained_predictor, data_dir, tmp_path_factory):
   config = helpers.tiny_config(
     data_dir, num_train_steps=20, seed=1, image_width=32
   )
-  train.train_and_evaluate(config, folder)
+  train.train(config, folder)
   return trained_predictor, predictor_lib.restore(folder)
 
 

@@ -67,7 +67,7 @@ def test_calibration_is_fitted_to_the_validation_split(
 
 def test_ema_parameters_are_used(data_dir, tmp_path):
   config = helpers.tiny_config(data_dir, ema_decay=0.999)
-  train.train_and_evaluate(config, tmp_path)
+  train.train(config, tmp_path)
   state = helpers.final_state(config, tmp_path)
   params = predictor_lib.restore(tmp_path, step='latest').variables['params']
   helpers.assert_trees_equal(params, state.ema_params)
@@ -110,7 +110,7 @@ def test_dataset_with_other_genres_is_rejected(trained_predictor, tmp_path):
 
 def test_damaged_checkpoint_is_an_input_error(data_dir, tmp_path):
   config = helpers.tiny_config(data_dir)
-  train.train_and_evaluate(config, tmp_path)
+  train.train(config, tmp_path)
   for path in (tmp_path / 'checkpoints' / '6' / 'model').rglob('*'):
     if path.is_file():
       path.write_bytes(b'')
