@@ -15,7 +15,7 @@ from genre_flax.datasets.posters import storage
 from genre_flax.inference import predictor as predictor_lib
 from genre_flax.runtime import errors
 from genre_flax.runtime import metric_lines
-from genre_flax.training import starts as starts_lib
+from genre_flax.training import run_history
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +27,7 @@ class RunSummary:
     predictor: of the checkpoint.
     card: the data card of the dataset, or None if it is missing.
     history: the lines of metrics.jsonl.
-    starts: of `starts.read`.
+    starts: of `run_history.read`.
     changed_keys: (key, value, default) of config keys that differ from the
       default.
   """
@@ -107,7 +107,7 @@ def read(
     predictor=predictor,
     card=card,
     history=[line for line in metric_lines.read(workdir) if 'split' in line],
-    starts=starts_lib.read(workdir),
+    starts=run_history.read(workdir),
     changed_keys=_changed_keys(config_lib.to_dict(predictor.config)),
   )
 

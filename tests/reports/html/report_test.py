@@ -65,7 +65,7 @@ def opened(hostile_data, tmp_path_factory):
   for name, seed in (('run <b>', 0), ('other', 1)):
     folder = tmp_path_factory.mktemp(name)
     config = helpers.tiny_config(hostile_data, seed=seed)
-    train.train_and_evaluate(config, folder)
+    train.train(config, folder)
     result.append(open_run(epath.Path(folder)))
   return result
 
