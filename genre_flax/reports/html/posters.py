@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Mapping, Sequence
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -33,29 +34,8 @@ class Choice:
 
 # Groups of choices by title.
 Choices = Mapping[str, Sequence[Choice]]
-
-
-@dataclasses.dataclass(frozen=True)
-class Card:
-  """A poster as the templates show it.
-
-  Attributes:
-    id: of the poster.
-    genres: of the poster.
-    top3: (genre, score, whether it is correct) of the top-3 predictions.
-    map_genre: the genre of the attribution map.
-    note: as in Choice.
-    image: a data URI of the poster.
-    map_image: a data URI of the poster with its attribution map.
-  """
-
-  id: str
-  genres: Sequence[str]
-  top3: Sequence[tuple[str, float, bool]]
-  map_genre: str
-  note: str
-  image: str
-  map_image: str
+# The values that the templates show of a poster.
+Card = dict[str, Any]
 
 
 def most_confident(
@@ -165,18 +145,18 @@ def _make_card(scored, choice, map_) -> Card:
   index = choice.index
   scores, labels = scored.scores[index], scored.labels[index] > 0
   image = scored.decode(index, drawing.POSTER_SHAPE)
-  return Card(
-    id=scored.ids[index],
-    genres=[scored.genres[i] for i in np.flatnonzero(labels)],
-    top3=[
+  return {
+    'id': scored.ids[index],
+    'labels': [scored.genres[i] for i in np.flatnonzero(labels)],
+    'top3': [
       (scored.genres[i], float(scores[i]), bool(labels[i]))
       for i in metrics.top_k(scores[None])[0]
     ],
-    map_genre=scored.genres[choice.genre],
-    note=choice.note,
-    image=data_uri(drawing.to_jpeg(image)),
-    map_image=data_uri(drawing.to_jpeg(map_images.overlay(image, map_))),
-  )
+    'map_genre': scored.genres[choice.genre],
+    'note': choice.note,
+    'image': data_uri(drawing.to_jpeg(image)),
+    'map_image': data_uri(drawing.to_jpeg(map_images.overlay(image, map_))),
+  }
 
 
 def data_uri(content: bytes, media_type: str = 'image/jpeg') -> str:
