@@ -64,7 +64,7 @@ def test_report_covers_the_steps_since_the_previous_one(
     clock.now += 1.5
     progress.add(step, values(16.0 * step))
   (line,) = metric_lines.read(tmp_path)
-  # Of this process; it has tens of megabytes at least.
+  # Of this process: at least tens of megabytes.
   assert 0.03 < line.pop('peak_memory_gb') < 1000
   assert line == {
     'step': 4,
