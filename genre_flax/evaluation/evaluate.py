@@ -148,10 +148,7 @@ def evaluate_split(
   eval_step: EvalStep,
   variables: Variables,
   split: input_pipeline.Examples,
-  *,
-  global_batch_size: int,
-  num_threads: int | None,
-  prefetch_batches: int,
+  options: input_pipeline.LoaderOptions,
 ) -> Predictions:
   """Scores a whole split; all hosts call it.
 
@@ -159,9 +156,7 @@ def evaluate_split(
     eval_step: of `make_eval_step`.
     variables: 'params' and 'batch_stats', placed by `parallel.replicate`.
     split: with at least one example.
-    global_batch_size: posters a step over all hosts; a multiple of the devices.
-    num_threads: that read and decode, per host; None: twice the CPU cores.
-    prefetch_batches: batches to keep ready, per host.
+    options: of the loader; the batch size is a multiple of the devices.
 
   Returns:
     The predictions, the same on all hosts.
@@ -172,14 +167,7 @@ def evaluate_split(
   outputs = run_over_split(
     eval_step,
     variables,
-    input_pipeline.eval_batches(
-      split,
-      global_batch_size=global_batch_size,
-      host_index=parallel.host_index(),
-      num_hosts=parallel.num_hosts(),
-      num_threads=num_threads,
-      prefetch_batches=prefetch_batches,
-    ),
+    input_pipeline.eval_batches(split, options),
     num_examples=len(split),
   )
   return Predictions(outputs['logits'], outputs['labels'])

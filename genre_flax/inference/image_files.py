@@ -15,7 +15,7 @@ import numpy as np
 import tqdm
 
 from genre_flax.attribution import map_files
-from genre_flax.data import preprocess
+from genre_flax.data import image_decoding
 from genre_flax.datasets.posters import images
 from genre_flax.inference import ensemble
 from genre_flax.inference import predictions
@@ -333,7 +333,7 @@ def _predict_by_one(predictor, files, batch_size):
 def _decode(file, image_shape):
   height, width = image_shape
   try:
-    return preprocess.decode_and_resize(
+    return image_decoding.decode_and_resize(
       images.read(file), height=height, width=width
     )
   except images.BadImageError as e:

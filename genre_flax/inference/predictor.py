@@ -81,7 +81,7 @@ class Predictor(meta_lib.Meta):
     return math.ceil(batch_size / num_devices) * num_devices
 
   def predict(self, images: np.ndarray, *, batch_size: int) -> np.ndarray:
-    """Scores images that `preprocess.decode_and_resize` made.
+    """Scores images that `image_decoding.decode_and_resize` made.
 
     Args:
       images: uint8 [N, H, W, 3].
@@ -136,9 +136,11 @@ class Predictor(meta_lib.Meta):
         dataset.open_split(split, check_records=True),
         image_shape=self.image_shape,
       ),
-      global_batch_size=batch_size,
-      num_threads=self.config.dataset.num_threads,
-      prefetch_batches=self.config.dataset.prefetch_batches,
+      input_pipeline.LoaderOptions(
+        global_batch_size=batch_size,
+        num_threads=self.config.dataset.num_threads,
+        prefetch_batches=self.config.dataset.prefetch_batches,
+      ),
     )
 
 

@@ -15,7 +15,7 @@ from etils import epath
 import numpy as np
 import tqdm
 
-from genre_flax.data import preprocess
+from genre_flax.data import image_decoding
 from genre_flax.datasets.posters import storage
 from genre_flax.inference import predictor as predictor_lib
 from genre_flax.reports import pictures
@@ -162,7 +162,7 @@ def _make(predictor, embedder, dataset) -> Index:
 
   def read(number):
     record = records[number]
-    pixels = preprocess.decode_and_resize(
+    pixels = image_decoding.decode_and_resize(
       record.image, height=height, width=width
     )
     return record.id, record.labels > 0, pixels, _thumbnail(record.image)
@@ -200,7 +200,7 @@ def _make(predictor, embedder, dataset) -> Index:
 
 def _thumbnail(content: bytes) -> bytes:
   height, width = THUMBNAIL_SHAPE
-  pixels = preprocess.decode_and_resize(content, height=height, width=width)
+  pixels = image_decoding.decode_and_resize(content, height=height, width=width)
   return pictures.to_jpeg(pixels)
 
 

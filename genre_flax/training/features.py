@@ -69,11 +69,11 @@ def cached_split(
     {'params': state.params, 'batch_stats': state.batch_stats},
     input_pipeline.eval_batches(
       split,
-      global_batch_size=run.schedule.global_eval_batch_size,
-      host_index=parallel.host_index(),
-      num_hosts=parallel.num_hosts(),
-      num_threads=run.config.dataset.num_threads,
-      prefetch_batches=run.config.dataset.prefetch_batches,
+      input_pipeline.LoaderOptions(
+        global_batch_size=run.schedule.global_eval_batch_size,
+        num_threads=run.config.dataset.num_threads,
+        prefetch_batches=run.config.dataset.prefetch_batches,
+      ),
     ),
     num_examples=len(split),
   )

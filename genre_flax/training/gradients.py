@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import ml_collections
 
 from genre_flax import config as config_lib
-from genre_flax.data import augment
+from genre_flax.data import augmentation
 from genre_flax.models import forward
 from genre_flax.models import params as params_lib
 from genre_flax.runtime import parallel
@@ -84,7 +84,7 @@ def _make_loss_fn(model, *, loss, config):
         variables, batch['features'], method='classify', **options
       )
     else:
-      images, labels = augment.augment(
+      images, labels = augmentation.augment(
         batch['image'],
         labels,
         key=keys['augment'],

@@ -16,7 +16,7 @@ import optax
 
 from genre_flax import config as config_lib
 from genre_flax import config_rules
-from genre_flax.data import decoded_cache
+from genre_flax.data import cache as cache_lib
 from genre_flax.data import input_pipeline
 from genre_flax.datasets.posters import build
 from genre_flax.datasets.posters import storage
@@ -111,15 +111,15 @@ class Run:
   def _make_cache(self, split, num_examples, image_shape):
     given = self.config.dataset
     if given.cache == 'memory':
-      return decoded_cache.MemoryCache(num_examples, image_shape)
+      return cache_lib.MemoryCache(num_examples, image_shape)
     if given.cache == 'disk':
-      file_name = decoded_cache.disk_cache_name(
+      file_name = cache_lib.disk_cache_name(
         fingerprint=self.dataset.card['fingerprint'],
         split=split,
         image_shape=image_shape,
       )
       folder = given.cache_dir or str(platform.default_cache_dir() / 'decoded')
-      return decoded_cache.DiskCache(
+      return cache_lib.DiskCache(
         os.path.join(os.path.expanduser(folder), file_name),
         num_examples=num_examples,
         image_shape=image_shape,
@@ -131,15 +131,13 @@ class Run:
     self, split: input_pipeline.Examples, start_step: int
   ) -> input_pipeline.Batches:
     """This host's batches of a split after `start_step` updates."""
-    return input_pipeline.train_batches(
-      split,
-      seed=self.config.seed,
-      start_step=start_step,
+    options = input_pipeline.LoaderOptions(
       global_batch_size=self.schedule.global_batch_size,
-      host_index=parallel.host_index(),
-      num_hosts=parallel.num_hosts(),
       num_threads=self.config.dataset.num_threads,
       prefetch_batches=self.config.dataset.prefetch_batches,
+    )
+    return input_pipeline.train_batches(
+      split, options, seed=self.config.seed, start_step=start_step
     )
 
   def meta(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import ml_collections
 
 from genre_flax import config as config_lib
 from genre_flax.checkpoints import checkpointer as checkpointer_lib
+from genre_flax.data import input_pipeline
 from genre_flax.evaluation import calibration_fit
 from genre_flax.evaluation import evaluate
 from genre_flax.runtime import lock
@@ -190,9 +191,11 @@ def _make_validator(run, split):
       eval_step,
       state.eval_variables(),
       split,
-      global_batch_size=run.schedule.global_eval_batch_size,
-      num_threads=config.dataset.num_threads,
-      prefetch_batches=config.dataset.prefetch_batches,
+      input_pipeline.LoaderOptions(
+        global_batch_size=run.schedule.global_eval_batch_size,
+        num_threads=config.dataset.num_threads,
+        prefetch_batches=config.dataset.prefetch_batches,
+      ),
     )
     results = evaluate.validation_metrics(predictions)
     calibration = calibration_fit.fit(

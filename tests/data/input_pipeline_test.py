@@ -40,15 +40,15 @@ def decoded(length, **kwargs):
 
 
 def take_train(split, count, *, host=(0, 1), start=0, seed=0, threads=1):
-  batches = input_pipeline.train_batches(
-    split,
-    seed=seed,
-    start_step=start,
+  options = input_pipeline.LoaderOptions(
     global_batch_size=4,
-    host_index=host[0],
-    num_hosts=host[1],
     num_threads=threads,
     prefetch_batches=3,
+    host_index=host[0],
+    num_hosts=host[1],
+  )
+  batches = input_pipeline.train_batches(
+    split, options, seed=seed, start_step=start
   )
   taken = list(itertools.islice(batches, count))
   batches.close()
@@ -138,11 +138,12 @@ class TestEvalBatches:
       list(
         input_pipeline.eval_batches(
           split,
-          global_batch_size=12,
-          host_index=host,
-          num_hosts=num_hosts,
-          num_threads=1,
-          prefetch_batches=2,
+          input_pipeline.LoaderOptions(
+            global_batch_size=12,
+            num_threads=1,
+            host_index=host,
+            num_hosts=num_hosts,
+          ),
         )
       )
       for host in range(num_hosts)

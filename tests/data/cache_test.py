@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from genre_flax.data import decoded_cache
+from genre_flax.data import cache as cache_lib
 from genre_flax.runtime import errors
 from genre_flax.training import run as run_lib
 from tests.support import helpers
@@ -29,7 +29,7 @@ class Decoder:
 
 
 def disk(tmp_path):
-  return decoded_cache.DiskCache(
+  return cache_lib.DiskCache(
     tmp_path / 'new' / 'file.rows',
     num_examples=NUM,
     image_shape=SHAPE,
@@ -40,7 +40,7 @@ def disk(tmp_path):
 @pytest.fixture(params=['memory', 'disk'])
 def cache(request, tmp_path):
   if request.param == 'memory':
-    return decoded_cache.MemoryCache(NUM, SHAPE)
+    return cache_lib.MemoryCache(NUM, SHAPE)
   return disk(tmp_path)
 
 
@@ -71,8 +71,8 @@ def test_a_file_serves_later_runs_and_runs_beside_it(tmp_path):
 def test_another_process_reads_what_this_one_wrote(tmp_path):
   assert_right(disk(tmp_path), Decoder())
   program = (
-    'import sys; from genre_flax.data import decoded_cache\n'
-    'cache = decoded_cache.DiskCache(sys.argv[1], num_examples=5,'
+    'import sys; from genre_flax.data import cache as cache_lib\n'
+    'cache = cache_lib.DiskCache(sys.argv[1], num_examples=5,'
     ' image_shape=(6, 4, 3), num_genres=3)\n'
     'print(cache.get(2, None)["image"].sum())'
   )
@@ -104,17 +104,17 @@ def test_memory_that_is_short_is_told(monkeypatch):
   class Memory:
     available = 400  # Bytes; five posters of 6 x 4 x 3 take 360.
 
-  monkeypatch.setattr(decoded_cache.psutil, 'virtual_memory', lambda: Memory)
+  monkeypatch.setattr(cache_lib.psutil, 'virtual_memory', lambda: Memory)
   with pytest.raises(errors.InputError, match='5 posters of 6 x 4.*cache=none'):
-    decoded_cache.MemoryCache(5, SHAPE)
-  decoded_cache.MemoryCache(4, SHAPE)  # 288 bytes: below 80 % of 400.
+    cache_lib.MemoryCache(5, SHAPE)
+  cache_lib.MemoryCache(4, SHAPE)  # 288 bytes: below 80 % of 400.
 
 
 def test_a_disk_that_is_full_is_told(monkeypatch, tmp_path):
   class Usage:
     free = 500  # Bytes; five rows of 72 + 12 + 4 take 440.
 
-  monkeypatch.setattr(decoded_cache.shutil, 'disk_usage', lambda path: Usage)
+  monkeypatch.setattr(cache_lib.shutil, 'disk_usage', lambda path: Usage)
   with pytest.raises(errors.InputError) as error:
     disk(tmp_path)
   for word in ('file.rows', "cache='disk'", 'cache_dir=FOLDER'):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from configs import default
-from genre_flax.data import augment
+from genre_flax.data import augmentation
 
 ALL = {
   'crop_scale': 0.6,
@@ -43,7 +43,7 @@ def apply(images, config, *, seed=0, index=None):
   index = jnp.arange(len(images)) if index is None else index
   labels = jnp.zeros((len(images), 2))
   if config.to_dict() == make_config().to_dict():
-    augmented, same_labels = augment.augment(
+    augmented, same_labels = augmentation.augment(
       images, labels, key=jax.random.key(seed), index=index, config=config
     )
     assert same_labels is labels
@@ -58,7 +58,9 @@ def apply(images, config, *, seed=0, index=None):
 @functools.partial(jax.jit, static_argnums=4)
 def _augment(images, labels, key, index, config):
   config = ml_collections.ConfigDict(json.loads(config))
-  return augment.augment(images, labels, key=key, index=index, config=config)
+  return augmentation.augment(
+    images, labels, key=key, index=index, config=config
+  )
 
 
 def test_a_config_that_asks_for_nothing_changes_nothing():
@@ -192,7 +194,7 @@ class TestMixup:
 
   def mix(self, *, index=None, seed=0):
     index = jnp.arange(8) if index is None else index
-    return augment.augment(
+    return augmentation.augment(
       self.images[index],
       self.labels[index],
       key=jax.random.key(seed),

@@ -17,7 +17,7 @@ import numpy as np
 import PIL
 import psutil
 
-from genre_flax.data import preprocess
+from genre_flax.data import image_decoding
 from genre_flax.runtime import errors
 
 Example = dict[str, np.ndarray]
@@ -143,7 +143,7 @@ def disk_cache_name(
   """A file name that tells all that a split's decoded posters depend on."""
   height, width = image_shape[:2]
   return (
-    f'{fingerprint}_{split}_{height}x{width}_resize{preprocess.RESIZE_VERSION}'
+    f'{fingerprint}_{split}_{height}x{width}_resize{image_decoding.RESIZE_VERSION}'
     f'_pillow{PIL.__version__}.rows'
   )
 

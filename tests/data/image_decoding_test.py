@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from genre_flax.data import preprocess
+from genre_flax.data import image_decoding
 from genre_flax.datasets.posters import images
 
 
@@ -18,7 +18,7 @@ def test_an_image_of_the_right_size_is_kept_exactly():
   pixels = np.random.default_rng(0).integers(0, 256, (7, 5, 3), np.uint8)
   content = encode(Image.fromarray(pixels))
   np.testing.assert_array_equal(
-    preprocess.decode_and_resize(content, height=7, width=5), pixels
+    image_decoding.decode_and_resize(content, height=7, width=5), pixels
   )
 
 
@@ -26,7 +26,7 @@ def test_scaling_down_averages():
   # Columns of 0 and 200 in turn: each output pixel covers both.
   pixels = np.zeros((8, 8, 3), np.uint8)
   pixels[:, 1::2] = 200
-  out = preprocess.decode_and_resize(
+  out = image_decoding.decode_and_resize(
     encode(Image.fromarray(pixels)), height=4, width=4
   )
   np.testing.assert_allclose(out[:, 1:-1].astype(int), 100, atol=10)
@@ -45,7 +45,7 @@ def test_a_large_jpeg_is_decoded_as_the_small_picture_it_becomes():
     axis=-1,
   )
   image = Image.fromarray(pixels.astype(np.uint8))
-  out = preprocess.decode_and_resize(
+  out = image_decoding.decode_and_resize(
     encode(image, format='JPEG', quality=95), height=48, width=64
   )
   expected = np.asarray(image.resize((64, 48), Image.Resampling.BOX))
@@ -57,7 +57,7 @@ def test_scales_as_pillow_does_but_for_rounding(size):
   rng = np.random.default_rng(0)
   pixels = rng.integers(0, 256, (*reversed(size), 3), np.uint8)
   image = Image.fromarray(pixels)
-  out = preprocess.decode_and_resize(encode(image), height=64, width=48)
+  out = image_decoding.decode_and_resize(encode(image), height=64, width=48)
   expected = image.resize((48, 64), Image.Resampling.BILINEAR, reducing_gap=2.0)
   np.testing.assert_allclose(
     out.astype(int), np.asarray(expected).astype(int), rtol=0, atol=2
@@ -66,7 +66,7 @@ def test_scales_as_pillow_does_but_for_rounding(size):
 
 def test_height_and_width_are_not_mixed_up():
   content = encode(Image.new('RGB', (10, 20)))
-  assert preprocess.decode_and_resize(content, height=9, width=3).shape == (
+  assert image_decoding.decode_and_resize(content, height=9, width=3).shape == (
     9,
     3,
     3,
@@ -75,4 +75,4 @@ def test_height_and_width_are_not_mixed_up():
 
 def test_bytes_that_are_no_image_raise():
   with pytest.raises(images.BadImageError, match='not an image'):
-    preprocess.decode_and_resize(b'<html></html>', height=4, width=4)
+    image_decoding.decode_and_resize(b'<html></html>', height=4, width=4)
