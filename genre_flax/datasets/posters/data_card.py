@@ -1,4 +1,4 @@
-"""The data card: what a prepared data set holds, for people and programs."""
+"""The data card: a summary of a dataset for people and programs."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,13 +9,12 @@ import pandas as pd
 from genre_flax.datasets.posters import annotations as annotations_lib
 from genre_flax.datasets.posters import collection as collection_lib
 from genre_flax.datasets.posters import combination_counts
-from genre_flax.datasets.posters import manifest
 from genre_flax.datasets.posters import problems as problems_lib
 from genre_flax.datasets.posters import rows as rows_lib
 from genre_flax.evaluation import constant_baseline
 from genre_flax.runtime import text as text_lib
 
-# Of an example, that the card is made of.
+# Attributes of an example that the card summarizes.
 _COLUMNS = (
   'id',
   'film',
@@ -30,7 +29,7 @@ _COLUMNS = (
 
 
 def make(collection: collection_lib.Collection) -> dict[str, Any]:
-  """Counts everything that a user of the data set should know.
+  """Summarizes a collection.
 
   Args:
     collection: with at least one example.
@@ -51,8 +50,6 @@ def make(collection: collection_lib.Collection) -> dict[str, Any]:
   train_labels = labels[frame.split == 'train']
   return {
     'fingerprint': collection.fingerprint(),
-    # The file that has the digests of all others.
-    'digests': manifest.FILE_NAME,
     'sources': _describe_sources(frame, collection),
     'genres': list(collection.genres),
     'num_examples': len(frame),
@@ -115,10 +112,10 @@ def _describe_duplicates(frame, collection):
 
 def _to_labels(of_posters: pd.Series, genres: Sequence[str]) -> pd.DataFrame:
   """[posters, genres] of 0 and 1."""
-  place = {genre: number for number, genre in enumerate(genres)}
+  column = {genre: number for number, genre in enumerate(genres)}
   labels = np.zeros((len(of_posters), len(genres)), int)
   for row, names in zip(labels, of_posters, strict=True):
-    row[[place[name] for name in names]] = 1
+    row[[column[name] for name in names]] = 1
   return pd.DataFrame(labels, columns=list(genres))
 
 
@@ -126,7 +123,7 @@ _text = text_lib.for_markdown
 
 
 def _describe_split(labels: pd.DataFrame) -> dict[str, Any]:
-  """Counts of one split, of its [posters, genres]."""
+  """Summarizes one split, by its labels [posters, genres]."""
   numbers = labels.sum(axis='columns')
   return {
     'num_examples': len(labels),
@@ -150,7 +147,7 @@ def _describe_sizes(sizes: pd.Series) -> dict[str, int]:
 def _describe_films(
   frame: pd.DataFrame, annotations: Sequence[annotations_lib.Annotations]
 ) -> dict[str, Any]:
-  """Which films have several posters, and where the sources overlap."""
+  """Films with several posters, and films in several sources."""
   rows = pd.DataFrame(
     [
       (row.id, number, row.genres)
@@ -172,7 +169,7 @@ def _films(chosen: pd.Series) -> list[str]:
 
 
 def _identical_images(frame: pd.DataFrame) -> dict[str, list[list[str]]]:
-  """Ids of posters whose files have the same bytes, in groups."""
+  """Groups of ids of posters whose files have the same bytes."""
   repeated = frame[frame.duplicated('sha256', keep=False)]
   groups = [group for _, group in repeated.groupby('sha256', sort=False)]
   return {
@@ -187,19 +184,19 @@ def _identical_images(frame: pd.DataFrame) -> dict[str, list[list[str]]]:
 
 
 def to_markdown(card: dict[str, Any]) -> str:
-  """The card as a page of Markdown that also reads well in a terminal."""
+  """The card as Markdown with aligned tables, readable in a terminal."""
   splits = card['splits']
   lines = _facts(card)
   lines += ['', '## Rows', '']
   lines += _table(
-    ['what became of them', 'rows'],
-    [[fate, f'{count:,}'] for fate, count in _fates(card)],
+    ['outcome', 'rows'],
+    [[outcome, f'{count:,}'] for outcome, count in _row_outcomes(card)],
   )
   if card['skipped']:
-    lines += ['', 'Those skipped are listed in skipped.csv.']
+    lines += ['', 'Skipped rows are listed in skipped.csv.']
   lines += ['', '## Splits', '']
   lines += _table(
-    ['split', 'posters', 'genres a poster'],
+    ['split', 'posters', 'genres per poster'],
     [
       [
         split,
@@ -225,7 +222,7 @@ def to_markdown(card: dict[str, Any]) -> str:
 
 
 def _facts(card: dict[str, Any]) -> list[str]:
-  """The title, and what there is to say of the whole."""
+  """The title and the properties of the whole dataset."""
   lines = [
     '# Data card: posters',
     '',
@@ -254,7 +251,7 @@ def _facts(card: dict[str, Any]) -> list[str]:
   duplicates = card['duplicates']
   lines.append(
     f'- Groups of identical images: {len(duplicates["identical_images"])}'
-    f' ({len(duplicates["identical_with_other_genres"])} with unlike genres,'
+    f' ({len(duplicates["identical_with_other_genres"])} with different genres,'
     f' {len(duplicates["identical_in_other_splits"])} across splits)'
   )
   films = card['films']
@@ -266,27 +263,26 @@ def _facts(card: dict[str, Any]) -> list[str]:
     lines += [
       f'- Overlap: {len(films["in_several_sources"]):,} films are in several'
       f' sources, {len(films["with_other_genres_elsewhere"]):,} of them with'
-      ' unlike genres'
+      ' different genres'
     ]
   return lines
 
 
-def _fates(card: dict[str, Any]) -> list[tuple[str, int]]:
-  """What became of the rows, and how many; the last is their number."""
+def _row_outcomes(card: dict[str, Any]) -> list[tuple[str, int]]:
+  """Number of rows by outcome; the last entry is the total."""
   duplicates = card['duplicates']
-  fates = [
-    ('posters of the data set', card['num_examples']),
-    ('the same row again', duplicates['num_repeated_rows']),
-    ('the same film and picture again', duplicates['num_merged_posters']),
-    ('excluded genres alone', card['excluded_rows']),
+  return [
+    ('poster in the dataset', card['num_examples']),
+    ('repeated row', duplicates['num_repeated_rows']),
+    ('repeated film and image', duplicates['num_merged_posters']),
+    ('only excluded genres', card['excluded_rows']),
     *((f'skipped: {kind}', n) for kind, n in card['skipped'].items()),
+    ('total', sum(source['rows'] for source in card['sources'])),
   ]
-  num_rows = sum(source['rows'] for source in card['sources'])
-  return [*fates, ('rows in all', num_rows)]
 
 
 def _table(header: list[str], rows: list[list[str]]) -> list[str]:
-  """A Markdown table, first column left, the others right."""
+  """A Markdown table; all columns but the first are right-aligned."""
   widths = [
     max(len(row[column]) for row in [header, *rows])
     for column in range(len(header))

@@ -1,6 +1,6 @@
-"""The motifs of the synthetic posters, one a genre.
+"""Motifs of the synthetic posters, one per genre.
 
-Each is drawn about (x, y), its size about `size`, all in pixels of a poster.
+Each is centered near (x, y) with a radius of about `size`, in pixels.
 """
 
 import math
@@ -8,7 +8,7 @@ import random
 
 from PIL import ImageDraw
 
-# Of a poster, in pixels.
+# Size of a poster in pixels.
 WIDTH, HEIGHT = 160, 240
 
 Rng = random.Random
@@ -36,7 +36,7 @@ def _star(x: float, y: float, outer: float, inner: float, points: int, phase):
 def explosion(
   draw: ImageDraw.ImageDraw, rng: Rng, x: float, y: float, size: float
 ) -> None:
-  """A burst of three stars in one another."""
+  """Three concentric stars."""
   phase = rng.uniform(0, 1)
   for scale, color in (
     (1.0, (235, 70, 20)),
@@ -50,7 +50,7 @@ def explosion(
 def mountains(
   draw: ImageDraw.ImageDraw, rng: Rng, x: float, y: float, size: float
 ) -> None:
-  """Three peaks with snow."""
+  """Three snowy peaks."""
   base = y + size * 0.6
   for offset, scale in ((-0.6, 0.8), (0.7, 0.7), (0.0, 1.0)):
     peak = (x + offset * size, base - scale * 1.5 * size)
@@ -136,7 +136,7 @@ def film_strip(
 def face(
   draw: ImageDraw.ImageDraw, rng: Rng, x: float, y: float, size: float
 ) -> None:
-  """A face, half of it in shadow."""
+  """A face half in shadow."""
   side = rng.choice((-1, 1))
   skin = rng.choice([(196, 150, 120), (120, 85, 65), (226, 188, 160)])
   draw.ellipse(_box(x, y, size * 0.5, size * 0.7), fill=skin)
@@ -158,7 +158,7 @@ def face(
 def moon_and_stars(
   draw: ImageDraw.ImageDraw, rng: Rng, x: float, y: float, size: float
 ) -> None:
-  """A crescent, and seven stars."""
+  """A crescent and seven stars."""
   draw.ellipse(_box(x, y, size * 0.6, size * 0.6), fill=(250, 240, 190))
   shade = (x + size * 0.25, y - size * 0.1)
   draw.ellipse(_box(*shade, size * 0.5, size * 0.5), fill=(70, 45, 120))
@@ -171,7 +171,7 @@ def moon_and_stars(
 def dripping_blood(
   draw: ImageDraw.ImageDraw, rng: Rng, x: float, y: float, size: float
 ) -> None:
-  """Drops from the upper edge."""
+  """Drops from the upper edge of the poster."""
   del x
   draw.rectangle((0, 0, WIDTH, y * 0.25), fill=(140, 0, 5))
   for i in range(9):
@@ -212,7 +212,7 @@ def planet(
 def cactus(
   draw: ImageDraw.ImageDraw, rng: Rng, x: float, y: float, size: float
 ) -> None:
-  """A cactus before the sun."""
+  """A cactus in front of the sun."""
   sun = (x + rng.choice((-1, 1)) * size * 0.6, y - size * 0.3)
   draw.ellipse(_box(*sun, size * 0.5, size * 0.5), fill=(250, 120, 40))
   green, trunk = (50, 110, 60), size * 0.12
