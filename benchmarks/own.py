@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks import child
 from benchmarks import measure
 from genre_flax import config as config_lib
-from genre_flax.evaluation import evaluate
+from genre_flax.evaluation import evaluator
 from genre_flax.runtime import huge_pages
 from genre_flax.runtime import parallel
 from genre_flax.runtime import platform
@@ -51,7 +51,7 @@ def measure_step(spec: child.Spec) -> dict[str, Any]:
   num_parameters = train_state.count_parameters(state.params)
   spec.check_parameters(num_parameters)
   train_step = run.make_train_step()
-  eval_step = evaluate.make_eval_step(
+  eval_step = evaluator.make_eval_step(
     run.model, config_lib.preprocessing(run.config)
   )
   with contextlib.closing(

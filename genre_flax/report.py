@@ -60,8 +60,8 @@ def main(argv: list[str]) -> int:
 
   # After the platform is set: these import jax.
   from genre_flax.ops.cpu import onednn
-  from genre_flax.reports.html import render
-  from genre_flax.reports.html import sources
+  from genre_flax.reports.html import report
+  from genre_flax.reports.html import runs
   from genre_flax.runtime import compilation_cache
 
   compilation_cache.keep_compiled_programs(
@@ -69,7 +69,7 @@ def main(argv: list[str]) -> int:
     on_cpu=not onednn.is_available(),
   )
   opened = [
-    sources.open_source(
+    runs.open_run(
       epath.Path(os.path.expanduser(workdir)),
       _SPLIT.value,
       step=_STEP.value,
@@ -81,9 +81,9 @@ def main(argv: list[str]) -> int:
     for workdir in _WORKDIRS.value
   ]
   folder = os.path.expanduser(_OUTPUT.value or _WORKDIRS.value[0])
-  path = render.write(
+  path = report.write(
     opened,
-    epath.Path(folder) / render.FILE_NAME,
+    epath.Path(folder) / report.FILE_NAME,
     bootstrap_samples=_BOOTSTRAP_SAMPLES.value,
   )
   print(f'Report: {path}')

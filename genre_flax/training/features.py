@@ -9,7 +9,7 @@ import numpy as np
 
 from genre_flax import config as config_lib
 from genre_flax.data import input_pipeline
-from genre_flax.evaluation import evaluate
+from genre_flax.evaluation import evaluator
 from genre_flax.models import forward
 from genre_flax.models import params as params_lib
 from genre_flax.runtime import files
@@ -64,7 +64,7 @@ def cached_split(
     return stored
   logging.info('Computing the features of the split %s.', name)
   split = run.decode_split(name)
-  outputs = evaluate.run_over_split(
+  outputs = evaluator.run_over_split(
     _make_feature_step(run),
     {'params': state.params, 'batch_stats': state.batch_stats},
     input_pipeline.eval_batches(
@@ -108,7 +108,7 @@ def _make_feature_step(run):
     )
     return {'features': features, 'labels': batch['labels']}
 
-  return evaluate.gather_outputs(feature_step)
+  return evaluator.gather_outputs(feature_step)
 
 
 def _key(run, state):

@@ -20,6 +20,7 @@ from genre_flax.data import cache as cache_lib
 from genre_flax.data import input_pipeline
 from genre_flax.datasets.posters import build
 from genre_flax.datasets.posters import storage
+from genre_flax.evaluation import constant_baseline
 from genre_flax.models import params as params_lib
 from genre_flax.models import registry
 from genre_flax.runtime import errors
@@ -146,7 +147,9 @@ class Run:
       'config': config_lib.to_dict(self.config),
       'genres': list(self.dataset.genres),
       'label_prior': self.dataset.label_prior.tolist(),
-      'constant_answers': self.dataset.constant_answers,
+      'constant_baseline': constant_baseline.find(
+        self.dataset.label_sets, num_genres=len(self.dataset.genres)
+      ),
       'dataset_fingerprint': self.dataset.card['fingerprint'],
       'num_train_steps': self.schedule.num_train_steps,
     }

@@ -15,7 +15,7 @@ from genre_flax import config as config_lib
 from genre_flax.checkpoints import checkpointer as checkpointer_lib
 from genre_flax.data import input_pipeline
 from genre_flax.evaluation import calibration_fit
-from genre_flax.evaluation import evaluate
+from genre_flax.evaluation import evaluator
 from genre_flax.runtime import lock
 from genre_flax.runtime import metric_writer
 from genre_flax.runtime import parallel
@@ -181,13 +181,13 @@ def _open_splits(run, state):
 def _make_validator(run, split):
   """A function of the state: its validation metrics, and a calibration."""
   config = run.config
-  eval_step = evaluate.make_eval_step(
+  eval_step = evaluator.make_eval_step(
     run.model, config_lib.preprocessing(config)
   )
 
   def validate(state):
     started = time.monotonic()
-    predictions = evaluate.evaluate_split(
+    predictions = evaluator.evaluate_split(
       eval_step,
       state.eval_variables(),
       split,
@@ -197,12 +197,12 @@ def _make_validator(run, split):
         prefetch_batches=config.dataset.prefetch_batches,
       ),
     )
-    results = evaluate.validation_metrics(predictions)
+    results = evaluator.validation_metrics(predictions)
     calibration = calibration_fit.fit(
       predictions.logits,
       predictions.labels,
       genres=run.dataset.genres,
-      counts=run.dataset.combinations,
+      counts=run.dataset.label_sets,
     )
     return {**results, 'seconds': time.monotonic() - started}, calibration
 

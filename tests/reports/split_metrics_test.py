@@ -8,7 +8,7 @@ from scipy import special
 
 from genre_flax.evaluation import calibration
 from genre_flax.evaluation import combinations
-from genre_flax.evaluation import evaluate
+from genre_flax.evaluation import evaluator
 from genre_flax.evaluation import metrics
 from genre_flax.reports import split_metrics
 
@@ -22,7 +22,7 @@ SCORES = np.array(
 def predictions():
   scores = SCORES
   labels = np.array([[1, 0, 0, 0], [0, 1, 0, 1], [0, 1, 0, 0]], np.float32)
-  return evaluate.Predictions(special.logit(scores), labels)
+  return evaluator.Predictions(special.logit(scores), labels)
 
 
 def make(predictions, **kwargs):

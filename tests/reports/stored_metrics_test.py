@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from genre_flax.evaluation import calibration
-from genre_flax.evaluation import evaluate
+from genre_flax.evaluation import evaluator
 from genre_flax.reports import split_metrics
 from genre_flax.reports import stored_metrics
 from genre_flax.runtime import errors
@@ -20,7 +20,7 @@ def kept():
   labels = np.array([[1, 0], [0, 1], [1, 1], [0, 1]], np.float32)
   logits = np.array([[2, -1], [-1, 1], [1, 3], [1, -2]], np.float32)
   report = split_metrics.make_report(
-    evaluate.Predictions(logits, labels),
+    evaluator.Predictions(logits, labels),
     calibration=calibration.identity(GENRES),
     label_prior=labels.mean(axis=0),
     constant_answers={},

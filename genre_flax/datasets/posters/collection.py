@@ -29,7 +29,9 @@ _T = TypeVar('_T')
 Progress = Callable[[Iterable[_T], int, str], Iterable[_T]]
 
 
-def no_progress(items: Iterable[_T], total: int, description: str):
+def no_progress(
+  items: Iterable[_T], total: int, description: str
+) -> Iterable[_T]:
   """The `Progress` that shows nothing."""
   del total, description
   return items

@@ -218,7 +218,7 @@ class RowReader:
 
 
 def leaves_folder(path: str) -> bool:
-  """Whether a relative path, with / or \\, may lead out of its folder."""
+  """Whether a path with slashes or backslashes may leave its folder."""
   parts = re.split(r'[/\\]', path)
   is_absolute = not parts[0] or re.match(r'[A-Za-z]:$', parts[0])
   return bool(is_absolute) or '..' in parts

@@ -25,8 +25,9 @@ _STRAY_MOTIF_RATE = 0.12
 _STRAY_PALETTE_RATE = 0.25
 _NOISE = 14.0  # Standard deviation, in levels of 255.
 _SYLLABLES = (
-  'ka lo ri ven dar mo sul ta ne bri on el gar th us mar li co ze ra'
-).split()
+  *('ka', 'lo', 'ri', 'ven', 'dar', 'mo', 'sul', 'ta', 'ne', 'bri'),
+  *('on', 'el', 'gar', 'th', 'us', 'mar', 'li', 'co', 'ze', 'ra'),
+)
 
 Color = tuple[int, int, int]
 Rng = random.Random

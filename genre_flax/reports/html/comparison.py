@@ -9,7 +9,7 @@ from genre_flax.evaluation import bootstrap
 from genre_flax.evaluation import calibration as calibration_lib
 from genre_flax.evaluation import metrics
 from genre_flax.inference import scored_split as scored_lib
-from genre_flax.reports.html import gallery
+from genre_flax.reports.html import posters
 from genre_flax.runtime import errors
 
 _NUM_CHANGED = 6
@@ -28,8 +28,8 @@ class Comparison:
   """
 
   differences: Mapping[str, bootstrap.Estimate]
-  gained: Sequence[gallery.Choice]
-  lost: Sequence[gallery.Choice]
+  gained: Sequence[posters.Choice]
+  lost: Sequence[posters.Choice]
   num_gained: int
   num_lost: int
 
@@ -84,15 +84,16 @@ def compare(
     other.scores, first.scores, first.labels, num_samples=bootstrap_samples
   )
   for point, names in calibration_lib.DECISIONS.items():
-    decided, first_decided = (
-      of.predictor.calibration.decide(of.scores, point) for of in (other, first)
+    predicted, first_predicted = (
+      of.predictor.calibration.predict_genres(of.scores, point)
+      for of in (other, first)
     )
     fitted = bootstrap.differences(
       other.scores,
       first.scores,
       first.labels,
-      decided=decided,
-      other_decided=first_decided,
+      predicted=predicted,
+      other_predicted=first_predicted,
       names=tuple(names),
       num_samples=bootstrap_samples,
     )
@@ -117,7 +118,7 @@ def compare(
   )
 
 
-def _choose(first, other, index, sign) -> gallery.Choice:
+def _choose(first, other, index, sign) -> posters.Choice:
   """A poster, for the genre of its own that moved most."""
   moved = np.where(
     first.labels[index] > 0,
@@ -125,7 +126,7 @@ def _choose(first, other, index, sign) -> gallery.Choice:
     -np.inf,
   )
   genre = int(moved.argmax())
-  return gallery.Choice(
+  return posters.Choice(
     int(index),
     genre,
     f'{first.genres[genre]} {first.scores[index, genre]:.2f} →'

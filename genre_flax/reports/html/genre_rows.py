@@ -74,8 +74,8 @@ def make_rows(
   """
   scores, labels = scored.scores, scored.labels > 0
   calibration = scored.predictor.calibration
-  decided = calibration.decide(scores, OPERATING_POINT)
-  estimates = bootstrap.of_genres(
+  decided = calibration.predict_genres(scores, OPERATING_POINT)
+  estimates = bootstrap.per_genre(
     scores, scored.labels, num_samples=bootstrap_samples
   )
   ranked = ranking.Ranked.by_genre(scores, scored.labels)

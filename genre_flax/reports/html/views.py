@@ -6,9 +6,9 @@ from typing import Any
 
 from genre_flax.reports.html import charts
 from genre_flax.reports.html import facts as facts_lib
-from genre_flax.reports.html import gallery
 from genre_flax.reports.html import genre_rows
-from genre_flax.reports.html import sources as sources_lib
+from genre_flax.reports.html import posters
+from genre_flax.reports.html import runs as runs_lib
 
 # In the order of the page: of a metric its name, title, and what it says.
 METRICS = (
@@ -29,12 +29,6 @@ METRICS = (
   ('micro_f1_fitted', 'Micro-F1', 'of decisions at fitted thresholds'),
   ('macro_f1_fitted', 'Macro-F1', 'mean of the genres’, fitted thresholds'),
   ('exact_match_fitted', 'Exact match', 'all genres of a poster right, fitted'),
-  (
-    'hit_at_3_together',
-    'Hit at 3, together',
-    'of three that say most together, not the three highest scores',
-  ),
-  ('recall_at_3_together', 'Recall at 3, together', 'of the same three'),
   ('accuracy', 'Accuracy', 'of (poster, genre) pairs at 0.5; says little'),
 )
 # Those that stand large at the top.
@@ -48,7 +42,7 @@ HEADLINES = (
 
 @dataclasses.dataclass(frozen=True)
 class MetricRow:
-  """A metric with its interval, beside the trivial answer's."""
+  """A metric with its interval and the constant baseline."""
 
   name: str
   title: str
@@ -56,7 +50,7 @@ class MetricRow:
   value: float | None
   low: float | None
   high: float | None
-  trivial: float | None
+  constant_baseline: float | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,9 +59,9 @@ class GenreView:
 
   row: genre_rows.GenreRow
   curve: str
-  best: Sequence[gallery.Card]
-  worst: Sequence[gallery.Card]
-  wrong: Sequence[gallery.Card]
+  best: Sequence[posters.Card]
+  worst: Sequence[posters.Card]
+  wrong: Sequence[posters.Card]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,9 +81,9 @@ class PostersView:
   genres: Sequence[GenreView]
   taken_for: Sequence[genre_rows.TakenFor]
   charts: dict[str, str]
-  right: Sequence[gallery.Card]
-  wrong: Sequence[gallery.Card]
-  suspects: Sequence[gallery.Card]
+  right: Sequence[posters.Card]
+  wrong: Sequence[posters.Card]
+  suspects: Sequence[posters.Card]
   method: str
 
 
@@ -126,7 +120,7 @@ def metric_rows(report: dict[str, Any] | None) -> list[MetricRow]:
       name,
       title,
       meaning,
-      *(entries[name][key] for key in ('value', 'low', 'high', 'trivial')),
+      **entries[name],
     )
     for name, title, meaning in METRICS
     if name in entries
@@ -134,7 +128,7 @@ def metric_rows(report: dict[str, Any] | None) -> list[MetricRow]:
 
 
 def make_run_view(
-  source: sources_lib.Source,
+  source: runs_lib.Run,
   *,
   bootstrap_samples: int,
   with_genre_posters: bool,
@@ -180,15 +174,15 @@ def _make_posters_view(
   places = {name: i for i, name in enumerate(scored.genres)}
   nothing = ([], [], [])
   of_genres = {
-    row.name: gallery.best_and_worst(scored, places[row.name])
+    row.name: posters.best_and_worst(scored, places[row.name])
     if with_genre_posters
     else nothing
     for row in rows
   }
-  right = gallery.surest(scored, right=True)
-  wrong = gallery.surest(scored, right=False)
-  suspects = gallery.suspect_labels(scored)
-  cards = gallery.Cards(
+  right = posters.surest(scored, right=True)
+  wrong = posters.surest(scored, right=False)
+  suspects = posters.suspect_labels(scored)
+  cards = posters.Cards(
     scored,
     [
       *right,

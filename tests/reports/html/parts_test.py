@@ -9,12 +9,12 @@ from sklearn import metrics as sklearn_metrics
 
 from genre_flax.evaluation import bootstrap
 from genre_flax.evaluation import calibration
-from genre_flax.evaluation import evaluate
+from genre_flax.evaluation import evaluator
 from genre_flax.reports.html import charts
 from genre_flax.reports.html import comparison
 from genre_flax.reports.html import facts as facts_lib
-from genre_flax.reports.html import gallery
 from genre_flax.reports.html import genre_rows
+from genre_flax.reports.html import posters
 from genre_flax.reports.html import views
 from genre_flax.runtime import errors
 
@@ -34,7 +34,7 @@ class Scored:
     self.scores = np.asarray(self.scores, float)
     self.labels = np.asarray(self.labels, np.float32)
     self.ids = tuple(f'p{i}' for i in range(len(self.scores)))
-    self.predictions = evaluate.Predictions(self.scores, self.labels)
+    self.predictions = evaluator.Predictions(self.scores, self.labels)
     self.predictor = self
     self.calibration = calibration.identity(self.genres)
 
@@ -133,19 +133,19 @@ def six():
 
 
 def test_surest(six):
-  assert [c.index for c in gallery.surest(six, right=True)] == [0, 2, 4]
-  assert [c.index for c in gallery.surest(six, right=False)] == [1, 3, 5]
+  assert [c.index for c in posters.surest(six, right=True)] == [0, 2, 4]
+  assert [c.index for c in posters.surest(six, right=False)] == [1, 3, 5]
 
 
 def test_best_and_worst_of_a_genre(six):
-  best, worst, wrong = gallery.best_and_worst(six, 0)
+  best, worst, wrong = posters.best_and_worst(six, 0)
   assert [c.index for c in best] == [0, 2, 4]
   assert worst == []  # All of them are among the best.
   assert [c.index for c in wrong] == [1, 3, 5]
 
 
 def test_suspect_labels(six):
-  missing, extra = gallery.suspect_labels(six)
+  missing, extra = posters.suspect_labels(six)
   # Dramas have 0.6 on average, the others 0.4.
   assert (missing.index, missing.genre) == (1, 0)
   assert missing.note == 'not among its genres: Drama 0.80'

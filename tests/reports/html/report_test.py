@@ -11,8 +11,8 @@ import pytest
 from genre_flax.datasets.posters import build
 from genre_flax.datasets.posters import sources as posters_sources
 from genre_flax.datasets.posters import synthetic
-from genre_flax.reports.html import render
-from genre_flax.reports.html import sources
+from genre_flax.reports.html import report
+from genre_flax.reports.html import runs
 from genre_flax.reports.html import views
 from genre_flax.runtime import errors
 from genre_flax.training import train
@@ -37,7 +37,7 @@ def open_source(workdir, **changes):
     'bootstrap_samples': 10,
     'allow_custom_code': False,
   }
-  return sources.open_source(workdir, 'test', **{**options, **changes})
+  return runs.open_run(workdir, 'test', **{**options, **changes})
 
 
 @pytest.fixture(scope='module')
@@ -69,12 +69,12 @@ def other_workdir(hostile_data, tmp_path_factory):
 @pytest.fixture(scope='module')
 def page(workdir, tmp_path_factory):
   path = epath.Path(tmp_path_factory.mktemp('page')) / 'new' / 'report.html'
-  return render.write([open_source(workdir)], path, bootstrap_samples=10)
+  return report.write([open_source(workdir)], path, bootstrap_samples=10)
 
 
 @pytest.fixture(scope='module')
 def comparison(workdir, other_workdir, tmp_path_factory):
-  return render.write(
+  return report.write(
     [open_source(workdir), open_source(other_workdir)],
     epath.Path(tmp_path_factory.mktemp('comparison')) / 'report.html',
     bootstrap_samples=10,
@@ -137,7 +137,7 @@ def test_four_of_them_stand_at_the_top(page):
 
 def test_a_run_that_was_evaluated_without_a_metric_has_none_of_it(workdir):
   report = dict(open_source(workdir).metrics)
-  del report['metrics']['hit_at_3_together']
+  del report['metrics']['micro_f1_fitted']
   rows = views.metric_rows(report)
   assert len(rows) == len(views.METRICS) - 1
   run = views.RunView(
@@ -148,7 +148,7 @@ def test_a_run_that_was_evaluated_without_a_metric_has_none_of_it(workdir):
     curves={},
     posters=None,
   )
-  assert run.value_of('hit_at_3_together') is None
+  assert run.value_of('micro_f1_fitted') is None
   expected = report['metrics']['accuracy']['value']
   assert run.value_of('accuracy') == expected
 
@@ -182,7 +182,7 @@ def test_without_the_data_set_it_has_what_the_workdir_keeps(
   try:
     source = open_source(epath.Path(moved))
     assert source.scored is None
-    path = render.write(
+    path = report.write(
       [source], epath.Path(tmp_path) / 'report.html', bootstrap_samples=10
     )
     elsewhere = open_source(epath.Path(moved), data_dir=str(away))

@@ -14,8 +14,8 @@ import tqdm
 
 from genre_flax.reports import templates
 from genre_flax.reports.html import comparison
-from genre_flax.reports.html import gallery
-from genre_flax.reports.html import sources as sources_lib
+from genre_flax.reports.html import posters
+from genre_flax.reports.html import runs as runs_lib
 from genre_flax.reports.html import views
 from genre_flax.runtime import files
 from genre_flax.runtime import machine
@@ -25,7 +25,7 @@ _TEMPLATES = pathlib.Path(__file__).parent / 'templates'
 
 
 def write(
-  sources: Sequence[sources_lib.Source],
+  sources: Sequence[runs_lib.Run],
   path: epath.Path,
   *,
   bootstrap_samples: int,
@@ -87,7 +87,7 @@ def _compare(first, run, source, *, bootstrap_samples):
   found = comparison.compare(
     first, source.scored, bootstrap_samples=bootstrap_samples
   )
-  cards = gallery.Cards(source.scored, [*found.gained, *found.lost])
+  cards = posters.Cards(source.scored, [*found.gained, *found.lost])
   return {
     'run': run,
     'differences': found.differences,

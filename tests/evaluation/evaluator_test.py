@@ -6,7 +6,7 @@ import pytest
 
 from genre_flax import config as config_lib
 from genre_flax.data import input_pipeline
-from genre_flax.evaluation import evaluate
+from genre_flax.evaluation import evaluator
 from genre_flax.evaluation import inference
 from genre_flax.models import registry
 from genre_flax.runtime import parallel
@@ -32,8 +32,8 @@ def decoded(dataset, split='train'):
 
 def run(network, split, batch_size, crops=(1.0,)):
   model, params = network
-  return evaluate.evaluate_split(
-    evaluate.make_eval_step(
+  return evaluator.evaluate_split(
+    evaluator.make_eval_step(
       model, config_lib.Preprocessing(*SHAPE, 127.5, 127.5, tuple(crops))
     ),
     parallel.replicate({'params': params, 'batch_stats': {}}),
@@ -110,7 +110,7 @@ def test_a_batch_is_looked_at_in_parts_that_divide_it(
 
 def test_validation_metrics_have_the_loss_and_all_metrics(network, dataset):
   predictions = run(network, decoded(dataset, 'test'), 8)
-  results = evaluate.validation_metrics(predictions)
+  results = evaluator.validation_metrics(predictions)
   assert results['loss'] == predictions.loss
   assert 0 <= results['mean_average_precision'] <= 1
 
@@ -135,8 +135,8 @@ def test_a_lost_or_doubled_example_raises(network, dataset, fault):
       yield from [*batches, batches[0]]
 
   with pytest.raises(RuntimeError, match='never|more than once'):
-    evaluate.run_over_split(
-      evaluate.make_eval_step(
+    evaluator.run_over_split(
+      evaluator.make_eval_step(
         model, config_lib.Preprocessing(*SHAPE, 0.0, 1.0)
       ),
       parallel.replicate({'params': params, 'batch_stats': {}}),

@@ -10,12 +10,11 @@ from genre_flax.datasets.posters import storage
 from genre_flax.inference import predictor as predictor_lib
 from genre_flax.inference import scored_split as scored_lib
 from genre_flax.reports import split_metrics
-from genre_flax.reports import stored_metrics
 from genre_flax.runtime import errors
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class Run:
   """A run.
 
   Attributes:
@@ -39,7 +38,7 @@ class Source:
     return self.predictor.data_dir(self.workdir)
 
 
-def open_source(
+def open_run(
   workdir: epath.Path,
   split: str,
   *,
@@ -48,7 +47,7 @@ def open_source(
   batch_size: int,
   bootstrap_samples: int,
   allow_custom_code: bool,
-) -> Source:
+) -> Run:
   """Restores a run, and scores a split of its data set.
 
   Args:
@@ -80,23 +79,15 @@ def open_source(
       ' --data_dir names another place.',
       e,
     )
-    metrics = stored_metrics.read_any(
+    metrics = split_metrics.read_any(
       workdir, step=predictor.step, genres=predictor.genres
     )
-    return Source(workdir, predictor, None, metrics)
+    return Run(workdir, predictor, None, metrics)
   logging.info('Scoring the split %s for %s.', split, workdir)
   scored = scored_lib.score_split(
     predictor, dataset, split, batch_size=batch_size
   )
-  metrics = {
-    'split': split,
-    'step': predictor.step,
-    **split_metrics.make_report(
-      scored.predictions,
-      calibration=predictor.calibration,
-      label_prior=predictor.label_prior,
-      constant_answers=predictor.constant_answers,
-      bootstrap_samples=bootstrap_samples,
-    ),
-  }
-  return Source(workdir, predictor, scored, metrics)
+  metrics = split_metrics.make_report(
+    scored, bootstrap_samples=bootstrap_samples
+  )
+  return Run(workdir, predictor, scored, metrics)

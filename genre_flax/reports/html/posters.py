@@ -1,17 +1,17 @@
 """Which posters the report shows, and their pictures."""
 
+import base64
 from collections.abc import Sequence
 import dataclasses
 
 import numpy as np
 
-from genre_flax.attribution import attribution
-from genre_flax.attribution import heat_map
+from genre_flax.attribution import map_images
+from genre_flax.attribution import methods
+from genre_flax.data import drawing
 from genre_flax.evaluation import metrics
 from genre_flax.evaluation import ranking
 from genre_flax.inference import scored_split as scored_lib
-from genre_flax.reports import contact_sheet
-from genre_flax.reports import pictures
 
 NUM_SURE, NUM_OF_GENRE, NUM_SUSPECTS = 12, 3, 12
 
@@ -148,7 +148,7 @@ class Cards:
     self._scored = scored
     self._pictures: dict[int, np.ndarray] = {}
     self._top = metrics.top_k(scored.scores)
-    explainer = attribution.Explainer(scored.predictor)
+    explainer = methods.Explainer(scored.predictor)
     self.method = explainer.method
     wanted = sorted({(choice.index, choice.genre) for choice in choices})
     self._maps: dict[tuple[int, int], np.ndarray] = {}
@@ -158,7 +158,7 @@ class Cards:
     for index, _ in wanted:
       if index not in pixels:
         pixels[index] = scored.decode(index, scored.predictor.image_shape)
-        self._pictures[index] = scored.decode(index, contact_sheet.IMAGE_SHAPE)
+        self._pictures[index] = scored.decode(index, drawing.POSTER_SHAPE)
     maps = explainer.maps(
       np.stack([pixels[index] for index, _ in wanted]),
       np.array([[genre] for _, genre in wanted]),
@@ -184,9 +184,14 @@ class Cards:
       looked_for=scored.genres[choice.genre],
       note=choice.note,
       picture=_to_uri(picture),
-      heat_map=_to_uri(heat_map.overlay(picture, map_)),
+      heat_map=_to_uri(map_images.overlay(picture, map_)),
     )
 
 
+def data_uri(content: bytes, media_type: str = 'image/jpeg') -> str:
+  """A data URI with the content of a file."""
+  return f'data:{media_type};base64,{base64.b64encode(content).decode()}'
+
+
 def _to_uri(picture: np.ndarray) -> str:
-  return pictures.data_uri(pictures.to_jpeg(picture))
+  return data_uri(drawing.to_jpeg(picture))
