@@ -67,7 +67,7 @@ def test_preparing_one_data_set(tmp_path):
     'prepare', '--verify', f'--data_dir={tmp_path / "data"}'
   )
   assert verified.returncode == 0, verified.stderr
-  assert 'are what was written' in verified.stdout
+  assert 'match their checksums' in verified.stdout
   outcomes['one works, one is refused by name'] += 1
   outcomes.done()
 

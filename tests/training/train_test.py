@@ -297,4 +297,4 @@ def test_synthetic_posters_are_drawn_into_the_workdir_once(
   caplog.set_level('INFO')
   for _ in range(2):
     run_lib.set_up(config, tmp_path)
-  assert caplog.text.count('Drawing 80 synthetic posters') == 1
+  assert caplog.text.count('Generating 80 synthetic posters') == 1
