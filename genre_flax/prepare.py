@@ -178,7 +178,7 @@ def _sources_from_flags() -> list[sources.Source]:
     )
   if '{id}' not in _IMAGE_PATTERN.value:
     raise errors.InputError(
-      f"--image_pattern={_IMAGE_PATTERN.value}: expected {{id}} in place of the"
+      f'--image_pattern={_IMAGE_PATTERN.value}: expected {{id}} in place of the'
       " film's id; the default is '{id}.jpg'."
     )
   labels = _LABEL_COLUMNS.value

@@ -171,7 +171,9 @@ def test_a_dry_run_returns_the_card_and_writes_nothing(
     build.build(bad_source, data_dir=data_dir, dry_run=True)
   card = build.build(bad_source, data_dir=data_dir, dry_run=True, skip_bad=True)
   for message in (str(error.value), caplog.text):
-    assert f'Without --dry_run the full list is written to {data_dir}' in message
+    assert (
+      f'Without --dry_run the full list is written to {data_dir}' in message
+    )
   assert not data_dir.exists()
   assert build.build(bad_source, data_dir=data_dir, skip_bad=True) == card
 

@@ -126,9 +126,6 @@ def _count_label_sets(
   ]
 
 
-_text = text_lib.for_markdown
-
-
 def _describe_split(labels: pd.DataFrame) -> dict[str, Any]:
   """Summarizes one split, by its labels [posters, genres]."""
   numbers = labels.sum(axis='columns')
@@ -194,32 +191,28 @@ def to_markdown(card: dict[str, Any]) -> str:
   """The card as Markdown with aligned tables, readable in a terminal."""
   splits = card['splits']
   lines = _facts(card)
-  lines += ['', '## Rows', '']
-  lines += _table(
+  lines += _section(
+    'Rows',
     ['outcome', 'rows'],
     [[outcome, f'{count:,}'] for outcome, count in _row_outcomes(card)],
   )
   if card['skipped']:
     lines += ['', 'Skipped rows are listed in skipped.csv.']
-  lines += ['', '## Splits', '']
-  lines += _table(
+  lines += _section(
+    'Splits',
     ['split', 'posters', 'genres per poster'],
     [
-      [
-        split,
-        f'{described["num_examples"]:,}',
-        f'{described["mean_genres_per_poster"]:.2f}',
-      ]
-      for split, described in splits.items()
+      [name, f'{one["num_examples"]:,}', f'{one["mean_genres_per_poster"]:.2f}']
+      for name, one in splits.items()
     ],
   )
-  lines += ['', '## Genres', '']
-  lines += _table(
+  lines += _section(
+    'Genres',
     ['genre', *splits, 'share of train'],
     [
       [
-        _text(genre),
-        *(f'{described["genres"][genre]:,}' for described in splits.values()),
+        text_lib.for_markdown(genre),
+        *(f'{one["genres"][genre]:,}' for one in splits.values()),
         f'{100 * prior:.1f} %',
       ]
       for genre, prior in zip(card['genres'], card['label_prior'], strict=True)
@@ -230,6 +223,7 @@ def to_markdown(card: dict[str, Any]) -> str:
 
 def _facts(card: dict[str, Any]) -> list[str]:
   """The title and the properties of the whole dataset."""
+  text = text_lib.for_markdown
   lines = [
     '# Data card: posters',
     '',
@@ -239,39 +233,37 @@ def _facts(card: dict[str, Any]) -> list[str]:
   ]
   for source in card['sources']:
     lines += [
-      f'- CSV: {_text(source["csv"])} ({source["rows"]:,} rows,'
+      f'- CSV: {text(source["csv"])} ({source["rows"]:,} rows,'
       f' {source["encoding"]})',
-      f'- Images: {_text(source["images"])} ({source["posters"]:,} posters)',
+      f'- Images: {text(source["images"])} ({source["posters"]:,} posters)',
     ]
     if source['ignored_columns']:
-      ignored = ', '.join(map(_text, source['ignored_columns']))
+      ignored = ', '.join(map(text, source['ignored_columns']))
       lines.append(f'- Ignored columns: {ignored}')
+  image_size, films = card['image_size'], card['films']
   for side in ('height', 'width'):
-    sizes = card['image_size'][side]
+    sizes = image_size[side]
     lines.append(
       f'- {side.capitalize()}: {sizes["min"]} to {sizes["max"]} pixels, median'
       f' {sizes["median"]}'
     )
-  lines.append(
-    f'- Converted to RGB JPEG: {card["image_size"]["num_reencoded"]:,}'
+  num_identical, num_other_genres, num_other_splits = (
+    len(card['duplicates'][f'identical_{name}'])
+    for name in ('images', 'with_other_genres', 'in_other_splits')
   )
-  duplicates = card['duplicates']
-  lines.append(
-    f'- Groups of identical images: {len(duplicates["identical_images"])}'
-    f' ({len(duplicates["identical_with_other_genres"])} with different genres,'
-    f' {len(duplicates["identical_in_other_splits"])} across splits)'
-  )
-  films = card['films']
   lines += [
-    f'- Films: {films["num_films"]:,}, of them'
-    f' {films["num_with_several_posters"]:,} with several posters'
+    f'- Converted to RGB JPEG: {image_size["num_reencoded"]:,}',
+    f'- Groups of identical images: {num_identical} ({num_other_genres} with'
+    f' different genres, {num_other_splits} across splits)',
+    f'- Films: {films["num_films"]:,}, of which'
+    f' {films["num_with_several_posters"]:,} have several posters',
   ]
   if len(card['sources']) > 1:
-    lines += [
+    lines.append(
       f'- Overlap: {len(films["in_several_sources"]):,} films are in several'
       f' sources, {len(films["with_other_genres_elsewhere"]):,} of them with'
       ' different genres'
-    ]
+    )
   return lines
 
 
@@ -288,21 +280,17 @@ def _row_outcomes(card: dict[str, Any]) -> list[tuple[str, int]]:
   ]
 
 
-def _table(header: list[str], rows: list[list[str]]) -> list[str]:
-  """A Markdown table; all columns but the first are right-aligned."""
-  widths = [
-    max(len(row[column]) for row in [header, *rows])
-    for column in range(len(header))
-  ]
+def _section(title: str, header: list[str], rows: list[list[str]]) -> list[str]:
+  """A heading and a table; all columns but the first are right-aligned."""
+  widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
 
   def line(cells):
-    first, *others = cells
-    padded = [first.ljust(widths[0])]
-    padded += [
-      cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)
+    padded = [
+      cell.rjust(width) if i else cell.ljust(width)
+      for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
     ]
     return f'| {" | ".join(padded)} |'
 
-  rule = ['-' * widths[0]]
-  rule += ['-' * (width - 1) + ':' for width in widths[1:]]
-  return [line(header), line(rule), *(line(row) for row in rows)]
+  first, *others = widths
+  rule = ['-' * first, *('-' * (width - 1) + ':' for width in others)]
+  return ['', f'## {title}', '', *map(line, [header, rule, *rows])]
