@@ -1,4 +1,4 @@
-"""Tests of keeping decoded posters in memory and on disk."""
+"""Tests of the caches of decoded posters."""
 
 import subprocess
 import sys
@@ -8,8 +8,6 @@ import pytest
 
 from genre_flax.data import cache as cache_lib
 from genre_flax.runtime import errors
-from genre_flax.training import run as run_lib
-from tests.support import helpers
 from tests.support import paths
 
 SHAPE = (6, 4, 3)
@@ -17,7 +15,7 @@ NUM = 5
 
 
 class Decoder:
-  """Makes example i, and counts how often."""
+  """Returns example i, and records the calls."""
 
   def __init__(self):
     self.calls = []
@@ -44,32 +42,32 @@ def cache(request, tmp_path):
   return disk(tmp_path)
 
 
-def assert_right(cache, decode):
+def assert_equal_to_decoded(cache, decode):
   for index in (3, 0, 3, 4, 1, 2, 0):
-    got, expected = cache.get(index, decode), Decoder()(index)
+    actual, expected = cache.get(index, decode), Decoder()(index)
     for name in ('image', 'labels'):
-      assert got[name].dtype == expected[name].dtype
-      np.testing.assert_array_equal(got[name], expected[name])
+      assert actual[name].dtype == expected[name].dtype
+      np.testing.assert_array_equal(actual[name], expected[name])
 
 
-def test_each_poster_is_decoded_once_and_kept_as_it_is(cache):
+def test_each_poster_is_decoded_once(cache):
   decode = Decoder()
   for _ in range(2):
-    assert_right(cache, decode)
+    assert_equal_to_decoded(cache, decode)
   assert sorted(decode.calls) == list(range(NUM))
 
 
-def test_a_file_serves_later_runs_and_runs_beside_it(tmp_path):
+def test_a_file_is_shared_by_simultaneous_and_later_runs(tmp_path):
   first, second = disk(tmp_path), disk(tmp_path)
-  assert_right(first, Decoder())
+  assert_equal_to_decoded(first, Decoder())
   for cache in (second, disk(tmp_path)):
     decode = Decoder()
-    assert_right(cache, decode)
+    assert_equal_to_decoded(cache, decode)
     assert decode.calls == []
 
 
-def test_another_process_reads_what_this_one_wrote(tmp_path):
-  assert_right(disk(tmp_path), Decoder())
+def test_a_file_is_shared_by_processes(tmp_path):
+  assert_equal_to_decoded(disk(tmp_path), Decoder())
   program = (
     'import sys; from genre_flax.data import cache as cache_lib\n'
     'cache = cache_lib.DiskCache(sys.argv[1], num_examples=5,'
@@ -87,20 +85,20 @@ def test_another_process_reads_what_this_one_wrote(tmp_path):
   assert int(printed) == 71 * 72 // 2 + 2 * 72
 
 
-def test_a_row_that_was_not_written_whole_is_decoded_again(tmp_path):
-  assert_right(disk(tmp_path), Decoder())
+def test_damaged_rows_are_decoded_again(tmp_path):
+  assert_equal_to_decoded(disk(tmp_path), Decoder())
   path = tmp_path / 'new' / 'file.rows'
   content = bytearray(path.read_bytes())
   row = len(content) // NUM
-  content[2 * row + 7] ^= 1  # One bit of the image of the third poster.
-  content[3 * row + 72] ^= 1  # And one of the labels of the fourth.
+  content[2 * row + 7] ^= 1  # A bit of the image of the third poster.
+  content[3 * row + 72] ^= 1  # A bit of the labels of the fourth poster.
   path.write_bytes(content)
   decode = Decoder()
-  assert_right(disk(tmp_path), decode)
+  assert_equal_to_decoded(disk(tmp_path), decode)
   assert sorted(decode.calls) == [2, 3]
 
 
-def test_memory_that_is_short_is_told(monkeypatch):
+def test_insufficient_memory_is_refused(monkeypatch):
   class Memory:
     available = 400  # Bytes; five posters of 6 x 4 x 3 take 360.
 
@@ -110,41 +108,33 @@ def test_memory_that_is_short_is_told(monkeypatch):
   cache_lib.MemoryCache(4, SHAPE)  # 288 bytes: below 80 % of 400.
 
 
-def test_a_disk_that_is_full_is_told(monkeypatch, tmp_path):
+def _fill_the_disk(monkeypatch, tmp_path):
   class Usage:
     free = 500  # Bytes; five rows of 72 + 12 + 4 take 440.
 
+  del tmp_path
   monkeypatch.setattr(cache_lib.shutil, 'disk_usage', lambda path: Usage)
+
+
+def _make_the_folder_a_file(monkeypatch, tmp_path):
+  del monkeypatch
+  (tmp_path / 'new').write_text('a file')
+
+
+@pytest.mark.parametrize('fault', [_fill_the_disk, _make_the_folder_a_file])
+def test_a_cache_that_cannot_be_created_is_refused(
+  monkeypatch, tmp_path, fault
+):
+  fault(monkeypatch, tmp_path)
   with pytest.raises(errors.InputError) as error:
     disk(tmp_path)
-  for word in ('file.rows', "cache='disk'", 'cache_dir=FOLDER'):
+  for word in ('file.rows', "cache='disk'", '--config.dataset.cache_dir='):
     assert word in str(error.value)
 
 
-def test_a_place_that_cannot_be_written_is_told(tmp_path):
-  (tmp_path / 'new').write_text('a file')
-  with pytest.raises(errors.InputError) as error:
-    disk(tmp_path)
-  assert 'file.rows' in str(error.value)
-  assert '--config.dataset.cache_dir=FOLDER' in str(error.value)
-
-
-@pytest.mark.parametrize('kind', ['none', 'memory', 'disk'])
-def test_a_run_decodes_alike_with_every_cache(data_dir, tmp_path, kind):
-  config = helpers.tiny_config(
-    data_dir, **{'dataset.cache': kind, 'dataset.cache_dir': str(tmp_path)}
+def test_the_name_of_a_file_has_all_that_the_pixels_depend_on():
+  name = cache_lib.disk_cache_name(
+    fingerprint='0123', split='test', image_shape=(32, 24, 3)
   )
-  run = run_lib.set_up(config, tmp_path / 'run')
-  split, plain = run.decode_split('test'), run.decode_split('test')
-  for _ in range(2):
-    for index in (0, 3, 11):
-      for name in ('image', 'labels'):
-        np.testing.assert_array_equal(
-          split[index][name], plain._decode(index)[name]
-        )
-  files = [path.name for path in tmp_path.glob('*.rows')]
-  if kind == 'disk':
-    [name] = files
-    assert name.startswith(run.dataset.card['fingerprint'] + '_test_32x24_')
-  else:
-    assert files == []
+  expected = f'0123_test_32x24_resize2_pillow{cache_lib.PIL.__version__}.rows'
+  assert name == expected
