@@ -1,14 +1,10 @@
 """Tests of the caches of decoded posters."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
 from genre_flax.data import cache as cache_lib
 from genre_flax.runtime import errors
-from tests.support import paths
 
 SHAPE = (6, 4, 3)
 NUM = 5
@@ -64,25 +60,6 @@ def test_a_file_is_shared_by_simultaneous_and_later_runs(tmp_path):
     decode = Decoder()
     assert_equal_to_decoded(cache, decode)
     assert decode.calls == []
-
-
-def test_a_file_is_shared_by_processes(tmp_path):
-  assert_equal_to_decoded(disk(tmp_path), Decoder())
-  program = (
-    'import sys; from genre_flax.data import cache as cache_lib\n'
-    'cache = cache_lib.DiskCache(sys.argv[1], num_examples=5,'
-    ' image_shape=(6, 4, 3), num_genres=3)\n'
-    'print(cache.get(2, None)["image"].sum())'
-  )
-  printed = subprocess.run(
-    [sys.executable, '-c', program, tmp_path / 'new' / 'file.rows'],
-    capture_output=True,
-    check=True,
-    text=True,
-    cwd=paths.ROOT,
-  ).stdout
-  # 0 + 1 + ... + 71, and 2 more for each.
-  assert int(printed) == 71 * 72 // 2 + 2 * 72
 
 
 def test_damaged_rows_are_decoded_again(tmp_path):

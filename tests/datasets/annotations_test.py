@@ -55,12 +55,6 @@ def test_one_hot_columns_without_posters_are_genres(tmp_path):
   assert found.genres == ('Drama', 'War')
 
 
-def test_ignored_columns_and_encoding_are_reported(tmp_path):
-  found = _read(tmp_path, 'Id,Title,Genre\na,x,Drama\n')
-  assert found.ignored_columns == ('Title',)
-  assert found.encoding == 'utf-8'
-
-
 @pytest.mark.parametrize(
   ('pattern', 'image'),
   [

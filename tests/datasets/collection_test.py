@@ -175,25 +175,6 @@ def test_equal_images_share_a_split(folder):
   assert other.split == 'test'
 
 
-def test_progress_is_over_all_rows(folder):
-  folder.write('Id,Genre\na,Drama\nb,Drama\n', a=_jpeg('red'))
-  calls = []
-
-  def progress(items, total, description):
-    for item in items:
-      calls.append((total, description))
-      yield item
-
-  folder.collect(progress=progress)
-  assert calls == [(2, 'Reading posters')] * 2
-
-
-def test_a_collection_without_posters_is_refused(folder):
-  folder.write('Id,Genre\na,Drama\n')
-  with pytest.raises(errors.InputError, match='No posters are left'):
-    folder.collect().require_usable()
-
-
 def test_an_empty_split_with_a_share_is_refused(folder):
   folder.write('Id,Genre,Split\na,Drama,train\n', a=_jpeg('red'))
   shares = {'train': 90, 'validation': 0, 'test': 10}

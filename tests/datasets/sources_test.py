@@ -128,20 +128,3 @@ def test_a_missing_image_folder_is_refused(tmp_path, images_name, fault):
   with pytest.raises(errors.InputError) as error:
     sources.read([sources.Source(source.csv, images)])
   assert f'--images={images} {fault}' in str(error.value)
-
-
-@pytest.mark.parametrize(
-  ('cells', 'is_found'),
-  [
-    (['a.jpg', 'b.jpg', 'c.jpg'], True),
-    (['a.jpg', 'none.jpg'], True),  # Half of them.
-    (['a.jpg', 'none.jpg', ''], False),
-    (['../posters/a.jpg', 'x' * 5000], False),
-  ],
-)
-def test_columns_with_names_of_images_are_found(tmp_path, cells, is_found):
-  rows = ''.join(f'{cell},title\n' for cell in cells)
-  source = _source(tmp_path, 'posters', f'File,Title\n{rows}')
-  for name in 'abc':
-    (source.images / f'{name}.jpg').touch()
-  assert sources.find_image_columns(source) == ['File'] * is_found

@@ -89,15 +89,6 @@ def test_an_interrupted_write_leaves_no_files(
   prepared.assert_no_dataset(tmp_path)
 
 
-def test_an_image_that_changed_since_validation_is_an_input_error(tmp_path):
-  posters = prepared.Posters(tmp_path / 'posters', 12)
-  changed = posters.collection.examples[7].path
-  changed.write_bytes(b'other')
-  with pytest.raises(errors.InputError, match=f'{changed} was changed'):
-    posters.write(tmp_path / 'data')
-  assert prepared.files(tmp_path / 'data') == {}
-
-
 @pytest.mark.parametrize(
   ('target', 'name'),
   [

@@ -117,16 +117,14 @@ def _report_problems(
     except errors.StorageError as e:
       lines.append(f'The full list could not be written. {e}')
   missing = {p.file for p in problems if p.kind == images.MISSING}
-  for source, num_posters in zip(
-    collection.sources, collection.num_posters, strict=True
-  ):
-    if num_posters or source.columns.image or str(source.csv) not in missing:
-      continue
-    lines += [
-      f'The column {column!r} of {source.csv} has names of files in'
-      f' {source.images}: pass --image_column={column}.'
-      for column in sources_lib.find_image_columns(source)
-    ]
+  for number, source in enumerate(collection.sources):
+    is_used = any(example.source == number for example in collection.examples)
+    if not is_used and not source.columns.image and str(source.csv) in missing:
+      lines.append(
+        f'No image of {source.csv} was found. If one of its columns has the'
+        ' paths of the images, name it with --image_column; if they follow'
+        ' from the ids, describe them with --image_pattern.'
+      )
   if not skip_bad:
     raise errors.InputError(
       '\n'.join(lines) + '\nNo dataset was written. Correct these rows, or skip'

@@ -4,7 +4,6 @@ The only files written here are scaled or re-encoded images, in a folder that
 the caller deletes once the dataset is written.
 """
 
-import collections
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import dataclasses
 import hashlib
@@ -120,12 +119,6 @@ class Collection:
   def genres(self) -> tuple[str, ...]:
     """The genres of all sources, sorted."""
     return tuple(sorted({g for one in self.annotations for g in one.genres}))
-
-  @property
-  def num_posters(self) -> list[int]:
-    """Valid posters of each source."""
-    counts = collections.Counter(example.source for example in self.examples)
-    return [counts[number] for number in range(len(self.sources))]
 
   def fingerprint(self) -> str:
     """A hash of everything that determines the dataset's contents."""

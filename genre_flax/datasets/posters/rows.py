@@ -99,9 +99,7 @@ class RowReader:
     name = cells[self._names.id].strip()
     if not name:
       raise _BadRow('missing id', f'column {self._names.id!r} is empty')
-    if not self._names.image and (
-      leaves_folder(name) or '/' in name or '\\' in name
-    ):
+    if not self._names.image and _escapes(name, separators=True):
       raise _BadRow(
         'id with a path',
         f'column {self._names.id!r} is {name!r}, which contains a path;'
@@ -117,7 +115,7 @@ class RowReader:
     image = cells[self._names.image].strip()
     if not image:
       raise _BadRow('missing image', f'column {self._names.image!r} is empty')
-    if leaves_folder(image):
+    if _escapes(image):
       raise _BadRow(
         'image outside the folder',
         f'column {self._names.image!r} is {image!r}, a path outside the image'
@@ -217,8 +215,8 @@ class RowReader:
     self.rows.append(annotation)
 
 
-def leaves_folder(path: str) -> bool:
-  """Whether a path with slashes or backslashes may leave its folder."""
+def _escapes(path: str, *, separators: bool = False) -> bool:
+  """Whether a path may leave its folder (or contains any separator)."""
   parts = re.split(r'[/\\]', path)
   is_absolute = not parts[0] or re.match(r'[A-Za-z]:$', parts[0])
-  return bool(is_absolute) or '..' in parts
+  return bool(is_absolute) or '..' in parts or (separators and len(parts) > 1)

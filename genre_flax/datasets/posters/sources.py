@@ -2,19 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 import dataclasses
-import itertools
 
 from etils import epath
 
 from genre_flax.datasets.posters import annotations as annotations_lib
 from genre_flax.datasets.posters import columns as columns_lib
-from genre_flax.datasets.posters import csv_table
 from genre_flax.datasets.posters import problems as problems_lib
 from genre_flax.datasets.posters import rows as rows_lib
 from genre_flax.runtime import errors
-
-# Cells per column that `find_image_columns` tests.
-_NUM_SAMPLE_CELLS = 50
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,25 +152,3 @@ def _require_one_split_per_film(
       dataclasses.replace(one, rows=rows, problems=sorted(problems))
     )
   return tuple(checked)
-
-
-def find_image_columns(source: Source) -> list[str]:
-  """Columns of a source that seem to hold the paths of its images.
-
-  Half of a column's first cells must be files in the source's image folder.
-  """
-  table = csv_table.read(source.csv)
-  found = []
-  for column in filter(None, table.columns):
-    cells = itertools.islice(table.column(column), _NUM_SAMPLE_CELLS)
-    paths = [cell.strip() for cell in cells]
-    num_files = sum(
-      1
-      for path in paths
-      if path
-      and not rows_lib.leaves_folder(path)
-      and (source.images / path).is_file()
-    )
-    if 2 * num_files >= len(paths) > 0:
-      found.append(column)
-  return found
