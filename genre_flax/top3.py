@@ -106,13 +106,11 @@ def main(argv: list[str]) -> int:
   platform.configure(compile_quickly=bool(paths) and is_few)
   platform.initialize_distributed(detect=_DISTRIBUTED.value)
 
-  # These import jax, after the platform is configured.
-  from genre_flax.inference import continuous_evaluation
+  # These import jax, after the platform is configured; others, which are slow
+  # to import, are imported if needed.
   from genre_flax.inference import ensemble
   from genre_flax.inference import predictor as predictor_lib
   from genre_flax.ops.cpu import onednn
-  from genre_flax.reports import image_report
-  from genre_flax.reports import split_report
   from genre_flax.runtime import compilation_cache
 
   compilation_cache.keep_compiled_programs(
@@ -122,6 +120,9 @@ def main(argv: list[str]) -> int:
   workdirs = [epath.Path(os.path.expanduser(path)) for path in _WORKDIRS.value]
   data_dir = os.path.expanduser(_DATA_DIR.value or '')
   if all_steps:
+    from genre_flax.inference import continuous_evaluation
+    from genre_flax.reports import split_report
+
     skipped = continuous_evaluation.evaluate_checkpoints(
       workdirs[0],
       _SPLIT.value,
@@ -147,6 +148,8 @@ def main(argv: list[str]) -> int:
   if _OUTPUT.value:
     output = epath.Path(os.path.expanduser(_OUTPUT.value))
   if paths:
+    from genre_flax.reports import image_report
+
     return image_report.predict(
       predictor,
       paths,
@@ -155,6 +158,8 @@ def main(argv: list[str]) -> int:
       explain=_EXPLAIN.value,
       explain_by=_EXPLAIN_BY.value,
     )
+  from genre_flax.reports import split_report
+
   split_report.evaluate(
     predictor,
     _SPLIT.value,

@@ -9,9 +9,9 @@ from genre_flax.data import drawing
 from genre_flax.demo import service as service_lib
 from genre_flax.demo import uploads
 from genre_flax.inference import predictions_csv
-from genre_flax.reports import templates
+from genre_flax.reports import metric_titles
 from genre_flax.reports.html import posters
-from genre_flax.reports.html import views
+from genre_flax.reports.html import report
 from genre_flax.retrieval import neighbors
 
 _TEMPLATES = pathlib.Path(__file__).parent / 'templates'
@@ -38,7 +38,7 @@ class Fragments:
     """
     self._service = service
     self._genres = service.genres
-    self._environment = templates.environment(_TEMPLATES)
+    self._environment = report.environment(_TEMPLATES)
     self._environment.filters['jpeg'] = posters.data_uri
 
   def head(self, *, name: str) -> str:
@@ -187,7 +187,7 @@ class Fragments:
       metrics=metrics,
       rows=[
         (title, meaning, metrics['metrics'][key])
-        for key, title, meaning in views.METRICS
+        for key, title, meaning in metric_titles.METRICS
         if metrics and key in _METRICS and key in metrics['metrics']
       ],
       is_grad_cam=self._service.map_method == methods.METHODS[0],

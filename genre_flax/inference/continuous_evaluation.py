@@ -18,7 +18,7 @@ from genre_flax.inference import scored_split as scored_lib
 from genre_flax.runtime import errors
 from genre_flax.runtime import metric_lines
 from genre_flax.runtime import metric_writer
-from genre_flax.training import overview
+from genre_flax.training import progress
 
 _POLL_SECONDS = 3.0
 
@@ -101,10 +101,9 @@ def evaluate_checkpoints(
     values = _defined_values(report)
     writer.write(step, split, values)
     seconds = time.monotonic() - started
-    description = overview.describe_metrics(
-      step, split, values, seconds=seconds
+    logging.info(
+      '%s', progress.describe_metrics(step, split, values, seconds=seconds)
     )
-    logging.info('%s', description)
   if writer is not None:
     writer.close()
   print(f'Metrics by step: {output / metric_lines.FILE_NAME}')

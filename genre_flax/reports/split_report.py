@@ -19,7 +19,7 @@ from genre_flax.reports import split_metrics
 from genre_flax.runtime import custom
 from genre_flax.runtime import files
 from genre_flax.runtime import text
-from genre_flax.training import run
+from genre_flax.training import inputs
 
 _NUM_SHOWN = 24  # On the contact sheet.
 _NUM_PRINTED = 5
@@ -155,7 +155,7 @@ def evaluate_best(
   split = config.dataset.test_split
   scored = scored_lib.score_split(
     predictor,
-    run.open_dataset(config, workdir),
+    inputs.open_dataset(config, workdir),
     split,
     batch_size=config.eval_batch_size or config.batch_size,
   )

@@ -203,17 +203,13 @@ def _write(path: epath.Path, key: str, index: Index) -> None:
     np.savez(
       file,
       key=key,
-      ids=_to_bytes(json.dumps(list(index.ids)).encode()),
+      ids=np.frombuffer(json.dumps(list(index.ids)).encode(), np.uint8),
       labels=index.labels,
       features=index.features,
       mean=index.mean,
-      thumbnails=_to_bytes(b''.join(index.thumbnails)),
+      thumbnails=np.frombuffer(b''.join(index.thumbnails), np.uint8),
       sizes=np.array([len(thumbnail) for thumbnail in index.thumbnails]),
     )
-
-
-def _to_bytes(content: bytes) -> np.ndarray:
-  return np.frombuffer(content, np.uint8)
 
 
 def _read(path, key, predictor, embedder) -> Index | None:
@@ -251,14 +247,13 @@ def _read(path, key, predictor, embedder) -> Index | None:
 def _check(index, predictor, embedder):
   """Raises a ValueError if an array has another shape or type than expected."""
   number, num_features = len(index.ids), embedder.num_features
-  expected = {
-    'labels': ((number, len(predictor.genres)), bool),
-    'features': ((number, num_features), np.float16),
-    'mean': ((num_features,), np.float32),
-  }
-  for name, (shape, dtype) in expected.items():
-    array = getattr(index, name)
-    if array.shape != shape or array.dtype != dtype:
-      raise ValueError(f'{name} is {array.dtype} {array.shape}')
+  arrays = (index.labels, index.features, index.mean)
+  expected = [
+    ((number, len(predictor.genres)), np.bool_),
+    ((number, num_features), np.float16),
+    ((num_features,), np.float32),
+  ]
+  if [(array.shape, array.dtype) for array in arrays] != expected:
+    raise ValueError('its arrays have other shapes or types than expected')
   if not number or len(index.thumbnails) != number:
     raise ValueError(f'{len(index.thumbnails)} thumbnails of {number} posters')

@@ -9,8 +9,8 @@ import pytest
 
 from genre_flax.attribution import map_images
 from genre_flax.datasets.posters import synthetic
-from genre_flax.inference import image_files
 from genre_flax.inference import predictor as predictor_lib
+from genre_flax.reports import image_report
 from genre_flax.training import train
 from tests.support import helpers
 
@@ -18,7 +18,7 @@ from tests.support import helpers
 @pytest.fixture(scope='module')
 def predictor(data_dir, tmp_path_factory):
   folder = tmp_path_factory.mktemp('run')
-  train.train_and_evaluate(helpers.tiny_config(data_dir), folder)
+  train.train(helpers.tiny_config(data_dir), folder)
   return predictor_lib.restore(folder)
 
 
@@ -60,7 +60,7 @@ def test_image_files_have_maps_numbered_by_row(predictor, tmp_path):
   _, folder = synthetic.write_posters(tmp_path, num_posters=4, seed=3)
   (folder / 'synthetic00001.jpg').write_text('no image')
   output = epath.Path(tmp_path / 'out')
-  status = image_files.name_genres(
+  status = image_report.predict(
     predictor,
     [str(folder)],
     output=output,

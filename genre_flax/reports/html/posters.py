@@ -1,8 +1,9 @@
-"""Which posters the report shows, and their pictures."""
+"""The posters of a report: their choice, images and attribution maps."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -13,17 +14,17 @@ from genre_flax.evaluation import metrics
 from genre_flax.evaluation import ranking
 from genre_flax.inference import scored_split as scored_lib
 
-NUM_SURE, NUM_OF_GENRE, NUM_SUSPECTS = 12, 3, 12
+_NUM_CONFIDENT, _NUM_PER_GENRE, _NUM_SUSPECTS = 12, 3, 12
 
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-  """A poster, and the genre that it is shown for.
+  """A poster of a split and the genre of its attribution map.
 
   Attributes:
     index: of the poster.
-    genre: its index.
-    note: why, in words; '' where the heading says it.
+    genre: index of the genre.
+    note: a text below the poster.
   """
 
   index: int
@@ -31,167 +32,133 @@ class Choice:
   note: str = ''
 
 
-@dataclasses.dataclass(frozen=True)
-class Named:
-  """A genre that a poster was given.
+# Groups of choices by title.
+Choices = Mapping[str, Sequence[Choice]]
+# The values that the templates show of a poster.
+Card = dict[str, Any]
 
-  Attributes:
-    name: of the genre.
-    score: of it.
-    is_right: whether the poster has it.
+
+def most_confident(
+  scored: scored_lib.ScoredSplit, *, correct: bool
+) -> list[Choice]:
+  """The posters with the highest scores for correct or for wrong genres.
+
+  Of each poster, only the genre with the highest score is considered.
   """
-
-  name: str
-  score: float
-  is_right: bool
-
-
-@dataclasses.dataclass(frozen=True)
-class Card:
-  """A poster as it is shown.
-
-  Attributes:
-    id: of the poster.
-    genres: that it has.
-    named: the three likeliest ones.
-    looked_for: the genre of the map.
-    note: see Choice.
-    picture: a data URI.
-    heat_map: a data URI, of where the network looked.
-  """
-
-  id: str
-  genres: Sequence[str]
-  named: Sequence[Named]
-  looked_for: str
-  note: str
-  picture: str
-  heat_map: str
-
-
-def surest(scored: scored_lib.ScoredSplit, *, right: bool) -> list[Choice]:
-  """The posters whose likeliest genre is right, or wrong, by its score."""
   best = scored.scores.argmax(axis=1)
   rows = np.arange(len(scored))
-  score = scored.scores[rows, best]
-  is_right = scored.labels[rows, best] > 0
-  order = np.argsort(-score, kind='stable')
-  chosen = order[is_right[order] == right][:NUM_SURE]
+  order = np.argsort(-scored.scores[rows, best], kind='stable')
+  is_correct = scored.labels[rows, best] > 0
+  chosen = order[is_correct[order] == correct][:_NUM_CONFIDENT]
   return [Choice(int(i), int(best[i])) for i in chosen]
 
 
 def best_and_worst(
   scored: scored_lib.ScoredSplit, genre: int
-) -> tuple[list[Choice], list[Choice], list[Choice]]:
-  """The posters that show best what the network knows of a genre.
+) -> dict[str, list[Choice]]:
+  """At most three posters each with the best and worst scores for a genre."""
+  has_genre = scored.labels[:, genre] > 0
+  order = np.argsort(-scored.scores[:, genre], kind='stable')
+  positives, negatives = order[has_genre[order]], order[~has_genre[order]]
+  groups = {
+    'With the genre, highest scores': positives,
+    'With the genre, lowest scores': positives[_NUM_PER_GENRE:][::-1],
+    'Without the genre, highest scores': negatives,
+  }
+  return {
+    title: [Choice(int(i), genre) for i in chosen[:_NUM_PER_GENRE]]
+    for title, chosen in groups.items()
+  }
+
+
+def suspicious_labels(scored: scored_lib.ScoredSplit) -> list[Choice]:
+  """Posters with a label that is possibly wrong.
+
+  A label may be missing if the score of the genre is above its mean over the
+  posters with the genre, and superfluous if it is below its mean over the
+  posters without it (Northcutt et al., 2021, 'Confident Learning', section 3.1,
+  for each genre independently).
 
   Returns:
-    Those that have it and score highest, that have it and score lowest, and
-    that have it not and score highest; three each, or fewer.
+    At most 6 of each kind, the least plausible labels first.
   """
-  score, has = scored.scores[:, genre], scored.labels[:, genre] > 0
-  order = np.argsort(-score, kind='stable')
-  having, lacking = order[has[order]], order[~has[order]]
-  worst = having[NUM_OF_GENRE:][::-1]
-  return tuple(
-    [Choice(int(i), genre) for i in chosen[:NUM_OF_GENRE]]
-    for chosen in (having, worst, lacking)
-  )
+  scores, has_genre = scored.scores, scored.labels > 0
 
+  def means(chosen, empty):
+    sums = (scores * chosen).sum(axis=0)
+    return ranking.divide(sums, chosen.sum(axis=0), empty=empty)
 
-def suspect_labels(scored: scored_lib.ScoredSplit) -> list[Choice]:
-  """The posters of which a label looks wrong.
-
-  A missing one: the genre's score is above its mean over the posters that have
-  it. One too many: it is below its mean over those that have it not (Northcutt
-  et al., 2021, 'Confident Learning', section 3.1, for each genre alone). Those
-  come first whose score is farthest from what the label says; half of each
-  kind, where there are so many.
-  """
-  scores, has = scored.scores, scored.labels > 0
-  of_having = ranking.divide(
-    (scores * has).sum(axis=0), has.sum(axis=0), empty=np.inf
+  mean_with = means(has_genre, np.inf)
+  mean_without = means(~has_genre, -np.inf)
+  missing = np.where(~has_genre, scores - mean_with, 0)
+  # A ratio, since all scores of rare genres are low.
+  superfluous = np.where(
+    has_genre & (scores < mean_without), 1 - scores / mean_without, 0
   )
-  of_lacking = ranking.divide(
-    (scores * ~has).sum(axis=0), (~has).sum(axis=0), empty=-np.inf
-  )
-  missing = np.where(~has & (scores > of_having), scores - of_having, 0)
-  # As a share, since scores of rare genres are all small.
-  extra = np.where(has & (scores < of_lacking), 1 - scores / of_lacking, 0)
   choices = []
-  for doubt, words in (
-    (missing, 'not among its genres: {}'),
-    (extra, 'among its genres: {}'),
-  ):
-    order = np.argsort(-doubt, axis=None, kind='stable')[: NUM_SUSPECTS // 2]
+  for doubt, text in ((missing, 'Missing'), (superfluous, 'Wrong')):
+    order = np.argsort(-doubt, axis=None, kind='stable')[: _NUM_SUSPECTS // 2]
     for index, genre in zip(*np.unravel_index(order, doubt.shape), strict=True):
       if doubt[index, genre] > 0:
-        name = f'{scored.genres[genre]} {scores[index, genre]:.2f}'
-        choices.append(Choice(int(index), int(genre), words.format(name)))
+        score = f'{scored.genres[genre]} {scores[index, genre]:.2f}'
+        choices.append(Choice(int(index), int(genre), f'{text}? {score}'))
   return choices
 
 
-class Cards:
-  """Makes the cards of chosen posters; each map is computed once."""
+def make_cards(
+  scored: scored_lib.ScoredSplit, groups: Sequence[Choices]
+) -> tuple[list[dict[str, list[Card]]], str]:
+  """Makes the cards of all choices, with their attribution maps.
 
-  def __init__(
-    self,
-    scored: scored_lib.ScoredSplit,
-    choices: Sequence[Choice],
-  ):
-    """Decodes the posters, and looks where the network looked.
+  Args:
+    scored: the split.
+    groups: the choices.
 
-    Args:
-      scored: the split.
-      choices: all that will be shown.
-    """
-    self._scored = scored
-    self._pictures: dict[int, np.ndarray] = {}
-    self._top = metrics.top_k(scored.scores)
-    explainer = methods.Explainer(scored.predictor)
-    self.method = explainer.method
-    wanted = sorted({(choice.index, choice.genre) for choice in choices})
-    self._maps: dict[tuple[int, int], np.ndarray] = {}
-    if not wanted:
-      return
-    pixels = {}
-    for index, _ in wanted:
-      if index not in pixels:
-        pixels[index] = scored.decode(index, scored.predictor.image_shape)
-        self._pictures[index] = scored.decode(index, drawing.POSTER_SHAPE)
+  Returns:
+    The cards in the structure of `groups`, and the attribution method.
+  """
+  explainer = methods.Explainer(scored.predictor)
+  choices = [c for each in groups for chosen in each.values() for c in chosen]
+  keys = sorted({(choice.index, choice.genre) for choice in choices})
+  pixels = {
+    index: scored.decode(index, scored.predictor.image_shape)
+    for index, _ in keys
+  }
+  maps = {}
+  if keys:
     maps = explainer.maps(
-      np.stack([pixels[index] for index, _ in wanted]),
-      np.array([[genre] for _, genre in wanted]),
-    )
-    self._maps.update(zip(wanted, maps[:, 0], strict=True))
+      np.stack([pixels[index] for index, _ in keys]),
+      np.array([[genre] for _, genre in keys]),
+    )[:, 0]
+    maps = dict(zip(keys, maps, strict=True))
+  cards = [
+    {
+      title: [_make_card(scored, c, maps[c.index, c.genre]) for c in chosen]
+      for title, chosen in each.items()
+    }
+    for each in groups
+  ]
+  return cards, explainer.method
 
-  def make(self, choices: Sequence[Choice]) -> list[Card]:
-    """The cards of some of the choices."""
-    return [self._make(choice) for choice in choices]
 
-  def _make(self, choice: Choice) -> Card:
-    scored, index = self._scored, choice.index
-    labels = scored.labels[index] > 0
-    picture = self._pictures[index]
-    map_ = self._maps[index, choice.genre]
-    return Card(
-      id=scored.ids[index],
-      genres=[scored.genres[i] for i in np.flatnonzero(labels)],
-      named=[
-        Named(scored.genres[i], float(scored.scores[index, i]), bool(labels[i]))
-        for i in self._top[index]
-      ],
-      looked_for=scored.genres[choice.genre],
-      note=choice.note,
-      picture=_to_uri(picture),
-      heat_map=_to_uri(map_images.overlay(picture, map_)),
-    )
+def _make_card(scored, choice, map_) -> Card:
+  index = choice.index
+  scores, labels = scored.scores[index], scored.labels[index] > 0
+  image = scored.decode(index, drawing.POSTER_SHAPE)
+  return {
+    'id': scored.ids[index],
+    'labels': [scored.genres[i] for i in np.flatnonzero(labels)],
+    'top3': [
+      (scored.genres[i], float(scores[i]), bool(labels[i]))
+      for i in metrics.top_k(scores[None])[0]
+    ],
+    'map_genre': scored.genres[choice.genre],
+    'note': choice.note,
+    'image': data_uri(drawing.to_jpeg(image)),
+    'map_image': data_uri(drawing.to_jpeg(map_images.overlay(image, map_))),
+  }
 
 
 def data_uri(content: bytes, media_type: str = 'image/jpeg') -> str:
   """A data URI with the content of a file."""
   return f'data:{media_type};base64,{base64.b64encode(content).decode()}'
-
-
-def _to_uri(picture: np.ndarray) -> str:
-  return data_uri(drawing.to_jpeg(picture))

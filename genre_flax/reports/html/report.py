@@ -1,4 +1,4 @@
-"""Fills the templates, and writes the page."""
+"""The HTML report: one file that shows runs and compares them."""
 
 import base64
 from collections.abc import Sequence
@@ -6,36 +6,46 @@ import datetime
 import hashlib
 import math
 import pathlib
-import sys
+from typing import Any
 
+from absl import logging
 from etils import epath
+import jinja2
 import markupsafe
-import tqdm
 
-from genre_flax.reports import templates
+from genre_flax.reports import metric_titles
+from genre_flax.reports.html import charts
 from genre_flax.reports.html import comparison
+from genre_flax.reports.html import genres
 from genre_flax.reports.html import posters
+from genre_flax.reports.html import run_summary
 from genre_flax.reports.html import runs as runs_lib
-from genre_flax.reports.html import views
 from genre_flax.runtime import files
 from genre_flax.runtime import machine
+from genre_flax.runtime import text
 
 FILE_NAME = 'report.html'
+# The metrics at the top of the page.
+HEADLINES = (
+  'hit_at_3',
+  'recall_at_3',
+  'mean_average_precision',
+  'mean_roc_auc',
+)
+# Posters of a comparison.
+_NUM_CHANGED = 6
 _TEMPLATES = pathlib.Path(__file__).parent / 'templates'
 
 
 def write(
-  sources: Sequence[runs_lib.Run],
-  path: epath.Path,
-  *,
-  bootstrap_samples: int,
+  runs: Sequence[runs_lib.Run], path: epath.Path, *, bootstrap_samples: int
 ) -> epath.Path:
-  """Writes the report of some runs: one file that needs no other.
+  """Writes the report of some runs as one self-contained file.
 
   Args:
-    sources: at least one; with several, the others are compared to the first.
-    path: of the file; its folder is made where it does not exist.
-    bootstrap_samples: resamples behind the intervals; 0 for none.
+    runs: at least one; the others are compared with the first.
+    path: of the file; its folder is created if missing.
+    bootstrap_samples: number of resamples; 0 for no intervals.
 
   Returns:
     The path.
@@ -44,82 +54,166 @@ def write(
     InputError: the runs cannot be compared.
     StorageError: the file cannot be written.
   """
-  scored = [source.scored for source in sources if source.scored is not None]
-  is_comparing = len(sources) > 1 and len(scored) == len(sources)
-  if is_comparing:
-    comparison.check_comparable(scored)
-  with tqdm.tqdm(
-    total=len(sources) * views.NUM_STEPS + len(sources) - 1,
-    desc='Report',
-    unit=' parts',
-    disable=not sys.stderr.isatty(),
-  ) as bar:
-
-    def progress(done):
-      bar.set_postfix_str(done)
-      bar.update()
-
-    runs = [
-      views.make_run_view(
-        source,
-        bootstrap_samples=bootstrap_samples,
-        with_genre_posters=len(sources) == 1,
-        progress=progress,
+  splits = [run.scored for run in runs if run.scored is not None]
+  is_comparison = len(splits) == len(runs) > 1
+  if is_comparison:
+    comparison.check_comparable(splits)
+  logging.info('Writing %s.', path)
+  views = [
+    _view_run(
+      run, bootstrap_samples=bootstrap_samples, posters_per_genre=len(runs) == 1
+    )
+    for run in runs
+  ]
+  comparisons = []
+  if is_comparison:
+    comparisons = [
+      _view_comparison(
+        splits[0], view, split, bootstrap_samples=bootstrap_samples
       )
-      for source in sources
+      for view, split in zip(views[1:], splits[1:], strict=True)
     ]
-    others = []
-    for run, source in zip(runs[1:], sources[1:], strict=True):
-      if is_comparing:
-        others.append(
-          _compare(scored[0], run, source, bootstrap_samples=bootstrap_samples)
-        )
-      progress('comparison')
-  page = _fill(runs, others)
+  page = _render(views, comparisons)
   with files.explaining(path):
     path.parent.mkdir(parents=True, exist_ok=True)
   files.write_whole(path, page)
   return path
 
 
-def _compare(first, run, source, *, bootstrap_samples):
-  """What the template shows of a run against the first."""
-  found = comparison.compare(
-    first, source.scored, bootstrap_samples=bootstrap_samples
-  )
-  cards = posters.Cards(source.scored, [*found.gained, *found.lost])
+def _view_run(run, *, bootstrap_samples, posters_per_genre) -> dict[str, Any]:
+  summary = run_summary.read(run.workdir, run.predictor, data_dir=run.data_dir)
+  posters_view = None
+  if run.scored is not None:
+    posters_view = _view_posters(
+      run.scored,
+      bootstrap_samples=bootstrap_samples,
+      posters_per_genre=posters_per_genre,
+    )
   return {
-    'run': run,
-    'differences': found.differences,
-    'num_gained': found.num_gained,
-    'num_lost': found.num_lost,
-    'gained': cards.make(found.gained),
-    'lost': cards.make(found.lost),
+    'summary': summary,
+    'metrics': run.metrics,
+    'curves': charts.training_curves(summary),
+    'posters': posters_view,
   }
 
 
-def _fill(runs, others) -> str:
-  environment = templates.environment(_TEMPLATES)
-  environment.filters |= {
-    'signed': _signed,
-    # Of Matplotlib, which has escaped what is in it.
+def _view_posters(
+  scored, *, bootstrap_samples, posters_per_genre
+) -> dict[str, Any]:
+  by_support = genres.compute_metrics(
+    scored, bootstrap_samples=bootstrap_samples
+  )
+  order = [scored.genres.index(each.name) for each in by_support]
+  choices = {
+    'correct': posters.most_confident(scored, correct=True),
+    'wrong': posters.most_confident(scored, correct=False),
+    'suspicious': posters.suspicious_labels(scored),
+  }
+  per_genre = [
+    posters.best_and_worst(scored, i) if posters_per_genre else {}
+    for i in order
+  ]
+  (cards, *genre_cards), method = posters.make_cards(
+    scored, [choices, *per_genre]
+  )
+  return {
+    'genres': [
+      {
+        'metrics': each,
+        'curve': charts.precision_recall(*each.curve, baseline=each.baseline),
+        'cards': groups,
+      }
+      for each, groups in zip(by_support, genre_cards, strict=True)
+    ],
+    'confusions': genres.find_confusions(scored),
+    'charts': _draw_charts(scored, order),
+    'cards': cards,
+    'method': method,
+  }
+
+
+def _draw_charts(scored, order) -> dict[str, str]:
+  names = [scored.genres[i] for i in order]
+  scores, labels = scored.scores[:, order], scored.labels[:, order]
+  return {
+    'reliability': charts.reliability(scores, labels),
+    'histogram': charts.score_histogram(scores, labels),
+    'ranges': charts.score_ranges(names, scores, labels),
+    'mean_scores': charts.genre_matrix(
+      names, genres.means_by_label(labels, scores)
+    ),
+    'co_occurrence': charts.genre_matrix(
+      names, genres.means_by_label(labels, labels)
+    ),
+  }
+
+
+def _view_comparison(first, view, split, *, bootstrap_samples):
+  choices = comparison.changed_posters(first, split)
+  shown = {name: group[:_NUM_CHANGED] for name, group in choices.items()}
+  [cards], _ = posters.make_cards(split, [shown])
+  return {
+    'run': view,
+    'differences': comparison.differences(
+      first, split, bootstrap_samples=bootstrap_samples
+    ),
+    'counts': {name: len(group) for name, group in choices.items()},
+    'cards': cards,
+  }
+
+
+def environment(folder: pathlib.Path) -> jinja2.Environment:
+  """An environment of templates that escapes all values.
+
+  Args:
+    folder: of the templates.
+
+  Returns:
+    The environment; undefined names are errors.
+  """
+  result = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(folder),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+  )
+  result.filters |= {
+    # Names may contain invisible characters.
+    'shown': text.printable,
+    'number': lambda value, digits=3: _format(value, f'.{digits}f'),
+    'percent': lambda value: _format(value, '.0%').replace('%', ' %'),
+    'signed': lambda value: _format(value, '+.3f').replace('-', '−'),
+    'duration': lambda value: datetime.timedelta(seconds=round(value)),
+    # Matplotlib escapes the texts of its SVGs.
     'svg': markupsafe.Markup,
   }
-  script = (_TEMPLATES / 'report.js').read_text(encoding='utf-8')
-  digest = hashlib.sha256(script.encode()).digest()
-  return environment.get_template('report.html').render(
-    runs=runs,
-    others=others,
-    style=markupsafe.Markup(
-      (_TEMPLATES / 'report.css').read_text(encoding='utf-8')
-    ),
-    script=markupsafe.Markup(script),
-    script_digest=base64.b64encode(digest).decode(),
-    metrics=views.METRICS,
-    versions=machine.versions(['genre_flax', 'jax']),
-    date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+  return result
+
+
+def _format(value: float | None, spec: str) -> str:
+  is_defined = value is not None and math.isfinite(value)
+  return format(value, spec) if is_defined else '–'
+
+
+def _render(views, comparisons) -> str:
+  style, script = (
+    (_TEMPLATES / name).read_text(encoding='utf-8')
+    for name in ('report.css', 'report.js')
   )
-
-
-def _signed(value: float) -> str:
-  return f'{value:+.3f}'.replace('-', '−') if math.isfinite(value) else '–'
+  checksum = hashlib.sha256(script.encode()).digest()
+  return (
+    environment(_TEMPLATES)
+    .get_template('report.html')
+    .render(
+      runs=views,
+      comparisons=comparisons,
+      style=markupsafe.Markup(style),
+      script=markupsafe.Markup(script),
+      script_checksum=base64.b64encode(checksum).decode(),
+      metric_titles=metric_titles.METRICS,
+      headlines=HEADLINES,
+      versions=machine.versions(['genre_flax', 'jax']),
+      date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+    )
+  )
