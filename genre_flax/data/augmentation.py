@@ -27,7 +27,7 @@ def augment(
   Args:
     images: uint8 [B, H, W, 3].
     labels: float32 [B, num_genres] of 0 and 1.
-    key: of the step.
+    key: random key of the step.
     index: int32 [B], the examples' positions in the global batch. For mixup,
       positions 2 i and 2 i + 1 must be adjacent, the even one first.
     config: `config.augment`.

@@ -39,7 +39,7 @@ class MemoryCache:
     """Allocates an empty cache.
 
     Args:
-      num_examples: of the split.
+      num_examples: number of examples of the split.
       image_shape: (height, width, 3).
 
     Raises:
@@ -95,8 +95,8 @@ class DiskCache:
     """Opens the file, or creates an empty one.
 
     Args:
-      path: of the file, on a local disk.
-      num_examples: of the split.
+      path: the file, on a local disk.
+      num_examples: number of examples of the split.
       image_shape: (height, width, 3).
       num_genres: number of labels.
 

@@ -33,8 +33,8 @@ class LoaderOptions:
     num_threads: threads that read and decode, one batch each, so that at most
       `prefetch_batches` are used; None: twice the CPU cores.
     prefetch_batches: batches to keep ready.
-    host_index: of this host, from 0.
-    num_hosts: of the run.
+    host_index: index of this host, from 0.
+    num_hosts: number of hosts of the run.
   """
 
   global_batch_size: int
@@ -77,9 +77,9 @@ class DecodedSplit:
     """Wraps a split.
 
     Args:
-      split: of stored records.
+      split: the stored records.
       image_shape: (height, width) of the resized posters, in pixels.
-      cache: of decoded posters; None: decode a poster at each access.
+      cache: cache of decoded posters; None: decode a poster at each access.
     """
     self._split = split
     self._image_shape = image_shape
@@ -129,7 +129,7 @@ class _HostBatches:
       split: the examples.
       order: their indices, batch after batch; an index past the end of the
         split is padding.
-      options: of the loader.
+      options: batch size and resources.
       index_in_order: whether 'index' is the position in `order`; otherwise it
         is the position in the global batch.
     """
@@ -173,9 +173,9 @@ def train_batches(
   Every epoch is a permutation of the split. Batches cross the ends of epochs.
 
   Args:
-    split: with at least one example.
-    options: of the loader.
-    seed: of the order.
+    split: a split with at least one example.
+    options: batch size and resources.
+    seed: seed of the order.
     start_step: completed updates; the first batch is that of the next update.
 
   Yields:
@@ -194,8 +194,8 @@ def eval_batches(split: Examples, options: LoaderOptions) -> Batches:
   """This host's slices of a split: each example once, the last batch padded.
 
   Args:
-    split: of any length.
-    options: of the loader.
+    split: a split of any length.
+    options: batch size and resources.
 
   Yields:
     As `train_batches`, but 'mask' is 0 on padding, and 'index' is the example's

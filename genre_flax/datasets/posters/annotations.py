@@ -28,7 +28,7 @@ class Annotations:
     num_repeated: rows dropped as repetitions of an earlier one.
     num_excluded: rows dropped since all of their genres are excluded.
     ignored_columns: columns without a role.
-    encoding: of the file.
+    encoding: encoding of the file.
   """
 
   rows: list[rows_lib.Annotation]
@@ -56,7 +56,7 @@ def read_csv(
   encoding may be UTF-8, with or without a byte order mark, or Latin-1.
 
   Args:
-    path: of the CSV file.
+    path: the CSV file.
     columns: names of the columns.
     exclude_genres: labels to drop, such as 'N/A'; rows without any other genre
       are dropped.

@@ -141,7 +141,7 @@ def build_synthetic(
   Args:
     data_dir: the folder to write to.
     num_posters: number of posters to generate.
-    seed: of the posters.
+    seed: seed of the posters.
     **options: of `build`. Without options, a dataset of the same synthetic
       posters in `data_dir` is used as it is.
 

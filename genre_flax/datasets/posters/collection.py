@@ -44,14 +44,14 @@ class Example:
     id: unique: the film's id, with #2, #3, ... for its further posters.
     film: id of the film.
     source: number of the source, from 0.
-    folder: of the RGB JPEG to store.
+    folder: folder of the RGB JPEG to store.
     file: path of the JPEG below `folder`.
     genres: sorted.
     split: one of rows_lib.SPLITS.
     height: in pixels.
     width: in pixels.
-    num_bytes: of the RGB JPEG.
-    sha256: of the original file's bytes.
+    num_bytes: size of the RGB JPEG.
+    sha256: hash of the original file's bytes.
     is_reencoded: whether the RGB JPEG is a converted copy.
   """
 
@@ -70,7 +70,7 @@ class Example:
 
   @property
   def path(self) -> epath.Path:
-    """Of the RGB JPEG to store."""
+    """Path of the RGB JPEG to store."""
     return self.folder / self.file
 
   def read(self) -> bytes:
@@ -99,7 +99,7 @@ class Collection:
 
   Attributes:
     examples: valid posters, in the order of the sources and their rows.
-    problems: of the other rows.
+    problems: problems of the other rows.
     sources: label tables and image folders.
     annotations: the contents of each source's CSV file.
     num_merged: posters dropped since their film has the same image already.

@@ -24,7 +24,7 @@ class Columns:
     labels: one-hot columns; () for none.
     image: paths of the images below the image folder; without this column the
       path is `image_pattern` with the id.
-    image_pattern: such as '{id}.jpg'.
+    image_pattern: path with the id as '{id}', such as '{id}.jpg'.
   """
 
   id: str | None = None

@@ -25,8 +25,8 @@ class Table:
   rows as Python objects would take ten times the memory.
 
   Attributes:
-    path: of the file.
-    encoding: of the file.
+    path: the CSV file.
+    encoding: encoding of the file.
     content: the file's bytes.
     columns: names in the header, without line breaks; '' for unnamed columns.
     num_rows: rows that match the header.
@@ -57,7 +57,7 @@ def read(path: epath.Path) -> Table:
   The encoding may be UTF-8, with or without a byte order mark, or Latin-1.
 
   Args:
-    path: of the file.
+    path: the CSV file.
 
   Returns:
     The cells, and the problems of rows that do not match the header.

@@ -31,10 +31,10 @@ def make(collection: collection_lib.Collection) -> dict[str, Any]:
   """Summarizes a collection.
 
   Args:
-    collection: with at least one example.
+    collection: a collection with at least one example.
 
   Returns:
-    A card that JSON can hold. `label_prior` is each genre's share of positives
+    A JSON-serializable card. `label_prior` is each genre's share of positives
     in the training split, in the order of `genres`; `label_sets` are the sets
     of genres of its posters with their numbers of posters.
   """

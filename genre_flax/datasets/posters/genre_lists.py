@@ -13,7 +13,7 @@ def parse_genres(text: str) -> tuple[str, ...]:
   """Parses a list of genres: a Python list, or names separated by | , ; or /.
 
   Args:
-    text: such as "['Action', 'Drama']", 'Action|Drama', 'Action, Drama' or
+    text: a list such as "['Action', 'Drama']", 'Action|Drama', 'Action, Drama' or
       'Action / Drama'.
 
   Returns:

@@ -66,8 +66,8 @@ class CheckedImage:
   Attributes:
     height: in pixels, upright and after scaling.
     width: in pixels, upright and after scaling.
-    sha256: of the file's bytes, in hexadecimal.
-    num_bytes: of the RGB JPEG to store.
+    sha256: hash of the file's bytes, in hexadecimal.
+    num_bytes: size of the RGB JPEG to store.
     jpeg: the image as RGB JPEG; None if the file itself is stored.
   """
 
@@ -82,7 +82,7 @@ def check(path: epath.Path, *, max_side: int | None = None) -> CheckedImage:
   """Reads and decodes one image file.
 
   Args:
-    path: of the file.
+    path: the image file.
     max_side: larger images are scaled down to this longer side, in pixels.
 
   Returns:
@@ -117,7 +117,7 @@ def read(path: epath.Path, *, max_bytes: int = MAX_BYTES) -> bytes:
   """The bytes of an image file.
 
   Args:
-    path: of the file.
+    path: the image file.
     max_bytes: limit of the file's size.
 
   Raises:

@@ -75,7 +75,7 @@ def check(
   """Compares the files of a dataset with its manifest.
 
   Args:
-    folder: of the dataset.
+    folder: folder of the dataset.
     manifest: the files to compare.
     with_checksums: whether to compare checksums, or sizes only.
     progress: shows the progress over the file names.

@@ -17,7 +17,7 @@ class Record:
   """One stored poster.
 
   Attributes:
-    id: of the film.
+    id: id of the film.
     image: the bytes of an RGB JPEG.
     labels: float32 [num_genres] of 0 and 1.
   """
@@ -80,7 +80,7 @@ class Split:
     """The error for a record that cannot be read, with its file and a remedy.
 
     Args:
-      index: of the record.
+      index: index of the record.
       error: raised by its reader.
     """
     reason = str(error).partition('\n')[0] or type(error).__name__

@@ -28,7 +28,7 @@ class Annotation:
   """One row of a CSV file.
 
   Attributes:
-    id: of the film.
+    id: id of the film.
     image: path below the image folder.
     genres: sorted.
     split: one of SPLITS, or None if the row has none.

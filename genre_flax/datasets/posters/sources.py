@@ -33,7 +33,7 @@ def read_genre_names(path: epath.PathLike) -> dict[str, str]:
   """Reads a file of new names of genres.
 
   Args:
-    path: of a text file with one line per genre to rename, such as `Sci-Fi =
+    path: a text file with one line per genre to rename, such as `Sci-Fi =
       Science Fiction`. Empty lines and comments after # are ignored.
 
   Returns:

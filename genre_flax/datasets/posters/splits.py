@@ -64,8 +64,8 @@ def assign(
   later do not move earlier ones.
 
   Args:
-    rows: of the CSV files, in order; the splits of a film's rows agree.
-    content_hashes: of the rows' image files.
+    rows: rows of the CSV files, in order; the splits of a film's rows agree.
+    content_hashes: hashes of the rows' image files.
     shares: percent of each split; they sum up to 100.
 
   Returns:

@@ -19,7 +19,7 @@ def fetch(
   """Copies a dataset's folder to the user's cache folder, once.
 
   Args:
-    folder: of the dataset, ending in NAME/VERSION.
+    folder: folder of the dataset, ending in NAME/VERSION.
     key: identifies the contents; an existing copy with this key is used.
     is_damaged: whether to replace an existing copy.
 

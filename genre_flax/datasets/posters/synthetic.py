@@ -40,8 +40,8 @@ def draw_poster(
   """Draws one poster; deterministic in its arguments.
 
   Args:
-    index: of the poster.
-    seed: of the collection.
+    index: index of the poster.
+    seed: seed of the collection.
 
   Returns:
     An RGB image of 160 x 240 pixels, and its sorted genres.
@@ -72,9 +72,9 @@ def write_posters(
   """Writes a collection as a CSV file and a folder of JPEG files.
 
   Args:
-    folder: to write to; created if it does not exist.
+    folder: the folder to write to; created if it does not exist.
     num_posters: number of posters.
-    seed: of the collection.
+    seed: seed of the collection.
 
   Returns:
     The paths of the CSV file and of the image folder.

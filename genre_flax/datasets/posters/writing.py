@@ -93,10 +93,10 @@ def write(
   interrupted run therefore leaves no incomplete dataset.
 
   Args:
-    collection: with at least one example.
-    card: of `data_card.make`.
+    collection: a collection with at least one example.
+    card: the card of `data_card.make`.
     data_dir: the folder that `open_dataset` takes.
-    scratch: of `scratch_folder(data_dir)`.
+    scratch: the folder of `scratch_folder(data_dir)`.
     overwrite: whether to replace an existing dataset, even the same one.
     progress: shows the progress over the records.
 
