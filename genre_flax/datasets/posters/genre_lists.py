@@ -13,8 +13,8 @@ def parse_genres(text: str) -> tuple[str, ...]:
   """Parses a list of genres: a Python list, or names separated by | , ; or /.
 
   Args:
-    text: a list such as "['Action', 'Drama']", 'Action|Drama', 'Action, Drama' or
-      'Action / Drama'.
+    text: a list such as "['Action', 'Drama']", 'Action|Drama', 'Action, Drama'
+      or 'Action / Drama'.
 
   Returns:
     The sorted unique names; empty for an empty cell.
