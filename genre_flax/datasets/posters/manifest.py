@@ -49,7 +49,8 @@ def read(folder: epath.Path) -> Manifest:
     }
   except FileNotFoundError:
     raise errors.DamageError(
-      f'{path} is missing, the list of the files of the dataset. {REMEDY}'
+      f'{path} is missing: the dataset is damaged or of an earlier version.'
+      f' {REMEDY}'
     ) from None
   except Exception as e:  # Damaged bytes raise exceptions of many types.
     raise errors.DamageError(f'{path} is damaged: {e!r}. {REMEDY}') from e

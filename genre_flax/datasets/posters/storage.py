@@ -54,7 +54,8 @@ def read_card(data_dir: epath.PathLike) -> dict[str, Any]:
       int(split['num_examples'])
   except Exception as e:  # Damaged bytes raise exceptions of many types.
     raise errors.DamageError(
-      f'The data card {path} is damaged: {e!r}. {manifest_lib.REMEDY}'
+      f'The data card {path} is damaged or of an earlier version: {e!r}.'
+      f' {manifest_lib.REMEDY}'
     ) from None
   return card
 
