@@ -147,7 +147,7 @@ def write(report: dict[str, Any], folder: epath.Path) -> epath.Path:
     StorageError: it cannot be written.
   """
   path = folder / FILE_NAME
-  files.write_whole(path, json.dumps(report, indent=2) + '\n')
+  files.write_atomic(path, json.dumps(report, indent=2) + '\n')
   return path
 
 
