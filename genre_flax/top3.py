@@ -19,7 +19,7 @@ from etils import epath
 
 from genre_flax.runtime import command_line
 from genre_flax.runtime import errors
-from genre_flax.runtime import huge_pages
+from genre_flax.runtime import files
 from genre_flax.runtime import platform
 
 _WORKDIRS = flags.DEFINE_multi_string(
@@ -103,7 +103,7 @@ def main(argv: list[str]) -> int:
   _check_all_steps(all_steps)
   _check_ensemble(all_steps)
   is_few = len(paths) <= _NUM_FEW and not any(map(os.path.isdir, paths))
-  platform.configure(compile_quickly=bool(paths) and is_few)
+  platform.configure(fast_compilation=bool(paths) and is_few)
   platform.initialize_distributed(detect=_DISTRIBUTED.value)
 
   # These import jax, after the platform is configured; others, which are slow
@@ -111,10 +111,9 @@ def main(argv: list[str]) -> int:
   from genre_flax.inference import ensemble
   from genre_flax.inference import predictor as predictor_lib
   from genre_flax.ops.cpu import onednn
-  from genre_flax.runtime import compilation_cache
 
-  compilation_cache.keep_compiled_programs(
-    platform.default_cache_dir() / 'compiled',
+  platform.use_compilation_cache(
+    files.cache_dir() / 'compiled',
     on_cpu=not onednn.is_available(),
   )
   workdirs = [epath.Path(os.path.expanduser(path)) for path in _WORKDIRS.value]
@@ -227,5 +226,5 @@ def _check_ensemble(all_steps: bool) -> None:
 
 
 if __name__ == '__main__':
-  huge_pages.restart_with_huge_pages()
+  platform.restart_with_huge_pages()
   command_line.run(main)

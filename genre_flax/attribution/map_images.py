@@ -96,7 +96,7 @@ class MapWriter:
     self._explainer = methods.Explainer(predictor, method=method)
     self._genres = predictor.genres
     self._folder = folder
-    with files.explaining(folder):
+    with files.storage_errors(folder):
       folder.mkdir(parents=True, exist_ok=True)
 
   def write(self, posters: Sequence[Poster], *, first: int = 0) -> None:
@@ -116,7 +116,7 @@ class MapWriter:
     maps = self._explainer.maps(pixels, chosen)
     for number, poster in enumerate(posters):
       stem = re.sub(r'[^A-Za-z0-9._-]+', '_', epath.Path(poster.name).stem)
-      files.write_whole(
+      files.write_atomic(
         self._folder / f'{first + number:05d}_{stem[:60]}.png',
         self._draw(poster, chosen[number], maps[number]),
       )

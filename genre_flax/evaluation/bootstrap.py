@@ -1,4 +1,4 @@
-"""Bootstrap confidence intervals of metrics, over examples."""
+"""Bootstrap 95 % confidence intervals of metrics, over examples."""
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeVar
@@ -13,6 +13,8 @@ _Key = TypeVar('_Key', bound=Hashable)
 # Weights per block of resamples: 32 MB. Those of usual splits are fewer and fit
 # the caches of the processor.
 _MAX_WEIGHTS = 1 << 22
+# Per cent below and above an interval.
+_TAIL = 100 * (1 - 0.95) / 2
 
 
 class Estimate(NamedTuple):
@@ -52,7 +54,6 @@ def intervals(
   num_samples: int,
   predicted: np.ndarray | None = None,
   names: Sequence[str] = tuple(metrics.METRICS),
-  confidence: float = 0.95,
 ) -> dict[str, tuple[float, float]]:
   """Percentile bootstrap over examples (Efron and Tibshirani, 1993, ch. 13).
 
@@ -65,7 +66,6 @@ def intervals(
     num_samples: number of resamples; 0 for no intervals.
     predicted: as in `metrics.compute`.
     names: of the metrics, keys of `metrics.METRICS`.
-    confidence: of the intervals.
 
   Returns:
     (low, high) per metric; NaN if it is undefined in all resamples.
@@ -77,7 +77,6 @@ def intervals(
       lambda weights: inputs.compute(weights, names=names),
       len(scores),
       num_samples=num_samples,
-      confidence=confidence,
     ).items()
   }
 
@@ -91,7 +90,6 @@ def differences(
   predicted: np.ndarray | None = None,
   other_predicted: np.ndarray | None = None,
   names: Sequence[str] = tuple(metrics.METRICS),
-  confidence: float = 0.95,
 ) -> dict[str, Estimate]:
   """Differences of the metrics of two predictors on the same examples.
 
@@ -107,7 +105,6 @@ def differences(
     predicted: as in `metrics.compute`.
     other_predicted: of the other predictor.
     names: of the metrics, keys of `metrics.METRICS`.
-    confidence: of the intervals.
 
   Returns:
     The metric of `scores` minus that of `other_scores`, per metric.
@@ -124,7 +121,6 @@ def differences(
     compute,
     len(scores),
     num_samples=num_samples,
-    confidence=confidence,
     minimum=-1.0,
   )
 
@@ -134,7 +130,6 @@ def per_genre(
   labels: np.ndarray,
   *,
   num_samples: int,
-  confidence: float = 0.95,
 ) -> dict[str, list[Estimate]]:
   """Average precision and ROC-AUC of each genre, with intervals.
 
@@ -142,7 +137,6 @@ def per_genre(
     scores: [N, L], probabilities.
     labels: [N, L] of 0 and 1.
     num_samples: number of resamples; 0 for no intervals.
-    confidence: of the intervals.
 
   Returns:
     {'average_precision', 'roc_auc'}: an estimate per genre.
@@ -157,7 +151,6 @@ def per_genre(
       lambda weights, metric=metric: dict(enumerate(metric(ranked, weights).T)),
       len(scores),
       num_samples=num_samples,
-      confidence=confidence,
     )
     result[name] = list(estimates.values())
   return result
@@ -168,7 +161,6 @@ def _estimate(
   num_examples: int,
   *,
   num_samples: int,
-  confidence: float,
   minimum: float = 0.0,
 ) -> dict[_Key, Estimate]:
   """Estimates of a function from weightings [R, N] to values [R].
@@ -180,13 +172,12 @@ def _estimate(
   for weights in resample_weights(num_examples, num_samples=num_samples):
     for key, values in compute(weights).items():
       samples[key].extend(values[~np.isnan(values)])
-  tail = 100 * (1 - confidence) / 2
   result = {}
   for key, values in samples.items():
     low = high = np.nan
     if values:
       bias = np.mean(values) - point[key][0]
-      ends = np.percentile(values, [tail, 100 - tail]) - bias
+      ends = np.percentile(values, [_TAIL, 100 - _TAIL]) - bias
       low, high = np.clip(ends, minimum, 1)
     result[key] = Estimate(float(point[key][0]), float(low), float(high))
   return result

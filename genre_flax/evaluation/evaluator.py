@@ -176,7 +176,4 @@ def evaluate_split(
 def validation_metrics(predictions: Predictions) -> dict[str, float]:
   """The loss and all metrics, without intervals."""
   values = metrics.compute(predictions.scores, predictions.labels)
-  return {
-    'loss': predictions.loss,
-    **{name: float(value[0]) for name, value in values.items()},
-  }
+  return {'loss': predictions.loss, **values}

@@ -11,6 +11,7 @@ ROC-AUC.
 """
 
 from collections.abc import Callable, Sequence
+import dataclasses
 import functools
 
 import numpy as np
@@ -33,46 +34,38 @@ def top_k(scores: np.ndarray, k: int = TOP_K) -> np.ndarray:
   return np.argsort(-scores, axis=1, kind='stable')[:, :k]
 
 
+@dataclasses.dataclass
 class Inputs:
   """Scores, labels and predicted genres, with intermediate results.
 
   Attributes:
     scores: [N, L], probabilities.
-    labels: bool [N, L].
-    predicted: bool [N, L], the predicted genres.
+    labels: [N, L] of 0 and 1; converted to bool.
+    predicted: bool [N, L]; by default genres with a score of at least 0.5.
+
+  Raises:
+    ValueError: the shapes differ, there are no examples, or a score is not
+      finite.
   """
 
-  def __init__(
-    self,
-    scores: np.ndarray,
-    labels: np.ndarray,
-    *,
-    predicted: np.ndarray | None = None,
-  ):
-    """Validates the arrays.
+  scores: np.ndarray
+  labels: np.ndarray
+  predicted: np.ndarray | None = None
 
-    Args:
-      scores: [N, L], probabilities.
-      labels: [N, L] of 0 and 1.
-      predicted: bool [N, L]; None: genres with a score of at least 0.5.
-
-    Raises:
-      ValueError: the shapes differ, there are no examples, or a score is not
-        finite.
-    """
-    scores, labels = np.asarray(scores, float), np.asarray(labels)
-    if scores.shape != labels.shape or scores.ndim != 2 or not scores.size:
+  def __post_init__(self):
+    self.scores = scores = np.asarray(self.scores, float)
+    self.labels = np.asarray(self.labels) > 0
+    if scores.shape != self.labels.shape or scores.ndim != 2 or not scores.size:
       raise ValueError(
         f'expected scores and labels [N, L] with at least one example, got'
-        f' {scores.shape} and {labels.shape}'
+        f' {scores.shape} and {self.labels.shape}'
       )
     if not np.isfinite(scores).all():
       raise ValueError(
         f'{(~np.isfinite(scores)).sum()} of {scores.size} scores are not finite'
       )
-    self.scores = scores
-    self.labels = labels > 0
-    self.predicted = scores >= 0.5 if predicted is None else predicted
+    if self.predicted is None:
+      self.predicted = scores >= 0.5
 
   @functools.cached_property
   def by_genre(self) -> ranking.Ranked:
@@ -185,9 +178,8 @@ def compute(
   labels: np.ndarray,
   *,
   predicted: np.ndarray | None = None,
-  weights: np.ndarray | None = None,
   names: Sequence[str] = tuple(METRICS),
-) -> dict[str, np.ndarray]:
+) -> dict[str, float]:
   """The metrics of a split.
 
   Args:
@@ -195,19 +187,14 @@ def compute(
     labels: [N, L] of 0 and 1.
     predicted: bool [N, L], the predicted genres; None: genres with a score of
       at least 0.5. Metrics at 3 are of the three highest scores.
-    weights: [R, N], R weightings of the examples; None: one of ones.
     names: of the metrics, keys of METRICS.
-
-  Returns:
-    [R] per metric.
 
   Raises:
     ValueError: as `Inputs` raises.
   """
   inputs = Inputs(scores, labels, predicted=predicted)
-  if weights is None:
-    weights = np.ones((1, len(inputs.scores)))
-  return inputs.compute(weights, names=names)
+  values = inputs.compute(np.ones((1, len(inputs.scores))), names=names)
+  return {name: float(value[0]) for name, value in values.items()}
 
 
 def _confusion(inputs, weights):

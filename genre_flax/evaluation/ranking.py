@@ -31,17 +31,6 @@ class Ranked:
   @classmethod
   def by_genre(cls, scores: np.ndarray, labels: np.ndarray) -> 'Ranked':
     """Ranks [N, L] scores within each genre: G is L."""
-    return cls._of_columns(scores, labels)
-
-  @classmethod
-  def of_all_pairs(cls, scores: np.ndarray, labels: np.ndarray) -> 'Ranked':
-    """Ranks all (example, genre) pairs of [N, L] scores: G is 1."""
-    ranked = cls._of_columns(scores.reshape(-1, 1), labels.reshape(-1, 1))
-    np.floor_divide(ranked.examples, scores.shape[1], out=ranked.examples)
-    return ranked
-
-  @classmethod
-  def _of_columns(cls, scores, labels):
     shape = scores.shape[::-1]
     dtype = np.int32 if len(scores) < 2**31 else np.int64
     ranked = cls(
@@ -54,6 +43,13 @@ class Ranked:
       ranked.examples[genre] = order
       ranked.labels[genre] = labels[order, genre] > 0
       ranked.is_last_of_tie[genre, :-1] = column[1:] != column[:-1]
+    return ranked
+
+  @classmethod
+  def of_all_pairs(cls, scores: np.ndarray, labels: np.ndarray) -> 'Ranked':
+    """Ranks all (example, genre) pairs of [N, L] scores: G is 1."""
+    ranked = cls.by_genre(scores.reshape(-1, 1), labels.reshape(-1, 1))
+    np.floor_divide(ranked.examples, scores.shape[1], out=ranked.examples)
     return ranked
 
 
@@ -100,16 +96,12 @@ def average_precision(ranked: Ranked, weights: np.ndarray) -> np.ndarray:
   Returns:
     [R, G]; NaN for a genre without positives.
   """
-  num_genres = len(ranked.labels)
-  result = np.full((len(weights), num_genres), np.nan)
-  for genre in range(num_genres):
-    total = positives = np.zeros(len(weights))
-    for true, false, true_steps, _ in _thresholds(ranked, genre, weights):
-      precision = divide(true, true + false)
-      total = total + (true_steps * precision).sum(axis=1)
-      positives = positives + true_steps.sum(axis=1)
-    result[:, genre] = divide(total, positives, empty=np.nan)
-  return result
+  area, positives, _ = _integrate(
+    ranked,
+    weights,
+    lambda true, false, true_steps, _: true_steps * divide(true, true + false),
+  )
+  return divide(area, positives, empty=np.nan)
 
 
 def roc_auc(ranked: Ranked, weights: np.ndarray) -> np.ndarray:
@@ -122,17 +114,25 @@ def roc_auc(ranked: Ranked, weights: np.ndarray) -> np.ndarray:
   Returns:
     [R, G]; NaN for a genre without positives or without negatives.
   """
-  num_genres = len(ranked.labels)
-  result = np.full((len(weights), num_genres), np.nan)
-  for genre in range(num_genres):
-    area = positives = negatives = np.zeros(len(weights))
-    for true, _, true_steps, false_steps in _thresholds(ranked, genre, weights):
-      heights = true - true_steps / 2
-      area = area + (false_steps * heights).sum(axis=1)
-      positives = positives + true_steps.sum(axis=1)
-      negatives = negatives + false_steps.sum(axis=1)
-    result[:, genre] = divide(area, positives * negatives, empty=np.nan)
-  return result
+  area, positives, negatives = _integrate(
+    ranked,
+    weights,
+    lambda true, _, true_steps, false_steps: (
+      false_steps * (true - true_steps / 2)
+    ),
+  )
+  return divide(area, positives * negatives, empty=np.nan)
+
+
+def _integrate(ranked, weights, area_fn):
+  """[R, G] each: sums of `area_fn` of `_thresholds`, positives, negatives."""
+  sums = np.zeros((3, len(weights), len(ranked.labels)))
+  for genre in range(len(ranked.labels)):
+    for block in _thresholds(ranked, genre, weights):
+      _, _, true_steps, false_steps = block
+      terms = (area_fn(*block), true_steps, false_steps)
+      sums[:, :, genre] += [term.sum(axis=1) for term in terms]
+  return sums
 
 
 def divide(

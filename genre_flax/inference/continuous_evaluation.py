@@ -16,7 +16,6 @@ from genre_flax.datasets.posters import storage
 from genre_flax.inference import predictor as predictor_lib
 from genre_flax.inference import scored_split as scored_lib
 from genre_flax.runtime import errors
-from genre_flax.runtime import metric_lines
 from genre_flax.runtime import metric_writer
 from genre_flax.training import progress
 
@@ -67,7 +66,7 @@ def evaluate_checkpoints(
   if watch_seconds is None:
     steps = all_checkpoints(workdir)
   else:
-    lines = metric_lines.read(output)
+    lines = metric_writer.read(output)
     steps = new_checkpoints(
       workdir,
       last_step=max((line['step'] for line in lines), default=-1),
@@ -106,7 +105,7 @@ def evaluate_checkpoints(
     )
   if writer is not None:
     writer.close()
-  print(f'Metrics by step: {output / metric_lines.FILE_NAME}')
+  print(f'Metrics by step: {output / metric_writer.FILE_NAME}')
   return skipped
 
 

@@ -63,7 +63,7 @@ class Writer:
     self.num_rows = 0
     self._partial = folder / _PARTIAL_NAME
     self._calibration = calibration
-    with files.explaining(self.path):
+    with files.storage_errors(self.path):
       folder.mkdir(parents=True, exist_ok=True)
       self._file = self._partial.open('wb')
     self._append(_header(calibration))
@@ -77,7 +77,7 @@ class Writer:
     error: BaseException | None,
     traceback: types.TracebackType | None,
   ) -> None:
-    with files.explaining(self.path):
+    with files.storage_errors(self.path):
       self._file.close()
       if kind is None:
         self._partial.replace(self.path)
@@ -96,7 +96,7 @@ class Writer:
     self.num_rows += len(rows)
 
   def _append(self, content: bytes) -> None:
-    with files.explaining(self.path):
+    with files.storage_errors(self.path):
       self._file.write(content)
       self._file.flush()
 

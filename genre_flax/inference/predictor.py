@@ -17,7 +17,7 @@ from genre_flax.datasets.posters import storage
 from genre_flax.evaluation import evaluator
 from genre_flax.inference import checkpoint_meta
 from genre_flax.models import registry
-from genre_flax.runtime import digests
+from genre_flax.runtime import checksums
 from genre_flax.runtime import errors
 from genre_flax.runtime import parallel
 from genre_flax.runtime import target
@@ -52,12 +52,12 @@ class Predictor(checkpoint_meta.Meta):
   def checksum(self) -> str:
     """Checksum of the variables, the config and the calibration."""
     leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(self.variables))
-    return digests.of_json(
+    return checksums.of_json(
       [
         self.calibration.to_dict(),
         config_lib.to_dict(self.config),
         [
-          [jax.tree_util.keystr(path), digests.of_array(array)]
+          [jax.tree_util.keystr(path), checksums.of_array(array)]
           for path, array in leaves
         ],
       ]

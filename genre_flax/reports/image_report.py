@@ -90,7 +90,7 @@ def predict(
     print(f'Wrote {writer.path}')
     if entries:
       sheet = output / contact_sheet.FILE_NAME
-      files_lib.write_whole(
+      files_lib.write_atomic(
         sheet, contact_sheet.draw(entries, genres=predictor.genres)
       )
       print(f'Wrote {sheet}')
@@ -124,5 +124,5 @@ def _write_unreadable(results, path) -> None:
   writer.writerow(['file', 'reason'])
   for result in results:
     writer.writerow(map(text.for_spreadsheet, (str(result.path), result.error)))
-  files_lib.write_whole(path, table.getvalue())
+  files_lib.write_atomic(path, table.getvalue())
   print(f'Wrote {path}')

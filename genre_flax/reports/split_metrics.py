@@ -12,7 +12,6 @@ import numpy as np
 from genre_flax.evaluation import bootstrap
 from genre_flax.evaluation import calibration as calibration_lib
 from genre_flax.evaluation import metrics
-from genre_flax.evaluation import ranking
 from genre_flax.inference import scored_split as scored_lib
 from genre_flax.runtime import errors
 from genre_flax.runtime import files
@@ -91,28 +90,24 @@ def _entries(scores, labels, *, baseline, bootstrap_samples, **options):
   )
   return {
     name: {
-      'value': _to_json(values[name][0]),
+      'value': _to_json(values[name]),
       'low': _to_json(intervals[name][0]),
       'high': _to_json(intervals[name][1]),
-      'constant_baseline': _to_json(np.max(baseline[name])),
+      'constant_baseline': _to_json(baseline[name]),
     }
     for name in values
   }
 
 
 def _by_genre(scores, labels, calibration):
-  ranked = ranking.Ranked.by_genre(scores, labels)
-  ones = np.ones((1, len(scores)))
-  average_precision = ranking.average_precision(ranked, ones)[0]
-  roc_auc = ranking.roc_auc(ranked, ones)[0]
+  estimates = bootstrap.per_genre(scores, labels, num_samples=0)
   num_in_top3 = np.bincount(
     metrics.top_k(scores).ravel(), minlength=len(calibration.genres)
   )
   num_predicted = calibration.predict_genres(scores, 'macro_f1').sum(axis=0)
   return {
     genre: {
-      'average_precision': _to_json(average_precision[i]),
-      'roc_auc': _to_json(roc_auc[i]),
+      **{name: _to_json(values[i].value) for name, values in estimates.items()},
       'support': int(labels[:, i].sum()),
       'threshold': float(calibration.thresholds['macro_f1'][i]),
       'num_in_top3': int(num_in_top3[i]),
@@ -133,7 +128,7 @@ def _constant_baseline(labels, label_prior, best_genres):
 
 
 def _best_constant_set(name, labels, label_prior):
-  """A metric of the n most frequent genres for every poster, for each n."""
+  """The best metric of the n most frequent genres for every poster."""
   by_share = np.argsort(-label_prior, kind='stable')
   values = []
   for size in range(1, len(by_share) + 1):
@@ -142,7 +137,7 @@ def _best_constant_set(name, labels, label_prior):
     values.append(
       metrics.compute(labels, labels, predicted=predicted, names=(name,))[name]
     )
-  return np.concatenate(values)
+  return max(values)
 
 
 def write(report: dict[str, Any], folder: epath.Path) -> epath.Path:
@@ -152,7 +147,7 @@ def write(report: dict[str, Any], folder: epath.Path) -> epath.Path:
     StorageError: it cannot be written.
   """
   path = folder / FILE_NAME
-  files.write_whole(path, json.dumps(report, indent=2) + '\n')
+  files.write_atomic(path, json.dumps(report, indent=2) + '\n')
   return path
 
 

@@ -47,10 +47,10 @@ def write(
   report = split_metrics.make_report(
     scored, bootstrap_samples=bootstrap_samples
   )
-  with files.explaining(output):
+  with files.storage_errors(output):
     output.mkdir(parents=True, exist_ok=True)
   rows = list(zip(scored.ids, scored.scores, strict=True))
-  files.write_whole(
+  files.write_atomic(
     output / predictions_csv.FILE_NAME,
     predictions_csv.to_csv(rows, calibration=scored.predictor.calibration),
   )
@@ -63,7 +63,7 @@ def write(
     )
     for i in scored.spread(_NUM_SHOWN)
   ]
-  files.write_whole(
+  files.write_atomic(
     output / contact_sheet.FILE_NAME,
     contact_sheet.draw(entries, genres=scored.genres),
   )

@@ -21,7 +21,7 @@ from genre_flax.data import image_decoding
 from genre_flax.datasets.posters import storage
 from genre_flax.inference import predictor as predictor_lib
 from genre_flax.retrieval import embedder as embedder_lib
-from genre_flax.runtime import digests
+from genre_flax.runtime import checksums
 from genre_flax.runtime import errors
 from genre_flax.runtime import files
 from genre_flax.runtime import threads
@@ -130,7 +130,7 @@ def open_index(
     InputError: there is no valid index, and the dataset is missing, damaged, or
       not the one of the training.
   """
-  key = digests.of_json(
+  key = checksums.of_json(
     [_FORMAT_VERSION, predictor.checksum(), predictor.fingerprint]
   )
   path = workdir / FOLDER / f'{predictor.step}.npz'
@@ -146,7 +146,7 @@ def open_index(
     )
   index = _compute(predictor, embedder, dataset)
   try:
-    with files.explaining(path):
+    with files.storage_errors(path):
       path.parent.mkdir(parents=True, exist_ok=True)
     _write(path, key, index)
   except errors.StorageError as e:
@@ -199,7 +199,7 @@ def _compute(predictor, embedder, dataset) -> Index:
 
 
 def _write(path: epath.Path, key: str, index: Index) -> None:
-  with files.replacing(path) as temporary, temporary.open('wb') as file:
+  with files.replace_file(path) as temporary, temporary.open('wb') as file:
     np.savez(
       file,
       key=key,

@@ -32,7 +32,7 @@ def test_intervals_contain_the_value_if_resamples_are_biased():
   for genre in range(20):
     labels[rng.choice(200, 2, replace=False), genre] = 1
   scores = rng.random(labels.shape)
-  value = metrics.compute(scores, labels)['mean_average_precision'][0]
+  value = metrics.compute(scores, labels)['mean_average_precision']
   low, high = bootstrap.intervals(scores, labels, num_samples=200)[
     'mean_average_precision'
   ]

@@ -17,8 +17,13 @@ def random_split(seed=0, num_examples=60, num_genres=7, decimals=2):
   return scores, labels
 
 
-def value(name, scores, labels, weights=None):
-  return metrics.compute(scores, labels, weights=weights)[name][0]
+def value(name, scores, labels):
+  return metrics.compute(scores, labels, names=(name,))[name]
+
+
+def weighted_values(scores, labels, weights):
+  inputs = metrics.Inputs(scores, labels)
+  return inputs.compute(weights.astype(float), names=tuple(metrics.METRICS))
 
 
 @pytest.mark.parametrize('block', [1, 7, 64, 1000])
@@ -27,9 +32,9 @@ def test_blocks_do_not_change_results(monkeypatch, block, decimals):
   """Ties may cross the end of a block."""
   scores, labels = random_split(decimals=decimals)
   weights = np.random.default_rng(1).integers(0, 4, (3, 60)).astype(float)
-  whole = metrics.compute(scores, labels, weights=weights)
+  whole = weighted_values(scores, labels, weights)
   monkeypatch.setattr(ranking, '_BLOCK', block)
-  pieces = metrics.compute(scores, labels, weights=weights)
+  pieces = weighted_values(scores, labels, weights)
   for name, values in whole.items():
     np.testing.assert_allclose(pieces[name], values, rtol=1e-12)
 
@@ -154,21 +159,21 @@ class TestWeights:
   def test_many_weightings_match_single_ones(self):
     scores, labels = random_split(4)
     weights = np.random.default_rng(1).integers(0, 3, (5, len(scores)))
-    joint = metrics.compute(scores, labels, weights=weights.astype(float))
+    joint = weighted_values(scores, labels, weights)
     for i, row in enumerate(weights):
-      single = metrics.compute(scores, labels, weights=row[None].astype(float))
+      single = weighted_values(scores, labels, row[None])
       for name in metrics.METRICS:
         assert joint[name][i] == pytest.approx(single[name][0], abs=1e-12)
 
   def test_weights_are_repetitions_of_examples(self):
     scores, labels = random_split(5)
     counts = np.random.default_rng(2).integers(0, 3, len(scores))
-    weighted = metrics.compute(scores, labels, weights=counts[None] * 1.0)
+    weighted = weighted_values(scores, labels, counts[None])
     repeated = metrics.compute(
       np.repeat(scores, counts, axis=0), np.repeat(labels, counts, axis=0)
     )
     for name in metrics.METRICS:
-      assert weighted[name][0] == pytest.approx(repeated[name][0], abs=1e-12)
+      assert weighted[name][0] == pytest.approx(repeated[name], abs=1e-12)
 
 
 class TestPredictedGenres:
@@ -179,10 +184,10 @@ class TestPredictedGenres:
       scores, labels, predicted=predicted, names=('micro_f1', 'exact_match')
     )
     assert got.keys() == {'micro_f1', 'exact_match'}
-    assert got['micro_f1'][0] == pytest.approx(
+    assert got['micro_f1'] == pytest.approx(
       sklearn_metrics.f1_score(labels, predicted, average='micro')
     )
-    assert got['exact_match'][0] == pytest.approx(
+    assert got['exact_match'] == pytest.approx(
       sklearn_metrics.accuracy_score(labels, predicted)
     )
 

@@ -11,7 +11,7 @@ import pytest
 from genre_flax.inference import continuous_evaluation
 from genre_flax.reports import split_report
 from genre_flax.runtime import errors
-from genre_flax.runtime import metric_lines
+from genre_flax.runtime import metric_writer
 from genre_flax.training import train
 from tests.support import helpers
 
@@ -46,12 +46,12 @@ def evaluate(workdir):
 def test_all_checkpoints_are_evaluated_as_in_the_training(workdir):
   trained = {
     line['step']: line
-    for line in metric_lines.read(workdir)
+    for line in metric_writer.read(workdir)
     if line['split'] == 'validation'
   }
   for _ in range(2):  # The second evaluation replaces the lines of the first.
     assert evaluate(workdir) == []
-  lines = metric_lines.read(workdir / 'eval' / 'validation')
+  lines = metric_writer.read(workdir / 'eval' / 'validation')
   assert [line['step'] for line in lines] == [3, 6]
   for line in lines:
     # Other metrics of the training are of uncalibrated scores.
@@ -76,7 +76,7 @@ def test_damaged_and_deleted_checkpoints_are_skipped(
   assert evaluate(workdir) == [2, 3]
   assert 'Checkpoint 2 is skipped' in caplog.text
   assert 'Checkpoint 3 is skipped' in caplog.text
-  lines = metric_lines.read(workdir / 'eval' / 'validation')
+  lines = metric_writer.read(workdir / 'eval' / 'validation')
   assert [line['step'] for line in lines] == [6]
 
 

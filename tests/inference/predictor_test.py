@@ -11,7 +11,7 @@ from genre_flax.datasets.posters import synthetic
 from genre_flax.evaluation import calibration_fit
 from genre_flax.inference import predictor as predictor_lib
 from genre_flax.runtime import errors
-from genre_flax.runtime import metric_lines
+from genre_flax.runtime import metric_writer
 from genre_flax.training import train
 from tests.support import helpers
 
@@ -27,7 +27,7 @@ def test_restores_metadata_of_the_dataset(trained_predictor, dataset):
 def test_best_checkpoint_has_the_best_validation_metric(trained_workdir):
   scores = {
     line['step']: line['mean_average_precision']
-    for line in metric_lines.read(trained_workdir)
+    for line in metric_writer.read(trained_workdir)
     if line['split'] == 'validation'
   }
   best = predictor_lib.restore(trained_workdir, step='best').step

@@ -223,7 +223,7 @@ def _check_images(
       return problems_lib.Problem(row.file, row.row, e.kind, reason)
     if checked.jpeg is not None:
       folder, file = spool, f'{number}.jpg'
-      with files.explaining(folder):
+      with files.storage_errors(folder):
         (folder / file).write_bytes(checked.jpeg)
     # The example has no pixels: a large collection does not fit into memory.
     return Example(

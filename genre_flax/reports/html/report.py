@@ -74,9 +74,9 @@ def write(
       for view, split in zip(views[1:], splits[1:], strict=True)
     ]
   page = _render(views, comparisons)
-  with files.explaining(path):
+  with files.storage_errors(path):
     path.parent.mkdir(parents=True, exist_ok=True)
-  files.write_whole(path, page)
+  files.write_atomic(path, page)
   return path
 
 

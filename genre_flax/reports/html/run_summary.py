@@ -14,7 +14,7 @@ from genre_flax import config as config_lib
 from genre_flax.datasets.posters import storage
 from genre_flax.inference import predictor as predictor_lib
 from genre_flax.runtime import errors
-from genre_flax.runtime import metric_lines
+from genre_flax.runtime import metric_writer
 from genre_flax.training import run_history
 
 
@@ -35,7 +35,7 @@ class RunSummary:
   workdir: epath.Path
   predictor: predictor_lib.Predictor
   card: dict[str, Any] | None
-  history: Sequence[metric_lines.Line]
+  history: Sequence[metric_writer.Line]
   starts: Sequence[dict[str, Any]]
   changed_keys: Sequence[tuple[str, str, str]]
 
@@ -106,7 +106,7 @@ def read(
     workdir=workdir,
     predictor=predictor,
     card=card,
-    history=[line for line in metric_lines.read(workdir) if 'split' in line],
+    history=[line for line in metric_writer.read(workdir) if 'split' in line],
     starts=run_history.read(workdir),
     changed_keys=_changed_keys(config_lib.to_dict(predictor.config)),
   )
