@@ -4,7 +4,6 @@ import io
 
 import numpy as np
 from PIL import Image
-import pytest
 
 from genre_flax.reports import contact_sheet
 
@@ -29,20 +28,6 @@ def draw(entries, **kwargs):
 
 def has_color(pixels, color):
   return bool((np.abs(pixels - np.array(color)).sum(axis=-1) < 12).any())
-
-
-@pytest.mark.parametrize(
-  'count, columns, grid', [(1, 6, (1, 1)), (7, 3, (3, 3))]
-)
-def test_size_of_grid(count, columns, grid):
-  one = draw([make_entry((0, 0, 0))])
-  sheet = draw([make_entry((0, 0, 0))] * count, columns=columns)
-  gap = contact_sheet._GAP
-  cell_height, cell_width = one.shape[0] - gap, one.shape[1] - gap
-  assert sheet.shape[:2] == (
-    grid[0] * cell_height + gap,
-    grid[1] * cell_width + gap,
-  )
 
 
 def test_all_posters_are_drawn():

@@ -127,16 +127,6 @@ def test_page_shows_metrics_and_setup(page, opened):
   assert re.findall(r'from step (\d+), on', joined) == ['0']
 
 
-def test_headlines_are_at_the_top(page):
-  [top] = re.findall(
-    r'<div class="numbers">(.*?)</section>', page.read_text(), re.S
-  )
-  titles = {name: title for name, title, _ in metric_titles.METRICS}
-  assert sorted(re.findall('<span>(.*?)</span>', top)) == sorted(
-    titles[name] for name in report.HEADLINES
-  )
-
-
 def test_posters_have_attribution_maps(page):
   classes = [a.get('class') for tag, a in Elements(page).tags if tag == 'img']
   assert classes.count('poster') == classes.count('map') > 24

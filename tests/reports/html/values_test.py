@@ -237,10 +237,6 @@ def test_summary_of_history():
   assert list(charts.training_curves(summary)) == ['Loss', 'Images per second']
 
 
-def test_no_curves_without_history():
-  assert charts.training_curves(make_summary([])) == {}
-
-
 def test_charts_escape_names_and_follow_theme():
   names = ('<script>alert(1)</script>', '$\\frac{', '映画 & "x"')
   values = np.array([[0.1, 0.5, np.nan], [0.2, 1.0, 0.0], [0.3, 0.2, 0.9]])
