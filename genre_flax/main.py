@@ -52,7 +52,7 @@ def main(argv: list[str]) -> int:
   from genre_flax.ops.cpu import onednn
   from genre_flax.reports import after_training
   from genre_flax.runtime import compilation_cache
-  from genre_flax.training import run
+  from genre_flax.training import setup
   from genre_flax.training import train
 
   compilation_cache.keep_compiled_programs(
@@ -60,10 +60,10 @@ def main(argv: list[str]) -> int:
   )
   workdir = os.path.expanduser(_WORKDIR.value)
   if _DRY_RUN.value:
-    run.set_up(config, workdir)
+    setup.set_up(config, workdir)
     print('Dry run: nothing was trained.')
     return 0
-  outcome = train.train_and_evaluate(config, workdir)
+  outcome = train.train(config, workdir)
   if outcome.exit_status == 0 and config.dataset.test_split:
     after_training.evaluate_best(config, epath.Path(workdir))
   return outcome.exit_status

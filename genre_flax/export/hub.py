@@ -58,7 +58,7 @@ def push(
   except Exception as e:  # The client raises errors of several libraries.
     raise errors.ResourceError(
       f'The upload to {repo} failed: {str(e).strip() or type(e).__name__}. The'
-      f' export in {folder} is complete. Log in with `hf auth login` and run the'
+      f' export in {folder} is complete. Run `hf auth login`, then the'
       ' same command again.'
     ) from e
   return str(url)

@@ -87,7 +87,7 @@ def verify(
     raise errors.UserError(
       f'The scores of the export differ by {difference:.2g} on {len(images)}'
       f' {source}; the tolerance is {TOLERANCE:g}. Nothing was written. If the'
-      ' network is custom code, check that it is deterministic with train=False;'
+      ' network is custom code, check that it is deterministic if train=False;'
       ' otherwise report this error.'
     )
   same = metrics.top_k(scores) == metrics.top_k(expected)

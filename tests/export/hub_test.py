@@ -8,7 +8,7 @@ pytest.importorskip(
   'huggingface_hub', reason='huggingface_hub is not installed (5 MB)'
 )
 
-from genre_flax.export import hub  # noqa: E402
+from genre_flax.export import hub
 
 
 class FakeClient:

@@ -14,9 +14,9 @@ pytest.importorskip(
   'huggingface_hub', reason='huggingface_hub is not installed (5 MB)'
 )
 
-from genre_flax.export import web_export  # noqa: E402
-from genre_flax.runtime import errors  # noqa: E402
-from tests.support import browser  # noqa: E402
+from genre_flax.export import web_export
+from genre_flax.runtime import errors
+from tests.support import browser
 
 CONTENT = {'a.mjs': b'export {}', 'b.wasm': b'\0asm'}
 

@@ -23,7 +23,7 @@ def workdir(data_dir, tmp_path_factory):
   config = helpers.tiny_config(data_dir, num_train_steps=2)
   config.model.name = 'examples.wide_net:WideNet'
   config.model.options = {'width': 4}
-  train.train_and_evaluate(config, folder)
+  train.train(config, folder)
   return folder
 
 

@@ -10,7 +10,6 @@ import pytest
 
 from configs import default
 from genre_flax import config as config_lib
-from genre_flax import config_rules
 from tests.support import paths
 
 FILES = sorted(
@@ -56,7 +55,7 @@ def test_is_valid_once_it_has_data(name):
   config = load(name)
   if not config.dataset.synthetic_posters:
     config.dataset.data_dir = 'data'
-  config_rules.validate(config)
+  config_lib.validate(config)
 
 
 @pytest.mark.parametrize('path', FILES, ids=NAMES)
@@ -96,10 +95,9 @@ def test_a_wrong_override_is_refused(parse, override, error):
 def test_every_key_is_read_by_the_code():
   # Rules about a key are no use of it; models take their keys as attributes.
   code = '\n'.join(
-    path.read_text()
-    for path in (paths.ROOT / 'genre_flax').rglob('*.py')
-    if path.name != 'config_rules.py'
+    path.read_text() for path in (paths.ROOT / 'genre_flax').rglob('*.py')
   )
+  code = re.sub(r'_RULES: .*?\n}', '', code, flags=re.S)
   code = re.sub(r'_FREE_KEYS = \(.*?\n\)', '', code, flags=re.S)
   unread = [
     key

@@ -6,13 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genre_flax import config_rules
+from genre_flax import config as config_lib
 from genre_flax.inference import predictor as predictor_lib
 from genre_flax.models import registry
 from genre_flax.runtime import errors
 from genre_flax.training import losses
 from genre_flax.training import optimizer
-from genre_flax.training import run as run_lib
+from genre_flax.training import setup
 from genre_flax.training import train
 from tests.support import helpers
 
@@ -67,7 +67,7 @@ def custom_config(data_dir, **changes):
 
 def test_it_is_trained_kept_and_found_again(data_dir, tmp_path):
   config = custom_config(data_dir)
-  assert train.train_and_evaluate(config, tmp_path).exit_status == 0
+  assert train.train(config, tmp_path).exit_status == 0
   with pytest.raises(errors.InputError, match='allow_custom_code'):
     predictor_lib.restore(tmp_path)
   predictor = predictor_lib.restore(tmp_path, allow_custom_code=True)
@@ -107,7 +107,7 @@ def test_the_optimizer_is_that_of_ones_own(data_dir):
     ({'model.name': 'no_nets:Net'}, "'no_nets' cannot be imported"),
     ({'model.name': f'{HERE}:Wrong'}, 'no attribute'),
     ({'model.options.depth': 3}, 'depth'),
-    ({'model.options.layer': 'last'}, "no layer called 'head'.*last"),
+    ({'model.options.layer': 'last'}, "no layer 'head'.*last"),
     ({'model.options.use_bias': False}, 'head_bias_from_prior=True needs'),
     ({'model.name': f'{HERE}:Silent'}, 'mixes_examples'),
     ({'model.name': f'{HERE}:make_list'}, 'gave a list'),
@@ -129,7 +129,7 @@ def test_what_does_not_fit_is_said_before_anything_slow(
   data_dir, tmp_path, changes, message
 ):
   with pytest.raises(errors.InputError, match=message):
-    run_lib.set_up(custom_config(data_dir, **changes), tmp_path)
+    setup.set_up(custom_config(data_dir, **changes), tmp_path)
 
 
 class Short(Net):
@@ -141,7 +141,7 @@ class Short(Net):
 def test_logits_of_another_shape_are_refused():
   model = registry.create_model(f'{HERE}:Short', num_genres=5)
   with pytest.raises(errors.InputError, match=r'\(2, 2\).*float32 \(2, 5\)'):
-    registry.check_output(
+    registry.variable_shapes(
       model, name=f'{HERE}:Short', image_shape=(8, 8), num_genres=5
     )
 
@@ -150,4 +150,4 @@ def test_options_of_a_built_in_name_are_refused(data_dir):
   config = helpers.tiny_config(data_dir)
   config.loss.options = {'gamma': 2.0}
   with pytest.raises(errors.InputError, match='config.loss.options'):
-    config_rules.validate(config)
+    config_lib.validate(config)

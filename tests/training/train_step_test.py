@@ -60,19 +60,13 @@ def make_step(config):
   model = registry.create_from_config(
     config.model, num_genres=NUM_GENRES, axis_name=parallel.AXIS_NAME
   )
-  state = train_state.create_train_state(
-    model,
-    optimizer,
-    key=jax.random.key(0),
-    image_shape=SHAPE,
-    trainable=config.trainable,
-    use_ema=config.ema_decay > 0,
-  )
+  variables = train_state.initialize_variables(model, jax.random.key(0), SHAPE)
+  state = train_state.create_train_state(config, variables, optimizer)
   loss = losses.make_loss(
     config.loss, label_prior=[0.3] * NUM_GENRES, num_examples=100
   )
   step = train_step_lib.make_train_step(
-    model, optimizer, rate_fn, loss=loss, config=config
+    model, optimizer, rate_fn, loss_fn=loss, config=config
   )
   return model, step, jax.device_get(state)
 

@@ -11,10 +11,10 @@ import pytest
 from genre_flax.checkpoints import checkpointer as checkpointer_lib
 from genre_flax.runtime import errors
 from genre_flax.runtime import metric_lines
-from genre_flax.training import resume
-from genre_flax.training import run as run_lib
+from genre_flax.training import progress
+from genre_flax.training import restore
+from genre_flax.training import setup as setup_lib
 from genre_flax.training import train
-from genre_flax.training import train_log
 from tests.support import helpers
 
 # Everything that draws or remembers, so that a resume must get it right.
@@ -48,7 +48,7 @@ def stop_after(monkeypatch, step):
 def test_a_run_learns_and_leaves_what_it_should(config, tmp_path):
   config.num_train_steps = 30
   config.head_bias_from_prior = False
-  outcome = train.train_and_evaluate(config, tmp_path)
+  outcome = train.train(config, tmp_path)
   assert outcome == train.Outcome(step=30, exit_status=0)
   losses = [line['loss'] for line in train_lines(tmp_path)]
   assert len(losses) == 15
@@ -70,9 +70,9 @@ def test_stopped_at_its_last_step_a_run_is_not_evaluated_yet(
   config.num_train_steps = 3
   with monkeypatch.context() as patched:
     stop_after(patched, 3)
-    outcome = train.train_and_evaluate(config, tmp_path)
+    outcome = train.train(config, tmp_path)
   assert outcome == train.Outcome(step=3, exit_status=143)
-  outcome = train.train_and_evaluate(config, tmp_path)
+  outcome = train.train(config, tmp_path)
   assert outcome == train.Outcome(step=3, exit_status=0)
 
 
@@ -100,7 +100,7 @@ def test_a_network_for_published_weights_learns_by_itself(
       'optimizer.layer_decay': 0.9,
     },
   )
-  train.train_and_evaluate(config, tmp_path)
+  train.train(config, tmp_path)
   (line,) = (
     line
     for line in metric_lines.read(tmp_path)
@@ -115,12 +115,12 @@ def test_stopped_and_resumed_is_the_run_that_was_not(
   data_dir, tmp_path, monkeypatch, stop
 ):
   config = helpers.tiny_config(data_dir, **RESTLESS)
-  train.train_and_evaluate(config, tmp_path / 'whole')
+  train.train(config, tmp_path / 'whole')
   with monkeypatch.context() as patch:
     stop_after(patch, stop)
-    outcome = train.train_and_evaluate(config, tmp_path / 'parts')
+    outcome = train.train(config, tmp_path / 'parts')
   assert outcome == train.Outcome(step=stop, exit_status=128 + signal.SIGTERM)
-  assert train.train_and_evaluate(config, tmp_path / 'parts').step == 6
+  assert train.train(config, tmp_path / 'parts').step == 6
   helpers.assert_trees_equal(
     helpers.final_state(config, tmp_path / 'parts'),
     helpers.final_state(config, tmp_path / 'whole'),
@@ -138,10 +138,10 @@ def test_stopped_and_resumed_is_the_run_that_was_not(
 def test_train_2n_is_train_n_then_train_to_2n(data_dir, tmp_path):
   changes = {**RESTLESS, 'optimizer.schedule': 'constant'}
   config = helpers.tiny_config(data_dir, **changes)
-  train.train_and_evaluate(config, tmp_path / 'whole')
+  train.train(config, tmp_path / 'whole')
   half = helpers.tiny_config(data_dir, num_train_steps=3, **changes)
-  train.train_and_evaluate(half, tmp_path / 'parts')
-  train.train_and_evaluate(config, tmp_path / 'parts')
+  train.train(half, tmp_path / 'parts')
+  train.train(config, tmp_path / 'parts')
   helpers.assert_trees_equal(
     helpers.final_state(config, tmp_path / 'parts'),
     helpers.final_state(config, tmp_path / 'whole'),
@@ -151,9 +151,9 @@ def test_train_2n_is_train_n_then_train_to_2n(data_dir, tmp_path):
 def test_a_resume_is_no_fresh_start(data_dir, tmp_path):
   # Guards the tests above: another seed's state must differ.
   config = helpers.tiny_config(data_dir)
-  train.train_and_evaluate(config, tmp_path / 'a')
+  train.train(config, tmp_path / 'a')
   other = helpers.tiny_config(data_dir, seed=1)
-  train.train_and_evaluate(other, tmp_path / 'b')
+  train.train(other, tmp_path / 'b')
   a, b = (
     helpers.final_state(config, tmp_path / 'a'),
     helpers.final_state(other, tmp_path / 'b'),
@@ -164,21 +164,21 @@ def test_a_resume_is_no_fresh_start(data_dir, tmp_path):
 
 
 def test_a_finished_run_is_left_as_it_is(config, tmp_path):
-  train.train_and_evaluate(config, tmp_path)
+  train.train(config, tmp_path)
   before = helpers.final_state(config, tmp_path)
-  assert train.train_and_evaluate(config, tmp_path).step == 6
+  assert train.train(config, tmp_path).step == 6
   helpers.assert_trees_equal(helpers.final_state(config, tmp_path), before)
 
 
 def test_a_damaged_newest_checkpoint_is_trained_again(config, tmp_path, caplog):
   config.keep_best = 9
-  train.train_and_evaluate(config, tmp_path)
+  train.train(config, tmp_path)
   expected = helpers.final_state(config, tmp_path)
   folder = tmp_path / 'checkpoints' / '6' / 'model'
   for path in folder.rglob('*'):
     if path.is_file():
       path.write_bytes(b'')
-  assert train.train_and_evaluate(config, tmp_path).step == 6
+  assert train.train(config, tmp_path).step == 6
   assert 'Checkpoint 6 cannot be read' in caplog.text
   helpers.assert_trees_equal(helpers.final_state(config, tmp_path), expected)
   # What was logged after the checkpoint that was gone back to stands once.
@@ -186,36 +186,36 @@ def test_a_damaged_newest_checkpoint_is_trained_again(config, tmp_path, caplog):
 
 
 def test_another_config_is_refused_with_the_keys(config, data_dir, tmp_path):
-  train.train_and_evaluate(config, tmp_path)
+  train.train(config, tmp_path)
   other = helpers.tiny_config(data_dir, ema_decay=0.5)
   with pytest.raises(
     errors.InputError, match='config.ema_decay: 0.0.* 0.5 now'
   ):
-    train.train_and_evaluate(other, tmp_path)
+    train.train(other, tmp_path)
 
 
 def test_another_data_set_is_refused(config, tmp_path):
   from genre_flax.datasets.posters import build
 
-  train.train_and_evaluate(config, tmp_path / 'run')
+  train.train(config, tmp_path / 'run')
   build.build_synthetic(data_dir=tmp_path / 'data', num_posters=121)
   config.dataset.data_dir = str(tmp_path / 'data')
-  with pytest.raises(errors.InputError, match='another data set: fingerprint'):
-    train.train_and_evaluate(config, tmp_path / 'run')
+  with pytest.raises(errors.InputError, match='another dataset: fingerprint'):
+    train.train(config, tmp_path / 'run')
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good(
   config, tmp_path, monkeypatch
 ):
   config.keep_best = 9
-  train.train_and_evaluate(config, tmp_path)
+  train.train(config, tmp_path)
   config.num_train_steps = 12
   config.optimizer.schedule = 'constant'
-  monkeypatch.setattr(resume, 'check_resumable', lambda *_: None)
-  make = run_lib.Run.make_train_step
+  monkeypatch.setattr(restore, 'check_resumable', lambda *_: None)
+  make = setup_lib.make_train_step
 
-  def make_failing(self):
-    step = make(self)
+  def make_failing(*args):
+    step = make(*args)
 
     def failing(state, batch):
       with jax.transfer_guard('allow'):
@@ -227,9 +227,9 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good(
 
     return failing
 
-  monkeypatch.setattr(run_lib.Run, 'make_train_step', make_failing)
-  with pytest.raises(train_log.NonFiniteError, match='Step 8: loss is nan'):
-    train.train_and_evaluate(config, tmp_path)
+  monkeypatch.setattr(setup_lib, 'make_train_step', make_failing)
+  with pytest.raises(progress.NonFiniteError, match='Step 8: loss is nan'):
+    train.train(config, tmp_path)
   with checkpointer_lib.Checkpointer(tmp_path) as checkpointer:
     assert checkpointer.steps()[-1] == 6
 
@@ -237,27 +237,26 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good(
 def test_sigterm_saves_and_says_how_to_go_on(config, tmp_path, caplog):
   config.num_train_steps = 1000
   config.eval_every_epochs = 1000.0
-  make = run_lib.Run.make_train_step
+  make = setup_lib.make_train_step
   handler = signal.getsignal(signal.SIGTERM)
   calls = []
 
-  class Patched(run_lib.Run):
-    def make_train_step(self):
-      step = make(self)
+  def make_interrupted(*args):
+    step = make(*args)
 
-      def interrupted(state, batch):
-        calls.append(1)
-        if len(calls) == 4:
-          os.kill(os.getpid(), signal.SIGTERM)
-        return step(state, batch)
+    def interrupted(state, batch):
+      calls.append(1)
+      if len(calls) == 4:
+        os.kill(os.getpid(), signal.SIGTERM)
+      return step(state, batch)
 
-      return interrupted
+    return interrupted
 
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(run_lib, 'Run', Patched)
-    outcome = train.train_and_evaluate(config, tmp_path)
+    patch.setattr(setup_lib, 'make_train_step', make_interrupted)
+    outcome = train.train(config, tmp_path)
   assert outcome == train.Outcome(step=4, exit_status=143)
-  assert 'The same command goes on from there' in caplog.text
+  assert 'Run the same command to resume' in caplog.text
   with checkpointer_lib.Checkpointer(tmp_path) as checkpointer:
     assert checkpointer.steps() == [4]
   assert signal.getsignal(signal.SIGTERM) is handler
@@ -275,7 +274,7 @@ def test_checkpoints_between_evaluations(config, tmp_path, monkeypatch, caplog):
     return save(self, step, items, **kwargs)
 
   monkeypatch.setattr(checkpointer_lib.Checkpointer, 'save', spy)
-  train.train_and_evaluate(config, tmp_path)
+  train.train(config, tmp_path)
   assert saved == [2, 4, 5]
   assert 'metrics' not in caplog.text  # Orbax warns of none.
 
@@ -286,7 +285,7 @@ def test_a_split_that_is_not_there_fails_before_anything_slow(
 ):
   config.dataset[split] = 'dev'
   with pytest.raises(errors.InputError, match="no split 'dev'.*validation"):
-    train.train_and_evaluate(config, tmp_path)
+    train.train(config, tmp_path)
 
 
 def test_synthetic_posters_are_drawn_into_the_workdir_once(
@@ -296,5 +295,5 @@ def test_synthetic_posters_are_drawn_into_the_workdir_once(
   config.dataset.synthetic_posters = 80
   caplog.set_level('INFO')
   for _ in range(2):
-    run_lib.set_up(config, tmp_path)
+    setup_lib.set_up(config, tmp_path)
   assert caplog.text.count('Drawing 80 synthetic posters') == 1
