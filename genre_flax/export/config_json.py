@@ -40,7 +40,7 @@ def make(predictor: predictor_lib.Predictor) -> dict[str, Any]:
     'pixel_scale': float(config.pixel_scale),
     'eval_crops': [float(share) for share in config.eval_crops],
     'calibration': scaling(predictor.calibration),
-    'combinations': calibration['combinations'],
+    'label_sets': calibration['label_sets'],
     'thresholds': calibration['thresholds'],
     'input': prediction_function.INPUT,
     'outputs': list(prediction_function.OUTPUTS),

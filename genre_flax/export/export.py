@@ -16,7 +16,7 @@ from genre_flax.export import config_json
 from genre_flax.export import verification
 from genre_flax.inference import predictor as predictor_lib
 from genre_flax.models import params
-from genre_flax.reports import stored_metrics
+from genre_flax.reports import split_metrics
 from genre_flax.runtime import errors
 from genre_flax.runtime import files
 
@@ -138,7 +138,7 @@ def export(
     else:
       from genre_flax.export import onnx_export as writer
     config = config_json.make(predictor) | {'format': format}
-    metrics = stored_metrics.read(
+    metrics = split_metrics.read(
       workdir, step=predictor.step, genres=predictor.genres
     )
     if format == 'web':

@@ -28,7 +28,7 @@ def make(
   Args:
     config: the content of config.json.
     num_params: number of parameters of the network.
-    metrics: of `stored_metrics.read`; None if the checkpoint was not evaluated.
+    metrics: of `split_metrics.read`; None if the checkpoint was not evaluated.
   """
   is_lite = config['network']['pretrained'].startswith('efficientnet_lite')
   metadata = huggingface_hub.ModelCardData(
@@ -61,7 +61,7 @@ def _eval_results(config, metrics):
       metric_value=round(entry['value'], 4),
       metric_args={
         'interval_95': [_rounded(entry['low']), _rounded(entry['high'])],
-        'constant_baseline': _rounded(entry['trivial']),
+        'constant_baseline': _rounded(entry['constant_baseline']),
       },
     )
     for name, entry in metrics['metrics'].items()

@@ -30,7 +30,8 @@ def without_label_sets(
 ) -> predictor_lib.Predictor:
   """The predictor that scores each genre alone, as a network of timm does."""
   return dataclasses.replace(
-    predictor, calibration=predictor.calibration.of_each_alone()
+    predictor,
+    calibration=dataclasses.replace(predictor.calibration, label_sets=None),
   )
 
 

@@ -14,7 +14,11 @@ from tests.support import helpers
 def workdir(data_dir, tmp_path_factory):
   folder = epath.Path(tmp_path_factory.mktemp('training'))
   config = helpers.tiny_config(
-    data_dir, num_train_steps=20, ema_decay=0.9, eval_crops=(1.0, 0.9)
+    data_dir,
+    num_train_steps=20,
+    ema_decay=0.9,
+    eval_crops=(1.0, 0.9),
+    report=False,
   )
   train.train(config, folder)
   split_report.evaluate_best(config, folder)

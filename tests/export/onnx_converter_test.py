@@ -1,7 +1,5 @@
 """Converted ONNX models compute the same numbers as JAX."""
 
-import json
-
 import flax.linen as nn
 import jax
 from jax import export
@@ -22,14 +20,14 @@ from genre_flax.export.onnx_converter import converter  # noqa: E402
 from genre_flax.runtime import target  # noqa: E402
 
 
-def convert(function, shape, dtype=jnp.uint8, **metadata):
+def convert(function, shape, dtype=jnp.uint8):
   sizes = ', '.join(map(str, shape))
   return converter.convert(
     function,
     jax.ShapeDtypeStruct(export.symbolic_shape(f'batch, {sizes}'), dtype),
     input_name='images',
     output_names=('scores', 'logits'),
-    metadata=metadata,
+    metadata={},
   )
 
 
@@ -145,11 +143,3 @@ def test_many_primitives_compute_the_same():
 def test_unsupported_primitives_are_named(function, message):
   with pytest.raises(errors.InputError, match=f'{message}.*stablehlo'):
     convert(lambda x: (function(x), x), (4,), jnp.float32)
-
-
-def test_metadata_is_json():
-  converted = convert(
-    lambda x: (x, x), (4,), jnp.float32, genres=['A', '\x1b'], step=3
-  )
-  metadata = {p.key: json.loads(p.value) for p in converted.metadata_props}
-  assert metadata == {'genres': ['A', '\x1b'], 'step': 3}
