@@ -1,11 +1,9 @@
 """ONNX Runtime Web is the pinned version, from any source."""
 
 import base64
-import contextlib
 import hashlib
 import io
-import json
-import shutil
+import os
 import tarfile
 
 import pytest
@@ -16,13 +14,9 @@ pytest.importorskip(
 
 from genre_flax.export import web_export
 from genre_flax.runtime import errors
-from tests.support import browser
 
 CONTENT = {'a.mjs': b'export {}', 'b.wasm': b'\0asm'}
-
-needs_npm = pytest.mark.skipif(
-  shutil.which('npm') is None, reason='npm is not installed'
-)
+REFUSED = 'is not the tarball of onnxruntime-web 1.2.3'
 
 
 def pack(path, contents):
@@ -35,84 +29,64 @@ def pack(path, contents):
 
 @pytest.fixture
 def tarball(tmp_path, monkeypatch):
-  """A small package in place of the real one, in the folder of a registry."""
-  path = tmp_path / 'registry/tarballs/onnxruntime-web-1.2.3.tgz'
-  path.parent.mkdir(parents=True)
+  """A small package in place of the real one."""
+  path = tmp_path / 'package.tgz'
   pack(path, CONTENT)
-  checksum = hashlib.sha512(path.read_bytes()).digest()
-  monkeypatch.setattr(
-    web_export, '_INTEGRITY', base64.b64encode(checksum).decode()
-  )
+  checksum = base64.b64encode(hashlib.sha512(path.read_bytes()).digest())
+  monkeypatch.setattr(web_export, '_INTEGRITY', checksum.decode())
   monkeypatch.setattr(web_export, 'VERSION', '1.2.3')
   monkeypatch.setattr(web_export, '_RUNTIME_FILES', tuple(CONTENT))
   monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
-  monkeypatch.setenv('npm_config_cache', str(tmp_path / 'npm'))
-  monkeypatch.setenv('npm_config_fetch_retries', '0')
   return path
 
 
-@contextlib.contextmanager
-def serving(tarball, monkeypatch):
-  """Serves the package from a registry that npm is configured for."""
-  registry = tarball.parent.parent
-  with browser.serving(registry) as address:
-    package = {
-      'name': 'onnxruntime-web',
-      'version': '1.2.3',
-      'dist': {'tarball': f'{address}/tarballs/{tarball.name}'},
-    }
-    described = {
-      'name': 'onnxruntime-web',
-      'dist-tags': {'latest': '1.2.3'},
-      'versions': {'1.2.3': package},
-    }
-    (registry / 'onnxruntime-web').write_text(json.dumps(described))
-    monkeypatch.setenv('npm_config_registry', address)
-    yield
+@pytest.fixture
+def set_npm(tmp_path, monkeypatch):
+  """Puts a shell script, or nothing, in the place of npm."""
+  folder = tmp_path / 'bin'
+  folder.mkdir()
+  monkeypatch.setenv('PATH', f'{folder}:{os.environ["PATH"]}')
+
+  def set_npm(script):
+    (folder / 'npm').write_text(f'#!/bin/sh\n{script}\n')
+    (folder / 'npm').chmod(0o755)
+
+  return set_npm
 
 
-@needs_npm
-def test_package_is_downloaded_once(tarball, tmp_path, monkeypatch):
-  with serving(tarball, monkeypatch):
-    assert web_export.runtime_files() == CONTENT
-  # Without the registry.
+def test_package_is_downloaded_once(tarball, set_npm, tmp_path):
+  arguments = (
+    'test "$1 $2 $3" = "pack onnxruntime-web@1.2.3 --pack-destination"'
+  )
+  download = f'{arguments} && cp {tarball} "$4"'
+  set_npm(download)
+  assert web_export.runtime_files() == CONTENT
+  set_npm('exit 1')
   assert web_export.runtime_files() == CONTENT
   cached = tmp_path / 'cache/genre_flax/onnxruntime-web-1.2.3.tgz'
   cached.write_bytes(cached.read_bytes()[:-1])
-  with serving(tarball, monkeypatch):
-    assert web_export.runtime_files() == CONTENT
+  set_npm(download)
+  assert web_export.runtime_files() == CONTENT
   assert cached.read_bytes() == tarball.read_bytes()
 
 
-@needs_npm
-def test_other_content_is_refused(tarball, tmp_path, monkeypatch):
+def test_other_content_is_refused(tarball, set_npm, tmp_path):
   pack(tarball, {**CONTENT, 'b.wasm': b'other'})
-  message = 'is not the tarball of onnxruntime-web'
-  with (
-    serving(tarball, monkeypatch),
-    pytest.raises(errors.InputError, match=message),
-  ):
+  set_npm(f'cp {tarball} "$4"')
+  with pytest.raises(errors.InputError, match=REFUSED):
     web_export.runtime_files()
   assert not (tmp_path / 'cache').exists()
-  with pytest.raises(errors.InputError, match=message):
+  with pytest.raises(errors.InputError, match=REFUSED):
     web_export.runtime_files(tarball)
 
 
-@pytest.mark.parametrize(
-  ('path', 'reason'),
-  [
-    pytest.param(None, '.*ECONNREFUSED', marks=needs_npm),
-    ('', 'npm is not installed'),
-  ],
-)
-def test_failed_download_names_the_remedy(tarball, monkeypatch, path, reason):
-  monkeypatch.setenv('npm_config_registry', 'http://127.0.0.1:9')
-  if path is not None:
-    monkeypatch.setenv('PATH', path)
-  with pytest.raises(
-    errors.ResourceError,
-    match=f'{reason}.*npm pack onnxruntime-web@1\\.2\\.3.*--ort_web',
-  ):
+def test_failed_download_names_the_remedy(tarball, set_npm, monkeypatch):
+  remedy = 'npm pack onnxruntime-web@1\\.2\\.3.*--ort_web'
+  set_npm('echo "npm error code E1\nnpm error No network" >&2; exit 1')
+  with pytest.raises(errors.ResourceError, match=f': No network.*{remedy}'):
+    web_export.runtime_files()
+  monkeypatch.setenv('PATH', '')
+  with pytest.raises(errors.ResourceError, match=f'not installed.*{remedy}'):
     web_export.runtime_files()
 
 
