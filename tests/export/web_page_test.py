@@ -162,7 +162,7 @@ def test_drop_and_paste(page, posters):
 def test_nothing_is_sent(chromium, address, posters):
   page = chromium.new_page()
   requests = []
-  page.on('request', requests.append)
+  page.on('request', lambda request: requests.append(request))
   page.goto(address)
   page.get_by_text('Ready').wait_for()
   num_loaded = len(requests)
