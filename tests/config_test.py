@@ -11,6 +11,7 @@ from genre_flax.models import registry
 from genre_flax.models import transformer
 from genre_flax.models import vit
 from genre_flax.runtime import errors
+from genre_flax.training import losses
 from tests.support import helpers
 
 
@@ -190,6 +191,7 @@ def test_names_equal_the_tables_of_the_packages():
   assert tuple(registry.DTYPES) == config_lib.DTYPES
   assert tuple(convnext.SIZES) == config_lib.CONVNEXT_SIZES
   assert tuple(vit.SIZES) == config_lib.VIT_SIZES
+  assert config_lib.LOSSES == tuple(losses._ELEMENTWISE)
   assert config_lib.VIT_POOLS == vit.POOLS
   assert tuple(transformer.GELUS) == config_lib.VIT_GELUS
   assert len(config_lib.PIP_WEIGHTS) == efficientnet_lite.NUM_VARIANTS

@@ -1,4 +1,4 @@
-"""The loop: resuming, stopping, failing, refusing."""
+"""Tests of genre_flax/training/train.py."""
 
 import json
 import os
@@ -10,15 +10,15 @@ import pytest
 
 from genre_flax.checkpoints import checkpointer as checkpointer_lib
 from genre_flax.runtime import errors
-from genre_flax.runtime import metric_lines
+from genre_flax.runtime import metric_writer
 from genre_flax.training import progress
 from genre_flax.training import restore
 from genre_flax.training import setup as setup_lib
 from genre_flax.training import train
 from tests.support import helpers
 
-# Everything that draws or remembers, so that a resume must get it right.
-RESTLESS = {
+# Every source of randomness and state.
+RANDOM = {
   'ema_decay': 0.9,
   'model.tiny.dropout_rate': 0.5,
   'augment.horizontal_flip': 0.5,
@@ -34,18 +34,18 @@ def config(data_dir):
 
 def train_lines(workdir):
   return [
-    line for line in metric_lines.read(workdir) if line['split'] == 'train'
+    line for line in metric_writer.read(workdir) if line['split'] == 'train'
   ]
 
 
 def stop_after(monkeypatch, step):
-  """Makes the run stop as at a signal, after `step`."""
+  """Simulates a signal after `step`."""
   monkeypatch.setattr(
     train.preemption.StopNotice, 'is_set', lambda self, now: now == step
   )
 
 
-def test_a_run_learns_and_leaves_what_it_should(config, tmp_path):
+def test_training_reduces_the_loss_and_writes_its_files(config, tmp_path):
   config.num_train_steps = 30
   config.head_bias_from_prior = False
   outcome = train.train(config, tmp_path)
@@ -57,16 +57,14 @@ def test_a_run_learns_and_leaves_what_it_should(config, tmp_path):
   assert saved['model']['name'] == 'tiny'
   validation = [
     line
-    for line in metric_lines.read(tmp_path)
+    for line in metric_writer.read(tmp_path)
     if line['split'] == 'validation'
   ]
   assert [line['step'] for line in validation] == list(range(3, 31, 3))
   assert 'mean_average_precision' in validation[0]
 
 
-def test_stopped_at_its_last_step_a_run_is_not_evaluated_yet(
-  config, tmp_path, monkeypatch
-):
+def test_interrupted_at_its_last_step(config, tmp_path, monkeypatch):
   config.num_train_steps = 3
   with monkeypatch.context() as patched:
     stop_after(patched, 3)
@@ -85,7 +83,7 @@ def test_stopped_at_its_last_step_a_run_is_not_evaluated_yet(
     ('convnext', {'model.convnext.layer_scale': 0.1}),
   ],
 )
-def test_a_network_for_published_weights_learns_by_itself(
+def test_vit_and_convnext_learn_from_scratch(
   data_dir, dataset, tmp_path, name, changes
 ):
   config = helpers.tiny_config(
@@ -103,18 +101,18 @@ def test_a_network_for_published_weights_learns_by_itself(
   train.train(config, tmp_path)
   (line,) = (
     line
-    for line in metric_lines.read(tmp_path)
+    for line in metric_writer.read(tmp_path)
     if line['split'] == 'validation'
   )
-  # That of an answer which is the same for all is the genres' share.
+  # Constant scores have the label prior as average precision.
   assert line['mean_average_precision'] > 2 * dataset.label_prior.mean()
 
 
 @pytest.mark.parametrize('stop', [3, 4])
-def test_stopped_and_resumed_is_the_run_that_was_not(
+def test_resumed_run_equals_an_uninterrupted_one(
   data_dir, tmp_path, monkeypatch, stop
 ):
-  config = helpers.tiny_config(data_dir, **RESTLESS)
+  config = helpers.tiny_config(data_dir, **RANDOM)
   train.train(config, tmp_path / 'whole')
   with monkeypatch.context() as patch:
     stop_after(patch, stop)
@@ -125,7 +123,7 @@ def test_stopped_and_resumed_is_the_run_that_was_not(
     helpers.final_state(config, tmp_path / 'parts'),
     helpers.final_state(config, tmp_path / 'whole'),
   )
-  # The lines of the log too, but for what depends on the clock.
+  # So are the log lines, apart from times.
   names = 'step', 'loss', 'learning_rate', 'gradient_norm'
   parts, whole = (
     [[line[name] for name in names] for line in train_lines(tmp_path / folder)]
@@ -135,8 +133,8 @@ def test_stopped_and_resumed_is_the_run_that_was_not(
   assert [line[0] for line in whole] == [2, 4, 6]
 
 
-def test_train_2n_is_train_n_then_train_to_2n(data_dir, tmp_path):
-  changes = {**RESTLESS, 'optimizer.schedule': 'constant'}
+def test_extended_run_equals_a_long_one(data_dir, tmp_path):
+  changes = {**RANDOM, 'optimizer.schedule': 'constant'}
   config = helpers.tiny_config(data_dir, **changes)
   train.train(config, tmp_path / 'whole')
   half = helpers.tiny_config(data_dir, num_train_steps=3, **changes)
@@ -148,8 +146,8 @@ def test_train_2n_is_train_n_then_train_to_2n(data_dir, tmp_path):
   )
 
 
-def test_a_resume_is_no_fresh_start(data_dir, tmp_path):
-  # Guards the tests above: another seed's state must differ.
+def test_other_seed_gives_another_state(data_dir, tmp_path):
+  # The equalities above can fail: another seed gives another state.
   config = helpers.tiny_config(data_dir)
   train.train(config, tmp_path / 'a')
   other = helpers.tiny_config(data_dir, seed=1)
@@ -163,14 +161,14 @@ def test_a_resume_is_no_fresh_start(data_dir, tmp_path):
   )
 
 
-def test_a_finished_run_is_left_as_it_is(config, tmp_path):
+def test_finished_run_is_unchanged(config, tmp_path):
   train.train(config, tmp_path)
   before = helpers.final_state(config, tmp_path)
   assert train.train(config, tmp_path).step == 6
   helpers.assert_trees_equal(helpers.final_state(config, tmp_path), before)
 
 
-def test_a_damaged_newest_checkpoint_is_trained_again(config, tmp_path, caplog):
+def test_damaged_latest_checkpoint_is_recomputed(config, tmp_path, caplog):
   config.keep_best = 9
   train.train(config, tmp_path)
   expected = helpers.final_state(config, tmp_path)
@@ -181,11 +179,11 @@ def test_a_damaged_newest_checkpoint_is_trained_again(config, tmp_path, caplog):
   assert train.train(config, tmp_path).step == 6
   assert 'Checkpoint 6 cannot be read' in caplog.text
   helpers.assert_trees_equal(helpers.final_state(config, tmp_path), expected)
-  # What was logged after the checkpoint that was gone back to stands once.
+  # Lines after the restored checkpoint are logged once.
   assert [line['step'] for line in train_lines(tmp_path)].count(6) == 1
 
 
-def test_another_config_is_refused_with_the_keys(config, data_dir, tmp_path):
+def test_other_config_is_refused(config, data_dir, tmp_path):
   train.train(config, tmp_path)
   other = helpers.tiny_config(data_dir, ema_decay=0.5)
   with pytest.raises(
@@ -194,7 +192,7 @@ def test_another_config_is_refused_with_the_keys(config, data_dir, tmp_path):
     train.train(other, tmp_path)
 
 
-def test_another_data_set_is_refused(config, tmp_path):
+def test_other_dataset_is_refused(config, tmp_path):
   from genre_flax.datasets.posters import build
 
   train.train(config, tmp_path / 'run')
@@ -204,7 +202,7 @@ def test_another_data_set_is_refused(config, tmp_path):
     train.train(config, tmp_path / 'run')
 
 
-def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good(
+def test_non_finite_loss_raises_and_keeps_checkpoints(
   config, tmp_path, monkeypatch
 ):
   config.keep_best = 9
@@ -234,7 +232,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good(
     assert checkpointer.steps()[-1] == 6
 
 
-def test_sigterm_saves_and_says_how_to_go_on(config, tmp_path, caplog):
+def test_sigterm_saves_a_checkpoint(config, tmp_path, caplog):
   config.num_train_steps = 1000
   config.eval_every_epochs = 1000.0
   make = setup_lib.make_train_step
@@ -276,21 +274,17 @@ def test_checkpoints_between_evaluations(config, tmp_path, monkeypatch, caplog):
   monkeypatch.setattr(checkpointer_lib.Checkpointer, 'save', spy)
   train.train(config, tmp_path)
   assert saved == [2, 4, 5]
-  assert 'metrics' not in caplog.text  # Orbax warns of none.
+  assert 'metrics' not in caplog.text  # Orbax warns where there are none.
 
 
 @pytest.mark.parametrize('split', ['train_split', 'validation_split'])
-def test_a_split_that_is_not_there_fails_before_anything_slow(
-  config, tmp_path, split
-):
+def test_missing_split_is_refused_at_set_up(config, tmp_path, split):
   config.dataset[split] = 'dev'
   with pytest.raises(errors.InputError, match="no split 'dev'.*validation"):
     train.train(config, tmp_path)
 
 
-def test_synthetic_posters_are_drawn_into_the_workdir_once(
-  config, tmp_path, caplog
-):
+def test_synthetic_dataset_is_written_once(config, tmp_path, caplog):
   config.dataset.data_dir = ''
   config.dataset.synthetic_posters = 80
   caplog.set_level('INFO')
