@@ -154,7 +154,8 @@ function describe({network, step, genres, metrics}) {
     parts.push(
       `The top-3 predictions contain a correct genre for ${percent(hit.value)}`
       + `${interval} of ${metrics.num_examples} posters of the split`
-      + ` ${metrics.split}; a constant baseline: ${percent(hit.constant_baseline)}.`);
+      + ` ${metrics.split}; those of the constant baseline for`
+      + ` ${percent(hit.constant_baseline)}.`);
   }
   parts.push('A poster says little about a film; predictions are often wrong.');
   return parts.join(' ');
