@@ -110,7 +110,6 @@ def _timm_arrays(predictor) -> dict[str, np.ndarray]:
     {**variables, 'params': params},
     network=model.name,
     options=model[model.name].to_dict(),
-    places_tokens=False,
   )
 
 
@@ -120,7 +119,7 @@ def _read_back(folder, predictor) -> verification.Runner:
   options = config.model[config.model.name]
   options.feature_norm = False  # It is part of the written head.
   converted = timm_weights.to_variables(
-    weight_files.read(epath.Path(folder / FILE_NAME)),
+    weight_files.read_safetensors(epath.Path(folder / FILE_NAME)),
     network=config.model.name,
     options=options.to_dict(),
     image_shape=predictor.image_shape,

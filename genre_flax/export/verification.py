@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import tqdm
 
-from genre_flax.data import preprocess
+from genre_flax.data import image_decoding
 from genre_flax.datasets.posters import images as images_lib
 from genre_flax.datasets.posters import storage
 from genre_flax.datasets.posters import synthetic
@@ -53,7 +53,7 @@ def load_images(
       for index in range(NUM_POSTERS)
     ]
   images = [
-    preprocess.decode_and_resize(content, height=height, width=width)
+    image_decoding.decode_and_resize(content, height=height, width=width)
     for content in contents
   ]
   return np.stack(images), source
