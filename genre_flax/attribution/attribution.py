@@ -120,10 +120,10 @@ def make_grad_cam(
     def look(added):
       logits, seen = forward.forward(
         model,
-        {**variables, layers.ADDED: added},
+        {**variables, layers.PERTURBATIONS: added},
         images,
         preprocessing,
-        mutable=[layers.SEEN],
+        mutable=[layers.FEATURE_MAPS],
       )
       return logits, jax.tree.leaves(seen)[0]
 
@@ -226,9 +226,9 @@ def _marked(model, variables, images, preprocessing):
 
   def apply(variables, images):
     _, marked = forward.forward(
-      model, variables, images, preprocessing, mutable=[layers.ADDED]
+      model, variables, images, preprocessing, mutable=[layers.PERTURBATIONS]
     )
-    return marked.get(layers.ADDED, {})
+    return marked.get(layers.PERTURBATIONS, {})
 
   return jax.eval_shape(apply, variables, images)
 

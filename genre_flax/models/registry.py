@@ -1,21 +1,27 @@
 """The networks, by name.
 
-Every network is a Flax module that takes normalised images [B, H, W, 3] and
-`train`, and returns logits [B, num_genres] in float32. Its last layer is called
-'head', and its last feature map is marked by `layers.feature_map`, for those
-who ask where it looked. Networks with BatchNorm keep its statistics in
-'batch_stats', and say by `mixes_examples` whether an example's logits in
-training depend on the others'. One of a user's own, by the name
-'module:attribute', keeps the same contract; it need not mark a feature map.
+A network is a Flax module that maps normalized images [B, H, W, 3] and `train`
+to logits, float32 [B, num_genres]. Its attributes:
+
+* `mixes_examples`: whether the logits of an example depend on other examples in
+  training, as with BatchNorm;
+* `layer_order`: optional, see `params.layers_below_head`.
+
+The last layer is named 'head'. The last feature map is marked by
+`layers.feature_map`, for Grad-CAM. Networks with a backbone also have methods
+`embed` and `classify`. A custom network, named 'module:attribute', needs only
+`mixes_examples` and the head.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+import functools
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from genre_flax.models import classifier
 from genre_flax.models import convnext
 from genre_flax.models import efficientnet_lite
 from genre_flax.models import params as params_lib
@@ -26,13 +32,15 @@ from genre_flax.models import vit
 from genre_flax.runtime import custom
 from genre_flax.runtime import errors
 
-MODELS: dict[str, type[nn.Module]] = {
-  'convnext': convnext.ConvNeXt,
-  'efficientnet_lite': efficientnet_lite.EfficientNetLite,
+MODELS: dict[str, Callable[..., nn.Module]] = {
+  'convnext': functools.partial(classifier.create, convnext.ConvNeXt),
+  'efficientnet_lite': functools.partial(
+    classifier.create, efficientnet_lite.EfficientNetLite, dropout_rate=0.2
+  ),
   'poster_cnn': poster_cnn.PosterCNN,
   'resnet': resnet.ResNet,
   'tiny': tiny.Tiny,
-  'vit': vit.ViT,
+  'vit': functools.partial(classifier.create, vit.ViT),
 }
 DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
 
@@ -40,26 +48,25 @@ DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
 def create_from_config(
   config: Mapping[str, Any], *, num_genres: int, axis_name: str | None = None
 ) -> nn.Module:
-  """Makes the network of a config.
+  """Creates the network of a config.
 
   Args:
     config: `config.model`.
     num_genres: number of logits.
-    axis_name: the mapped axis that BatchNorm averages its statistics over.
+    axis_name: mapped axis over which BatchNorm averages its statistics.
 
   Returns:
     The Flax module.
 
   Raises:
-    InputError: a network of one's own is not there, or is no such network.
+    InputError: a custom network cannot be created.
   """
   name = config['name']
-  is_custom = custom.is_custom(name)
   return create_model(
     name,
     num_genres=num_genres,
     dtype=config['dtype'],
-    options=config['options' if is_custom else name],
+    options=config['options' if custom.is_custom(name) else name],
     axis_name=axis_name,
   )
 
@@ -72,20 +79,20 @@ def create_model(
   options: Mapping[str, Any] | None = None,
   axis_name: str | None = None,
 ) -> nn.Module:
-  """Makes a network.
+  """Creates a network.
 
   Args:
     name: a key of MODELS, or 'module:attribute'.
     num_genres: number of logits.
     dtype: of the computation, a key of DTYPES.
     options: further attributes of the network.
-    axis_name: the mapped axis that BatchNorm averages its statistics over.
+    axis_name: mapped axis over which BatchNorm averages its statistics.
 
   Returns:
     The Flax module.
 
   Raises:
-    InputError: a network of one's own is not there, or is no such network.
+    InputError: a custom network cannot be created.
   """
   options = {
     key: tuple(value) if isinstance(value, list) else value
@@ -99,50 +106,48 @@ def create_model(
   if not custom.is_custom(name):
     return MODELS[name](**arguments, **options)
   model = custom.call(name, key='model.name', options=options, **arguments)
-  if not isinstance(model, nn.Module):
+  mixes_examples = getattr(model, 'mixes_examples', None)
+  if not isinstance(model, nn.Module) or not isinstance(mixes_examples, bool):
     raise errors.InputError(
-      f'config.model.name={name!r} gave a {type(model).__name__}; expected a'
-      ' flax.linen.Module.'
-    )
-  if not isinstance(getattr(model, 'mixes_examples', None), bool):
-    raise errors.InputError(
-      f'config.model.name={name!r} does not say whether its logits of an'
-      ' example in training depend on the others, as BatchNorm makes them; give'
-      ' it `mixes_examples = False`, or True.'
+      f'config.model.name={name!r} gives a {type(model).__name__}; expected a'
+      ' flax.linen.Module with a bool `mixes_examples`, whether the logits of'
+      ' an example depend on other examples in training, as with BatchNorm.'
     )
   return model
 
 
-def check_output(
+def variable_shapes(
   model: nn.Module, *, name: str, image_shape: tuple[int, int], num_genres: int
-) -> None:
-  """Applies a network to shapes alone, and checks what comes out.
+) -> dict[str, Any]:
+  """Traces the initialization of a network, and checks its output.
 
   Args:
-    model: of `create_model`.
-    name: of it, for messages.
+    model: a network of `create_model`.
+    name: of the network, for error messages.
     image_shape: (height, width) in pixels.
     num_genres: number of logits.
 
+  Returns:
+    The variables, as `jax.ShapeDtypeStruct`s.
+
   Raises:
-    InputError: it is a network of one's own, and does not keep the contract.
+    InputError: the network cannot be applied to images of this size, or it
+      returns no logits, or has no head.
   """
-  if not custom.is_custom(name):
-    return
-  images = jax.ShapeDtypeStruct((2, *image_shape, 3), jnp.float32)
-
-  def apply(images):
-    logits, variables = model.init_with_output(
-      jax.random.key(0), images, train=False
-    )
-    return logits, variables['params']
-
+  height, width = image_shape
   try:
-    logits, params = jax.eval_shape(apply, images)
-  except (AttributeError, TypeError, ValueError) as e:
+    logits, variables = jax.eval_shape(
+      functools.partial(model.init_with_output, train=False),
+      jax.random.key(0),
+      jax.ShapeDtypeStruct((2, height, width, 3), jnp.float32),
+    )
+  except errors.InputError:
+    raise
+  except (AttributeError, TypeError, ValueError, ZeroDivisionError) as e:
+    reason = str(e).partition('\n')[0]
     raise errors.InputError(
-      f'config.model.name={name!r} cannot be applied to images'
-      f' {images.shape} with train=False: {e}'
+      f'config.model.name={name!r} cannot be applied to images of'
+      f' {height} x {width} pixels: {reason}'
     ) from e
   expected = ((2, num_genres), jnp.dtype(jnp.float32))
   got = (getattr(logits, 'shape', None), getattr(logits, 'dtype', None))
@@ -151,9 +156,11 @@ def check_output(
       f'config.model.name={name!r} returns {got[1]} {got[0]} for two images;'
       f' expected logits, float32 {expected[0]}.'
     )
+  params = variables['params']
   if params_lib.HEAD not in params:
     raise errors.InputError(
-      f'config.model.name={name!r} has no layer called {params_lib.HEAD!r}; its'
-      f' layers are {", ".join(params)}. The last one, which gives the logits,'
-      " is to be nn.Dense(num_genres, name='head')."
+      f'config.model.name={name!r} has no layer {params_lib.HEAD!r}; its layers'
+      f' are {", ".join(params)}. Name the last one, nn.Dense(num_genres,'
+      " name='head')."
     )
+  return variables

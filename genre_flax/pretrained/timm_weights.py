@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from genre_flax.models import batch_norm
+from genre_flax.models import normalization
 from genre_flax.models import params as params_lib
 from genre_flax.pretrained import timm_names
 from genre_flax.pretrained import vit_positions
@@ -269,7 +269,7 @@ def _with_norm_in_head(collections):
       ('batch_stats', 'var'),
     )
   }
-  factor = norm['scale'] / np.sqrt(norm['var'] + batch_norm.EPSILON)
+  factor = norm['scale'] / np.sqrt(norm['var'] + normalization.EPSILON)
   shift = norm['bias'] - norm['mean'] * factor
   params = dict(collections['params'])
   kernel = np.asarray(params['head/kernel'], float)

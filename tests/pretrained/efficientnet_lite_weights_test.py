@@ -9,7 +9,7 @@ from PIL import ImageDraw
 import pytest
 
 from configs import default
-from genre_flax.models import efficientnet_lite
+from genre_flax.models import registry
 from genre_flax.pretrained import efficientnet_lite_weights
 from genre_flax.pretrained import loader
 from genre_flax.pretrained import timm_weights
@@ -67,7 +67,7 @@ def test_other_pixels_than_theirs_are_told(caplog, mean, scale, is_told):
 
 def apply(variables, images):
   """The features and logits of our network."""
-  model = efficientnet_lite.EfficientNetLite(num_genres=1000)
+  model = registry.create_model('efficientnet_lite', num_genres=1000)
 
   @jax.jit
   def run(images):
@@ -179,7 +179,7 @@ def test_the_imagenet_head_knows_a_clock(variables):
 
 @installed
 def test_every_array_has_its_place_and_shape(variables):
-  model = efficientnet_lite.EfficientNetLite(num_genres=1000)
+  model = registry.create_model('efficientnet_lite', num_genres=1000)
   expected = jax.eval_shape(
     lambda: model.init(
       jax.random.key(0), np.zeros((1, 64, 64, 3), np.float32), train=False
@@ -196,7 +196,9 @@ def test_every_array_has_its_place_and_shape(variables):
 def test_the_variants_have_the_published_number_of_parameters(
   variant, millions
 ):
-  model = efficientnet_lite.EfficientNetLite(num_genres=1000, variant=variant)
+  model = registry.create_model(
+    'efficientnet_lite', num_genres=1000, options={'variant': variant}
+  )
   shapes = jax.eval_shape(
     lambda: model.init(
       jax.random.key(0), np.zeros((1, 64, 64, 3), np.float32), train=False
