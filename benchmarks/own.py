@@ -17,7 +17,9 @@ from genre_flax.evaluation import evaluate
 from genre_flax.runtime import huge_pages
 from genre_flax.runtime import parallel
 from genre_flax.runtime import platform
-from genre_flax.training import run as run_lib
+from genre_flax.training import inputs
+from genre_flax.training import restore
+from genre_flax.training import setup as setup_lib
 from genre_flax.training import train
 from genre_flax.training import train_state
 
@@ -46,13 +48,14 @@ def _config(spec):
 def measure_step(spec: child.Spec) -> dict[str, Any]:
   """Training and inference on synthetic images, the same at every step."""
   with tempfile.TemporaryDirectory(prefix='genre_flax_') as workdir:
-    run = run_lib.set_up(_config(spec), workdir)
-  state = parallel.replicate(run.create_state())
+    config = _config(spec)
+    dataset, setup = setup_lib.set_up(config, workdir)
+  state = parallel.replicate(restore.initial_state(config, dataset, setup))
   num_parameters = train_state.count_parameters(state.params)
   spec.check_parameters(num_parameters)
-  train_step = run.make_train_step()
+  train_step = setup_lib.make_train_step(config, setup)
   eval_step = evaluate.make_eval_step(
-    run.model, config_lib.preprocessing(run.config)
+    setup.model, config_lib.preprocessing(config)
   )
   with contextlib.closing(
     parallel.shard_ahead(_synthetic_batches(spec))
@@ -116,9 +119,12 @@ def _of_accelerator(compile_step, *, steps_per_second):
 def measure_input(spec: child.Spec) -> dict[str, Any]:
   """Reading, decoding and resizing, with nothing to wait for the batches."""
   with tempfile.TemporaryDirectory(prefix='genre_flax_') as workdir:
-    run = run_lib.set_up(_config(spec), workdir)
-  split = run.decode_split(run.config.dataset.train_split)
-  with contextlib.closing(run.train_batches(split, 0)) as batches:
+    config = _config(spec)
+    dataset, setup = setup_lib.set_up(config, workdir)
+  split = inputs.open_split(config, dataset, config.dataset.train_split)
+  with contextlib.closing(
+    inputs.train_batches(config, split, sizes=setup.sizes, start_step=0)
+  ) as batches:
     return measure.time_batches(
       batches,
       batch_size=spec.batch_size,
@@ -136,7 +142,7 @@ def measure_epoch(spec: child.Spec) -> dict[str, Any]:
   """One epoch as `genre_flax.main` does it, with validation and checkpoint."""
   started = time.perf_counter()
   with tempfile.TemporaryDirectory(prefix='genre_flax_') as workdir:
-    train.train_and_evaluate(_config(spec), workdir)
+    train.train(_config(spec), workdir)
     return {'seconds': time.perf_counter() - started}
 
 

@@ -20,7 +20,7 @@ from genre_flax.reports import summary
 from genre_flax.runtime import errors
 from genre_flax.runtime import metric_lines
 from genre_flax.runtime import metric_writer
-from genre_flax.training import overview
+from genre_flax.training import progress
 
 _POLL_SECONDS = 3.0
 
@@ -213,7 +213,7 @@ def evaluate_steps(
     writer.write(step, split, values)
     logging.info(
       '%s',
-      overview.describe_metrics(
+      progress.describe_metrics(
         step, split, values, seconds=time.monotonic() - started
       ),
     )

@@ -54,6 +54,15 @@ def check_pattern(params: Any, pattern: str) -> None:
     )
 
 
+def check_head_bias(params: Any, *, model_name: str) -> None:
+  """Raises InputError where the head has no bias to set to the label prior."""
+  if 'bias' not in params[HEAD]:
+    raise errors.InputError(
+      f'config.head_bias_from_prior=True needs a bias in the layer {HEAD!r},'
+      f' which config.model.name={model_name!r} lacks; set it to False.'
+    )
+
+
 def graft(
   variables: Mapping[str, Any],
   source: Mapping[str, Any],

@@ -31,6 +31,7 @@ from genre_flax.models import tiny
 from genre_flax.models import vit
 from genre_flax.runtime import custom
 from genre_flax.runtime import errors
+from genre_flax.runtime import target
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
   'convnext': functools.partial(classifier.create, convnext.ConvNeXt),
@@ -109,7 +110,7 @@ def create_model(
   mixes_examples = getattr(model, 'mixes_examples', None)
   if not isinstance(model, nn.Module) or not isinstance(mixes_examples, bool):
     raise errors.InputError(
-      f'config.model.name={name!r} gives a {type(model).__name__}; expected a'
+      f'config.model.name={name!r} returns a {type(model).__name__}; expected a'
       ' flax.linen.Module with a bool `mixes_examples`, whether the logits of'
       ' an example depend on other examples in training, as with BatchNorm.'
     )
@@ -119,7 +120,7 @@ def create_model(
 def variable_shapes(
   model: nn.Module, *, name: str, image_shape: tuple[int, int], num_genres: int
 ) -> dict[str, Any]:
-  """Traces the initialization of a network, and checks its output.
+  """Traces a network once, for the shapes of its variables and checks.
 
   Args:
     model: a network of `create_model`.
@@ -128,39 +129,44 @@ def variable_shapes(
     num_genres: number of logits.
 
   Returns:
-    The variables, as `jax.ShapeDtypeStruct`s.
+    {'params', 'batch_stats'} of `jax.ShapeDtypeStruct`.
 
   Raises:
-    InputError: the network cannot be applied to images of this size, or it
-      returns no logits, or has no head.
+    InputError: the images are too small for the network, or a custom network
+      has other outputs than the contract above states.
   """
-  height, width = image_shape
+  images = jax.ShapeDtypeStruct((2, *image_shape, 3), jnp.float32)
+
+  def init(images):
+    return model.init_with_output(jax.random.key(0), images, train=False)
+
   try:
-    logits, variables = jax.eval_shape(
-      functools.partial(model.init_with_output, train=False),
-      jax.random.key(0),
-      jax.ShapeDtypeStruct((2, height, width, 3), jnp.float32),
-    )
+    with target.traced_for(target.PORTABLE):
+      logits, variables = jax.eval_shape(init, images)
   except errors.InputError:
     raise
   except (AttributeError, TypeError, ValueError, ZeroDivisionError) as e:
-    reason = str(e).partition('\n')[0]
+    message = str(e).partition('\n')[0]
     raise errors.InputError(
       f'config.model.name={name!r} cannot be applied to images of'
-      f' {height} x {width} pixels: {reason}'
+      f' {image_shape[0]} x {image_shape[1]} pixels with train=False:'
+      f' {message}. Are the images too small for its layers?'
     ) from e
   expected = ((2, num_genres), jnp.dtype(jnp.float32))
-  got = (getattr(logits, 'shape', None), getattr(logits, 'dtype', None))
-  if got != expected:
+  found = (getattr(logits, 'shape', None), getattr(logits, 'dtype', None))
+  if found != expected:
     raise errors.InputError(
-      f'config.model.name={name!r} returns {got[1]} {got[0]} for two images;'
-      f' expected logits, float32 {expected[0]}.'
+      f'config.model.name={name!r} returns {found[1]} {found[0]} for two'
+      f' images; expected logits, float32 {expected[0]}.'
     )
-  params = variables['params']
+  params = variables.get('params', {})
   if params_lib.HEAD not in params:
     raise errors.InputError(
       f'config.model.name={name!r} has no layer {params_lib.HEAD!r}; its layers'
-      f' are {", ".join(params)}. Name the last one, nn.Dense(num_genres,'
-      " name='head')."
+      f' are {", ".join(params) or "none"}. The last layer, which returns the'
+      " logits, must be nn.Dense(num_genres, name='head')."
     )
-  return variables
+  return {
+    'params': params,
+    'batch_stats': variables.get('batch_stats', {}),
+  }

@@ -39,7 +39,11 @@ class Embedder:
           model, variables, images, predictor.preprocessing, method='embed'
         )
       _, seen = forward.forward(
-        model, variables, images, predictor.preprocessing, mutable=[layers.FEATURE_MAPS]
+        model,
+        variables,
+        images,
+        predictor.preprocessing,
+        mutable=[layers.FEATURE_MAPS],
       )
       [feature_map] = jax.tree.leaves(seen)
       return feature_map.mean(axis=(1, 2))

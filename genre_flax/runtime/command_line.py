@@ -27,6 +27,13 @@ _PARSE_ERRORS = (
   TypeError,
   ValueError,
 )
+# Config keys by their former names.
+RENAMED_KEYS = {
+  'eval_zooms': 'eval_crops',
+  'augment.erase': 'augment.random_erasing',
+  'augment.mirror': 'augment.horizontal_flip',
+  'augment.shift': 'augment.translation',
+}
 _PACKAGE = pathlib.Path(__file__).parent.parent
 
 
@@ -135,6 +142,9 @@ def _explain(error: BaseException) -> str:
   # ml_collections wraps a KeyError, whose text is quoted, for an unknown key.
   if isinstance(error, AttributeError) and isinstance(cause, KeyError):
     key, _, hint = str(cause.args[0]).partition('\n')
+    for old, new in RENAMED_KEYS.items():
+      if old.rpartition('.')[2] == key.strip('"\''):
+        return f'The config key {old} is now {new}.'
     return f'The config has no key {key}. {hint}'.strip()
   if isinstance(error, KeyError):
     return str(cause)

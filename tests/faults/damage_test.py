@@ -14,7 +14,7 @@ from genre_flax.datasets.posters import build
 from genre_flax.datasets.posters import storage
 from genre_flax.runtime import errors
 from genre_flax.runtime import metric_lines
-from genre_flax.training import features
+from genre_flax.training import feature_cache
 from tests.checkpoints import checkpointer_test
 from tests.faults import damage
 from tests.faults import outcomes as outcomes_lib
@@ -199,7 +199,7 @@ def test_stored_features(tmp_path, num_flips):
   np.savez(tmp_path / 'features' / 'train.npz', key='abc', **stored)
 
   def look(copy):
-    found = features._read(epath.Path(copy) / 'train.npz', 'abc')
+    found = feature_cache._read(epath.Path(copy) / 'train.npz', 'abc')
     if found is None:
       outcomes['computed anew'] += 1
       return

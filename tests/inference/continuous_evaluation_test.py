@@ -20,7 +20,7 @@ LAST = 6  # Of the tiny run; it validates every third step.
 def trained(data_dir, tmp_path_factory):
   folder = tmp_path_factory.mktemp('run')
   config = helpers.tiny_config(data_dir, keep_best=10)
-  train.train_and_evaluate(config, folder)
+  train.train(config, folder)
   return folder
 
 

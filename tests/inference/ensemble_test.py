@@ -28,7 +28,7 @@ def members(data_dir, tmp_path_factory):
     config = helpers.tiny_config(
       data_dir, num_train_steps=20, seed=seed, image_width=width
     )
-    train.train_and_evaluate(config, folder)
+    train.train(config, folder)
     found.append(predictor_lib.restore(folder))
   return tuple(found)
 

@@ -16,7 +16,7 @@ from genre_flax.datasets.posters import storage
 from genre_flax.inference import predictor as predictor_lib
 from genre_flax.runtime import errors
 from genre_flax.runtime import metric_lines
-from genre_flax.training import starts as starts_lib
+from genre_flax.training import run_history
 
 Line = metric_lines.Line
 
@@ -165,7 +165,7 @@ def gather(
     predictor=predictor,
     card=_read_card(data_dir),
     history=[line for line in metric_lines.read(workdir) if 'split' in line],
-    starts=starts_lib.read(workdir),
+    starts=run_history.read(workdir),
     changed=_changed_keys(config_lib.to_dict(predictor.config)),
   )
 
