@@ -17,7 +17,7 @@ import hashlib
 import json
 import os
 import pathlib
-import platform as machine
+import platform as platform_lib
 import signal
 import subprocess
 import sys
@@ -27,14 +27,13 @@ import jax
 import jax.numpy as jnp
 import jaxlib
 
+from genre_flax.runtime import files
 from genre_flax.runtime import platform
 
 _CONVOLUTION, _MATMUL = '__onednn$convolution', '__onednn$matmul'
 _DTYPES = ('float32', 'bfloat16')
 # oneDNN's names of the activations that can follow a convolution.
 _ACTIVATIONS = {'': [], 'relu': ['RELU'], 'relu6': ['RELU6']}
-# Major and minor version of jaxlib.
-_TESTED_RELEASES = ((0, 10), (0, 11), (0, 12))
 # XLA's version of custom calls whose settings are a string and that may fail.
 _API_VERSION = 2
 _CHECK = 'genre_flax.ops.cpu.onednn_check'
@@ -71,9 +70,8 @@ def _reason_against(dtype) -> str:
     return f'{name} is none of {", ".join(_DTYPES)}'
   if os.environ.get('GENRE_FLAX_ONEDNN') == '0':
     return 'GENRE_FLAX_ONEDNN=0'
-  release = tuple(int(n) for n in jaxlib.__version__.split('.')[:2])
-  if release not in _TESTED_RELEASES:
-    tested = ', '.join(f'{a}.{b}' for a, b in _TESTED_RELEASES)
+  if not platform.is_tested_jaxlib():
+    tested = ', '.join(f'{a}.{b}' for a, b in platform.TESTED_JAXLIB)
     return f'tested with jaxlib {tested}, not {jaxlib.__version__}'
   if jax.config.jax_compilation_cache_dir:
     # XLA fails to serialize a program with these calls, sometimes by a crash.
@@ -97,7 +95,7 @@ def check_failure(dtype: str) -> str:
     return 'this CPU has no bfloat16 instructions (AVX-512 BF16 or AMX)'
   key = hashlib.sha256(str(cpu).encode()).hexdigest()[:16]
   path = (
-    platform.default_cache_dir()
+    files.cache_dir()
     / 'onednn'
     / f'jaxlib{jaxlib.__version__}_{dtype}_{key}.txt'
   )
@@ -117,7 +115,7 @@ def _cpu_description() -> list[str]:
   try:
     lines = pathlib.Path('/proc/cpuinfo').read_text().splitlines()
   except OSError:
-    return [machine.machine(), machine.processor()]
+    return [platform_lib.machine(), platform_lib.processor()]
   names = ('model name', 'flags', 'Features')
   return sorted({line for line in lines if line.startswith(names)})
 
