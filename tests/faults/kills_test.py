@@ -126,7 +126,7 @@ def test_prepare(tmp_path, kills):
       assert storage.open_dataset(data_dir).card == card
       outcomes['a whole data set is there'] += 1
     except errors.InputError as e:
-      assert 'holds no prepared data set' in str(e)
+      assert 'contains no prepared dataset' in str(e)
       outcomes['none is there'] += was_running
   done = binaries.run('prepare', flags[0], f'--data_dir={data_dir}')
   assert done.returncode == 0, done.stderr
