@@ -1,7 +1,7 @@
-"""Windows of images by linear interpolation, as matrix products.
+"""Resampling of windows of images by linear interpolation.
 
-A window is separable: one matrix resamples the rows, another the columns. As
-batched matrix products they run at full speed on every platform.
+The interpolation is separable: one matrix resamples the rows, another one the
+columns. Matrix products are fast on every platform.
 """
 
 import jax
@@ -11,12 +11,12 @@ import jax.numpy as jnp
 def resample(
   images: jax.Array, rows: jax.Array, columns: jax.Array
 ) -> jax.Array:
-  """Resamples images by matrices of `sampling_matrix`.
+  """Resamples the rows and columns of images.
 
   Args:
     images: [B, H, W, C].
-    rows: [B, H_out, H].
-    columns: [B, W_out, W].
+    rows: [B, H_out, H], a `sampling_matrix`.
+    columns: [B, W_out, W], a `sampling_matrix`.
 
   Returns:
     float32 [B, H_out, W_out, C].
@@ -26,14 +26,14 @@ def resample(
 
 
 def sampling_matrix(size: int, start: jax.Array, scale: jax.Array) -> jax.Array:
-  """Weights of the input pixels in each output pixel of a window.
+  """Weights of the input pixels for each output pixel of a window.
 
   Positions outside the image repeat its border.
 
   Args:
     size: of the input and of the output, in pixels.
-    start: [B], start of the window as a share of `size`.
-    scale: [B], length of the window as a share of `size`.
+    start: [B], start of the window as a fraction of `size`.
+    scale: [B], length of the window as a fraction of `size`.
 
   Returns:
     float32 [B, size, size], one row per output pixel.
@@ -45,21 +45,21 @@ def sampling_matrix(size: int, start: jax.Array, scale: jax.Array) -> jax.Array:
   return jnp.maximum(0.0, 1 - distance)
 
 
-def central_crop(images: jax.Array, share: jax.Array | float) -> jax.Array:
-  """Crops the centers of images and scales them to the input size.
+def central_crop(images: jax.Array, fraction: jax.Array | float) -> jax.Array:
+  """Crops the centers of images and resizes them to the input size.
 
   Args:
     images: [B, H, W, C].
-    share: of height and of width that is kept, (0, 1].
+    fraction: of height and width that is kept, in (0, 1].
 
   Returns:
     float32 [B, H, W, C].
   """
-  share = jnp.asarray(share, jnp.float32)[None]
+  fraction = jnp.asarray(fraction, jnp.float32)[None]
   rows, columns = (
-    sampling_matrix(size, (1 - share) / 2, share)[0]
+    sampling_matrix(size, (1 - fraction) / 2, fraction)[0]
     for size in images.shape[1:3]
   )
-  # One matrix for all images: not batched, which is faster.
+  # One matrix for all images is faster than a batch of equal ones.
   images = jnp.einsum('oh,bhwc->bowc', rows, images.astype(jnp.float32))
   return jnp.einsum('pw,bowc->bopc', columns, images)

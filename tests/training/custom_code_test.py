@@ -110,7 +110,7 @@ def test_custom_optimizer(data_dir):
     ({'model.options.layer': 'last'}, "no layer 'head'.*last"),
     ({'model.options.use_bias': False}, 'head_bias_from_prior=True needs'),
     ({'model.name': f'{HERE}:Silent'}, 'mixes_examples'),
-    ({'model.name': f'{HERE}:make_list'}, 'gave a list'),
+    ({'model.name': f'{HERE}:make_list'}, 'returns a list'),
     ({'loss.options.scales': 3.0}, 'loss.name.*scales'),
     (
       {'loss.name': f'{HERE}:elementwise', 'loss.options': {}},
