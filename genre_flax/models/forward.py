@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from genre_flax import config as config_lib
-from genre_flax.ops import resampling
+from genre_flax.ops import ops
 from genre_flax.runtime import target
 
 # On CPU, images are evaluated in chunks of about this many pixels. Larger
@@ -103,7 +103,7 @@ def predict_logits(
     return forward_in_chunks(model, variables, images, preprocessing)
 
   def crop_logits(fraction):
-    crops = resampling.central_crop(images, fraction)
+    crops = ops.central_crop(images, fraction)
     return forward_in_chunks(model, variables, crops, preprocessing)
 
   if target.platform() == target.PORTABLE:

@@ -10,6 +10,7 @@ import pytest
 
 from configs import default
 from genre_flax import config as config_lib
+from genre_flax import config_validation
 from tests.support import paths
 
 FILES = sorted(
@@ -55,7 +56,7 @@ def test_config_is_valid(name):
   config = load(name)
   if not config.dataset.synthetic_posters:
     config.dataset.data_dir = 'data'
-  config_lib.validate(config)
+  config_validation.validate(config)
 
 
 @pytest.mark.parametrize('path', FILES, ids=NAMES)
