@@ -157,9 +157,11 @@ def test_an_example_then_a_dropped_file(page, service, posters):
     }""",
     base64.b64encode(posters[2].read_bytes()).decode(),
   )
-  best = ranked(service, posters[2])[0]
-  page.wait_for_timeout(2000)
-  assert displayed(page) == ranked(service, posters[2])[:3]
+  page.wait_for_function(
+    """expected => [...document.querySelectorAll('dt')].slice(0, 3)
+      .map(e => e.innerText).join() === expected""",
+    arg=','.join(ranked(service, posters[2])[:3]),
+  )
 
 
 def test_the_description(page, demo_workdir):

@@ -51,7 +51,7 @@ def test_a_program_that_is_soon_over_is_compiled_quickly():
   assert float(results['']) == pytest.approx(float(results[arguments]))
 
 
-@pytest.mark.parametrize('program', ['main', 'top3', 'page'])
+@pytest.mark.parametrize('program', ['main', 'top3', 'demo'])
 def test_jax_is_not_there_before_a_program_can_start_itself_again(program):
   result = run_python(
     f'import genre_flax.{program}, sys; print("jax" in sys.modules)'
