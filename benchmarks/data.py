@@ -18,7 +18,8 @@ from genre_flax.datasets.posters import storage
 from genre_flax.models import efficientnet_lite
 from genre_flax.pretrained import timm_architectures
 from genre_flax.runtime import platform
-from genre_flax.training import run as run_lib
+from genre_flax.training import inputs
+from genre_flax.training import setup as setup_lib
 from genre_flax.training import train_state
 
 _CSV = 'posters.csv'
@@ -95,7 +96,7 @@ def prepare(spec: child.Spec) -> dict[str, Any]:
     ml_collections.ConfigDict(spec.config),
     epath.Path(spec.files),
   )
-  dataset = run_lib.open_dataset(config, folder)
+  dataset = inputs.open_dataset(config, folder)
   files = folder / 'files'
   if not files.exists():
     export(dataset, files)
@@ -105,8 +106,8 @@ def prepare(spec: child.Spec) -> dict[str, Any]:
     dataset = storage.open_dataset(data_dir)
   config.dataset.synthetic_posters = 0
   config.dataset.data_dir = dataset.data_dir
-  run = run_lib.set_up(config, folder)
-  params = jax.eval_shape(run.create_state).params
+  _, setup = setup_lib.set_up(config, folder)
+  params = setup.variable_shapes['params']
   return {
     'data_dir': dataset.data_dir,
     'files': str(files),

@@ -14,26 +14,14 @@ from benchmarks import child
 from benchmarks import measure
 from genre_flax import config as config_lib
 from genre_flax.evaluation import evaluate
-from genre_flax.runtime import huge_pages
+from genre_flax.runtime import accelerators
 from genre_flax.runtime import parallel
 from genre_flax.runtime import platform
-from genre_flax.training import run as run_lib
+from genre_flax.training import inputs
+from genre_flax.training import restore
+from genre_flax.training import setup as setup_lib
 from genre_flax.training import train
 from genre_flax.training import train_state
-
-# Dense bfloat16 FLOP/s of a chip, by jax's name of the device: Cloud TPU's page
-# of each version (docs.cloud.google.com/tpu/docs), and NVIDIA's data sheets of
-# the A100, the H100 SXM and the H200, without sparsity.
-_PEAK_FLOPS = {
-  'TPU v4': 275e12,
-  'TPU v5 lite': 197e12,
-  'TPU v5': 459e12,
-  'TPU v6 lite': 918e12,
-  'NVIDIA A100-SXM4-40GB': 312e12,
-  'NVIDIA A100-SXM4-80GB': 312e12,
-  'NVIDIA H100 80GB HBM3': 989e12,
-  'NVIDIA H200': 989e12,
-}
 
 
 def _config(spec):
@@ -46,13 +34,14 @@ def _config(spec):
 def measure_step(spec: child.Spec) -> dict[str, Any]:
   """Training and inference on synthetic images, the same at every step."""
   with tempfile.TemporaryDirectory(prefix='genre_flax_') as workdir:
-    run = run_lib.set_up(_config(spec), workdir)
-  state = parallel.replicate(run.create_state())
+    config = _config(spec)
+    dataset, setup = setup_lib.set_up(config, workdir)
+  state = parallel.replicate(restore.initial_state(config, dataset, setup))
   num_parameters = train_state.count_parameters(state.params)
   spec.check_parameters(num_parameters)
-  train_step = run.make_train_step()
+  train_step = setup_lib.make_train_step(config, setup)
   eval_step = evaluate.make_eval_step(
-    run.model, config_lib.preprocessing(run.config)
+    setup.model, config_lib.preprocessing(config)
   )
   with contextlib.closing(
     parallel.shard_ahead(_synthetic_batches(spec))
@@ -108,17 +97,21 @@ def _of_accelerator(compile_step, *, steps_per_second):
   memory = parallel.peak_device_memory_gb()
   if memory is not None:
     result['peak_device_memory_gb'] = memory
-  if kind in _PEAK_FLOPS:
-    result['peak_flops_share'] = flops_per_second / _PEAK_FLOPS[kind]
+  if kind in accelerators.CHIPS:
+    peak = accelerators.CHIPS[kind].flops_per_second
+    result['peak_flops_share'] = flops_per_second / peak
   return result
 
 
 def measure_input(spec: child.Spec) -> dict[str, Any]:
   """Reading, decoding and resizing, with nothing to wait for the batches."""
   with tempfile.TemporaryDirectory(prefix='genre_flax_') as workdir:
-    run = run_lib.set_up(_config(spec), workdir)
-  split = run.decode_split(run.config.dataset.train_split)
-  with contextlib.closing(run.train_batches(split, 0)) as batches:
+    config = _config(spec)
+    dataset, setup = setup_lib.set_up(config, workdir)
+  split = inputs.open_split(config, dataset, config.dataset.train_split)
+  with contextlib.closing(
+    inputs.train_batches(config, split, sizes=setup.sizes, start_step=0)
+  ) as batches:
     return measure.time_batches(
       batches,
       batch_size=spec.batch_size,
@@ -136,12 +129,12 @@ def measure_epoch(spec: child.Spec) -> dict[str, Any]:
   """One epoch as `genre_flax.main` does it, with validation and checkpoint."""
   started = time.perf_counter()
   with tempfile.TemporaryDirectory(prefix='genre_flax_') as workdir:
-    train.train_and_evaluate(_config(spec), workdir)
+    train.train(_config(spec), workdir)
     return {'seconds': time.perf_counter() - started}
 
 
 if __name__ == '__main__':
-  huge_pages.restart_with_huge_pages()
+  platform.restart_with_huge_pages()
   platform.configure()
   child.answer(
     {

@@ -1,11 +1,11 @@
-"""All of a ConvNeXt-T trained on, from its published weights, fetched once.
+"""Fine-tuning of a whole ConvNeXt-T with published weights.
 
-Without a probe before it: the whole network starts at a small rate, each
-block at 0.8 of the next one's (Liu et al., 2022, appendix A.2).
+No linear probe precedes it: the whole network starts at a small learning rate,
+with a layer-wise decay of 0.8 (Liu et al., 2022, appendix A.2). The weights are
+downloaded once.
 
-The batch of 32 is meant for a GPU of 12 GB. With one of 80 GB take
-batch_size=128 and optimizer.learning_rate=4e-4, on v5e:4x4 batch_size=512 and
-8e-4.
+The batch size of 32 fits a GPU with 12 GB. On 80 GB use batch_size=128 and
+optimizer.learning_rate=4e-4, on v5e:4x4 batch_size=512 and 8e-4.
 """
 
 from ml_collections import config_dict

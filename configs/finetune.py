@@ -1,9 +1,9 @@
-"""The end of an EfficientNet-Lite2 trained on, after a linear probe.
+"""Fine-tuning of the last stages of an EfficientNet-Lite2, after a linear probe.
 
-Give the workdir of configs/linear_probe.py as config.init_from. Training the
-head before the backbone keeps the features from being bent to a random head
-(Kumar et al., 2022). All blocks but those of the last two stages stay as they
-are: a few thousand posters are too few to train more, and a step is faster.
+Set config.init_from to the workdir of configs/linear_probe.py. A head that is
+trained before the backbone avoids distorted features (Kumar et al., 2022). All
+blocks but those of the last two stages are frozen: a few thousand posters are
+too few to train more, and a step is faster.
 """
 
 from ml_collections import config_dict

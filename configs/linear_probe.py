@@ -1,4 +1,4 @@
-"""A head on the features of a frozen EfficientNet-Lite, in minutes on a CPU."""
+"""A linear probe on a frozen EfficientNet-Lite; minutes on a CPU."""
 
 from ml_collections import config_dict
 
@@ -27,8 +27,8 @@ def get_config() -> config_dict.ConfigDict:
   config.eval_batch_size = 32
   config.num_epochs = 60.0
   config.eval_every_epochs = 5.0
-  # Plain gradient descent with decoupled decay is L2-regularised logistic
-  # regression; the features are many and the posters few.
+  # Strong decay, as in L2-regularized logistic regression: there are many
+  # features and few posters.
   config.optimizer.name = 'sgd'
   config.optimizer.learning_rate = 5e-3
   config.optimizer.weight_decay = 3.0

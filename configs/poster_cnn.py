@@ -1,4 +1,4 @@
-"""The original poster classifier's recipe."""
+"""The network and recipe of the original poster classifier."""
 
 from ml_collections import config_dict
 

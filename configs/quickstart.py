@@ -1,4 +1,4 @@
-"""The default to try first: synthetic posters, a tiny network, a minute."""
+"""The config to try first: synthetic posters, a tiny network, one minute."""
 
 from ml_collections import config_dict
 

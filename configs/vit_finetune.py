@@ -1,13 +1,11 @@
-"""All of a ViT-B/16 of SigLIP trained on, after its linear probe.
+"""Fine-tuning of a whole SigLIP ViT-B/16, after its linear probe.
 
-Give the workdir of configs/vit_probe.py as config.init_from. Each layer learns
-at 0.75 of the rate of the next one (Clark et al., 2020; Bao et al., 2022), so
-that the first, which serve any picture, hardly change. Posters are not
-mirrored: they have writing.
+Set config.init_from to the workdir of configs/vit_probe.py. The layer-wise
+decay of 0.75 (Clark et al., 2020; Bao et al., 2022) keeps the first, generic
+layers nearly constant. Posters are not flipped, since they have text.
 
-The batch of 32 is meant for a GPU of 12 GB. With one of 80 GB take
-batch_size=128 and optimizer.learning_rate=3e-4, on v5e:4x4 batch_size=512 and
-6e-4.
+The batch size of 32 fits a GPU with 12 GB. On 80 GB use batch_size=128 and
+optimizer.learning_rate=3e-4, on v5e:4x4 batch_size=512 and 6e-4.
 """
 
 from ml_collections import config_dict

@@ -1,7 +1,6 @@
-"""A head on the features of a frozen ViT-B/16 of SigLIP, fetched once.
+"""A linear probe on a frozen SigLIP ViT-B/16; the weights are downloaded once.
 
-SigLIP (Zhai et al., 2023) was trained on pictures of the web with what is
-written beside them; posters, and what films are about, are among both.
+SigLIP (Zhai et al., 2023) was trained on images of the web with their captions.
 """
 
 from ml_collections import config_dict

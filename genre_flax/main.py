@@ -3,7 +3,7 @@ r"""Trains a network to predict the genres of a film from its poster.
 python -m genre_flax.main --config=configs/poster_cnn.py --workdir=WORKDIR \
   --config.dataset.data_dir=DATA_DIR --config.image_size=250
 
-The same command again goes on with a run that was stopped.
+The same command resumes an interrupted run.
 """
 
 import os
@@ -13,7 +13,7 @@ from etils import epath
 from ml_collections import config_flags
 
 from genre_flax.runtime import command_line
-from genre_flax.runtime import huge_pages
+from genre_flax.runtime import files
 from genre_flax.runtime import platform
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -22,24 +22,24 @@ _CONFIG = config_flags.DEFINE_config_file(
 _WORKDIR = flags.DEFINE_string(
   'workdir',
   None,
-  'Folder for checkpoints and metrics; a run found there is gone on with.',
+  'Folder for checkpoints and metrics; an existing run is resumed.',
   required=True,
 )
 _DISTRIBUTED = flags.DEFINE_bool(
   'distributed',
   False,
-  'Take part in a multi-host run, which the cluster (TPU pod, GKE, Slurm) says'
-  ' how to join. JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID'
-  ' name the processes without this flag.',
+  'Join a multi-host run, with the settings of the cluster (TPU pod, GKE,'
+  ' Slurm). Not needed with JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and'
+  ' JAX_PROCESS_ID.',
 )
 _DRY_RUN = flags.DEFINE_bool(
-  'dry_run', False, 'Check the config and the data, say what the run is, stop.'
+  'dry_run', False, 'Check the config and the dataset, and describe the run.'
 )
 _CACHE_DIR = flags.DEFINE_string(
   'compilation_cache_dir',
-  str(platform.default_cache_dir() / 'compiled'),
-  'Folder that keeps compiled programs between runs; "" for none. Programs for'
-  ' a CPU that convolves by oneDNN are not kept.',
+  str(files.cache_dir() / 'compiled'),
+  'Folder of compiled programs, kept between runs; "" for none. Not used on a'
+  ' CPU with oneDNN convolutions.',
 )
 
 
@@ -51,24 +51,23 @@ def main(argv: list[str]) -> int:
   # After the platform is set: these import jax.
   from genre_flax.ops.cpu import onednn
   from genre_flax.reports import after_training
-  from genre_flax.runtime import compilation_cache
-  from genre_flax.training import run
+  from genre_flax.training import setup
   from genre_flax.training import train
 
-  compilation_cache.keep_compiled_programs(
+  platform.use_compilation_cache(
     _CACHE_DIR.value, on_cpu=not onednn.is_available()
   )
   workdir = os.path.expanduser(_WORKDIR.value)
   if _DRY_RUN.value:
-    run.set_up(config, workdir)
+    setup.set_up(config, workdir)
     print('Dry run: nothing was trained.')
     return 0
-  outcome = train.train_and_evaluate(config, workdir)
+  outcome = train.train(config, workdir)
   if outcome.exit_status == 0 and config.dataset.test_split:
     after_training.evaluate_best(config, epath.Path(workdir))
   return outcome.exit_status
 
 
 if __name__ == '__main__':
-  huge_pages.restart_with_huge_pages()
+  platform.restart_with_huge_pages()
   command_line.run(main)

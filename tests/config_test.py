@@ -1,11 +1,17 @@
+"""Tests of genre_flax/config.py."""
+
 import numpy as np
 import pytest
 
 from configs import linear_probe as linear_probe_config
 from genre_flax import config as config_lib
-from genre_flax import config_rules
+from genre_flax.models import convnext
+from genre_flax.models import efficientnet_lite
+from genre_flax.models import registry
+from genre_flax.models import transformer
+from genre_flax.models import vit
 from genre_flax.runtime import errors
-from genre_flax.training import resume
+from genre_flax.training import losses
 from tests.support import helpers
 
 
@@ -38,27 +44,27 @@ def make_config(**changes):
     ('log_every', 0),
   ],
 )
-def test_a_value_out_of_range_is_named_with_its_rule(key, value):
+def test_invalid_value_is_listed_with_its_rule(key, value):
   with pytest.raises(errors.InputError) as e:
-    config_rules.validate(make_config(**{key: value}))
+    config_lib.validate(make_config(**{key: value}))
   assert f'config.{key}={value!r}: must be ' in str(e.value)
 
 
-def test_all_faults_are_named_at_once():
+def test_all_faults_are_listed_at_once():
   with pytest.raises(errors.InputError) as e:
-    config_rules.validate(make_config(batch_size=0, ema_decay=-1.0))
+    config_lib.validate(make_config(batch_size=0, ema_decay=-1.0))
   assert 'config.batch_size=0' in str(e.value)
   assert 'config.ema_decay=-1.0' in str(e.value)
 
 
-def test_data_comes_from_one_place():
-  config_rules.validate(make_config())
+def test_exactly_one_source_of_data_is_required():
+  config_lib.validate(make_config())
   neither = make_config(**{'dataset.data_dir': ''})
   with pytest.raises(errors.InputError, match='genre_flax.prepare'):
-    config_rules.validate(neither)
+    config_lib.validate(neither)
   both = make_config(**{'dataset.synthetic_posters': 10})
   with pytest.raises(errors.InputError, match='exclude each other'):
-    config_rules.validate(both)
+    config_lib.validate(both)
 
 
 def linear_probe(**changes):
@@ -80,10 +86,10 @@ def linear_probe(**changes):
     ),
   ],
 )
-def test_values_that_exclude_each_other_are_named(changes, words):
-  config_rules.validate(linear_probe())
+def test_conflicting_values_are_refused(changes, words):
+  config_lib.validate(linear_probe())
   with pytest.raises(errors.InputError) as e:
-    config_rules.validate(linear_probe(**changes))
+    config_lib.validate(linear_probe(**changes))
   assert words in str(e.value)
 
 
@@ -91,120 +97,74 @@ def test_values_that_exclude_each_other_are_named(changes, words):
   'height, width, expected',
   [(None, None, (64, 64)), (96, None, (96, 64)), (30, 20, (30, 20))],
 )
-def test_a_side_of_its_own_wins_over_image_size(height, width, expected):
+def test_height_and_width_override_image_size(height, width, expected):
   config = make_config(image_size=64)
   config.image_height, config.image_width = height, width
   assert config_lib.image_shape(config) == expected
 
 
-def make_schedule(config, *, examples=1000, hosts=1, devices=1):
-  return config_lib.make_schedule(
+def compute_sizes(config, *, examples=1000, hosts=1, devices=1):
+  return config_lib.compute_sizes(
     config, num_train_examples=examples, num_hosts=hosts, num_devices=devices
   )
 
 
-def test_schedule_worked_out_by_hand():
+def test_sizes_against_hand_computed_values():
   config = make_config(batch_size=64, num_epochs=10.0, eval_every_epochs=2.0)
   config.num_train_steps = None
   config.optimizer.warmup_epochs = 1.0
-  schedule = make_schedule(config, hosts=2, devices=8)
-  assert schedule.per_host_batch_size == 32
-  assert schedule.per_device_batch_size == 8
-  assert schedule.steps_per_epoch == 15.625
-  assert schedule.num_train_steps == 156
-  assert schedule.num_warmup_steps == 16
-  assert schedule.eval_every_steps == 31
+  sizes = compute_sizes(config, hosts=2, devices=8)
+  assert sizes.per_host_batch_size == 32
+  assert sizes.per_device_batch_size == 8
+  assert sizes.steps_per_epoch == 15.625
+  assert sizes.num_train_steps == 156
+  assert sizes.num_warmup_steps == 16
+  assert sizes.eval_every_steps == 31
   # 156 steps: at 155 it would be evaluated just before the end.
-  evaluated = [s for s in range(1, 157) if schedule.is_eval_step(s)]
+  evaluated = [s for s in range(1, 157) if sizes.is_eval_step(s)]
   assert evaluated == [31, 62, 93, 124, 156]
-  assert schedule.global_eval_batch_size == 64
+  assert sizes.global_eval_batch_size == 64
 
 
 @pytest.mark.parametrize(
   'schedule, expected', [('constant', 31), ('cosine', 8)]
 )
-def test_a_run_shorter_than_its_warm_up(schedule, expected):
+def test_warm_up_longer_than_the_run(schedule, expected):
   config = make_config(batch_size=64, num_train_steps=8)
   config.optimizer.schedule = schedule
   config.optimizer.warmup_epochs = 2.0
-  assert make_schedule(config).num_warmup_steps == expected
+  assert compute_sizes(config).num_warmup_steps == expected
 
 
 @pytest.mark.parametrize('devices', [1, 2])
-def test_mixup_needs_pairs_in_each_part(devices):
+def test_mixup_needs_pairs_in_each_micro_batch(devices):
   changes = {'augment.mixup_alpha': 0.2, 'batch_size': 6, 'accumulate_steps': 2}
   config = make_config(**changes)
   config.accumulate_steps //= devices
   with pytest.raises(errors.InputError, match='blends pairs.* parts of 3'):
-    make_schedule(config, devices=devices)
+    compute_sizes(config, devices=devices)
   config.batch_size = 8
-  make_schedule(config, devices=devices)
+  compute_sizes(config, devices=devices)
 
 
-def test_a_number_of_steps_wins_over_epochs():
-  assert make_schedule(make_config(num_train_steps=7)).num_train_steps == 7
+def test_num_train_steps_overrides_num_epochs():
+  assert compute_sizes(make_config(num_train_steps=7)).num_train_steps == 7
 
 
-def test_eval_batches_are_rounded_up_to_the_devices():
+def test_eval_batch_size_is_rounded_up_to_the_devices():
   config = make_config(eval_batch_size=5)
-  assert make_schedule(config, devices=8).global_eval_batch_size == 8
+  assert compute_sizes(config, devices=8).global_eval_batch_size == 8
 
 
-def test_a_batch_that_does_not_divide_says_which_would():
+def test_error_of_an_indivisible_batch_size_names_the_nearest():
   config = make_config(batch_size=50, accumulate_steps=2)
   with pytest.raises(errors.InputError, match=r'8 device.*= 16 equal.*= 48'):
-    make_schedule(config, devices=8)
+    compute_sizes(config, devices=8)
 
 
-def test_a_batch_larger_than_the_split_is_refused():
+def test_batch_larger_than_the_split_is_refused():
   with pytest.raises(errors.InputError, match='more than the 10 posters'):
-    make_schedule(make_config(batch_size=16), examples=10)
-
-
-class TestResuming:
-  def check(self, before, now):
-    resume.check_resumable(config_lib.to_dict(before), now)
-
-  def test_the_same_config_goes_on(self):
-    self.check(make_config(), make_config())
-
-  @pytest.mark.parametrize(
-    'changes',
-    [
-      {'log_every': 7},
-      {'dataset.cache': 'none', 'dataset.cache_dir': 'elsewhere'},
-      {'dataset.data_dir': 'elsewhere'},
-      {'checkpoint_every_steps': 3},
-    ],
-  )
-  def test_what_does_not_change_the_run_may_change(self, changes):
-    self.check(make_config(), make_config(**changes))
-
-  def test_what_changes_the_run_is_named_with_both_values(self):
-    changed = make_config(batch_size=32, **{'optimizer.learning_rate': 0.5})
-    with pytest.raises(errors.InputError) as e:
-      self.check(make_config(), changed)
-    assert 'config.batch_size: 16 when the run was started, 32 now' in str(
-      e.value
-    )
-    assert 'config.optimizer.learning_rate: 0.003' in str(e.value)
-
-  def test_features_are_another_run(self):
-    plain, features = {'dataset.cache': 'none'}, {'dataset.cache': 'features'}
-    for before, now in ((plain, features), (features, plain)):
-      with pytest.raises(errors.InputError, match=r'dataset\.cache'):
-        self.check(make_config(**before), make_config(**now))
-
-  def test_a_longer_run_is_another_run_unless_the_rate_is_constant(self):
-    longer = {'num_train_steps': 12}
-    with pytest.raises(errors.InputError, match='num_train_steps'):
-      self.check(make_config(), make_config(**longer))
-    constant = {'optimizer.schedule': 'constant'}
-    self.check(make_config(**constant), make_config(**constant, **longer))
-
-  def test_tuples_survive_json(self):
-    features = {'model.tiny.features': (8, 16)}
-    self.check(make_config(**features), make_config(**features))
+    compute_sizes(make_config(batch_size=16), examples=10)
 
 
 def test_normalize_against_hand_computed_pixels():
@@ -213,3 +173,25 @@ def test_normalize_against_hand_computed_pixels():
   np.testing.assert_array_equal(
     preprocessing.normalize(images).ravel(), [-127 / 128, 0.0, 1.0]
   )
+
+
+def test_renamed_keys_are_refused_with_the_new_name():
+  config = make_config()
+  with config.unlocked():
+    config.augment.mirror = 0.5
+  with pytest.raises(
+    errors.InputError, match='mirror.*augment.horizontal_flip'
+  ):
+    config_lib.validate(config)
+
+
+def test_names_equal_the_tables_of_the_packages():
+  """The config module lists names, and does not import the networks."""
+  assert tuple(registry.MODELS) == config_lib.MODELS
+  assert tuple(registry.DTYPES) == config_lib.DTYPES
+  assert tuple(convnext.SIZES) == config_lib.CONVNEXT_SIZES
+  assert tuple(vit.SIZES) == config_lib.VIT_SIZES
+  assert config_lib.LOSSES == tuple(losses._ELEMENTWISE)
+  assert config_lib.VIT_POOLS == vit.POOLS
+  assert tuple(transformer.GELUS) == config_lib.VIT_GELUS
+  assert len(config_lib.PIP_WEIGHTS) == efficientnet_lite.NUM_VARIANTS

@@ -1,4 +1,4 @@
-"""Which published backbone, on posters of which size, with a head alone."""
+"""Linear probes on published backbones at several image sizes."""
 
 from ml_collections import config_dict
 

@@ -1,4 +1,4 @@
-"""How large the posters should be: score, time and memory by image size."""
+"""Score, time and memory by image size."""
 
 from ml_collections import config_dict
 

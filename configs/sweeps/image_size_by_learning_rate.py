@@ -1,4 +1,4 @@
-"""Whether a larger image wants another learning rate."""
+"""A grid of image sizes and learning rates."""
 
 from ml_collections import config_dict
 

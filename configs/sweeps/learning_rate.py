@@ -1,4 +1,4 @@
-"""The learning rate and its schedule, by TPE, with early stopping by ASHA."""
+"""Learning rate and schedule by TPE, with early stopping by ASHA."""
 
 from ml_collections import config_dict
 

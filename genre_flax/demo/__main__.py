@@ -19,7 +19,7 @@ from etils import epath
 
 from genre_flax.runtime import command_line
 from genre_flax.runtime import errors
-from genre_flax.runtime import huge_pages
+from genre_flax.runtime import files
 from genre_flax.runtime import platform
 from genre_flax.runtime import regular_files
 
@@ -129,10 +129,9 @@ def _serve(folder: pathlib.Path, auth: tuple[str, str] | None) -> None:
   from genre_flax.inference import predictor as predictor_lib
   from genre_flax.ops.cpu import onednn
   from genre_flax.reports import stored_metrics
-  from genre_flax.runtime import compilation_cache
 
-  compilation_cache.keep_compiled_programs(
-    platform.default_cache_dir() / 'compiled',
+  platform.use_compilation_cache(
+    files.cache_dir() / 'compiled',
     on_cpu=not onednn.is_available(),
   )
   workdir = epath.Path(os.path.expanduser(_WORKDIR.value))
@@ -183,5 +182,5 @@ def _open_index(predictor, workdir):
 
 
 if __name__ == '__main__':
-  huge_pages.restart_with_huge_pages()
+  platform.restart_with_huge_pages()
   command_line.run(main)

@@ -7,7 +7,7 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from genre_flax import config_rules
+from genre_flax import config as config_lib
 from genre_flax.evaluation import calibration as calibration_lib
 from genre_flax.runtime import custom
 from genre_flax.runtime import errors
@@ -65,7 +65,7 @@ def parse(
         ' workdir and what this machine has under that name, pass'
         ' --allow_custom_code.'
       )
-    config_rules.check_values(config)
+    config_lib.validate_values(config)
     genres = _read_genres(stored['genres'])
     return Meta(
       genres=genres,

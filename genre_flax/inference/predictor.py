@@ -6,7 +6,6 @@ import math
 from etils import epath
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from genre_flax import config as config_lib
@@ -16,10 +15,9 @@ from genre_flax.datasets.posters import storage
 from genre_flax.evaluation import evaluate
 from genre_flax.inference import meta as meta_lib
 from genre_flax.models import registry
-from genre_flax.runtime import digests
+from genre_flax.runtime import checksums
 from genre_flax.runtime import errors
 from genre_flax.runtime import parallel
-from genre_flax.runtime import target
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,15 +46,15 @@ class Predictor(meta_lib.Meta):
     """(height, width) of the input, in pixels."""
     return config_lib.image_shape(self.config)
 
-  def digest(self) -> str:
+  def checksum(self) -> str:
     """Tells what it predicts from what any other network does."""
     leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(self.variables))
-    return digests.of_json(
+    return checksums.of_json(
       [
         self.calibration.to_dict(),
         config_lib.to_dict(self.config),
         [
-          [jax.tree_util.keystr(path), digests.of_array(array)]
+          [jax.tree_util.keystr(path), checksums.of_array(array)]
           for path, array in leaves
         ],
       ]
@@ -215,22 +213,14 @@ def make_model(
 
 
 def _variable_shapes(meta):
-  image = jax.ShapeDtypeStruct(
-    (1, *config_lib.image_shape(meta.config), 3), jnp.float32
+  shapes = registry.variable_shapes(
+    make_model(meta),
+    name=meta.config.model.name,
+    image_shape=config_lib.image_shape(meta.config),
+    num_genres=len(meta.genres),
   )
-  with target.traced_for(target.PORTABLE):
-    variables = jax.eval_shape(
-      lambda image: make_model(meta).init(
-        jax.random.key(0), image, train=False
-      ),
-      image,
-    )
-  shapes = {
-    'params': variables['params'],
-    'batch_stats': variables.get('batch_stats', {}),
-  }
   if meta.config.ema_decay > 0:
-    shapes['ema_params'] = variables['params']
+    shapes['ema_params'] = shapes['params']
   return shapes
 
 

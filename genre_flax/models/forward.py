@@ -72,9 +72,9 @@ def forward_in_chunks(
   def apply(chunk):
     return forward(model, variables, chunk, preprocessing, method=method)
 
-  size = len(images)
-  if target.platform() == 'cpu':
-    size = _chunk_size(images.shape)
+  if target.platform() != 'cpu':
+    return apply(images)
+  size = _chunk_size(images.shape)
   if size == len(images):
     return apply(images)
   chunks = jax.lax.map(apply, images.reshape(-1, size, *images.shape[1:]))

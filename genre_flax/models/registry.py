@@ -25,6 +25,7 @@ from genre_flax.models import tiny
 from genre_flax.models import vit
 from genre_flax.runtime import custom
 from genre_flax.runtime import errors
+from genre_flax.runtime import target
 
 MODELS: dict[str, type[nn.Module]] = {
   'convnext': convnext.ConvNeXt,
@@ -113,47 +114,56 @@ def create_model(
   return model
 
 
-def check_output(
+def variable_shapes(
   model: nn.Module, *, name: str, image_shape: tuple[int, int], num_genres: int
-) -> None:
-  """Applies a network to shapes alone, and checks what comes out.
+) -> dict[str, Any]:
+  """Traces a network once: the shapes of its variables, with checks.
 
   Args:
     model: of `create_model`.
-    name: of it, for messages.
+    name: of the network, for messages.
     image_shape: (height, width) in pixels.
     num_genres: number of logits.
 
+  Returns:
+    {'params', 'batch_stats'} of `jax.ShapeDtypeStruct`.
+
   Raises:
-    InputError: it is a network of one's own, and does not keep the contract.
+    InputError: the images are too small for the network, or a custom network
+      has other outputs than the contract above states.
   """
-  if not custom.is_custom(name):
-    return
   images = jax.ShapeDtypeStruct((2, *image_shape, 3), jnp.float32)
 
-  def apply(images):
-    logits, variables = model.init_with_output(
-      jax.random.key(0), images, train=False
-    )
-    return logits, variables['params']
+  def init(images):
+    return model.init_with_output(jax.random.key(0), images, train=False)
 
   try:
-    logits, params = jax.eval_shape(apply, images)
-  except (AttributeError, TypeError, ValueError) as e:
+    with target.traced_for(target.PORTABLE):
+      logits, variables = jax.eval_shape(init, images)
+  except errors.InputError:
+    raise
+  except (AttributeError, TypeError, ValueError, ZeroDivisionError) as e:
+    message = str(e).partition('\n')[0]
     raise errors.InputError(
-      f'config.model.name={name!r} cannot be applied to images'
-      f' {images.shape} with train=False: {e}'
+      f'The network config.model.name={name!r} cannot be applied to images of'
+      f' {image_shape[0]} x {image_shape[1]} pixels with train=False:'
+      f' {message}. Are the images too small for its layers?'
     ) from e
   expected = ((2, num_genres), jnp.dtype(jnp.float32))
-  got = (getattr(logits, 'shape', None), getattr(logits, 'dtype', None))
-  if got != expected:
+  found = (getattr(logits, 'shape', None), getattr(logits, 'dtype', None))
+  if found != expected:
     raise errors.InputError(
-      f'config.model.name={name!r} returns {got[1]} {got[0]} for two images;'
-      f' expected logits, float32 {expected[0]}.'
+      f'config.model.name={name!r} returns {found[1]} {found[0]} for two'
+      f' images; expected logits, float32 {expected[0]}.'
     )
+  params = variables.get('params', {})
   if params_lib.HEAD not in params:
     raise errors.InputError(
-      f'config.model.name={name!r} has no layer called {params_lib.HEAD!r}; its'
-      f' layers are {", ".join(params)}. The last one, which gives the logits,'
-      " is to be nn.Dense(num_genres, name='head')."
+      f'config.model.name={name!r} has no layer {params_lib.HEAD!r}; its layers'
+      f' are {", ".join(params) or "none"}. The last layer, which returns the'
+      " logits, must be nn.Dense(num_genres, name='head')."
     )
+  return {
+    'params': params,
+    'batch_stats': variables.get('batch_stats', {}),
+  }

@@ -8,7 +8,7 @@ from genre_flax.inference import scored_split as scored_lib
 from genre_flax.reports import split_metrics
 from genre_flax.reports import summary
 from genre_flax.runtime import custom
-from genre_flax.training import run
+from genre_flax.training import inputs
 
 
 def evaluate_best(
@@ -29,7 +29,7 @@ def evaluate_best(
   split = config.dataset.test_split
   scored = scored_lib.score_split(
     predictor,
-    run.open_dataset(config, workdir),
+    inputs.open_dataset(config, workdir),
     split,
     batch_size=config.eval_batch_size or config.batch_size,
   )

@@ -1,10 +1,9 @@
-"""Losses for many labels of unlike frequency, by config.
+"""Losses for multi-label classification with rare labels.
 
-All are binary cross-entropies with other weights, so each is written as
-per-element losses of a positive and of a negative, and each is plain binary
-cross-entropy at its neutral parameters. One of a user's own, by the name
-'module:attribute', takes logits and labels [B, L] and returns losses [B]. A
-loss is a (sum, count) pair, to be added up over devices before it is divided.
+All are binary cross-entropies with other weights: per-element losses of a
+positive and of a negative, equal to plain binary cross-entropy with neutral
+parameters. A custom loss 'module:attribute' maps logits and labels [B, L] to
+losses [B]. A loss is a (sum, count) pair, which is psum-ed before the division.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +16,6 @@ import numpy as np
 from genre_flax.runtime import custom
 from genre_flax.runtime import errors
 
-LOSSES = ('sigmoid_cross_entropy', 'focal', 'asymmetric')
 # (logits [B, L], labels [B, L], mask [B]) -> (sum, count).
 Loss = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 
@@ -33,12 +31,12 @@ def make_loss(
     num_examples: of the training split.
 
   Returns:
-    A function of logits [B, L], labels [B, L] of 0 and 1 and a mask [B] that
+    A function of logits [B, L], labels [B, L] of 0 and 1 and a mask [B]. It
     returns the loss, summed over genres and over real examples, and the number
     of real examples, both float32 [].
 
   Raises:
-    InputError: a loss of one's own is not there, or returns another shape.
+    InputError: a custom loss cannot be imported, or returns another shape.
   """
   if custom.is_custom(config.name):
     losses_fn = _make_custom(config, num_genres=len(label_prior))
@@ -50,15 +48,15 @@ def make_loss(
   def loss(logits, labels, mask):
     if logits.shape != labels.shape or mask.shape != logits.shape[:1]:
       raise ValueError(
-        f'logits {logits.shape}, labels {labels.shape} and mask {mask.shape} do'
-        ' not fit; expected [B, L], [B, L] and [B]'
+        f'logits {logits.shape}, labels {labels.shape} and mask {mask.shape}'
+        ' have other shapes than [B, L], [B, L] and [B]'
       )
     logits = logits.astype(jnp.float32)
     labels = labels.astype(jnp.float32)
     smoothed = labels * (1 - config.label_smoothing) + (
       config.label_smoothing / 2
     )
-    # `where`, since 0 * nan is nan: padding may hold anything.
+    # `where`, since 0 * nan is nan: padding may hold any value.
     total = jnp.where(mask > 0, losses_fn(logits, smoothed), 0.0).sum()
     return total, (mask > 0).sum().astype(jnp.float32)
 
@@ -82,7 +80,7 @@ def _make_built_in(config, *, label_prior, num_examples):
 
 
 def _make_custom(config, *, num_genres):
-  """The same, by code of one's own; it is tried on shapes first."""
+  """The same for a custom loss, whose output shape is checked."""
 
   def losses_fn(logits, labels):
     return custom.call(
@@ -99,7 +97,7 @@ def _make_custom(config, *, num_genres):
     raise errors.InputError(
       f'config.loss.name={config.name!r} returns'
       f' {getattr(got, "shape", type(got).__name__)} for logits and labels'
-      f' {example.shape}; expected a loss for each example, (2,).'
+      f' {example.shape}; expected one loss per example, (2,).'
     )
   return losses_fn
 
@@ -113,7 +111,7 @@ def _cross_entropy(logits, config):
 def _focal(logits, config):
   """Focal loss (Lin et al., 2017, equation 4) without its class weight.
 
-  Elements that are decided well weigh less: (1 - p_t) ** gamma.
+  The weight (1 - p_t) ** gamma is small for well-classified elements.
   """
   positive, negative = _cross_entropy(logits, config)
   p = jax.nn.sigmoid(logits)
@@ -126,8 +124,8 @@ def _focal(logits, config):
 def _asymmetric(logits, config):
   """Asymmetric loss (Ridnik et al., 2021, equations 5 to 7).
 
-  Negatives are focused on more than positives, and those with a probability
-  below the margin are left out: p_m = max(p - margin, 0).
+  Negatives have a larger focusing parameter than positives, and none of those
+  below the probability margin counts: p_m = max(p - margin, 0).
   """
   p = jax.nn.sigmoid(logits)
   shifted = jnp.maximum(p - config.asymmetric_margin, 0.0)
@@ -141,7 +139,7 @@ def _asymmetric(logits, config):
 
 
 def _power(base, exponent):
-  """Powers with a gradient that is finite at base 0."""
+  """A power with a finite gradient at base 0."""
   if exponent == 0:
     return 1.0
   is_zero = base <= 0
@@ -157,7 +155,7 @@ _ELEMENTWISE = {
 
 
 def class_balanced_weights(counts: np.ndarray, *, beta: float) -> np.ndarray:
-  """Weights of the positives by the effective number of examples.
+  """Weights of positives by the effective number of examples.
 
   Cui et al., 2019, equation 2: (1 - beta) / (1 - beta ** n), scaled so that
   their mean over the genres that occur is 1.

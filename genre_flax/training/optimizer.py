@@ -11,9 +11,6 @@ from genre_flax.models import params as params_lib
 from genre_flax.runtime import custom
 from genre_flax.runtime import errors
 
-OPTIMIZERS = ('adamw', 'sgd')
-SCHEDULES = ('constant', 'cosine', 'linear')
-
 
 def make_learning_rate_fn(
   config: ml_collections.ConfigDict,
@@ -21,12 +18,12 @@ def make_learning_rate_fn(
   num_train_steps: int,
   num_warmup_steps: int,
 ) -> Callable[[jax.Array | int], jax.Array]:
-  """Linear warm-up, then the schedule of the config.
+  """The learning rate: linear warm-up, then `config.schedule`.
 
   Args:
     config: `config.optimizer`.
     num_train_steps: updates of the whole run.
-    num_warmup_steps: of which.
+    num_warmup_steps: of these, with a rising learning rate.
 
   Returns:
     Maps the number of updates done so far to the next update's learning rate.
@@ -46,7 +43,7 @@ def make_learning_rate_fn(
     return after
 
   def warmup(step):
-    # The first update is at peak / num_warmup_steps: one at 0 is wasted.
+    # The first update has peak / num_warmup_steps: one with 0 is wasted.
     return peak * (step + 1) / num_warmup_steps
 
   return optax.join_schedules([warmup, after], [num_warmup_steps])
@@ -59,7 +56,7 @@ def make_optimizer(
   layer_order: Sequence[str] | None = None,
   paths: Iterable[str] = (),
 ) -> optax.GradientTransformation:
-  """Clipping, the optimiser, decoupled weight decay, the learning rates.
+  """Clipping, the base optimizer, decoupled weight decay, learning rates.
 
   Weight decay is decoupled from the gradient's statistics (Loshchilov and
   Hutter, 2019) and scaled with the learning rate.
@@ -67,21 +64,21 @@ def make_optimizer(
   Args:
     config: `config.optimizer`.
     learning_rate_fn: of `make_learning_rate_fn`.
-    layer_order: of the network, as `params.layers_below_head` takes it; None
-      where it has none.
-    paths: of all its parameters, those that are not trained too.
+    layer_order: of the network, an argument of `params.layers_below_head`;
+      None where it has none.
+    paths: of all its parameters, frozen ones included.
 
   Returns:
-    An optax transformation of parameters by flat paths, of `params.split`.
+    An optax transformation of flat dicts of parameters, of `params.split`.
 
   Raises:
-    InputError: an optimiser of one's own is not there, or is none; or
-      `layer_decay` is asked for and the order of layers is not known.
+    InputError: a custom optimizer cannot be imported or is not a gradient
+      transformation; or `layer_decay` is set and there is no `layer_order`.
   """
   parts = []
   if config.clip_norm is not None:
     parts.append(optax.clip_by_global_norm(config.clip_norm))
-  parts.append(_make_direction(config))
+  parts.append(_base_optimizer(config))
   if config.weight_decay:
     parts.append(
       optax.add_decayed_weights(config.weight_decay, mask=is_decayed)
@@ -94,8 +91,8 @@ def make_optimizer(
   return optax.chain(*parts)
 
 
-def _make_direction(config):
-  """What turns gradients into the direction of an update."""
+def _base_optimizer(config):
+  """Adam, SGD or a custom gradient transformation."""
   if config.name == 'adamw':
     return optax.scale_by_adam(
       b1=config.beta1, b2=config.beta2, eps=config.epsilon
@@ -105,9 +102,9 @@ def _make_direction(config):
   made = custom.call(config.name, key='optimizer.name', options=config.options)
   if not isinstance(made, optax.GradientTransformation):
     raise errors.InputError(
-      f'config.optimizer.name={config.name!r} gave a {type(made).__name__};'
-      ' expected an optax.GradientTransformation, such as optax.scale_by_lion'
-      ' returns.'
+      f'config.optimizer.name={config.name!r} returns a {type(made).__name__};'
+      ' expected an optax.GradientTransformation, such as that of'
+      ' optax.scale_by_lion.'
     )
   return made
 
@@ -116,9 +113,9 @@ def _scale_by_layer(decay, layer_order, paths):
   """Clark et al., 2020, 'ELECTRA', section 3.1; Bao et al., 2022, 'BEiT'."""
   if layer_order is None:
     raise errors.InputError(
-      f'config.optimizer.layer_decay={decay} needs the order of the layers, and'
-      ' the network does not say it; give it `layer_order`, regular expressions'
-      ' of the paths of its parameters from the images to the logits, such as'
+      f'config.optimizer.layer_decay={decay} needs the order of the layers.'
+      ' Give the network an attribute `layer_order`, regular expressions of the'
+      ' paths of its parameters from the images to the logits, such as'
       r" (r'block_(\d+)', 'head'), or leave layer_decay at 1."
     )
   below = params_lib.layers_below_head(paths, layer_order)
@@ -135,5 +132,5 @@ def is_decayed(params: dict[str, Any]) -> dict[str, bool]:
 
 
 def is_backbone(params: dict[str, Any]) -> dict[str, bool]:
-  """False for the layer that gives the logits; by flat paths."""
+  """False for the head, which returns the logits; by flat paths."""
   return {path: not params_lib.is_head(path) for path in params}

@@ -6,6 +6,7 @@ slice by name, and compiles for them the step that a run there would execute.
 
 from collections.abc import Sequence
 import dataclasses
+import functools
 from importlib import metadata
 import importlib.util
 import os
@@ -19,21 +20,13 @@ import jax.numpy as jnp
 import ml_collections
 
 from genre_flax import config as config_lib
-from genre_flax import config_rules
 from genre_flax.datasets.posters import storage
+from genre_flax.runtime import accelerators
 from genre_flax.runtime import errors
-from genre_flax.training import run as run_lib
+from genre_flax.runtime import target
+from genre_flax.training import setup as setup_lib
+from genre_flax.training import train_state
 
-# Slices by generation, from Google's pages on each, such as
-# https://docs.cloud.google.com/tpu/docs/v5e. The compiler knows more of them.
-SLICES = {
-  'v2': ('2x2', '4x4', '4x8', '8x8', '8x16', '16x16'),
-  'v3': ('2x2', '4x4', '4x8', '8x8', '8x16', '16x16', '16x32', '32x32'),
-  'v4': ('2x2x1', '2x2x2', '2x2x4', '2x4x4', '4x4x4', '4x4x8', '4x8x8'),
-  'v5e': ('1x1', '2x2', '2x4', '4x4', '4x8', '8x8', '8x16', '16x16'),
-  'v5p': ('2x2x1', '2x2x2', '2x4x4', '4x4x4', '4x4x8', '4x8x8', '8x8x8'),
-  'v6e': ('1x1', '2x2', '2x4', '4x4', '4x8', '8x8', '8x16', '16x16'),
-}
 # Hosts with other than four chips; the compiler does not tell them by itself.
 _CHIPS_PER_HOST = {'1x1': (1, 1, 1), '2x4': (2, 4, 1)}
 # What libtpu would ask the metadata server of a TPU VM for, or wait for, and
@@ -101,7 +94,8 @@ def slice_devices(topology: str) -> list[jax.Device]:
     if not str(e).startswith('INVALID_ARGUMENT'):
       raise
     known = '\n  '.join(
-      f'{name}: {", ".join(shapes)}' for name, shapes in SLICES.items()
+      f'{name}: {", ".join(chip.topologies)}'
+      for name, chip in accelerators.TPUS.items()
     )
     raise errors.InputError(
       f'--topology={topology} is no slice that the TPU compiler knows ({e}).'
@@ -128,11 +122,14 @@ def compile_train_step(
     InputError: the config does not fit, or `slice_devices` raises.
   """
   devices = slice_devices(topology)
-  run = _make_run(config, devices, num_genres)
-  lowered = run.make_train_step(devices=devices).lower(
-    jax.eval_shape(run.create_state), _batch_shapes(run, len(devices))
+  dataset = _placeholder_dataset(config, num_genres)
+  setup = _build(config, dataset, devices)
+  lowered = setup_lib.make_train_step(config, setup, devices=devices).lower(
+    train_state.state_shapes(config, setup.variable_shapes, setup.optimizer),
+    _batch_shapes(config, setup, num_genres, num_devices=len(devices)),
   )
-  facts = _describe(run, topology, devices)
+  facts = _describe(config, setup, topology, devices)
+  facts['num_genres'] = num_genres
   started = time.monotonic()
   try:
     compiled = lowered.compile()
@@ -209,15 +206,11 @@ def available_hbm(device: jax.Device) -> int:
   raise RuntimeError('The TPU compiler accepted a program of 64 TiB.')
 
 
-def _make_run(config, devices, num_genres):
-  """The run as on the slice, on a data set that is not there."""
-  config = config.copy_and_resolve_references()
-  if not config.dataset.synthetic_posters and not config.dataset.data_dir:
-    config.dataset.data_dir = 'not read'
-  config_rules.validate(config)
-  # Any number of posters does: only constants of the schedule follow from it.
+def _placeholder_dataset(config, num_genres):
+  """A dataset with a card and no records."""
+  # Only constants of the learning rate depend on the number of posters.
   splits = {config.dataset.train_split: {'num_examples': config.batch_size}}
-  dataset = storage.PosterDataset(
+  return storage.PosterDataset(
     config.dataset.data_dir,
     {
       'genres': [f'genre {number}' for number in range(num_genres)],
@@ -225,29 +218,37 @@ def _make_run(config, devices, num_genres):
       'splits': splits,
     },
   )
-  return run_lib.make_run(
-    config,
-    None,
-    dataset=dataset,
-    num_hosts=_num_hosts(devices),
-    num_devices=len(devices),
+
+
+def _build(config, dataset, devices):
+  config = config.copy_and_resolve_references()
+  if not config.dataset.synthetic_posters and not config.dataset.data_dir:
+    config.dataset.data_dir = 'not read'
+  config_lib.validate(config)
+  return setup_lib.build(
+    config, dataset, num_hosts=_num_hosts(devices), num_devices=len(devices)
   )
 
 
-def _batch_shapes(run, num_devices):
+def _batch_shapes(config, setup, num_genres, *, num_devices):
   """Shapes of a batch of `input_pipeline.train_batches` on all devices."""
-  height, width = config_lib.image_shape(run.config)
+  height, width = config_lib.image_shape(config)
   examples = {
     'image': jax.ShapeDtypeStruct((height, width, 3), jnp.uint8),
-    'labels': jax.ShapeDtypeStruct((len(run.dataset.genres),), jnp.float32),
+    'labels': jax.ShapeDtypeStruct((num_genres,), jnp.float32),
     'mask': jax.ShapeDtypeStruct((), jnp.float32),
     'index': jax.ShapeDtypeStruct((), jnp.int32),
   }
-  if run.config.dataset.cache == 'features':
+  if config.dataset.cache == 'features':
     image = examples.pop('image')
-    features = jax.eval_shape(_first_features(run), image)
-    examples['features'] = features
-  per_device = run.schedule.per_device_batch_size
+    embed = functools.partial(setup.model.apply, train=False, method='embed')
+    batch = jax.ShapeDtypeStruct((1, *image.shape), jnp.float32)
+    with target.traced_for(target.PORTABLE):
+      features = jax.eval_shape(embed, setup.variable_shapes, batch)
+    examples['features'] = jax.ShapeDtypeStruct(
+      features.shape[1:], features.dtype
+    )
+  per_device = setup.sizes.per_device_batch_size
   return jax.tree.map(
     lambda x: jax.ShapeDtypeStruct(
       (num_devices, per_device, *x.shape), x.dtype
@@ -256,41 +257,25 @@ def _batch_shapes(run, num_devices):
   )
 
 
-def _first_features(run):
-  """A function of an image: what `features.cached_split` keeps of it."""
-
-  def features(image):
-    state = run.create_state()
-    return run.model.apply(
-      {'params': state.params, 'batch_stats': state.batch_stats},
-      image[None].astype(jnp.float32),
-      train=False,
-      method='embed',
-    )[0]
-
-  return features
-
-
 def _num_hosts(devices: Sequence[jax.Device]) -> int:
   return len({device.process_index for device in devices})
 
 
-def _describe(run, topology, devices):
-  height, width = config_lib.image_shape(run.config)
+def _describe(config, setup, topology, devices):
+  height, width = config_lib.image_shape(config)
   return {
     'topology': topology,
     'device_kind': devices[0].device_kind,
     'num_devices': len(devices),
     'num_chips': len({tuple(device.coords) for device in devices}),
     'num_hosts': _num_hosts(devices),
-    'model': run.config.model.name,
-    'dtype': run.config.model.dtype,
+    'model': config.model.name,
+    'dtype': config.model.dtype,
     'image_height': height,
     'image_width': width,
-    'num_genres': len(run.dataset.genres),
-    'accumulate_steps': run.config.accumulate_steps,
-    'global_batch_size': run.schedule.global_batch_size,
-    'per_device_batch_size': run.schedule.per_device_batch_size,
+    'accumulate_steps': config.accumulate_steps,
+    'global_batch_size': setup.sizes.global_batch_size,
+    'per_device_batch_size': setup.sizes.per_device_batch_size,
     'hbm_bytes_available': available_hbm(devices[0]),
     'versions': {name: metadata.version(name) for name in ('jax', 'libtpu')},
   }

@@ -1,4 +1,4 @@
-"""All that a training step changes."""
+"""The training state."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ from flax import struct
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import ml_collections
 import optax
 
 from genre_flax.models import params as params_lib
@@ -14,14 +15,14 @@ from genre_flax.runtime import target
 
 @struct.dataclass
 class TrainState:
-  """The state of a run; the same on all devices, and never stacked over them.
+  """The state of a run; equal on all devices, and not stacked over them.
 
   Attributes:
-    step: int32 [], the number of updates applied.
-    params: the network's parameters, float32.
-    batch_stats: BatchNorm's running statistics; empty for networks without.
-    ema_params: moving average of the parameters, or None.
-    opt_state: of the optax chain, for the parameters that are trained.
+    step: int32 [], number of updates.
+    params: parameters of the network, float32.
+    batch_stats: running statistics of BatchNorm; empty for networks without.
+    ema_params: EMA of the parameters, or None.
+    opt_state: state of the optax chain, for the trained parameters.
   """
 
   step: jax.Array
@@ -30,17 +31,13 @@ class TrainState:
   ema_params: Any
   opt_state: Any
 
-  @property
-  def eval_params(self) -> Any:
-    """The parameters that evaluation and serving use."""
-    return self.params if self.ema_params is None else self.ema_params
-
   def eval_variables(self) -> dict[str, Any]:
-    """The variables of the network that evaluation and serving use."""
-    return {'params': self.eval_params, 'batch_stats': self.batch_stats}
+    """Variables for evaluation: with the EMA where there is one."""
+    params = self.params if self.ema_params is None else self.ema_params
+    return {'params': params, 'batch_stats': self.batch_stats}
 
   def to_items(self) -> dict[str, Any]:
-    """The state as the items of a checkpoint, 'model' and 'optimizer'."""
+    """The items of a checkpoint, 'model' and 'optimizer'."""
     model = {'params': self.params, 'batch_stats': self.batch_stats}
     if self.ema_params is not None:
       model['ema_params'] = self.ema_params
@@ -59,72 +56,65 @@ class TrainState:
       opt_state=optimizer['opt_state'],
     )
 
-  def with_variables(
-    self,
-    variables: dict[str, Any],
-    *,
-    optimizer: optax.GradientTransformation,
-    trainable: str,
-  ) -> 'TrainState':
-    """The state with other parameters and statistics, at its start.
-
-    Args:
-      variables: {'params', 'batch_stats'}.
-      optimizer: of `create_train_state`; some begin with the parameters.
-      trainable: of `create_train_state`.
-    """
-    params = jax.tree.map(jnp.asarray, variables['params'])
-    trained, _ = params_lib.split(params, trainable)
-    return self.replace(
-      params=params,
-      opt_state=optimizer.init(trained),
-      batch_stats=jax.tree.map(jnp.asarray, variables['batch_stats']),
-      ema_params=(
-        None if self.ema_params is None else jax.tree.map(jnp.copy, params)
-      ),
-    )
-
 
 def create_train_state(
-  model: nn.Module,
+  config: ml_collections.ConfigDict,
+  variables: dict[str, Any],
   optimizer: optax.GradientTransformation,
-  *,
-  key: jax.Array,
-  image_shape: tuple[int, int],
-  trainable: str,
-  use_ema: bool,
 ) -> TrainState:
-  """Initialises the network and the optimiser.
+  """The state at step 0.
+
+  Args:
+    config: of the run.
+    variables: {'params', 'batch_stats'} of the network.
+    optimizer: of `optimizer.make_optimizer`.
+  """
+  params = jax.tree.map(jnp.asarray, variables['params'])
+  trained, _ = params_lib.split(params, config.trainable)
+  return TrainState(
+    step=jnp.zeros((), jnp.int32),
+    params=params,
+    batch_stats=jax.tree.map(jnp.asarray, variables['batch_stats']),
+    ema_params=jax.tree.map(jnp.copy, params) if config.ema_decay > 0 else None,
+    opt_state=optimizer.init(trained),
+  )
+
+
+def state_shapes(
+  config: ml_collections.ConfigDict,
+  variable_shapes: dict[str, Any],
+  optimizer: optax.GradientTransformation,
+) -> TrainState:
+  """The shapes and dtypes of `create_train_state`; nothing is computed."""
+  return jax.eval_shape(
+    lambda variables: create_train_state(config, variables, optimizer),
+    variable_shapes,
+  )
+
+
+def initialize_variables(
+  model: nn.Module, key: jax.Array, image_shape: tuple[int, int]
+) -> dict[str, Any]:
+  """Random variables of a network, {'params', 'batch_stats'}.
 
   Args:
     model: of `registry.create_model`.
-    optimizer: of `optimizer.make_optimizer`.
-    key: for the parameters.
+    key: of the parameters.
     image_shape: (height, width) in pixels.
-    trainable: pattern of the parameters that are trained, of `params.split`.
-    use_ema: whether to keep a moving average of the parameters.
-
-  Returns:
-    The state at step 0.
   """
 
   @jax.jit
   def initialize(key):
     images = jnp.zeros((1, *image_shape, 3), jnp.float32)
-    # What the network makes of the images is not used, in whatever form.
+    # The outputs are unused: reference implementations compile faster.
     with target.traced_for(target.PORTABLE):
-      variables = model.init(key, images, train=False)
-    params = variables['params']
-    trained, _ = params_lib.split(params, trainable)
-    return TrainState(
-      step=jnp.zeros((), jnp.int32),
-      params=params,
-      batch_stats=variables.get('batch_stats', {}),
-      ema_params=jax.tree.map(jnp.copy, params) if use_ema else None,
-      opt_state=optimizer.init(trained),
-    )
+      return model.init(key, images, train=False)
 
-  return initialize(key)
+  variables = initialize(key)
+  return {
+    'params': variables['params'],
+    'batch_stats': variables.get('batch_stats', {}),
+  }
 
 
 def count_parameters(params: Any) -> int:

@@ -20,7 +20,7 @@ from tests.support import helpers
 @pytest.fixture(scope='module')
 def predictor(data_dir, tmp_path_factory):
   folder = tmp_path_factory.mktemp('run')
-  train.train_and_evaluate(helpers.tiny_config(data_dir), folder)
+  train.train(helpers.tiny_config(data_dir), folder)
   return predictor_lib.restore(folder)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from genre_flax.data import decoded_cache
 from genre_flax.runtime import errors
-from genre_flax.training import run as run_lib
+from genre_flax.training import inputs
 from tests.support import helpers
 from tests.support import paths
 
@@ -134,8 +134,8 @@ def test_a_run_decodes_alike_with_every_cache(data_dir, tmp_path, kind):
   config = helpers.tiny_config(
     data_dir, **{'dataset.cache': kind, 'dataset.cache_dir': str(tmp_path)}
   )
-  run = run_lib.set_up(config, tmp_path / 'run')
-  split, plain = run.decode_split('test'), run.decode_split('test')
+  dataset = inputs.open_dataset(config, tmp_path)
+  split, plain = (inputs.open_split(config, dataset, 'test') for _ in range(2))
   for _ in range(2):
     for index in (0, 3, 11):
       for name in ('image', 'labels'):
@@ -145,6 +145,6 @@ def test_a_run_decodes_alike_with_every_cache(data_dir, tmp_path, kind):
   files = [path.name for path in tmp_path.glob('*.rows')]
   if kind == 'disk':
     [name] = files
-    assert name.startswith(run.dataset.card['fingerprint'] + '_test_32x24_')
+    assert name.startswith(dataset.card['fingerprint'] + '_test_32x24_')
   else:
     assert files == []

@@ -34,7 +34,7 @@ def demo_workdir(tmp_path_factory):
   )
   config = helpers.tiny_config(folder / 'data', num_train_steps=4)
   workdir = epath.Path(folder / 'run <b>')
-  train.train_and_evaluate(config, workdir)
+  train.train(config, workdir)
   after_training.evaluate_best(config, workdir)
   return workdir
 

@@ -7,7 +7,7 @@ import pytest
 from genre_flax import config as config_lib
 from genre_flax.data import input_pipeline
 from genre_flax.evaluation import evaluate
-from genre_flax.evaluation import inference
+from genre_flax.models import forward
 from genre_flax.models import registry
 from genre_flax.runtime import parallel
 
@@ -104,7 +104,7 @@ def test_a_batch_is_looked_at_in_parts_that_divide_it(
       seen.append(len(images))
       return model.apply({'params': params}, images, train=train)
 
-  monkeypatch.setattr(inference, '_PART_PIXELS', at_most * SHAPE[0] * SHAPE[1])
+  monkeypatch.setattr(forward, '_CHUNK_PIXELS', at_most * SHAPE[0] * SHAPE[1])
   logits = run((Watched(), params), split, batch_size, zooms).logits
   assert set(seen) == {size}
   np.testing.assert_allclose(logits, expected, atol=1e-5)

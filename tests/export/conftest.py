@@ -16,7 +16,7 @@ def workdir(data_dir, tmp_path_factory):
   config = helpers.tiny_config(
     data_dir, num_train_steps=20, ema_decay=0.9, eval_crops=(1.0, 0.9)
   )
-  train.train_and_evaluate(config, folder)
+  train.train(config, folder)
   after_training.evaluate_best(config, epath.Path(folder))
   return folder
 

@@ -17,7 +17,9 @@ from genre_flax.checkpoints import checkpointer as checkpointer_lib
 from genre_flax.inference import predictor as predictor_lib
 from genre_flax.reports import split_metrics
 from genre_flax.runtime import errors
-from genre_flax.training import run as run_lib
+from genre_flax.training import restore
+from genre_flax.training import setup as setup_lib
+from genre_flax.training import train
 from tests.faults import outcomes as outcomes_lib
 from tests.support import helpers
 
@@ -50,13 +52,22 @@ HOSTILE = (
 
 @pytest.fixture(scope='module')
 def run(data_dir, tmp_path_factory):
+  """The meta and the items of a checkpoint at step 0."""
   config = helpers.tiny_config(data_dir)
-  return run_lib.set_up(config, tmp_path_factory.mktemp('run'))
+  dataset, setup = setup_lib.set_up(config, tmp_path_factory.mktemp('run'))
+  state = restore.initial_state(config, dataset, setup)
+  meta = train.checkpoint_meta(config, dataset, setup.sizes)
+  return meta, jax.device_get(state.to_items())
+
+
+@pytest.fixture(scope='module')
+def meta(run):
+  return run[0]
 
 
 @pytest.fixture(scope='module')
 def items(run):
-  return jax.device_get(run.create_state().to_items())
+  return run[1]
 
 
 def save(workdir, items, meta):
@@ -98,16 +109,16 @@ def cases(meta, number):
 
 
 @LENGTHS
-def test_any_value_of_the_meta(run, items, tmp_path, monkeypatch, number):
+def test_any_value_of_the_meta(meta, items, tmp_path, monkeypatch, number):
   outcomes = outcomes_lib.Outcomes(
     'each value of its meta replaced', group="a stranger's workdir"
   )
   ran = []
   monkeypatch.setattr(os, 'system', lambda *_: ran.append(1))
-  for case, (path, meta) in enumerate(cases(run.meta(), number)):
+  for case, (path, changed) in enumerate(cases(meta, number)):
     workdir = tmp_path / str(case)
     try:
-      save(workdir, items, meta)
+      save(workdir, items, changed)
     except Exception:  # It cannot be written, so it cannot be read.
       outcomes['not to be written'] += 1
       continue
@@ -127,13 +138,13 @@ def test_any_value_of_the_meta(run, items, tmp_path, monkeypatch, number):
 
 
 def test_a_network_of_the_strangers_is_refused_by_default(
-  run, items, tmp_path, monkeypatch
+  meta, items, tmp_path, monkeypatch
 ):
   code = "import pathlib\npathlib.Path('owned').touch()\n"
   (tmp_path / 'stranger_net.py').write_text(f'{code}Net = None\n')
   monkeypatch.chdir(tmp_path)
   monkeypatch.syspath_prepend(str(tmp_path))
-  meta = run.meta()
+  meta = copy.deepcopy(meta)
   meta['config']['model']['name'] = 'stranger_net:Net'
   save(tmp_path / 'run', items, meta)
   with pytest.raises(errors.InputError, match='--allow_custom_code'):
@@ -142,27 +153,27 @@ def test_a_network_of_the_strangers_is_refused_by_default(
 
 
 @pytest.mark.parametrize('shape', [(3, 3), (9,), (1, 2, 3, 4, 5), ()])
-def test_arrays_of_other_shapes_are_not_read(run, items, tmp_path, shape):
+def test_arrays_of_other_shapes_are_not_read(meta, items, tmp_path, shape):
   changed = copy.deepcopy(items)
   changed['model']['params']['head']['kernel'] = np.zeros(shape, np.float32)
-  save(tmp_path, changed, run.meta())
+  save(tmp_path, changed, meta)
   with pytest.raises(errors.DamageError, match='another network.*head.*kernel'):
     predictor_lib.restore(tmp_path)
 
 
 def test_no_memory_is_asked_for_that_is_not_there(
-  run, items, tmp_path, monkeypatch
+  meta, items, tmp_path, monkeypatch
 ):
-  save(tmp_path, items, run.meta())
+  save(tmp_path, items, meta)
   free = types.SimpleNamespace(available=1000)
   monkeypatch.setattr(psutil, 'virtual_memory', lambda: free)
-  with pytest.raises(errors.ResourceError, match='its arrays would take'):
+  with pytest.raises(errors.ResourceError, match='its arrays take'):
     predictor_lib.restore(tmp_path)
 
 
-def test_hostile_names_are_shown_harmlessly(run, items, tmp_path, capsys):
+def test_hostile_names_are_shown_harmlessly(meta, items, tmp_path, capsys):
   names = ['\x1b[2J', '=cmd()', '<script>', 'a\nb', '"', "'", '\u202e', 'é']
-  meta = run.meta()
+  meta = copy.deepcopy(meta)
   number = len(meta['genres'])
   meta['genres'] = [*names, *(f'g{n}' for n in range(number - len(names)))]
   save(tmp_path, items, meta)

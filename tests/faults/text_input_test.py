@@ -13,7 +13,7 @@ from ml_collections import config_flags
 import pytest
 
 from configs import default
-from genre_flax import config_rules
+from genre_flax import config as config_lib
 from genre_flax.datasets.posters import annotations
 from genre_flax.datasets.posters import columns
 from genre_flax.datasets.posters import genre_lists
@@ -192,7 +192,7 @@ VALUES = st.one_of(
 @LENGTHS
 def test_configs(max_examples):
   outcomes = outcomes_lib.Outcomes('values of a config', group=GROUP)
-  flat = [rule[0] for rule in config_rules._RULES]
+  flat = list(config_lib._RULES)
 
   def check(changes):
     config = default.get_config()
@@ -206,7 +206,7 @@ def test_configs(max_examples):
         # Past the check of its type: a file of a stranger has none.
         object.__getattribute__(place, '_fields')[name] = value
     try:
-      config_rules.validate(config)
+      config_lib.validate(config)
     except errors.InputError as e:
       assert 'must be' in str(e) or 'config.' in str(e)
       outcomes['refused by name'] += 1
@@ -222,7 +222,7 @@ def test_configs(max_examples):
 @LENGTHS
 def test_overrides(max_examples, monkeypatch):
   outcomes = outcomes_lib.Outcomes('overrides on a command line', group=GROUP)
-  keys = [rule[0] for rule in config_rules._RULES]
+  keys = list(config_lib._RULES)
   words = st.one_of(
     st.text(max_size=10),
     st.integers().map(str),
@@ -245,7 +245,7 @@ def test_overrides(max_examples, monkeypatch):
       values(argv)
       config = holder.value
       config.dataset.data_dir = 'data'
-      config_rules.validate(config)
+      config_lib.validate(config)
     except command_line._PARSE_ERRORS as e:
       assert command_line._explain(e)
       outcomes['refused by name'] += 1

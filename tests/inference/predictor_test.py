@@ -26,7 +26,7 @@ from tests.support import helpers
 def workdir(data_dir, tmp_path_factory):
   folder = tmp_path_factory.mktemp('run')
   config = helpers.tiny_config(data_dir, num_train_steps=30)
-  train.train_and_evaluate(config, folder)
+  train.train(config, folder)
   return folder
 
 
@@ -50,11 +50,11 @@ def test_needs_the_workdir_alone(predictor, dataset):
 
 
 def test_the_best_checkpoint_has_the_best_validation_metric(workdir):
-  from genre_flax.runtime import metric_lines
+  from genre_flax.runtime import metric_writer
 
   scores = {
     line['step']: line['mean_average_precision']
-    for line in metric_lines.read(workdir)
+    for line in metric_writer.read(workdir)
     if line['split'] == 'validation'
   }
   best = predictor_lib.restore(workdir, step='best').step
@@ -103,7 +103,7 @@ def test_the_calibration_was_fitted_to_the_validation_split(predictor, dataset):
 
 def test_the_moving_average_is_what_is_served(data_dir, tmp_path):
   config = helpers.tiny_config(data_dir, ema_decay=0.999)
-  train.train_and_evaluate(config, tmp_path)
+  train.train(config, tmp_path)
 
   state = helpers.final_state(config, tmp_path)
   served = predictor_lib.restore(tmp_path, step='latest').variables['params']
@@ -209,7 +209,7 @@ class TestSummary:
 
 def test_a_damaged_checkpoint_is_a_clear_error(data_dir, tmp_path):
   config = helpers.tiny_config(data_dir)
-  train.train_and_evaluate(config, tmp_path)
+  train.train(config, tmp_path)
   for path in (tmp_path / 'checkpoints' / '6' / 'model').rglob('*'):
     if path.is_file():
       path.write_bytes(b'')

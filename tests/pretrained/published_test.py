@@ -13,7 +13,7 @@ import pytest
 from configs import default
 from genre_flax.pretrained import published
 from genre_flax.runtime import errors
-from genre_flax.training import run as run_lib
+from genre_flax.training import setup
 from genre_flax.training import train
 from tests.support import helpers
 from tests.support import published_weights
@@ -112,7 +112,7 @@ def test_a_shape_that_does_not_fit_is_told_by_name(
     tmp_path / 'w', config, params, add=wide.items()
   )
   with pytest.raises(errors.InputError, match='backbone/norm/scale'):
-    train.train_and_evaluate(vit_config(data_dir, source), tmp_path / 'run')
+    train.train(vit_config(data_dir, source), tmp_path / 'run')
 
 
 @pytest.mark.parametrize('content', [b'', b'no safetensors', b'\xff' * 64])
@@ -155,7 +155,7 @@ def test_a_training_starts_from_a_file(data_dir, tmp_path):
   config, _, params = published_weights.make('vit', (32, 32))
   source = published_weights.write(tmp_path / 'w', config, params)
   config = vit_config(data_dir, source)
-  train.train_and_evaluate(config, tmp_path / 'run')
+  train.train(config, tmp_path / 'run')
   state = helpers.final_state(config, tmp_path / 'run')
   # What is frozen is what the file has, in the blocks.
   helpers.assert_trees_equal(
@@ -167,10 +167,10 @@ def test_a_training_starts_from_a_file(data_dir, tmp_path):
 def test_a_source_needs_a_network_that_can_take_it(data_dir, tmp_path):
   config = helpers.tiny_config(data_dir, pretrained='timm:vit_tiny')
   with pytest.raises(errors.InputError, match=r"'convnext' or .*'vit'.*'tiny'"):
-    run_lib.set_up(config, tmp_path)
+    setup.set_up(config, tmp_path)
   config = helpers.tiny_config(data_dir, pretrained='weights.bin')
   with pytest.raises(errors.InputError, match='a file of .safetensors or .npz'):
-    run_lib.set_up(config, tmp_path)
+    setup.set_up(config, tmp_path)
 
 
 class Hub(types.ModuleType):

@@ -16,9 +16,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope='module')
 def workdir(data_dir, tmp_path_factory):
   folder = tmp_path_factory.mktemp('to_export')
-  train.train_and_evaluate(
-    helpers.tiny_config(data_dir, num_train_steps=2), folder
-  )
+  train.train(helpers.tiny_config(data_dir, num_train_steps=2), folder)
   return folder
 
 
@@ -29,7 +27,7 @@ def custom_workdir(data_dir, tmp_path_factory):
   config = helpers.tiny_config(data_dir, num_train_steps=2)
   config.model.name = 'examples.wide_net:WideNet'
   config.model.options = {'width': 4}
-  train.train_and_evaluate(config, folder)
+  train.train(config, folder)
   return folder
 
 

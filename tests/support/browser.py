@@ -43,9 +43,7 @@ def launched():
 
 
 @contextlib.contextmanager
-def opened(
-  browser, address, *, width=1100, height=900, ignored=(), **options
-):
+def opened(browser, address, *, width=1100, height=900, ignored=(), **options):
   """A page at an address; it must load nothing else, and complain of nothing.
 
   Args:

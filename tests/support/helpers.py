@@ -7,7 +7,8 @@ import numpy as np
 from configs import default
 from genre_flax.checkpoints import checkpointer as checkpointer_lib
 from genre_flax.checkpoints import recovery
-from genre_flax.training import run as run_lib
+from genre_flax.training import restore
+from genre_flax.training import setup as setup_lib
 from genre_flax.training import train_state
 
 
@@ -35,10 +36,10 @@ def tiny_config(data_dir, **changes):
 
 def final_state(config, workdir):
   """The whole state in the workdir's latest checkpoint."""
-  run = run_lib.set_up(config, workdir)
+  _, setup = setup_lib.set_up(config, workdir)
   with checkpointer_lib.Checkpointer(workdir) as checkpointer:
     items, _ = recovery.restore_latest(
-      checkpointer, jax.device_get(run.create_state().to_items())
+      checkpointer, restore.checkpoint_template(config, setup)
     )
     return train_state.TrainState.from_items(items)
 

@@ -1,4 +1,4 @@
-"""Each loss against its paper's formula, and against plain cross-entropy."""
+"""Tests of losses against the formulas of the papers."""
 
 import math
 
@@ -9,6 +9,7 @@ import optax
 import pytest
 
 from configs import default
+from genre_flax import config as config_lib
 from genre_flax.training import losses
 
 
@@ -42,7 +43,7 @@ NEUTRAL = {
 }
 
 
-@pytest.mark.parametrize('name', losses.LOSSES)
+@pytest.mark.parametrize('name', config_lib.LOSSES)
 def test_neutral_parameters_give_binary_cross_entropy(name):
   logits, labels, mask = random_batch()
   total, count = make_loss(name=name, **NEUTRAL[name])(logits, labels, mask)
@@ -59,7 +60,7 @@ def one_element(loss, p, label):
 
 
 @pytest.mark.parametrize('p', [0.01, 0.3, 0.9])
-def test_focal_is_its_formula(p):
+def test_focal_loss_formula(p):
   loss = make_loss(name='focal', focal_gamma=2.0)
   assert one_element(loss, p, 1.0) == pytest.approx(
     -((1 - p) ** 2) * math.log(p), rel=1e-4
@@ -70,7 +71,7 @@ def test_focal_is_its_formula(p):
 
 
 @pytest.mark.parametrize('p', [0.01, 0.3, 0.9])
-def test_asymmetric_is_its_formula(p):
+def test_asymmetric_loss_formula(p):
   loss = make_loss(
     name='asymmetric',
     asymmetric_gamma_positive=1.0,
@@ -86,7 +87,7 @@ def test_asymmetric_is_its_formula(p):
   )
 
 
-@pytest.mark.parametrize('name', losses.LOSSES)
+@pytest.mark.parametrize('name', config_lib.LOSSES)
 def test_gradients_are_finite_at_the_extremes(name):
   loss = make_loss(name=name)
   logits = jnp.array([[-200.0, 0.0, 200.0], [200.0, -200.0, 50.0]])
@@ -98,7 +99,7 @@ def test_gradients_are_finite_at_the_extremes(name):
   assert np.isfinite(gradient).all()
 
 
-def test_label_smoothing_worked_out_by_hand():
+def test_label_smoothing_against_hand_computed_values():
   loss = make_loss(label_smoothing=0.2)
   expected = -(0.9 * math.log(0.7) + 0.1 * math.log(0.3))
   assert one_element(loss, 0.7, 1.0) == pytest.approx(expected, rel=1e-5)
@@ -106,7 +107,7 @@ def test_label_smoothing_worked_out_by_hand():
   assert one_element(loss, 0.7, 0.0) == pytest.approx(expected, rel=1e-5)
 
 
-def test_class_balanced_weights_are_the_papers_formula():
+def test_class_balanced_weights_formula():
   weights = losses.class_balanced_weights(np.array([10, 1000, 0]), beta=0.99)
   raw = [0.01 / (1 - 0.99**10), 0.01 / (1 - 0.99**1000)]
   np.testing.assert_allclose(
@@ -118,7 +119,7 @@ def test_class_balanced_weights_are_the_papers_formula():
   )
 
 
-def test_class_balanced_weights_weigh_positives_alone():
+def test_class_balanced_weights_apply_to_positives():
   weighted = make_loss(prior=(0.1, 0.9, 0.9), class_balanced_beta=0.999)
   plain = make_loss()
   logits = jnp.array([[1.0, -1.0, 0.5]])
@@ -133,14 +134,14 @@ def test_class_balanced_weights_weigh_positives_alone():
 
 
 class TestMask:
-  def test_padding_does_not_count_even_where_it_is_not_finite(self):
+  def test_non_finite_padding_is_ignored(self):
     logits = jnp.array([[0.0, 0.0, 0.0], [jnp.nan, jnp.inf, 1.0]])
     total, count = make_loss()(logits, jnp.zeros((2, 3)), jnp.array([1.0, 0]))
     assert float(count) == 1
     assert float(total) == pytest.approx(3 * math.log(2), rel=1e-6)
 
   @pytest.mark.parametrize('shape', [(), (2,), (3, 1), (3, 3)])
-  def test_a_mask_of_the_wrong_shape_raises(self, shape):
+  def test_mask_with_another_shape_raises(self, shape):
     with pytest.raises(ValueError, match='mask'):
       make_loss()(jnp.zeros((3, 3)), jnp.zeros((3, 3)), jnp.ones(shape))
 

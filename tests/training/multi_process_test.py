@@ -1,4 +1,4 @@
-"""Two processes of one device each, as two hosts of a slice, over gloo."""
+"""Tests of two processes with one device each, over gloo."""
 
 import concurrent.futures
 import json
@@ -28,7 +28,7 @@ SECONDS = 180
 
 
 def run_both(module, *arguments):
-  """Runs a binary as two processes; returns their outputs."""
+  """Runs a program in two processes; returns their outputs."""
   address = binaries.free_address()
   processes = [
     binaries.start(
@@ -41,14 +41,14 @@ def run_both(module, *arguments):
     for i in range(2)
   ]
   try:
-    # Both pipes are read at once: one that fills up would hold its process.
+    # Both pipes are read concurrently: a full one would block its process.
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
       outputs = list(
         pool.map(lambda p: p.communicate(timeout=SECONDS)[0], processes)
       )
   finally:
     for process in processes:
-      process.kill()  # SIGTERM is only a notice to a distributed process.
+      process.kill()  # Distributed processes ignore SIGTERM.
       process.wait()
   for process, output in zip(processes, outputs, strict=True):
     assert process.returncode == 0, output
@@ -57,7 +57,7 @@ def run_both(module, *arguments):
 
 @pytest.fixture(scope='module')
 def two(data_dir, tmp_path_factory):
-  """The workdir that two processes trained together, and their outputs."""
+  """The workdir of a run of two processes, and their outputs."""
   workdir = tmp_path_factory.mktemp('two')
   outputs = run_both(
     'main',
@@ -83,7 +83,7 @@ def one(data_dir, tmp_path_factory):
   return workdir
 
 
-def test_both_are_in_it_and_one_reports(two):
+def test_main_process_writes_the_reports(two):
   outputs = two[1]
   assert '2 x cpu on 2 host(s)' in outputs[0]
   assert '= 2 host(s) x 1 device(s) x 8' in outputs[0]
@@ -94,9 +94,8 @@ def test_both_are_in_it_and_one_reports(two):
   assert 'Report: ' not in outputs[1]
 
 
-def test_the_run_is_that_of_one_process(two, one):
-  # The sums of eight steps are in another order, and Adam magnifies that where
-  # a gradient is nearly zero.
+def test_results_equal_those_of_one_process(two, one):
+  # Sums have another order, which Adam magnifies where gradients are near 0.
   restored = [
     predictor_lib.restore(workdir, step='latest') for workdir in (two[0], one)
   ]
@@ -114,7 +113,7 @@ def test_the_run_is_that_of_one_process(two, one):
   assert reports[0]['loss'] == pytest.approx(reports[1]['loss'], abs=5e-3)
 
 
-def test_both_go_on_with_the_checkpoint_that_they_saved(two, data_dir):
+def test_both_processes_resume_from_their_checkpoint(two, data_dir):
   outputs = run_both(
     'main',
     *CONFIG,
@@ -126,7 +125,7 @@ def test_both_go_on_with_the_checkpoint_that_they_saved(two, data_dir):
     assert re.search('Resuming after step 8', output)
 
 
-def test_top3_on_both_gives_the_metrics_of_one(two, one):
+def test_top3_metrics_equal_those_of_one_process(two, one):
   workdir = two[0]
   outputs = run_both(
     'top3',

@@ -60,7 +60,7 @@ def one_update(config, grads, params, *, rate=0.1, layer_order=None, fixed=()):
   return updates
 
 
-def test_first_adam_update_is_the_learning_rate_in_the_gradients_direction():
+def test_first_adam_update_is_the_sign_times_the_learning_rate():
   config = make_config(weight_decay=0.0)
   params = {'a/kernel': jnp.array([1.0, 2.0])}
   grads = {'a/kernel': jnp.array([3.0, -0.5])}
@@ -68,7 +68,7 @@ def test_first_adam_update_is_the_learning_rate_in_the_gradients_direction():
   np.testing.assert_allclose(updates['a/kernel'], [-0.1, 0.1], rtol=1e-5)
 
 
-def test_weight_decay_is_decoupled_and_spares_biases_and_scales():
+def test_weight_decay_is_decoupled_and_applies_to_kernels():
   config = make_config(weight_decay=0.5)
   names = ('a/kernel', 'a/bias', 'norm/scale')
   params = {name: jnp.array([2.0]) for name in names}
@@ -78,7 +78,7 @@ def test_weight_decay_is_decoupled_and_spares_biases_and_scales():
   assert float(updates['norm/scale'][0]) == 0
 
 
-def test_the_backbone_learns_at_its_share_of_the_heads_rate():
+def test_backbone_factor():
   config = make_config(
     name='sgd', beta1=0.0, weight_decay=0.5, backbone_factor=0.1
   )
@@ -89,7 +89,7 @@ def test_the_backbone_learns_at_its_share_of_the_heads_rate():
   assert float(updates['stem/kernel'][0]) == pytest.approx(-0.2)
 
 
-def test_each_layer_learns_at_its_share_of_the_next_ones_rate():
+def test_layer_decay():
   config = make_config(
     name='sgd',
     beta1=0.0,
@@ -97,7 +97,7 @@ def test_each_layer_learns_at_its_share_of_the_next_ones_rate():
     layer_decay=0.5,
     backbone_factor=0.1,
   )
-  # Those that are not trained are layers too.
+  # Frozen layers count too.
   paths = ('stem/kernel', 'block_9/scale', 'head/kernel')
   params = {path: jnp.array([2.0]) for path in paths}
   updates = one_update(
@@ -112,7 +112,7 @@ def test_each_layer_learns_at_its_share_of_the_next_ones_rate():
   assert got == pytest.approx([-0.0125, -0.025, -1.0])
 
 
-def test_layer_decay_needs_the_order_of_all_layers():
+def test_layer_decay_without_layer_order_is_refused():
   config = make_config(layer_decay=0.5)
   params = {'stem/kernel': jnp.array([2.0]), 'head/kernel': jnp.array([2.0])}
   with pytest.raises(
@@ -124,7 +124,7 @@ def test_layer_decay_needs_the_order_of_all_layers():
 
 
 @pytest.mark.parametrize('name', registry.MODELS)
-def test_every_network_says_the_order_of_its_layers(name):
+def test_layer_order_of_every_network(name):
   options = default.get_config().model[name]
   if name == 'efficientnet_lite':
     options.feature_norm = True
@@ -159,7 +159,7 @@ def test_clipping_bounds_the_global_norm():
   assert float(updates['a/kernel'][0]) == pytest.approx(-0.6, rel=1e-5)
 
 
-def test_nesterov_momentum_worked_out_by_hand():
+def test_nesterov_momentum_against_hand_computed_values():
   config = make_config(name='sgd', beta1=0.5, weight_decay=0.0)
   params = {'a/kernel': jnp.array([0.0])}
   grads = {'a/kernel': jnp.array([1.0])}
@@ -167,7 +167,7 @@ def test_nesterov_momentum_worked_out_by_hand():
   state = chain.init(params)
   first, state = chain.update(grads, state, params)
   second, _ = chain.update(grads, state, params)
-  # Trace 1, then 1.5; Nesterov looks half a trace ahead: 1.5, then 1.75.
+  # Trace 1, then 1.5; Nesterov adds half a trace: 1.5, then 1.75.
   assert float(first['a/kernel'][0]) == -1.5
   assert float(second['a/kernel'][0]) == -1.75
 

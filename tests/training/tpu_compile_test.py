@@ -1,4 +1,4 @@
-"""The step as the TPU compiler makes it, on v5e:2x2 and a tiny network."""
+"""Tests of the step compiled for v5e:2x2, with a tiny network."""
 
 import importlib.util
 import json
@@ -30,7 +30,7 @@ TINY = (
 
 
 def lower(*arguments):
-  """What the binary says of a step."""
+  """The facts that the program prints of a step."""
   result = binaries.run('lower', *TINY, *arguments)
   assert result.returncode == 0, result.stderr
   return json.loads(result.stdout)
@@ -38,14 +38,14 @@ def lower(*arguments):
 
 @pytest.fixture(scope='module')
 def compiled(tmp_path_factory):
-  """A step of 32 images: what is said of it, and its program."""
+  """A step of 32 images: its facts and its HLO."""
   path = tmp_path_factory.mktemp('hlo') / 'step.txt'
   return lower('--config.batch_size=32', f'--hlo={path}'), path.read_text()
 
 
 @needs_libtpu
 class TestCompile:
-  def test_says_what_was_compiled(self, compiled):
+  def test_facts_describe_the_compiled_step(self, compiled):
     facts, _ = compiled
     assert {key: facts[key] for key in EXPECTED} == EXPECTED
     assert set(facts) - set(EXPECTED) == {
@@ -61,28 +61,28 @@ class TestCompile:
     )
     assert sums  # The first kernel's gradient.
     for line in sums:
-      # As libtpu 0.0.42 and 0.0.50 write it.
+      # The format of libtpu 0.0.42 and 0.0.50.
       assert '{{0,1,2,3}}' in line or "mesh['batch'=4] {'batch'}" in line
 
-  def test_layers_have_their_form_for_tpu(self, compiled):
-    # On CPU a pool is a maximum of slices.
+  def test_reference_implementations_are_compiled(self, compiled):
+    # The CPU kernel of a pool is a maximum of slices.
     _, program = compiled
     assert 'reduce-window' in program
     assert 'select-and-scatter' in program
 
-  def test_products_are_taken_in_one_pass(self, compiled):
-    # What the bound assumes of float32.
+  def test_bfloat16_products_take_one_pass(self, compiled):
+    # The roofline assumes this of float32.
     _, program = compiled
     assert 'operand_precision={high' not in program
 
-  def test_operations_are_those_worked_out_by_hand(self, compiled):
+  def test_flops_against_hand_computed_values(self, compiled):
     facts, _ = compiled
     # Crop: two products of 32 x 32 with 32 x 32 x 3 pixels. First convolution,
     # its value and the gradient of its kernel: 30 x 30 x 4 x (3 x 3 x 3). The
     # second also the gradient of its inputs: 13 x 13 x 8 x (3 x 3 x 4).
     products = 2 * 32**3 * 3 + 2 * 30**2 * 4 * 27 + 3 * 13**2 * 8 * 36
     image = facts['flops'] / facts['per_device_batch_size']
-    # What is done element by element comes on top.
+    # Elementwise operations are added.
     assert 2 * products < image < 1.2 * 2 * products
 
   def test_memory_and_cost_grow_with_the_batch(self, compiled):
@@ -91,24 +91,24 @@ class TestCompile:
     # At least the 24 more images, as uint8.
     assert larger['hbm_bytes_needed'] - facts['hbm_bytes_needed'] > 24 * 3072
     assert larger['flops'] / facts['flops'] == pytest.approx(4, rel=0.1)
-    # Not in proportion: the layouts of small batches are padded.
+    # Not proportional: the layouts of small batches are padded.
     assert larger['bytes_accessed'] > facts['bytes_accessed']
 
-  def test_all_parts_of_an_accumulated_batch_count(self, compiled):
+  def test_flops_cover_all_micro_batches(self, compiled):
     facts, _ = compiled
     parts = lower('--config.batch_size=64', '--config.accumulate_steps=2')
     assert parts['per_device_batch_size'] == 16
     assert parts['flops'] == pytest.approx(2 * facts['flops'], rel=0.1)
 
-  def test_a_step_that_does_not_fit_is_told_as_such(self):
+  def test_step_larger_than_the_memory_is_reported(self):
     facts = lower(f'--config.batch_size={2**23}')
     assert facts['fits'] is False
-    # The images alone are 6 GiB; no two floats of each find a place beside.
+    # The images alone take 6 GiB, and their float32 values 48 GiB.
     assert facts['hbm_bytes_needed'] > facts['hbm_bytes_available']
     assert facts['hbm_bytes_available'] == EXPECTED['hbm_bytes_available']
     assert facts['flops'] is facts['bytes_accessed'] is None
 
-  def test_a_head_alone_is_compiled_for_features(self):
+  def test_step_on_cached_features(self):
     result = binaries.run(
       'lower',
       '--config=configs/linear_probe.py',
@@ -117,32 +117,34 @@ class TestCompile:
     )
     assert result.returncode == 0, result.stderr
     facts = json.loads(result.stdout)
-    # 2992 features, forwards and for the gradient; a picture's backbone is
-    # thousands of times as much.
+    # 2992 features, forward and for the gradient; the backbone would need
+    # thousands of times as many operations.
     image = facts['flops'] / facts['per_device_batch_size']
     assert 2 * 2 * 2992 * 20 < image < 2 * 2 * 2 * 2992 * 20
 
-  def test_a_batch_that_does_not_divide_is_refused(self):
+  def test_indivisible_batch_is_refused(self):
     result = binaries.run('lower', *TINY, '--config.batch_size=30')
     assert result.returncode == 2
     assert 'does not divide into 4 device(s)' in result.stderr
     assert '8 x 4 = 32' in result.stderr
 
   @pytest.mark.parametrize('topology', ['v9:2x2', 'v5e', 'v5e:2x3'])
-  def test_an_unknown_slice_is_refused_with_those_known(self, topology):
+  def test_unknown_slice_is_refused_with_the_known_ones(self, topology):
     result = binaries.run('lower', *TINY, f'--topology={topology}')
     assert result.returncode == 2
     assert f'--topology={topology} is no slice' in result.stderr
     assert 'v6e: 1x1, 2x2, 2x4, 4x4' in result.stderr
     assert 'Traceback' not in result.stderr
 
-  def test_the_compiler_knows_the_slices_that_are_named(self):
-    # The shapes of the names are chips; the first generations have two devices
-    # a chip; hosts have four chips, or are one.
+  def test_compiler_accepts_the_listed_slices(self):
+    # Shapes count chips. The first generations have two devices per chip. Hosts
+    # have four chips, or there is one host.
     code = (
       'from genre_flax.training import tpu_compile as t; import json;'
-      'print(json.dumps([(f"{g}:{s}", len(d), t._num_hosts(d)) for g in'
-      ' t.SLICES for s in t.SLICES[g] for d in [t.slice_devices(f"{g}:{s}")]]))'
+      'from genre_flax.runtime import accelerators;'
+      'print(json.dumps([(f"{g}:{s}", len(d), t._num_hosts(d)) for g, c in'
+      ' accelerators.TPUS.items() for s in c.topologies'
+      ' for d in [t.slice_devices(f"{g}:{s}")]]))'
     )
     result = subprocess.run(
       [sys.executable, '-c', code],
@@ -174,7 +176,7 @@ EXPECTED = {
   'accumulate_steps': 1,
   'global_batch_size': 32,
   'per_device_batch_size': 8,
-  # The chip has 16 GiB; the compiler leaves a quarter of one alone.
+  # The chip has 16 GiB, of which the compiler reserves a quarter of a GiB.
   'hbm_bytes_available': int(15.75 * GIB),
   'fits': True,
 }
@@ -197,16 +199,16 @@ EXPECTED = {
     ),
   ],
 )
-def test_out_of_memory_is_read_in_both_of_its_forms(message, needed, available):
+def test_parse_out_of_memory_messages(message, needed, available):
   assert tpu_compile.parse_out_of_memory(message) == (needed, available)
 
 
-def test_another_failure_of_the_compiler_is_not_taken_for_it():
+def test_other_compiler_errors_raise():
   with pytest.raises(RuntimeError, match='failed: INTERNAL: RET_CHECK'):
     tpu_compile.parse_out_of_memory('INTERNAL: RET_CHECK failure')
 
 
-def test_a_missing_compiler_says_what_to_type(monkeypatch):
+def test_missing_compiler_error_states_the_install_command(monkeypatch):
   monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
   with pytest.raises(errors.InputError, match=r"pip install -e '\.\[tpu\]'"):
     tpu_compile.slice_devices('v5e:2x2')

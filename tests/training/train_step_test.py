@@ -1,4 +1,4 @@
-"""The step: its arithmetic, its promise to pmap, its independence of layout."""
+"""Tests of genre_flax/training/train_step.py."""
 
 import jax
 import jax.numpy as jnp
@@ -60,25 +60,19 @@ def make_step(config):
   model = registry.create_from_config(
     config.model, num_genres=NUM_GENRES, axis_name=parallel.AXIS_NAME
   )
-  state = train_state.create_train_state(
-    model,
-    optimizer,
-    key=jax.random.key(0),
-    image_shape=SHAPE,
-    trainable=config.trainable,
-    use_ema=config.ema_decay > 0,
-  )
+  variables = train_state.initialize_variables(model, jax.random.key(0), SHAPE)
+  state = train_state.create_train_state(config, variables, optimizer)
   loss = losses.make_loss(
     config.loss, label_prior=[0.3] * NUM_GENRES, num_examples=100
   )
   step = train_step_lib.make_train_step(
-    model, optimizer, rate_fn, loss=loss, config=config
+    model, optimizer, rate_fn, loss_fn=loss, config=config
   )
   return model, step, jax.device_get(state)
 
 
 def run(step, state, batches, *, num_devices, platform='cpu'):
-  """Runs a step on the first devices alone; returns states and metrics."""
+  """Runs a step on the first devices; returns the state and metrics."""
 
   def step_for_platform(state, batch):
     with target.traced_for(platform):
@@ -98,7 +92,7 @@ def run(step, state, batches, *, num_devices, platform='cpu'):
   return jax.device_get(state), values
 
 
-def test_a_step_is_the_gradient_of_the_mean_loss_by_hand():
+def test_step_against_hand_computed_gradient():
   config = make_config(
     **{
       'optimizer.name': 'sgd',
@@ -131,9 +125,9 @@ def test_a_step_is_the_gradient_of_the_mean_loss_by_hand():
 
 
 @pytest.mark.parametrize('name', ['tiny', 'resnet'])
-def test_one_device_and_eight_give_the_same_run(name):
-  # Sums over devices are in another order: three steps agree to 1e-4. Adam
-  # divides by the gradient's size and would blow rounding up to its sign.
+def test_one_and_eight_devices_agree(name):
+  # Sums over devices have another order: three steps agree to 1e-4. Adam would
+  # magnify rounding errors, since it divides by the size of the gradient.
   config = make_config(
     **{
       'model.name': name,
@@ -154,8 +148,8 @@ def test_one_device_and_eight_give_the_same_run(name):
 
 
 @pytest.mark.parametrize('name', ['tiny', 'resnet'])
-def test_all_devices_hold_the_same_state_whatever_their_slices(name):
-  # `out_axes=None` takes one device's copy for all; here all are returned.
+def test_state_is_equal_on_all_devices(name):
+  # `out_axes=None` returns the copy of one device; here all are returned.
   config = make_config(**{'model.name': name, 'ema_decay': 0.9})
   config.model.tiny.dropout_rate = config.model.resnet.dropout_rate = 0.5
   config.augment.brightness = 0.3
@@ -186,7 +180,7 @@ def test_all_devices_hold_the_same_state_whatever_their_slices(name):
   assert any(changed)
 
 
-def test_accumulated_parts_give_the_step_of_the_whole_batch():
+def test_gradient_accumulation_equals_the_full_batch():
   changes = {'optimizer.name': 'sgd', 'optimizer.learning_rate': 0.1}
   _, whole_step, state = make_step(make_config(**changes))
   _, parts_step, _ = make_step(make_config(accumulate_steps=4, **changes))
@@ -200,7 +194,7 @@ def test_accumulated_parts_give_the_step_of_the_whole_batch():
 
 
 @pytest.mark.parametrize('size', [24, 7])
-def test_parts_on_cpu_give_the_step_of_the_whole_batch(size):
+def test_cpu_micro_batches_equal_the_full_batch(size):
   changes = {'optimizer.name': 'sgd', 'optimizer.learning_rate': 0.1}
   _, step, state = make_step(make_config(**changes))
   batch = make_batch(size)
@@ -216,20 +210,18 @@ def test_parts_on_cpu_give_the_step_of_the_whole_batch(size):
   'name, platform, expected',
   [('tiny', 'cpu', True), ('tiny', 'tpu', False), ('resnet', 'cpu', False)],
 )
-def test_batches_are_divided_on_cpu_where_examples_are_independent(
-  name, platform, expected
-):
+def test_cpu_micro_batches_need_independent_examples(name, platform, expected):
   _, step, state = make_step(make_config(**{'model.name': name}))
   with target.traced_for(platform):
     program = jax.make_jaxpr(step, axis_env=[(parallel.AXIS_NAME, 1)])(
       state, make_batch(32)
     )
-  # Whether the batch is seen 4 posters at a time.
+  # Whether there are micro-batches of 4 posters.
   assert (f'u8[4,{SHAPE[0]},{SHAPE[1]},3]' in str(program)) == expected
 
 
-def test_parts_draw_dropout_of_their_own():
-  # Two equal parts: with the same dropout the gradient would be that of one.
+def test_dropout_differs_between_micro_batches():
+  # With equal dropout, two equal micro-batches would have equal gradients.
   config = make_config(accumulate_steps=2)
   config.model.tiny.dropout_rate = 0.5
   _, step, state = make_step(config)
@@ -243,7 +235,7 @@ def test_parts_draw_dropout_of_their_own():
   assert parts['loss'] / 2 != pytest.approx(whole['loss'], rel=1e-3)
 
 
-def test_moving_average_worked_out_by_hand():
+def test_ema_against_hand_computed_values():
   config = make_config(ema_decay=0.15)
   _, step, state = make_step(config)
   batches = [make_batch(seed=seed) for seed in range(2)]
@@ -259,7 +251,7 @@ def test_moving_average_worked_out_by_hand():
   helpers.assert_trees_close(second.ema_params, expected, atol=1e-6)
 
 
-def test_padding_has_no_part_in_the_step():
+def test_padding_is_ignored():
   config = make_config(**{'optimizer.name': 'sgd'})
   _, step, state = make_step(config)
   batch = make_batch(8)
@@ -267,14 +259,14 @@ def test_padding_has_no_part_in_the_step():
     name: np.concatenate([a, np.zeros_like(a)]) for name, a in batch.items()
   }
   alone, (alone_values,) = run(step, state, [batch], num_devices=4)
-  # Devices 2 and 3 see nothing but padding.
+  # Devices 2 and 3 have padding only.
   with_padding, (values,) = run(step, state, [padded], num_devices=4)
   assert values['count'] == 8
   assert values['loss'] == pytest.approx(alone_values['loss'], rel=1e-5)
   helpers.assert_trees_close(with_padding.params, alone.params, atol=1e-5)
 
 
-def test_the_step_compiles_once():
+def test_step_compiles_once():
   _, step, state = make_step(make_config(ema_decay=0.9))
   traces = []
 
@@ -292,7 +284,7 @@ def test_the_step_compiles_once():
   assert len(traces) == num_traces
 
 
-def test_bfloat16_leaves_parameters_and_gradients_in_float32():
+def test_bfloat16_keeps_float32_state():
   _, step, state = make_step(make_config(**{'model.dtype': 'bfloat16'}))
   new_state, _ = run(step, state, [make_batch()], num_devices=8)
   assert {leaf.dtype.name for leaf in jax.tree.leaves(new_state)} == {
@@ -301,7 +293,7 @@ def test_bfloat16_leaves_parameters_and_gradients_in_float32():
   }
 
 
-def test_only_the_parameters_that_match_are_trained():
+def test_frozen_parameters_are_unchanged():
   config = make_config(trainable='head/.*', ema_decay=0.9)
   _, step, state = make_step(config)
   new_state, _ = run(step, state, [make_batch()], num_devices=2)
@@ -311,12 +303,12 @@ def test_only_the_parameters_that_match_are_trained():
       for leaf in before[name]:
         same = np.array_equal(before[name][leaf], after[name][leaf])
         assert same == (name != 'head'), (tree, name, leaf)
-  # The optimiser remembers nothing of the others.
+  # There is no optimizer state of frozen parameters.
   shapes = {np.shape(x) for x in jax.tree.leaves(new_state.opt_state)}
   assert shapes == {(), (16, NUM_GENRES), (NUM_GENRES,)}
 
 
-def test_mixup_is_the_same_on_any_number_of_devices():
+def test_mixup_is_equal_on_any_number_of_devices():
   config = make_config(**{'optimizer.name': 'sgd', 'augment.mixup_alpha': 0.4})
   _, step, state = make_step(config)
   one, _ = run(step, state, [make_batch()], num_devices=1)

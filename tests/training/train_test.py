@@ -1,4 +1,4 @@
-"""The loop: resuming, stopping, failing, refusing."""
+"""Tests of genre_flax/training/train.py."""
 
 import json
 import os
@@ -10,15 +10,15 @@ import pytest
 
 from genre_flax.checkpoints import checkpointer as checkpointer_lib
 from genre_flax.runtime import errors
-from genre_flax.runtime import metric_lines
-from genre_flax.training import resume
-from genre_flax.training import run as run_lib
+from genre_flax.runtime import metric_writer
+from genre_flax.training import progress
+from genre_flax.training import restore
+from genre_flax.training import setup as setup_lib
 from genre_flax.training import train
-from genre_flax.training import train_log
 from tests.support import helpers
 
-# Everything that draws or remembers, so that a resume must get it right.
-RESTLESS = {
+# Every source of randomness and state.
+RANDOM = {
   'ema_decay': 0.9,
   'model.tiny.dropout_rate': 0.5,
   'augment.horizontal_flip': 0.5,
@@ -34,21 +34,21 @@ def config(data_dir):
 
 def train_lines(workdir):
   return [
-    line for line in metric_lines.read(workdir) if line['split'] == 'train'
+    line for line in metric_writer.read(workdir) if line['split'] == 'train'
   ]
 
 
 def stop_after(monkeypatch, step):
-  """Makes the run stop as at a signal, after `step`."""
+  """Simulates a signal after `step`."""
   monkeypatch.setattr(
     train.preemption.StopNotice, 'is_set', lambda self, now: now == step
   )
 
 
-def test_a_run_learns_and_leaves_what_it_should(config, tmp_path):
+def test_training_reduces_the_loss_and_writes_its_files(config, tmp_path):
   config.num_train_steps = 30
   config.head_bias_from_prior = False
-  outcome = train.train_and_evaluate(config, tmp_path)
+  outcome = train.train(config, tmp_path)
   assert outcome == train.Outcome(step=30, exit_status=0)
   losses = [line['loss'] for line in train_lines(tmp_path)]
   assert len(losses) == 15
@@ -57,22 +57,20 @@ def test_a_run_learns_and_leaves_what_it_should(config, tmp_path):
   assert saved['model']['name'] == 'tiny'
   validation = [
     line
-    for line in metric_lines.read(tmp_path)
+    for line in metric_writer.read(tmp_path)
     if line['split'] == 'validation'
   ]
   assert [line['step'] for line in validation] == list(range(3, 31, 3))
   assert 'mean_average_precision' in validation[0]
 
 
-def test_stopped_at_its_last_step_a_run_is_not_evaluated_yet(
-  config, tmp_path, monkeypatch
-):
+def test_interrupted_at_its_last_step(config, tmp_path, monkeypatch):
   config.num_train_steps = 3
   with monkeypatch.context() as patched:
     stop_after(patched, 3)
-    outcome = train.train_and_evaluate(config, tmp_path)
+    outcome = train.train(config, tmp_path)
   assert outcome == train.Outcome(step=3, exit_status=143)
-  outcome = train.train_and_evaluate(config, tmp_path)
+  outcome = train.train(config, tmp_path)
   assert outcome == train.Outcome(step=3, exit_status=0)
 
 
@@ -85,7 +83,7 @@ def test_stopped_at_its_last_step_a_run_is_not_evaluated_yet(
     ('convnext', {'model.convnext.layer_scale': 0.1}),
   ],
 )
-def test_a_network_for_published_weights_learns_by_itself(
+def test_vit_and_convnext_learn_from_scratch(
   data_dir, dataset, tmp_path, name, changes
 ):
   config = helpers.tiny_config(
@@ -100,32 +98,32 @@ def test_a_network_for_published_weights_learns_by_itself(
       'optimizer.layer_decay': 0.9,
     },
   )
-  train.train_and_evaluate(config, tmp_path)
+  train.train(config, tmp_path)
   (line,) = (
     line
-    for line in metric_lines.read(tmp_path)
+    for line in metric_writer.read(tmp_path)
     if line['split'] == 'validation'
   )
-  # That of an answer which is the same for all is the genres' share.
+  # Constant scores have the label prior as average precision.
   assert line['mean_average_precision'] > 2 * dataset.label_prior.mean()
 
 
 @pytest.mark.parametrize('stop', [3, 4])
-def test_stopped_and_resumed_is_the_run_that_was_not(
+def test_resumed_run_equals_an_uninterrupted_one(
   data_dir, tmp_path, monkeypatch, stop
 ):
-  config = helpers.tiny_config(data_dir, **RESTLESS)
-  train.train_and_evaluate(config, tmp_path / 'whole')
+  config = helpers.tiny_config(data_dir, **RANDOM)
+  train.train(config, tmp_path / 'whole')
   with monkeypatch.context() as patch:
     stop_after(patch, stop)
-    outcome = train.train_and_evaluate(config, tmp_path / 'parts')
+    outcome = train.train(config, tmp_path / 'parts')
   assert outcome == train.Outcome(step=stop, exit_status=128 + signal.SIGTERM)
-  assert train.train_and_evaluate(config, tmp_path / 'parts').step == 6
+  assert train.train(config, tmp_path / 'parts').step == 6
   helpers.assert_trees_equal(
     helpers.final_state(config, tmp_path / 'parts'),
     helpers.final_state(config, tmp_path / 'whole'),
   )
-  # The lines of the log too, but for what depends on the clock.
+  # So are the log lines, apart from times.
   names = 'step', 'loss', 'learning_rate', 'gradient_norm'
   parts, whole = (
     [[line[name] for name in names] for line in train_lines(tmp_path / folder)]
@@ -135,25 +133,25 @@ def test_stopped_and_resumed_is_the_run_that_was_not(
   assert [line[0] for line in whole] == [2, 4, 6]
 
 
-def test_train_2n_is_train_n_then_train_to_2n(data_dir, tmp_path):
-  changes = {**RESTLESS, 'optimizer.schedule': 'constant'}
+def test_extended_run_equals_a_long_one(data_dir, tmp_path):
+  changes = {**RANDOM, 'optimizer.schedule': 'constant'}
   config = helpers.tiny_config(data_dir, **changes)
-  train.train_and_evaluate(config, tmp_path / 'whole')
+  train.train(config, tmp_path / 'whole')
   half = helpers.tiny_config(data_dir, num_train_steps=3, **changes)
-  train.train_and_evaluate(half, tmp_path / 'parts')
-  train.train_and_evaluate(config, tmp_path / 'parts')
+  train.train(half, tmp_path / 'parts')
+  train.train(config, tmp_path / 'parts')
   helpers.assert_trees_equal(
     helpers.final_state(config, tmp_path / 'parts'),
     helpers.final_state(config, tmp_path / 'whole'),
   )
 
 
-def test_a_resume_is_no_fresh_start(data_dir, tmp_path):
-  # Guards the tests above: another seed's state must differ.
+def test_other_seed_gives_another_state(data_dir, tmp_path):
+  # The equalities above can fail: another seed gives another state.
   config = helpers.tiny_config(data_dir)
-  train.train_and_evaluate(config, tmp_path / 'a')
+  train.train(config, tmp_path / 'a')
   other = helpers.tiny_config(data_dir, seed=1)
-  train.train_and_evaluate(other, tmp_path / 'b')
+  train.train(other, tmp_path / 'b')
   a, b = (
     helpers.final_state(config, tmp_path / 'a'),
     helpers.final_state(other, tmp_path / 'b'),
@@ -163,59 +161,59 @@ def test_a_resume_is_no_fresh_start(data_dir, tmp_path):
   )
 
 
-def test_a_finished_run_is_left_as_it_is(config, tmp_path):
-  train.train_and_evaluate(config, tmp_path)
+def test_finished_run_is_unchanged(config, tmp_path):
+  train.train(config, tmp_path)
   before = helpers.final_state(config, tmp_path)
-  assert train.train_and_evaluate(config, tmp_path).step == 6
+  assert train.train(config, tmp_path).step == 6
   helpers.assert_trees_equal(helpers.final_state(config, tmp_path), before)
 
 
-def test_a_damaged_newest_checkpoint_is_trained_again(config, tmp_path, caplog):
+def test_damaged_latest_checkpoint_is_recomputed(config, tmp_path, caplog):
   config.keep_best = 9
-  train.train_and_evaluate(config, tmp_path)
+  train.train(config, tmp_path)
   expected = helpers.final_state(config, tmp_path)
   folder = tmp_path / 'checkpoints' / '6' / 'model'
   for path in folder.rglob('*'):
     if path.is_file():
       path.write_bytes(b'')
-  assert train.train_and_evaluate(config, tmp_path).step == 6
+  assert train.train(config, tmp_path).step == 6
   assert 'Checkpoint 6 cannot be read' in caplog.text
   helpers.assert_trees_equal(helpers.final_state(config, tmp_path), expected)
-  # What was logged after the checkpoint that was gone back to stands once.
+  # Lines after the restored checkpoint are logged once.
   assert [line['step'] for line in train_lines(tmp_path)].count(6) == 1
 
 
-def test_another_config_is_refused_with_the_keys(config, data_dir, tmp_path):
-  train.train_and_evaluate(config, tmp_path)
+def test_other_config_is_refused(config, data_dir, tmp_path):
+  train.train(config, tmp_path)
   other = helpers.tiny_config(data_dir, ema_decay=0.5)
   with pytest.raises(
     errors.InputError, match='config.ema_decay: 0.0.* 0.5 now'
   ):
-    train.train_and_evaluate(other, tmp_path)
+    train.train(other, tmp_path)
 
 
-def test_another_data_set_is_refused(config, tmp_path):
+def test_other_dataset_is_refused(config, tmp_path):
   from genre_flax.datasets.posters import build
 
-  train.train_and_evaluate(config, tmp_path / 'run')
+  train.train(config, tmp_path / 'run')
   build.build_synthetic(data_dir=tmp_path / 'data', num_posters=121)
   config.dataset.data_dir = str(tmp_path / 'data')
-  with pytest.raises(errors.InputError, match='another data set: fingerprint'):
-    train.train_and_evaluate(config, tmp_path / 'run')
+  with pytest.raises(errors.InputError, match='another dataset: fingerprint'):
+    train.train(config, tmp_path / 'run')
 
 
-def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good(
+def test_non_finite_loss_raises_and_keeps_checkpoints(
   config, tmp_path, monkeypatch
 ):
   config.keep_best = 9
-  train.train_and_evaluate(config, tmp_path)
+  train.train(config, tmp_path)
   config.num_train_steps = 12
   config.optimizer.schedule = 'constant'
-  monkeypatch.setattr(resume, 'check_resumable', lambda *_: None)
-  make = run_lib.Run.make_train_step
+  monkeypatch.setattr(restore, 'check_resumable', lambda *_: None)
+  make = setup_lib.make_train_step
 
-  def make_failing(self):
-    step = make(self)
+  def make_failing(*args):
+    step = make(*args)
 
     def failing(state, batch):
       with jax.transfer_guard('allow'):
@@ -227,37 +225,36 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good(
 
     return failing
 
-  monkeypatch.setattr(run_lib.Run, 'make_train_step', make_failing)
-  with pytest.raises(train_log.NonFiniteError, match='Step 8: loss is nan'):
-    train.train_and_evaluate(config, tmp_path)
+  monkeypatch.setattr(setup_lib, 'make_train_step', make_failing)
+  with pytest.raises(progress.NonFiniteError, match='Step 8: loss is nan'):
+    train.train(config, tmp_path)
   with checkpointer_lib.Checkpointer(tmp_path) as checkpointer:
     assert checkpointer.steps()[-1] == 6
 
 
-def test_sigterm_saves_and_says_how_to_go_on(config, tmp_path, caplog):
+def test_sigterm_saves_a_checkpoint(config, tmp_path, caplog):
   config.num_train_steps = 1000
   config.eval_every_epochs = 1000.0
-  make = run_lib.Run.make_train_step
+  make = setup_lib.make_train_step
   handler = signal.getsignal(signal.SIGTERM)
   calls = []
 
-  class Patched(run_lib.Run):
-    def make_train_step(self):
-      step = make(self)
+  def make_interrupted(*args):
+    step = make(*args)
 
-      def interrupted(state, batch):
-        calls.append(1)
-        if len(calls) == 4:
-          os.kill(os.getpid(), signal.SIGTERM)
-        return step(state, batch)
+    def interrupted(state, batch):
+      calls.append(1)
+      if len(calls) == 4:
+        os.kill(os.getpid(), signal.SIGTERM)
+      return step(state, batch)
 
-      return interrupted
+    return interrupted
 
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(run_lib, 'Run', Patched)
-    outcome = train.train_and_evaluate(config, tmp_path)
+    patch.setattr(setup_lib, 'make_train_step', make_interrupted)
+    outcome = train.train(config, tmp_path)
   assert outcome == train.Outcome(step=4, exit_status=143)
-  assert 'The same command goes on from there' in caplog.text
+  assert 'Run the same command to resume' in caplog.text
   with checkpointer_lib.Checkpointer(tmp_path) as checkpointer:
     assert checkpointer.steps() == [4]
   assert signal.getsignal(signal.SIGTERM) is handler
@@ -275,26 +272,22 @@ def test_checkpoints_between_evaluations(config, tmp_path, monkeypatch, caplog):
     return save(self, step, items, **kwargs)
 
   monkeypatch.setattr(checkpointer_lib.Checkpointer, 'save', spy)
-  train.train_and_evaluate(config, tmp_path)
+  train.train(config, tmp_path)
   assert saved == [2, 4, 5]
-  assert 'metrics' not in caplog.text  # Orbax warns of none.
+  assert 'metrics' not in caplog.text  # Orbax warns where there are none.
 
 
 @pytest.mark.parametrize('split', ['train_split', 'validation_split'])
-def test_a_split_that_is_not_there_fails_before_anything_slow(
-  config, tmp_path, split
-):
+def test_missing_split_is_refused_at_set_up(config, tmp_path, split):
   config.dataset[split] = 'dev'
   with pytest.raises(errors.InputError, match="no split 'dev'.*validation"):
-    train.train_and_evaluate(config, tmp_path)
+    train.train(config, tmp_path)
 
 
-def test_synthetic_posters_are_drawn_into_the_workdir_once(
-  config, tmp_path, caplog
-):
+def test_synthetic_dataset_is_written_once(config, tmp_path, caplog):
   config.dataset.data_dir = ''
   config.dataset.synthetic_posters = 80
   caplog.set_level('INFO')
   for _ in range(2):
-    run_lib.set_up(config, tmp_path)
+    setup_lib.set_up(config, tmp_path)
   assert caplog.text.count('Drawing 80 synthetic posters') == 1

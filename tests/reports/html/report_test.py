@@ -25,7 +25,7 @@ HOSTILE = ('<script>alert(1)</script>', '"><img src=x onerror=alert(2)>')
 
 def train_run(data_dir, folder, **changes):
   config = helpers.tiny_config(data_dir, **changes)
-  train.train_and_evaluate(config, folder)
+  train.train(config, folder)
   return epath.Path(folder)
 
 

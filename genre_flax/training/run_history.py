@@ -1,4 +1,7 @@
-"""When, how and on what a run was started: a list that the workdir keeps."""
+"""The starts of a run: when, by which command and on which machine.
+
+They are kept in the workdir for people to read; nothing is computed from them.
+"""
 
 import datetime
 import json
@@ -14,18 +17,17 @@ from genre_flax.runtime import parallel
 
 FILE_NAME = 'starts.json'
 _PACKAGES = ('genre_flax', 'jax', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
-_MODULE = 'genre_flax.'
 
 
 def record(workdir: epath.Path, *, step: int) -> None:
-  """Adds this start to those of a workdir.
+  """Appends this start to the history of a workdir.
 
   Args:
     workdir: of the run.
     step: updates done so far.
 
   Raises:
-    StorageError: it cannot be written.
+    StorageError: the file cannot be written.
   """
   start = {
     'step': step,
@@ -37,14 +39,11 @@ def record(workdir: epath.Path, *, step: int) -> None:
     'versions': machine.versions(_PACKAGES),
   }
   starts = [*read(workdir), start]
-  files.write_whole(workdir / FILE_NAME, f'{json.dumps(starts, indent=2)}\n')
+  files.write_atomic(workdir / FILE_NAME, f'{json.dumps(starts, indent=2)}\n')
 
 
 def read(workdir: epath.Path) -> list[dict[str, Any]]:
-  """The starts of a workdir, the first one first; what is damaged is left out.
-
-  Nothing is computed from them: they are for people to read.
-  """
+  """The starts of a workdir, oldest first, without damaged entries."""
   try:
     stored = json.loads((workdir / FILE_NAME).read_bytes())
   except (OSError, ValueError):
@@ -54,8 +53,9 @@ def read(workdir: epath.Path) -> list[dict[str, Any]]:
 
 
 def _command() -> str:
-  """What was typed, where a binary of this package was started by it."""
+  """The command line of this process."""
   spec = getattr(sys.modules['__main__'], '__spec__', None)
-  name = getattr(spec, 'name', '') or ''
-  program = ['python', '-m', name] if name.startswith(_MODULE) else sys.argv[:1]
+  name = getattr(spec, 'name', None) or ''
+  is_ours = name.startswith('genre_flax.')
+  program = ['python', '-m', name] if is_ours else sys.argv[:1]
   return shlex.join([*program, *sys.argv[1:]])

@@ -1,4 +1,4 @@
-"""The head alone, trained on features that are computed once."""
+"""Tests of training a head on cached features."""
 
 import functools
 
@@ -8,8 +8,10 @@ import pytest
 
 from genre_flax.inference import predictor as predictor_lib
 from genre_flax.runtime import parallel
-from genre_flax.training import features
-from genre_flax.training import run as run_lib
+from genre_flax.training import feature_cache
+from genre_flax.training import inputs
+from genre_flax.training import restore
+from genre_flax.training import setup as setup_lib
 from genre_flax.training import train
 from tests.support import helpers
 
@@ -26,20 +28,37 @@ def config(data_dir, short_efficientnet):
   return config
 
 
-def placed_state(run):
-  return parallel.replicate(run.create_state())
+def open_split(config, workdir, name='validation'):
+  """The features of a split, the network and its variables."""
+  dataset, setup = setup_lib.set_up(config, workdir)
+  variables = parallel.replicate(
+    restore.initial_variables(config, dataset, setup.model)
+  )
+  split = feature_cache.open_split(
+    config,
+    dataset,
+    name,
+    model=setup.model,
+    variables=variables,
+    workdir=workdir,
+  )
+  return split, setup.model, variables
 
 
-def test_features_are_those_of_the_network(config, tmp_path):
-  run = run_lib.set_up(config, tmp_path)
-  state = placed_state(run)
-  split = features.cached_split(run, state, 'validation')
-  decoded = run.decode_split('validation')
+def test_features_equal_the_embeddings_of_the_network(
+  config, dataset, tmp_path
+):
+  split, model, variables = open_split(config, tmp_path)
+  decoded = inputs.open_split(
+    helpers.tiny_config('', image_height=48, image_width=32),
+    dataset,
+    'validation',
+  )
   assert len(split) == len(decoded) == 12
   images = np.stack([decoded[i]['image'] for i in range(3)])
-  apply = functools.partial(run.model.apply, train=False, method='embed')
+  apply = functools.partial(model.apply, train=False, method='embed')
   expected = jax.jit(apply)(
-    {'params': state.params, 'batch_stats': state.batch_stats},
+    variables,
     (images.astype(np.float32) - 127.5) / 127.5,
   )
   for i in range(3):
@@ -49,36 +68,26 @@ def test_features_are_those_of_the_network(config, tmp_path):
     np.testing.assert_array_equal(split[i]['labels'], decoded[i]['labels'])
 
 
-def test_they_are_computed_once_and_again_for_another_backbone(
-  config, tmp_path, caplog
+@pytest.mark.parametrize(
+  'changes', [{'seed': 1}, {'model.efficientnet_lite.stage_features': True}]
+)
+def test_features_are_computed_once_per_backbone(
+  config, tmp_path, caplog, changes
 ):
   caplog.set_level('INFO')
-  run = run_lib.set_up(config, tmp_path)
-  state = placed_state(run)
   for _ in range(2):
-    features.cached_split(run, state, 'validation')
+    open_split(config, tmp_path)
   assert caplog.text.count('Computing the features') == 1
-  config.seed = 1
-  other = run_lib.set_up(config, tmp_path)
-  features.cached_split(other, placed_state(other), 'validation')
+  config.update_from_flattened_dict(changes)
+  open_split(config, tmp_path)
   assert caplog.text.count('Computing the features') == 2
 
 
-def test_they_are_computed_again_for_other_options(config, tmp_path, caplog):
-  caplog.set_level('INFO')
-  for number, variant in enumerate((False, True), start=1):
-    config.model.efficientnet_lite.stage_features = variant
-    run = run_lib.set_up(config, tmp_path)
-    features.cached_split(run, placed_state(run), 'validation')
-    assert caplog.text.count('Computing the features') == number
-
-
-def test_the_whole_network_is_served(config, dataset, tmp_path):
-  train.train_and_evaluate(config, tmp_path)
+def test_predictor_applies_backbone_and_head(config, dataset, tmp_path):
+  train.train(config, tmp_path)
   predictor = predictor_lib.restore(tmp_path, step='latest')
   predictions = predictor.evaluate_split(dataset, 'validation', batch_size=16)
-  run = run_lib.set_up(config, tmp_path)
-  split = features.cached_split(run, placed_state(run), 'validation')
+  split, _, _ = open_split(config, tmp_path)
   head = predictor.variables['params']['head']
   expected = np.stack([split[i]['features'] for i in range(12)]) @ np.asarray(
     head['kernel']

@@ -1,0 +1,138 @@
+"""Embeddings of a frozen backbone, computed once and stored in the workdir."""
+
+import hashlib
+import json
+from typing import Any
+
+from absl import logging
+from etils import epath
+import flax.linen as nn
+import ml_collections
+import numpy as np
+
+from genre_flax import config as config_lib
+from genre_flax.data import input_pipeline
+from genre_flax.datasets.posters import storage
+from genre_flax.evaluation import evaluate
+from genre_flax.models import forward
+from genre_flax.models import params as params_lib
+from genre_flax.runtime import files
+from genre_flax.runtime import parallel
+from genre_flax.training import inputs
+
+
+class FeatureSplit:
+  """A split of {'features': float32 [F], 'labels': [num_genres]}."""
+
+  def __init__(self, features: np.ndarray, labels: np.ndarray):
+    """Wraps features [N, F] and labels [N, num_genres]."""
+    self._features = features
+    self._labels = labels
+    self.num_genres = labels.shape[1]
+
+  def blank_example(self) -> dict[str, np.ndarray]:
+    """An example of zeros, for padding."""
+    return {
+      'features': np.zeros_like(self._features[0]),
+      'labels': np.zeros_like(self._labels[0]),
+    }
+
+  def __len__(self) -> int:
+    return len(self._features)
+
+  def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+    return {'features': self._features[index], 'labels': self._labels[index]}
+
+
+def open_split(
+  config: ml_collections.ConfigDict,
+  dataset: storage.PosterDataset,
+  name: str,
+  *,
+  model: nn.Module,
+  variables: dict[str, Any],
+  workdir: epath.Path,
+) -> FeatureSplit:
+  """The features of a split, read from the workdir or computed.
+
+  All hosts call it. Stored features are used only where backbone,
+  preprocessing and dataset are equal.
+
+  Args:
+    config: of the run.
+    dataset: with the split.
+    name: of the split.
+    model: with the methods `embed` and `classify`.
+    variables: of the model, placed by `parallel.replicate`.
+    workdir: of the run; features are stored in its folder 'features'.
+  """
+  key = _key(config, dataset, variables)
+  path = workdir / 'features' / f'{name}.npz'
+  stored = _read(path, key)
+  if parallel.all_hosts_agree(stored is not None):
+    return stored
+  logging.info('Computing the features of the split %s.', name)
+  preprocessing = config_lib.preprocessing(config)
+
+  def embed(variables, batch):
+    features = forward.forward_in_chunks(
+      model, variables, batch['image'], preprocessing, method='embed'
+    )
+    return {'features': features, 'labels': batch['labels']}
+
+  split = inputs.open_split(config, dataset, name)
+  outputs = evaluate.run_over_split(
+    evaluate.gather_outputs(embed),
+    variables,
+    input_pipeline.eval_batches(
+      split,
+      global_batch_size=config_lib.global_eval_batch_size(
+        config, parallel.num_devices()
+      ),
+      host_index=parallel.host_index(),
+      num_hosts=parallel.num_hosts(),
+      num_threads=config.dataset.num_threads,
+      prefetch_batches=config.dataset.prefetch_batches,
+    ),
+    num_examples=len(split),
+  )
+  if parallel.is_main_host():
+    with files.storage_errors(path):
+      path.parent.mkdir(parents=True, exist_ok=True)
+    with files.replace_file(path) as beside, beside.open('wb') as file:
+      np.savez(file, key=key, **outputs)
+  return FeatureSplit(outputs['features'], outputs['labels'])
+
+
+def _read(path: epath.Path, key: str) -> FeatureSplit | None:
+  """The features stored under a key; None where missing or damaged."""
+  if not path.exists():
+    return None
+  try:
+    # The zip format has a checksum per array.
+    with path.open('rb') as file, np.load(file) as stored:
+      if str(stored['key']) == key:
+        return FeatureSplit(stored['features'], stored['labels'])
+  except Exception as e:  # Damaged bytes raise any exception.
+    logging.warning('%s is damaged and will be recomputed: %s', path, e)
+  return None
+
+
+def _key(config, dataset, variables):
+  """A checksum of everything that determines the features."""
+  checksum = hashlib.sha256()
+  described = [
+    dataset.card['fingerprint'],
+    config_lib.image_shape(config),
+    config.pixel_mean,
+    config.pixel_scale,
+    config_lib.to_dict(config)['model'],
+  ]
+  checksum.update(json.dumps(described).encode())
+  for kind in ('params', 'batch_stats'):
+    flat = params_lib.flatten(variables[kind], sep='/')
+    for path, value in sorted(flat.items()):
+      if not params_lib.is_head(path):
+        checksum.update(path.encode())
+        checksum.update(np.ascontiguousarray(value).tobytes())
+  return checksum.hexdigest()

@@ -1,0 +1,102 @@
+"""The dataset and the splits of a config."""
+
+import os
+
+from etils import epath
+import ml_collections
+
+from genre_flax import config as config_lib
+from genre_flax.data import decoded_cache
+from genre_flax.data import input_pipeline
+from genre_flax.datasets.posters import build
+from genre_flax.datasets.posters import storage
+from genre_flax.runtime import files
+from genre_flax.runtime import parallel
+
+
+def open_dataset(
+  config: ml_collections.ConfigDict, workdir: epath.Path
+) -> storage.PosterDataset:
+  """Opens the dataset of a config; generates a synthetic one where set.
+
+  Args:
+    config: validated.
+    workdir: of the run; a synthetic dataset is written into it.
+
+  Raises:
+    InputError: there is no dataset.
+  """
+  if not config.dataset.synthetic_posters:
+    return storage.open_dataset(config.dataset.data_dir)
+  data_dir = workdir / 'data'
+  if parallel.is_main_host():
+    build.build_synthetic(
+      data_dir=data_dir, num_posters=config.dataset.synthetic_posters
+    )
+  parallel.barrier('synthetic dataset written')
+  return storage.open_dataset(data_dir)
+
+
+def check_splits(
+  config: ml_collections.ConfigDict, dataset: storage.PosterDataset
+) -> None:
+  """Verifies the files of the config's splits; seconds per ten gigabytes.
+
+  Raises:
+    InputError: there is no such split.
+    DamageError: its files are damaged.
+  """
+  names = config.dataset
+  for name in (names.train_split, names.validation_split, names.test_split):
+    if name:
+      dataset.open_split(name, check_records=True)
+
+
+def open_split(
+  config: ml_collections.ConfigDict, dataset: storage.PosterDataset, name: str
+) -> input_pipeline.DecodedSplit:
+  """Opens a split at the config's image size, with the config's cache.
+
+  Raises:
+    InputError: there is no such split, or no room for the cache.
+  """
+  split = dataset.open_split(name)
+  image_shape = config_lib.image_shape(config)
+  shape = (*image_shape, 3)
+  cache = None
+  if config.dataset.cache == 'memory':
+    cache = decoded_cache.MemoryCache(len(split), shape)
+  elif config.dataset.cache == 'disk':
+    folder = config.dataset.cache_dir or files.cache_dir() / 'decoded'
+    file_name = decoded_cache.disk_cache_name(
+      fingerprint=dataset.card['fingerprint'], split=name, image_shape=shape
+    )
+    cache = decoded_cache.DiskCache(
+      os.path.join(os.path.expanduser(folder), file_name),
+      num_examples=len(split),
+      image_shape=shape,
+      num_genres=len(dataset.genres),
+    )
+  return input_pipeline.DecodedSplit(
+    split, image_shape=image_shape, cache=cache
+  )
+
+
+def train_batches(
+  config: ml_collections.ConfigDict,
+  split: input_pipeline.Examples,
+  *,
+  sizes: config_lib.Sizes,
+  start_step: int,
+) -> input_pipeline.Batches:
+  """This host's training batches after `start_step` updates, without end."""
+  return input_pipeline.train_batches(
+    split,
+    seed=config.seed,
+    start_step=start_step,
+    global_batch_size=sizes.global_batch_size,
+    host_index=parallel.host_index(),
+    num_hosts=parallel.num_hosts(),
+    num_threads=config.dataset.num_threads,
+    prefetch_batches=config.dataset.prefetch_batches,
+  )

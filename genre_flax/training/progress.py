@@ -1,0 +1,274 @@
+"""Log lines, progress bar and metrics by step of a training."""
+
+from collections.abc import Iterator, Mapping
+import contextlib
+import datetime
+import math
+import sys
+import time
+from typing import Any
+
+from absl import logging
+import jax
+import ml_collections
+import numpy as np
+import tqdm
+
+from genre_flax import config as config_lib
+from genre_flax.datasets.posters import storage
+from genre_flax.models import params as params_lib
+from genre_flax.ops.cpu import onednn
+from genre_flax.runtime import machine
+from genre_flax.runtime import metric_writer
+from genre_flax.runtime import parallel
+from genre_flax.training import train_state
+
+# Summed over the steps between two log lines.
+_ZERO_SUMS = {'loss': 0.0, 'count': 0.0}
+# Networks with more arrays are described by module.
+_MAX_PARAMETER_LINES = 40
+
+
+class NonFiniteError(FloatingPointError):
+  """A metric of a training step is NaN or infinite."""
+
+
+class Progress:
+  """Collects the metrics of steps, and reports them every `log_every` steps.
+
+  Values stay on the devices until then, so that the loop does not wait.
+  """
+
+  def __init__(
+    self,
+    sizes: config_lib.Sizes,
+    writer: metric_writer.MetricWriter,
+    *,
+    start_step: int,
+    log_every: int,
+    is_active: bool,
+    sums: Mapping[str, float] | None = None,
+  ):
+    """Starts the clock.
+
+    Args:
+      sizes: of the run.
+      writer: of metrics by step.
+      start_step: updates done so far.
+      log_every: steps between two log lines.
+      is_active: whether to log; True on the main host only.
+      sums: `sums` of the checkpoint of a resumed run, so that its next log line
+        covers all steps since the last one.
+    """
+    self._sizes = sizes
+    self._writer = writer
+    self._log_every = log_every
+    self._is_active = is_active
+    self._pending: list[tuple[int, dict[str, Any]]] = []
+    self._last: dict[str, np.ndarray] = {}
+    self._num_steps = 0
+    self._sums = dict(sums or _ZERO_SUMS)
+    self._waited = self._paused = 0.0
+    self._started = time.monotonic()
+    self._bar = tqdm.tqdm(
+      total=sizes.num_train_steps,
+      initial=start_step,
+      desc='Training',
+      unit=' steps',
+      disable=not is_active or not sys.stderr.isatty(),
+    )
+
+  @contextlib.contextmanager
+  def waiting_for_input(self) -> Iterator[None]:
+    """Counts the time of the block as waiting for input."""
+    started = time.monotonic()
+    yield
+    self._waited += time.monotonic() - started
+
+  @contextlib.contextmanager
+  def paused(self) -> Iterator[None]:
+    """Excludes the time of the block from rates."""
+    started = time.monotonic()
+    yield
+    self._paused += time.monotonic() - started
+
+  def add(self, step: int, values: dict[str, jax.Array]) -> None:
+    """Adds the metrics of a step, and reports when due.
+
+    Args:
+      step: just done.
+      values: scalars on the devices; 'loss' and 'count' are sums.
+
+    Raises:
+      NonFiniteError: see `check`.
+    """
+    self._pending.append((step, values))
+    self._bar.update()
+    if step % self._log_every == 0 or step == self._sizes.num_train_steps:
+      self.check()
+      self._report(step)
+
+  def check(self) -> None:
+    """Fetches the metrics of all steps so far, and checks that they are finite.
+
+    Raises:
+      NonFiniteError: a metric is NaN or infinite.
+    """
+    if not self._pending:
+      return
+    steps, values = zip(*self._pending, strict=True)
+    self._pending.clear()
+    for step, step_values in zip(steps, jax.device_get(values), strict=True):
+      for name, value in step_values.items():
+        if not np.isfinite(value):
+          raise NonFiniteError(
+            f'Step {step}: {name} is {float(value)}. Checkpoints of earlier'
+            ' steps are kept. Lower config.optimizer.learning_rate, set'
+            ' config.optimizer.clip_norm, or use'
+            " config.model.dtype='float32'."
+          )
+      for name in _ZERO_SUMS:
+        self._sums[name] += float(step_values[name])
+      self._last = step_values
+      self._num_steps += 1
+
+  @property
+  def sums(self) -> dict[str, float]:
+    """Sums of 'loss' and 'count' since the last log line, of checked steps."""
+    return dict(self._sums)
+
+  def _report(self, step):
+    num_steps = self._num_steps
+    seconds = time.monotonic() - self._started - self._paused
+    rate = num_steps * self._sizes.global_batch_size / seconds
+    remaining = self._sizes.num_train_steps - step
+    report = {
+      'loss': self._sums['loss'] / self._sums['count'],
+      'learning_rate': float(self._last['learning_rate']),
+      'gradient_norm': float(self._last['gradient_norm']),
+      'images_per_second': rate,
+      'input_wait_share': self._waited / seconds,
+      'peak_memory_gb': machine.peak_memory_gb(),
+    }
+    device_memory = parallel.peak_device_memory_gb()
+    if device_memory is not None:
+      report['peak_device_memory_gb'] = device_memory
+    self._writer.write(step, 'train', report)
+    eta = math.ceil(remaining * seconds / num_steps)
+    self._info(
+      f'step {step}/{self._sizes.num_train_steps}'
+      f' (epoch {step / self._sizes.steps_per_epoch:.2f})'
+      f'  loss {report["loss"]:.4f}  lr {report["learning_rate"]:.2e}'
+      f'  {rate:.1f} images/s  input wait {report["input_wait_share"]:.1%}'
+      f'  ETA {datetime.timedelta(seconds=eta)}'
+    )
+    self._sums, self._num_steps = dict(_ZERO_SUMS), 0
+    self._waited = self._paused = 0.0
+    self._started = time.monotonic()
+
+  def validation(
+    self, step: int, split: str, results: dict[str, float]
+  ) -> None:
+    """Reports the metrics of a validation split."""
+    self._writer.write(step, split, results)
+    self._info(
+      describe_metrics(step, split, results, seconds=results['seconds'])
+    )
+
+  def _info(self, text: str) -> None:
+    """Logs a line above the progress bar."""
+    if self._is_active:
+      self._bar.clear()
+      logging.info('%s', text)
+      self._bar.refresh()
+
+  def close(self) -> None:
+    """Removes the progress bar."""
+    self._bar.close()
+
+
+def describe_metrics(
+  step: int, split: str, values: Mapping[str, float], *, seconds: float
+) -> str:
+  """The main metrics of a split, as one line."""
+  return (
+    f'step {step}  {split}: loss {values["loss"]:.4f}'
+    f'  mean AP {values["mean_average_precision"]:.4f}'
+    f'  AUC {values["mean_roc_auc"]:.4f}'
+    f'  accuracy {values["accuracy"]:.4f}'
+    f'  recall at 3 {values["recall_at_3"]:.4f}'
+    f'  ({seconds:.1f} s)'
+  )
+
+
+def describe_run(
+  config: ml_collections.ConfigDict,
+  sizes: config_lib.Sizes,
+  dataset: storage.PosterDataset,
+) -> str:
+  """Devices, splits, label prior, batch sizes and numbers of steps."""
+  height, width = config_lib.image_shape(config)
+  splits = ', '.join(
+    f'{described["num_examples"]:,} {split}'
+    for split, described in dataset.card['splits'].items()
+  )
+  by_share = np.argsort(-dataset.label_prior, kind='stable')
+  prior = ', '.join(
+    f'{dataset.genres[i]} {dataset.label_prior[i]:.1%}' for i in by_share
+  )
+  accumulated = (
+    f', in {config.accumulate_steps} micro-batches'
+    if config.accumulate_steps > 1
+    else ''
+  )
+  lines = [
+    'The run:',
+    f'  devices      {parallel.describe_devices()}',
+    f'  dataset      {dataset.data_dir}: {splits}',
+    f'  genres       {len(dataset.genres)}: {prior}',
+    f'  input        {height} x {width} pixels',
+    f'  batch        {sizes.global_batch_size} = {parallel.num_hosts()}'
+    f' host(s) x {jax.local_device_count()} device(s) x'
+    f' {sizes.per_device_batch_size}{accumulated}',
+    f'  steps        {sizes.num_train_steps:,} ='
+    f' {sizes.num_train_steps / sizes.steps_per_epoch:.2f} epochs x'
+    f' {sizes.steps_per_epoch:.2f} steps ({sizes.num_train_examples:,}'
+    f' posters / {sizes.global_batch_size}); warm-up'
+    f' {sizes.num_warmup_steps}',
+    f'  evaluation   every {sizes.eval_every_steps} steps, batches of'
+    f' {sizes.global_eval_batch_size}',
+  ]
+  if jax.default_backend() == 'cpu':
+    lines.insert(2, f'  convolutions {onednn.describe(config.model.dtype)}')
+  return '\n'.join(lines)
+
+
+def describe_parameters(params: dict, *, trainable: str) -> str:
+  """The arrays or modules of the parameters, one per line, and their number.
+
+  Args:
+    params: a tree.
+    trainable: pattern of the trained parameters, of `params.split`.
+  """
+  trained, _ = params_lib.split(params, trainable)
+  flat = params_lib.flatten(params, sep='/')
+  rows = {
+    name: (value.size, ' x '.join(map(str, value.shape)))
+    for name, value in flat.items()
+  }
+  if len(flat) > _MAX_PARAMETER_LINES:
+    rows = {}
+    for path, value in flat.items():
+      module = '/'.join(path.split('/')[:2])
+      rows[module] = rows.get(module, (0, ''))[0] + value.size, ''
+  width = max(map(len, rows))
+  return '\n'.join(
+    [
+      f'The network: {train_state.count_parameters(params):,} parameters,'
+      f' {train_state.count_parameters(trained):,} of them trained',
+      *(
+        f'  {name:{width}}  {size:>10,}  {shape}'.rstrip()
+        for name, (size, shape) in rows.items()
+      ),
+    ]
+  )

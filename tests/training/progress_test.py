@@ -1,0 +1,131 @@
+"""Tests of genre_flax/training/progress.py."""
+
+import logging
+
+import jax.numpy as jnp
+import pytest
+
+from genre_flax import config as config_lib
+from genre_flax.ops.cpu import onednn
+from genre_flax.runtime import metric_writer
+from genre_flax.training import progress as progress_lib
+from genre_flax.training import setup as setup_lib
+from tests.support import helpers
+
+
+class Clock:
+  """A clock that tests advance."""
+
+  def __init__(self):
+    self.now = 100.0
+
+  def monotonic(self):
+    return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+  clock = Clock()
+  monkeypatch.setattr(progress_lib, 'time', clock)
+  return clock
+
+
+@pytest.fixture
+def progress(tmp_path, clock):
+  config = helpers.tiny_config('data', num_train_steps=10, batch_size=16)
+  sizes = config_lib.compute_sizes(
+    config, num_train_examples=160, num_hosts=1, num_devices=1
+  )
+  writer = metric_writer.MetricWriter(tmp_path, start_step=0, tensorboard=False)
+  progress = progress_lib.Progress(
+    sizes, writer, start_step=0, log_every=4, is_active=True
+  )
+  yield progress
+  progress.close()
+
+
+def values(loss, count=16.0):
+  return {
+    'loss': jnp.asarray(loss),
+    'count': jnp.asarray(count),
+    'learning_rate': jnp.asarray(0.5),
+    'gradient_norm': jnp.asarray(2.0),
+  }
+
+
+def test_report_covers_the_steps_since_the_previous_one(
+  progress, clock, tmp_path, caplog
+):
+  caplog.set_level(logging.INFO)
+  for step in range(1, 5):
+    with progress.waiting_for_input():
+      clock.now += 0.5
+    clock.now += 1.5
+    progress.add(step, values(16.0 * step))
+  (line,) = metric_writer.read(tmp_path)
+  # Of this process: at least tens of megabytes.
+  assert 0.03 < line.pop('peak_memory_gb') < 1000
+  assert line == {
+    'step': 4,
+    'split': 'train',
+    'loss': 2.5,
+    'learning_rate': 0.5,
+    'gradient_norm': 2.0,
+    'images_per_second': 4 * 16 / 8.0,
+    'input_wait_share': 0.25,
+  }
+  # Six steps of two seconds are left.
+  assert 'step 4/10 (epoch 0.40)  loss 2.5000' in caplog.text
+  assert 'input wait 25.0%  ETA 0:00:12' in caplog.text
+
+
+def test_rates_exclude_pauses(progress, clock, tmp_path):
+  for step in range(1, 5):
+    clock.now += 1.0
+    if step == 2:
+      with progress.paused():
+        clock.now += 60.0
+    progress.add(step, values(1.0))
+  (line,) = metric_writer.read(tmp_path)
+  assert line['images_per_second'] == 16.0
+
+
+def test_last_step_is_reported(progress, clock, tmp_path):
+  for step in range(1, 11):
+    clock.now += 1.0
+    progress.add(step, values(float(step)))
+  lines = metric_writer.read(tmp_path)
+  assert [line['step'] for line in lines] == [4, 8, 10]
+  assert lines[-1]['loss'] == pytest.approx((9 + 10) / 32)
+
+
+def test_non_finite_value_raises_with_its_step(progress, clock):
+  clock.now += 1.0
+  progress.add(1, values(1.0))
+  progress.add(2, {**values(1.0), 'gradient_norm': jnp.asarray(jnp.inf)})
+  progress.add(3, values(1.0))
+  with pytest.raises(
+    progress_lib.NonFiniteError, match='Step 2: gradient_norm is inf'
+  ):
+    progress.check()
+
+
+@pytest.mark.parametrize(
+  'version, reason',
+  [
+    ('0.99.1', 'oneDNN was tried with jaxlib 0.10, 0.11, 0.12, not 0.99.1'),
+    ('0.10.2', 'programs with oneDNN cannot be kept'),
+  ],
+)
+def test_description_states_the_cost_of_xlas_convolutions(
+  data_dir, tmp_path, monkeypatch, version, reason
+):
+  monkeypatch.setattr(onednn.jaxlib, '__version__', version)
+  if version == '0.99.1':
+    monkeypatch.setattr(onednn, '_has_compilation_cache', lambda: False)
+    monkeypatch.setattr(onednn, '_is_in_jaxlib', lambda: False)
+  config = helpers.tiny_config(data_dir)
+  dataset, setup = setup_lib.set_up(config, tmp_path)
+  text = progress_lib.describe_run(config, setup.sizes, dataset)
+  cost = "XLA's own, which train at about half the speed"
+  assert f'convolutions {cost}: {reason}' in text

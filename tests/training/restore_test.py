@@ -1,0 +1,186 @@
+"""Tests of genre_flax/training/restore.py."""
+
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from genre_flax import config as config_lib
+from genre_flax.checkpoints import checkpointer as checkpointer_lib
+from genre_flax.datasets.posters import build
+from genre_flax.runtime import errors
+from genre_flax.training import restore
+from genre_flax.training import setup as setup_lib
+from genre_flax.training import train
+from tests.support import helpers
+
+
+@pytest.fixture(scope='module')
+def source(data_dir, tmp_path_factory):
+  """The workdir of a short run."""
+  workdir = tmp_path_factory.mktemp('source')
+  train.train(helpers.tiny_config(data_dir, num_train_steps=3), workdir)
+  return workdir
+
+
+def initial_variables(config, workdir):
+  dataset, setup = setup_lib.set_up(config, workdir)
+  return restore.initial_variables(config, dataset, setup.model)
+
+
+def test_head_bias_is_the_label_prior(data_dir, dataset, tmp_path):
+  got = initial_variables(helpers.tiny_config(data_dir), tmp_path)
+  bias = got['params']['head']['bias']
+  occurs = dataset.label_prior > 0
+  np.testing.assert_allclose(
+    1 / (1 + np.exp(-bias[occurs])), dataset.label_prior[occurs], rtol=1e-4
+  )
+  plain = helpers.tiny_config(data_dir, head_bias_from_prior=False)
+  got = initial_variables(plain, tmp_path)
+  assert not got['params']['head']['bias'].any()
+
+
+@pytest.mark.parametrize('parts', ['backbone', 'all'])
+def test_init_from_uses_the_best_checkpoint(data_dir, source, tmp_path, parts):
+  config = helpers.tiny_config(
+    data_dir, seed=5, init_from=str(source), init_from_parts=parts
+  )
+  got = initial_variables(config, tmp_path)
+  _, _, theirs = checkpointer_lib.read_model(source, step='best')
+  for name, layer in got['params'].items():
+    same = np.array_equal(layer['kernel'], theirs['params'][name]['kernel'])
+    assert same == (parts == 'all' or name != 'head')
+
+
+def test_optimizer_state_is_initialized_from_the_restored_parameters(
+  data_dir, source, tmp_path
+):
+  config = helpers.tiny_config(
+    data_dir, seed=5, init_from=str(source), init_from_parts='all'
+  )
+  config.optimizer.name = 'optax.contrib:prodigy'
+  got = initial_variables(config, tmp_path)
+  dataset, setup = setup_lib.set_up(config, tmp_path)
+  with checkpointer_lib.Checkpointer(tmp_path) as checkpointer:
+    state, _ = restore.restore_or_initialize(
+      checkpointer, config, dataset, setup
+    )
+  helpers.assert_trees_equal(jax.device_get(state.params), got['params'])
+  remembered = jax.tree.leaves(
+    jax.device_get(state.opt_state),
+    is_leaf=lambda leaf: isinstance(leaf, dict),
+  )
+  path = 'head/kernel'
+  first = [
+    leaf[path] for leaf in remembered if isinstance(leaf, dict) and path in leaf
+  ]
+  assert any(
+    np.array_equal(array, got['params']['head']['kernel']) for array in first
+  )
+
+
+def test_other_architecture_is_refused_with_the_differences(
+  data_dir, source, tmp_path
+):
+  config = helpers.tiny_config(
+    data_dir, init_from=str(source), **{'model.tiny.features': (8, 16, 32)}
+  )
+  with pytest.raises(errors.InputError) as e:
+    initial_variables(config, tmp_path)
+  assert 'missing: ConvMaxPool_2/bias, ConvMaxPool_2/kernel' in str(e.value)
+  assert f'checkpoint 3 in {source}' in str(e.value)
+
+
+def test_head_with_other_genres_is_refused(source, tmp_path):
+  csv, images = build.synthetic.write_posters(tmp_path / 'p', num_posters=80)
+  build.build(
+    build.sources_lib.Source(csv, images),
+    data_dir=tmp_path / 'data',
+    exclude_genres=['Western'],
+    skip_bad=True,
+  )
+  config = helpers.tiny_config(
+    tmp_path / 'data', init_from=str(source), init_from_parts='all'
+  )
+  with pytest.raises(errors.InputError, match='init_from_parts=backbone'):
+    initial_variables(config, tmp_path / 'run')
+
+
+def test_workdir_without_checkpoint_is_refused(data_dir, tmp_path):
+  config = helpers.tiny_config(data_dir, init_from=str(tmp_path / 'none'))
+  with pytest.raises(errors.InputError, match='none has no checkpoint'):
+    initial_variables(config, tmp_path)
+
+
+def test_damaged_source_is_an_error_with_the_undamaged_checkpoints(
+  data_dir, source, tmp_path
+):
+  shutil.copytree(source, tmp_path / 'source')
+  for path in (tmp_path / 'source' / 'checkpoints').rglob('model/**/*'):
+    if path.is_file():
+      path.write_bytes(path.read_bytes()[:-1])
+  config = helpers.tiny_config(data_dir, init_from=str(tmp_path / 'source'))
+  with pytest.raises(errors.DamageError, match='Undamaged checkpoints: none'):
+    train.train(config, tmp_path / 'run')
+
+
+def make_config(**changes):
+  return helpers.tiny_config('data', **changes)
+
+
+class TestCheckResumable:
+  def check(self, before, now):
+    restore.check_resumable(config_lib.to_dict(before), now)
+
+  def test_equal_config(self):
+    self.check(make_config(), make_config())
+
+  @pytest.mark.parametrize(
+    'changes',
+    [
+      {'log_every': 7},
+      {'dataset.cache': 'none', 'dataset.cache_dir': 'elsewhere'},
+      {'dataset.data_dir': 'elsewhere'},
+      {'checkpoint_every_steps': 3},
+    ],
+  )
+  def test_keys_without_influence_may_change(self, changes):
+    self.check(make_config(), make_config(**changes))
+
+  def test_other_keys_are_listed_with_both_values(self):
+    changed = helpers.tiny_config(
+      'data', batch_size=32, **{'optimizer.learning_rate': 0.5}
+    )
+    with pytest.raises(errors.InputError) as e:
+      self.check(make_config(), changed)
+    assert 'config.batch_size: 16 when the run was started, 32 now' in str(
+      e.value
+    )
+    assert 'config.optimizer.learning_rate: 0.003' in str(e.value)
+
+  def test_feature_cache_is_another_run(self):
+    plain, features = {'dataset.cache': 'none'}, {'dataset.cache': 'features'}
+    for before, now in ((plain, features), (features, plain)):
+      with pytest.raises(errors.InputError, match=r'dataset\.cache'):
+        self.check(
+          make_config(**before),
+          make_config(**now),
+        )
+
+  def test_length_may_change_with_a_constant_rate(self):
+    longer = {'num_train_steps': 12}
+    with pytest.raises(errors.InputError, match='num_train_steps'):
+      self.check(make_config(), make_config(**longer))
+    constant = {'optimizer.schedule': 'constant'}
+    self.check(
+      make_config(**constant),
+      make_config(**constant, **longer),
+    )
+
+  def test_tuples_equal_their_json(self):
+    features = {'model.tiny.features': (8, 16)}
+    self.check(
+      make_config(**features),
+      make_config(**features),
+    )
