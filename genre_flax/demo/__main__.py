@@ -120,7 +120,6 @@ def read_login(user: str, password_file: str) -> tuple[str, str] | None:
 def _serve(folder: pathlib.Path, auth: tuple[str, str] | None) -> None:
   """Loads the network, and serves the demo until it is interrupted."""
   upload_dir = folder / 'uploads'
-  upload_dir.mkdir()
   os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'
   os.environ['GRADIO_TEMP_DIR'] = str(upload_dir)
   # Imported here: jax after platform.configure, Gradio after its variables.
@@ -147,10 +146,11 @@ def _serve(folder: pathlib.Path, auth: tuple[str, str] | None) -> None:
     workdir, step=predictor.step, genres=predictor.genres
   )
   about = app.describe(service, name=workdir.resolve().name, metrics=metrics)
-  handlers = app.Handlers(
-    service, max_files=_MAX_FILES.value, upload_dir=upload_dir
+  demo = app.build(
+    app.Handlers(service, max_files=_MAX_FILES.value, upload_dir=upload_dir),
+    examples=folder,
+    about=about,
   )
-  demo = app.build(handlers, examples=folder, about=about)
   app.launch(
     demo,
     upload_dir=upload_dir,

@@ -24,11 +24,7 @@ TITLE = 'Film genres from posters'
 _SEED, _NUM_EXAMPLES = 2027, 6
 # Requests use the network one at a time. Files arrive as Gradio's dictionaries,
 # since its own preprocessing decodes images, and its errors hide the reason.
-_EVENT = {
-  'concurrency_id': 'network',
-  'concurrency_limit': 1,
-  'preprocess': False,
-}
+_EVENT = dict(concurrency_id='network', concurrency_limit=1, preprocess=False)
 _PRIVATE = {'api_visibility': 'private', **_EVENT}
 # By default the gallery crops posters to squares, and captions to one line.
 _CSS = """
@@ -66,24 +62,15 @@ class Handlers:
     if isinstance(scores, images.BadImageError):
       _warn(scores)
       return (None,) * 5
-    best, by_genre = (
-      _rank(scores)[0],
-      dict(zip(self.genres, scores, strict=True)),
-    )
-    return (
-      by_genre,
-      by_genre,
-      best,
-      self._service.attribution_map(path, best),
-      [
-        (images.open_rgb(neighbor.thumbnail)[0], self._caption(neighbor))
-        for neighbor in self._service.nearest(path)
-      ],
-    )
-
-  def _caption(self, neighbor) -> str:
-    genres = ', '.join(self.genres[i] for i in neighbor.genres) or 'no genre'
-    return f'{genres} ({neighbor.similarity:.2f}) {text.printable(neighbor.id)}'
+    neighbors = []
+    for each in self._service.nearest(path):
+      genres = ', '.join(self.genres[i] for i in each.genres) or 'no genre'
+      caption = f'{genres} ({each.similarity:.2f}) {text.printable(each.id)}'
+      neighbors.append((images.open_rgb(each.thumbnail)[0], caption))
+    by_genre = dict(zip(self.genres, scores, strict=True))
+    best = int(scores.argmax())
+    map_ = self._service.attribution_map(path, best)
+    return by_genre, by_genre, best, map_, neighbors
 
   def show_map(self, file: File | None, genre: Any) -> np.ndarray | None:
     """The attribution map of a genre."""
@@ -111,10 +98,7 @@ class Handlers:
     path = folder / predictions.FILE_NAME
     genres = self._service.predictor.genres
     path.write_bytes(predictions.to_csv(scored, genres=genres))
-    return (
-      gr.update(value=rows, visible=True),
-      gr.update(value=str(path), visible=True),
-    )
+    return tuple(gr.update(value=v, visible=True) for v in (rows, str(path)))
 
   def predict(self, posters: Sequence[File] | None) -> list[dict[str, Any]]:
     """Scores posters.
@@ -122,22 +106,21 @@ class Handlers:
     Returns a dictionary per poster: 'poster', its file name, and 'genres', a
     list of {'genre', 'score'} by descending score; or 'error'.
     """
-    genres = self._service.predictor.genres
-    return [
-      {'poster': name, 'error': str(scores)}
-      if isinstance(scores, images.BadImageError)
-      else {
-        'poster': name,
-        'genres': [
+    genres, results = self._service.predictor.genres, []
+    for name, scores in self._predict(posters or []):
+      result = {'poster': name}
+      if isinstance(scores, images.BadImageError):
+        result['error'] = str(scores)
+      else:
+        result['genres'] = [
           {'genre': genres[i], 'score': round(float(scores[i]), 6)}
           for i in _rank(scores)
-        ],
-      }
-      for name, scores in self._predict(posters or [])
-    ]
+        ]
+      results.append(result)
+    return results
 
-  def _predict(self, files):
-    """Pairs of a file name and its result."""
+  def _predict(self, files) -> list[tuple[str, Any]]:
+    """Pairs of a file name and its scores or error."""
     if len(files) > self._max_files:
       raise gr.Error(
         f'{len(files)} posters; at most {self._max_files} per request.',
@@ -145,8 +128,7 @@ class Handlers:
       )
     paths = [epath.Path(file['path']) for file in files]
     names = [
-      file.get('orig_name') or path.name
-      for file, path in zip(files, paths, strict=True)
+      file['orig_name'] or epath.Path(file['path']).name for file in files
     ]
     return list(zip(names, self._service.predict(paths), strict=True))
 
@@ -170,10 +152,9 @@ def build(
     examples: folder to write example posters to.
     about: Markdown on the network.
   """
+  keep = (60, limits.KEEP_SECONDS)
   with gr.Blocks(
-    title=TITLE,
-    analytics_enabled=False,
-    delete_cache=(60, limits.KEEP_SECONDS),
+    title=TITLE, analytics_enabled=False, delete_cache=keep
   ) as demo:
     gr.Markdown(f'# {TITLE}')
     with gr.Tab('Poster'):
@@ -196,7 +177,6 @@ def _add_poster_tab(handlers, examples) -> None:
     with gr.Column():
       poster = gr.Image(
         label='Poster',
-        type='filepath',
         sources=['upload', 'clipboard'],
         height=480,
         buttons=[],
@@ -209,11 +189,7 @@ def _add_poster_tab(handlers, examples) -> None:
       )
     with gr.Column():
       map_ = gr.Image(
-        label='Attribution map',
-        interactive=False,
-        format='jpeg',
-        height=480,
-        buttons=['fullscreen'],
+        label='Attribution map', height=480, buttons=['fullscreen']
       )
       choices = [(name, i) for i, name in enumerate(handlers.genres)]
       genre = gr.Dropdown(choices, value=None, label='Genre of the map')
@@ -240,11 +216,9 @@ def _add_batch_tab(handlers) -> None:
   )
   table = gr.Dataframe(
     headers=['Poster', 'Top-3 predictions'],
-    interactive=False,
     wrap=True,
     column_widths=['40%', '60%'],
     visible=False,
-    buttons=[],
   )
   download = gr.DownloadButton('Download all scores (CSV)', visible=False)
   outputs = [table, download]
@@ -273,12 +247,12 @@ def describe(
     metrics: of `stored_metrics.read_any`, or None.
   """
   predictor = service.predictor
+  model = text.for_markdown(predictor.config.model.name)
   height, width = predictor.image_shape
   genres = ', '.join(text.for_markdown(genre) for genre in predictor.genres)
   parts = [
-    f'**{text.for_markdown(name)}**: {predictor.config.model.name}, images of'
-    f' {height} × {width} pixels, checkpoint of step {predictor.step:,}.',
-    f'Genres: {genres}.',
+    f'**{text.for_markdown(name)}**: {model}, images of {height} × {width}'
+    f' pixels, checkpoint of step {predictor.step:,}. Genres: {genres}.',
     'The network sees the image alone, and is often wrong, mostly on rare'
     ' genres. Scores are calibrated on posters like those of the training, and'
     ' mean little for other images. Attribution maps'
@@ -286,11 +260,11 @@ def describe(
     ' explain a prediction.',
   ]
   if metrics is not None:
-    table = split_metrics.format_metrics(metrics)
+    table = split_metrics.format_metrics(metrics).replace('`', '')
     parts.append(
-      f'Metrics on {metrics["num_examples"]:,} posters of the'
-      f' {metrics["split"]} split, at step {metrics["step"]:,}:\n\n'
-      f'```text\n{table}\n```'
+      f'Metrics on {metrics["num_examples"]:,} posters of the split'
+      f' {text.for_markdown(metrics["split"])}, at step {metrics["step"]:,}:'
+      f'\n\n```text\n{table}\n```'
     )
   return '\n\n'.join(parts)
 
@@ -311,18 +285,14 @@ def launch(
   """
   demo.queue(max_size=max_queue, api_open=False)
   guard = middleware.Middleware(limits.LimitsMiddleware, upload_dir=upload_dir)
-  fonts = {'font': ('system-ui', 'sans-serif'), 'font_mono': ('monospace',)}
   try:
     demo.launch(
       **options,
       app_kwargs={'middleware': [guard], 'openapi_url': None},
-      theme=gr.themes.Default(**fonts),  # Its own fonts are downloaded.
       css=_CSS,
       share=False,
       enable_monitoring=False,
       run_history=False,
-      mcp_server=False,
-      ssr_mode=False,
       footer_links=[],
       quiet=True,
       prevent_thread_lock=True,

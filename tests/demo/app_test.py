@@ -181,7 +181,7 @@ def test_unknown_genres_have_no_map(http, posters, genre):
   assert http.post(f'{API}/queue/join', json=body).status_code == 200
   events = http.get(f'{API}/queue/data', params={'session_hash': 'abc'}).text
   assert '"process_completed"' in events
-  assert 'image.jpeg' not in events and 'Traceback' not in events
+  assert 'image.webp' not in events and 'Traceback' not in events
 
 
 def test_login_and_queue(launch, posters):
