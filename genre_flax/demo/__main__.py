@@ -127,7 +127,7 @@ def _serve(folder: pathlib.Path, auth: tuple[str, str] | None) -> None:
   from genre_flax.demo import service as service_lib
   from genre_flax.inference import predictor as predictor_lib
   from genre_flax.ops.cpu import onednn
-  from genre_flax.reports import stored_metrics
+  from genre_flax.reports import split_metrics
 
   platform.use_compilation_cache(
     files.cache_dir() / 'compiled',
@@ -142,7 +142,7 @@ def _serve(folder: pathlib.Path, auth: tuple[str, str] | None) -> None:
   service = service_lib.Service(
     predictor, max_bytes=max_bytes, embedder=embedder, index=index
   )
-  metrics = stored_metrics.read_any(
+  metrics = split_metrics.read_any(
     workdir, step=predictor.step, genres=predictor.genres
   )
   about = app.describe(service, name=workdir.resolve().name, metrics=metrics)

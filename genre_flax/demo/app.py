@@ -15,7 +15,7 @@ from genre_flax.datasets.posters import images
 from genre_flax.datasets.posters import synthetic
 from genre_flax.demo import limits
 from genre_flax.demo import service as service_lib
-from genre_flax.inference import predictions
+from genre_flax.inference import predictions_csv
 from genre_flax.reports import split_metrics
 from genre_flax.runtime import errors
 from genre_flax.runtime import text
@@ -95,9 +95,9 @@ class Handlers:
         result = ', '.join(f'{self.genres[i]} {scores[i]:.2f}' for i in top)
       rows.append([text.printable(name), result])
     folder = pathlib.Path(tempfile.mkdtemp(dir=self._upload_dir))
-    path = folder / predictions.FILE_NAME
-    genres = self._service.predictor.genres
-    path.write_bytes(predictions.to_csv(scored, genres=genres))
+    path = folder / predictions_csv.FILE_NAME
+    calibration = self._service.predictor.calibration
+    path.write_bytes(predictions_csv.to_csv(scored, calibration=calibration))
     return tuple(gr.update(value=v, visible=True) for v in (rows, str(path)))
 
   def predict(self, posters: Sequence[File] | None) -> list[dict[str, Any]]:
@@ -244,7 +244,7 @@ def describe(
   Args:
     service: with the network.
     name: of the run.
-    metrics: of `stored_metrics.read_any`, or None.
+    metrics: of `split_metrics.read_any`, or None.
   """
   predictor = service.predictor
   model = text.for_markdown(predictor.config.model.name)

@@ -6,9 +6,9 @@ from etils import epath
 import numpy as np
 from PIL import Image
 
-from genre_flax.attribution import attribution
-from genre_flax.attribution import heat_map
-from genre_flax.data import preprocess
+from genre_flax.attribution import map_images
+from genre_flax.attribution import methods
+from genre_flax.data import image_decoding
 from genre_flax.datasets.posters import images
 from genre_flax.inference import predictor as predictor_lib
 from genre_flax.retrieval import embedder as embedder_lib
@@ -42,7 +42,7 @@ class Service:
     self.predictor = predictor
     self._embedder = embedder
     self._index = index
-    self.explainer = attribution.Explainer(predictor)
+    self.explainer = methods.Explainer(predictor)
     self._max_bytes = max_bytes
     blank = np.zeros((*predictor.image_shape, 3), np.uint8)
     for size in (1, _BATCH_SIZE):
@@ -96,9 +96,9 @@ class Service:
     image.thumbnail((_MAX_SIDE, _MAX_SIDE), Image.Resampling.LANCZOS)
     pixels = self._decode(content)
     maps = self.explainer.maps(pixels[None], np.array([[genre]]))
-    return heat_map.overlay(np.asarray(image, np.uint8), maps[0, 0])
+    return map_images.overlay(np.asarray(image, np.uint8), maps[0, 0])
 
-  def nearest(self, path: epath.Path) -> list[neighbors.Neighbour]:
+  def nearest(self, path: epath.Path) -> list[neighbors.Neighbor]:
     """The most similar training posters, by cosine similarity of embeddings.
 
     Args:
@@ -121,7 +121,7 @@ class Service:
 
   def _decode(self, content) -> np.ndarray:
     height, width = self.predictor.image_shape
-    return preprocess.decode_and_resize(content, height=height, width=width)
+    return image_decoding.decode_and_resize(content, height=height, width=width)
 
   def _score(self, pixels) -> np.ndarray:
     """Scores of 1 to _BATCH_SIZE images, by one of two compiled programs."""

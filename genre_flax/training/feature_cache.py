@@ -13,7 +13,7 @@ import numpy as np
 from genre_flax import config as config_lib
 from genre_flax.data import input_pipeline
 from genre_flax.datasets.posters import storage
-from genre_flax.evaluation import evaluate
+from genre_flax.evaluation import evaluator
 from genre_flax.models import forward
 from genre_flax.models import params as params_lib
 from genre_flax.runtime import files
@@ -28,7 +28,6 @@ class FeatureSplit:
     """Wraps features [N, F] and labels [N, num_genres]."""
     self._features = features
     self._labels = labels
-    self.num_genres = labels.shape[1]
 
   def blank_example(self) -> dict[str, np.ndarray]:
     """An example of zeros, for padding."""
@@ -81,18 +80,15 @@ def open_split(
     return {'features': features, 'labels': batch['labels']}
 
   split = inputs.open_split(config, dataset, name)
-  outputs = evaluate.run_over_split(
-    evaluate.gather_outputs(embed),
+  outputs = evaluator.run_over_split(
+    evaluator.gather_outputs(embed),
     variables,
     input_pipeline.eval_batches(
       split,
-      global_batch_size=config_lib.global_eval_batch_size(
-        config, parallel.num_devices()
+      inputs.loader_options(
+        config,
+        config_lib.global_eval_batch_size(config, parallel.num_devices()),
       ),
-      host_index=parallel.host_index(),
-      num_hosts=parallel.num_hosts(),
-      num_threads=config.dataset.num_threads,
-      prefetch_batches=config.dataset.prefetch_batches,
     ),
     num_examples=len(split),
   )

@@ -7,16 +7,18 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from genre_flax.attribution import attribution
-from genre_flax.attribution import heat_map
-from genre_flax.data import preprocess
+from genre_flax.attribution import map_images
+from genre_flax.attribution import methods
+from genre_flax.data import image_decoding
 from genre_flax.datasets.posters import images
 from genre_flax.datasets.posters import synthetic
 from genre_flax.demo import service as service_lib
 
 
 def decode(path):
-  return preprocess.decode_and_resize(path.read_bytes(), height=32, width=24)
+  return image_decoding.decode_and_resize(
+    path.read_bytes(), height=32, width=24
+  )
 
 
 @pytest.mark.parametrize('number', [0, 1, 3, 8, 20])
@@ -61,12 +63,12 @@ def test_unreadable_files_do_not_affect_others(service, posters, tmp_path):
 
 def test_attribution_map_overlays_the_poster(service, posters):
   actual = service.attribution_map(posters[0], 3)
-  maps = attribution.Explainer(service.predictor).maps(
+  maps = methods.Explainer(service.predictor).maps(
     decode(posters[0])[None], np.array([[3]])
   )
   picture = np.asarray(Image.open(posters[0]))
   assert actual.shape == picture.shape == (240, 160, 3)
-  np.testing.assert_array_equal(actual, heat_map.overlay(picture, maps[0, 0]))
+  np.testing.assert_array_equal(actual, map_images.overlay(picture, maps[0, 0]))
 
 
 def test_a_large_poster_is_displayed_smaller(service, tmp_path):

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from genre_flax.data import decoded_cache
+from genre_flax.data import cache as cache_lib
 from genre_flax.runtime import lock
 from tests.faults import outcomes as outcomes_lib
 from tests.launch import run_test
@@ -67,7 +67,7 @@ def test_preparing_one_data_set(tmp_path):
     'prepare', '--verify', f'--data_dir={tmp_path / "data"}'
   )
   assert verified.returncode == 0, verified.stderr
-  assert 'are what was written' in verified.stdout
+  assert 'match their checksums' in verified.stdout
   outcomes['one works, one is refused by name'] += 1
   outcomes.done()
 
@@ -77,7 +77,7 @@ def _fill(path, seed):
   rng = np.random.default_rng(0)
   images = rng.integers(0, 256, (200, 16, 8, 3), np.uint8)
   labels = rng.integers(0, 2, (200, 5)).astype(np.float32)
-  cache = decoded_cache.DiskCache(
+  cache = cache_lib.DiskCache(
     path, num_examples=200, image_shape=(16, 8, 3), num_genres=5
   )
 

@@ -67,7 +67,7 @@ def test_measures_its_own_side_and_prints_and_writes_it(data_dir, tmp_path):
 def test_what_is_wrong_is_said_in_one_line(data_dir):
   result = binaries.run('benchmark', '--config=configs/poster_cnn.py')
   assert result.returncode == 2
-  assert 'holds no prepared data set' in result.stderr.splitlines()[-1]
+  assert 'contains no prepared dataset' in result.stderr.splitlines()[-1]
   result = binaries.run(
     'benchmark', '--config=configs/poster_cnn.py', '--peers=mxnet'
   )

@@ -1,0 +1,179 @@
+"""Exact evaluation: applies a network to each example of a split once."""
+
+from collections.abc import Callable
+import dataclasses
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+from scipy import special
+
+from genre_flax import config as config_lib
+from genre_flax.data import input_pipeline
+from genre_flax.evaluation import metrics
+from genre_flax.models import forward
+from genre_flax.runtime import parallel
+
+Variables = dict[str, Any]
+EvalStep = Callable[[Variables, parallel.Batch], dict[str, jax.Array]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictions:
+  """The output of a network for all examples of a split, in its order.
+
+  Attributes:
+    logits: float32 [N, num_genres].
+    labels: float32 [N, num_genres] of 0 and 1.
+  """
+
+  logits: np.ndarray
+  labels: np.ndarray
+
+  @property
+  def scores(self) -> np.ndarray:
+    """float64 [N, num_genres], probabilities before calibration."""
+    # In float32 high ones would tie at 1.
+    return special.expit(self.logits.astype(np.float64))
+
+  @property
+  def loss(self) -> float:
+    """Mean over examples of the cross-entropy summed over genres."""
+    logits = self.logits.astype(np.float64)
+    losses = np.logaddexp(0, logits) - self.labels * logits
+    return float(losses.sum(axis=1).mean())
+
+
+def make_eval_step(
+  model: nn.Module, preprocessing: config_lib.Preprocessing
+) -> EvalStep:
+  """Creates the evaluation step for all devices.
+
+  Args:
+    model: a network of `registry.create_model`.
+    preprocessing: with the crops of test-time augmentation.
+
+  Returns:
+    A step for `run_over_split` with the outputs 'logits' and 'labels'.
+  """
+
+  def eval_step(variables, batch):
+    if 'features' in batch:
+      logits = model.apply(
+        variables, batch['features'], train=False, method='classify'
+      )
+    else:
+      logits = forward.predict_logits(
+        model, variables, batch['image'], preprocessing
+      )
+    return {'logits': logits, 'labels': batch['labels']}
+
+  return gather_outputs(eval_step)
+
+
+def gather_outputs(step: EvalStep) -> EvalStep:
+  """Runs a step on all devices and gathers its outputs on all of them.
+
+  Args:
+    step: takes variables and the slice of a batch of one device; returns arrays
+      of [per_device_batch_size, ...].
+
+  Returns:
+    Takes the variables and a sharded batch; returns arrays of
+    [global_batch_size, ...], with 'mask' and 'index' of the batch.
+  """
+
+  def gathering_step(variables, batch):
+    outputs = step(variables, batch)
+    outputs = {**outputs, 'mask': batch['mask'], 'index': batch['index']}
+    return jax.lax.all_gather(outputs, parallel.AXIS_NAME, tiled=True)
+
+  return parallel.parallelize(gathering_step)
+
+
+def run_over_split(
+  step: EvalStep,
+  variables: Variables,
+  batches: input_pipeline.Batches,
+  *,
+  num_examples: int,
+) -> dict[str, np.ndarray]:
+  """Runs a step over a whole split; all hosts call it.
+
+  Args:
+    step: of `gather_outputs`.
+    variables: of the network, replicated by `parallel.replicate`.
+    batches: of `input_pipeline.eval_batches`.
+    num_examples: of the split over all hosts; at least 1.
+
+  Returns:
+    The outputs of the step, [num_examples, ...] in the order of the split.
+
+  Raises:
+    RuntimeError: an example is missing or repeated.
+  """
+  collected: dict[str, np.ndarray] = {}
+  counts = np.zeros(num_examples, int)
+
+  def collect(outputs):
+    outputs = jax.device_get(outputs)
+    is_real = outputs.pop('mask') > 0
+    index = outputs.pop('index')[is_real]
+    np.add.at(counts, index, 1)
+    for name, values in outputs.items():
+      if name not in collected:
+        shape = (num_examples, *values.shape[1:])
+        collected[name] = np.zeros(shape, values.dtype)
+      collected[name][index] = values[is_real]
+
+  pending = None
+  for batch in parallel.shard_ahead(batches):
+    outputs = step(variables, batch)
+    # The previous batch is fetched while this one is computed.
+    if pending is not None:
+      collect(pending)
+    pending = outputs
+  if pending is not None:
+    collect(pending)
+  if not (counts == 1).all():
+    raise RuntimeError(
+      f'Of {num_examples} examples, {(counts == 0).sum()} are missing and'
+      f' {(counts > 1).sum()} repeated.'
+    )
+  return collected
+
+
+def evaluate_split(
+  eval_step: EvalStep,
+  variables: Variables,
+  split: input_pipeline.Examples,
+  options: input_pipeline.LoaderOptions,
+) -> Predictions:
+  """Scores a whole split; all hosts call it.
+
+  Args:
+    eval_step: of `make_eval_step`.
+    variables: 'params' and 'batch_stats', replicated by `parallel.replicate`.
+    split: with at least one example.
+    options: of the loader; the batch size is a multiple of the devices.
+
+  Returns:
+    The predictions, the same on all hosts.
+
+  Raises:
+    RuntimeError: an example is missing or repeated.
+  """
+  outputs = run_over_split(
+    eval_step,
+    variables,
+    input_pipeline.eval_batches(split, options),
+    num_examples=len(split),
+  )
+  return Predictions(outputs['logits'], outputs['labels'])
+
+
+def validation_metrics(predictions: Predictions) -> dict[str, float]:
+  """The loss and all metrics, without intervals."""
+  values = metrics.compute(predictions.scores, predictions.labels)
+  return {'loss': predictions.loss, **values}
