@@ -75,10 +75,7 @@ def main(argv: list[str]) -> None:
     )
   auth = read_login(_USER.value, os.path.expanduser(_PASSWORD_FILE.value))
   if auth is None and _HOST.value not in ('127.0.0.1', 'localhost'):
-    logging.warning(
-      'The demo on %s has no login; --user and --password_file set one.',
-      _HOST.value,
-    )
+    logging.warning('Without a login; --user and --password_file set one.')
   platform.configure()
   # As for Ctrl-C, so that the folder of uploaded files is deleted.
   signal.signal(signal.SIGTERM, signal.default_int_handler)

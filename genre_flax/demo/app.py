@@ -289,6 +289,7 @@ def launch(
     demo.launch(
       **options,
       app_kwargs={'middleware': [guard], 'openapi_url': None},
+      theme=gr.themes.Default(font=('system-ui', 'sans-serif')),
       css=_CSS,
       share=False,
       enable_monitoring=False,
