@@ -1,73 +1,64 @@
-r"""Serves a page to drop posters on, which shows their genres.
+r"""Serves the demo: a web page that shows the genres of a poster.
 
 python -m genre_flax.demo --workdir=WORKDIR
 python -m genre_flax.demo --workdir=WORKDIR --host=0.0.0.0 --user=NAME \
   --password_file=FILE
 
-The page is for this machine alone, unless --host says otherwise, and loads
-nothing from anywhere. It needs `pip install -e '.[demo]'`.
+It listens on localhost by default, and needs `pip install -e '.[demo]'`.
 """
 
+import importlib.util
 import os
+import pathlib
+import signal
+import tempfile
 
 from absl import flags
+from absl import logging
 from etils import epath
 
 from genre_flax.runtime import command_line
+from genre_flax.runtime import errors
 from genre_flax.runtime import files
 from genre_flax.runtime import platform
+from genre_flax.runtime import regular_files
+
+PASSWORD_VARIABLE = 'GENRE_FLAX_DEMO_PASSWORD'
+_MIN_PASSWORD_LENGTH = 8
 
 _WORKDIR = flags.DEFINE_string(
   'workdir', None, 'Folder of the training run.', required=True
 )
 _STEP = flags.DEFINE_string(
-  'step', 'best', 'Checkpoint to use: best, latest, or the number of a step.'
+  'step', 'best', 'Checkpoint: best, latest, or the number of a step.'
 )
 _DATA_DIR = flags.DEFINE_string(
   'data_dir',
   None,
-  'Where the data set is that the network was trained on, should it have moved;'
-  ' similar posters are taken from it once, and kept in the workdir.',
+  'Dataset of the training, if it has moved; the index of nearest posters is'
+  ' computed from it once, and kept in the workdir.',
 )
 _HOST = flags.DEFINE_string(
-  'host',
-  '127.0.0.1',
-  'Address to listen on; 0.0.0.0 for all of this machine.',
+  'host', '127.0.0.1', 'Address to listen on; 0.0.0.0 for all interfaces.'
 )
 _PORT = flags.DEFINE_integer(
-  'port',
-  7860,
-  'Port to listen on; 0 for any that is free.',
-  lower_bound=0,
-  upper_bound=65535,
+  'port', 7860, 'Port to listen on.', lower_bound=1, upper_bound=65535
 )
-_USER = flags.DEFINE_string(
-  'user', '', 'Name to log in with; default: everybody may use the page.'
-)
+_USER = flags.DEFINE_string('user', '', 'User name; default: no login.')
 _PASSWORD_FILE = flags.DEFINE_string(
   'password_file',
   '',
   'File whose first line is the password; default: the environment variable'
-  ' GENRE_FLAX_PAGE_PASSWORD.',
+  f' {PASSWORD_VARIABLE}.',
 )
 _MAX_FILE_MB = flags.DEFINE_float(
-  'max_file_mb', 20.0, 'Most megabytes of a file.', lower_bound=0.001
+  'max_file_mb', 20.0, 'Largest file, in megabytes.', lower_bound=0.001
 )
 _MAX_FILES = flags.DEFINE_integer(
-  'max_files', 64, 'Most files of a request.', lower_bound=1
-)
-_MAX_SECONDS = flags.DEFINE_float(
-  'max_seconds',
-  60.0,
-  'Most seconds that a request may take; posters that are not looked at by'
-  ' then are told.',
-  lower_bound=0.0,
+  'max_files', 64, 'Largest number of files per request.', lower_bound=1
 )
 _MAX_QUEUE = flags.DEFINE_integer(
-  'max_queue',
-  32,
-  'Most requests that wait; others are told to come again.',
-  lower_bound=1,
+  'max_queue', 32, 'Largest number of waiting requests.', lower_bound=1
 )
 _ALLOW_CUSTOM_CODE = flags.DEFINE_bool(
   'allow_custom_code',
@@ -76,36 +67,115 @@ _ALLOW_CUSTOM_CODE = flags.DEFINE_bool(
 )
 
 
-def main(argv: list[str]) -> int:
+def main(argv: list[str]) -> None:
   command_line.refuse_arguments(argv)
+  if importlib.util.find_spec('gradio') is None:
+    raise errors.InputError(
+      "The demo needs Gradio; install it with `pip install -e '.[demo]'`."
+    )
+  auth = read_login(_USER.value, os.path.expanduser(_PASSWORD_FILE.value))
+  if auth is None and _HOST.value not in ('127.0.0.1', 'localhost'):
+    logging.warning('Without a login; --user and --password_file set one.')
   platform.configure()
+  # As for Ctrl-C, so that the folder of uploaded files is deleted.
+  signal.signal(signal.SIGTERM, signal.default_int_handler)
+  # Only its owner can read the folder.
+  with tempfile.TemporaryDirectory(prefix='genre_flax_demo_') as folder:
+    _serve(pathlib.Path(folder), auth)
 
-  # After the platform is set: these import jax.
-  from genre_flax.demo import run
-  from genre_flax.demo import service
+
+def read_login(user: str, password_file: str) -> tuple[str, str] | None:
+  """The user name and the password, or None for no login.
+
+  Args:
+    user: the user name, or ''.
+    password_file: file whose first line is the password; '' for
+      PASSWORD_VARIABLE.
+
+  Raises:
+    InputError: one of the two is missing, or the password is too short.
+  """
+  if not user:
+    if password_file:
+      raise errors.InputError('--password_file needs --user.')
+    return None
+  password = os.environ.get(PASSWORD_VARIABLE, '')
+  if password_file:
+    try:
+      content = regular_files.read(epath.Path(password_file), max_bytes=4096)
+      password = content.decode().partition('\n')[0].rstrip('\r')
+    except (regular_files.NotReadableError, UnicodeDecodeError) as e:
+      raise errors.InputError(f'--password_file={password_file}: {e}.') from e
+  if len(password) < _MIN_PASSWORD_LENGTH:
+    raise errors.InputError(
+      f'The password has {len(password)} characters, expected at least'
+      f' {_MIN_PASSWORD_LENGTH}; set --password_file or {PASSWORD_VARIABLE}.'
+    )
+  return user, password
+
+
+def _serve(folder: pathlib.Path, auth: tuple[str, str] | None) -> None:
+  """Loads the network, and serves the demo until it is interrupted."""
+  upload_dir = folder / 'uploads'
+  os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'
+  os.environ['GRADIO_TEMP_DIR'] = str(upload_dir)
+  # Imported here: jax after platform.configure, Gradio after its variables.
+  from genre_flax.demo import app
+  from genre_flax.demo import service as service_lib
+  from genre_flax.inference import predictor as predictor_lib
   from genre_flax.ops.cpu import onednn
+  from genre_flax.reports import split_metrics
 
   platform.use_compilation_cache(
     files.cache_dir() / 'compiled',
     on_cpu=not onednn.is_available(),
   )
-  run.serve(
-    epath.Path(os.path.expanduser(_WORKDIR.value)),
-    step=_STEP.value,
-    data_dir=os.path.expanduser(_DATA_DIR.value or ''),
-    host=_HOST.value,
-    port=_PORT.value,
-    user=_USER.value,
-    password_file=os.path.expanduser(_PASSWORD_FILE.value),
-    limits=service.Limits(
-      max_bytes=int(_MAX_FILE_MB.value * 1e6),
-      max_files=_MAX_FILES.value,
-      max_seconds=_MAX_SECONDS.value,
-    ),
-    max_queue=_MAX_QUEUE.value,
-    allow_custom_code=_ALLOW_CUSTOM_CODE.value,
+  workdir = epath.Path(os.path.expanduser(_WORKDIR.value))
+  predictor = predictor_lib.restore(
+    workdir, step=_STEP.value, allow_custom_code=_ALLOW_CUSTOM_CODE.value
   )
-  return 0
+  max_bytes = int(_MAX_FILE_MB.value * 1e6)
+  embedder, index = _open_index(predictor, workdir)
+  service = service_lib.Service(
+    predictor, max_bytes=max_bytes, embedder=embedder, index=index
+  )
+  metrics = split_metrics.read_any(
+    workdir, step=predictor.step, genres=predictor.genres
+  )
+  about = app.describe(service, name=workdir.resolve().name, metrics=metrics)
+  demo = app.build(
+    app.Handlers(service, max_files=_MAX_FILES.value, upload_dir=upload_dir),
+    examples=folder,
+    about=about,
+  )
+  app.launch(
+    demo,
+    upload_dir=upload_dir,
+    max_queue=_MAX_QUEUE.value,
+    server_name=_HOST.value,
+    server_port=_PORT.value,
+    auth=auth,
+    max_file_size=max_bytes,
+  )
+  print(f'The demo is at {demo.local_url}', flush=True)
+  demo.block_thread()
+
+
+def _open_index(predictor, workdir):
+  """The embedder and the index of nearest posters, or None and None."""
+  from genre_flax.retrieval import embedder as embedder_lib
+  from genre_flax.retrieval import neighbors
+
+  data_dir = os.path.expanduser(_DATA_DIR.value or '')
+  try:
+    embedder = embedder_lib.Embedder(predictor)
+    index = neighbors.open_index(
+      predictor, embedder, workdir=workdir, data_dir=data_dir
+    )
+  except errors.InputError as e:
+    logging.warning('The demo shows no nearest posters: %s', e)
+    return None, None
+  return embedder, index
 
 
 if __name__ == '__main__':

@@ -1,143 +1,305 @@
-"""The page in Gradio: its parts, what moves them, its colours."""
+"""The Gradio interface of the demo."""
 
-import dataclasses
+from collections.abc import Sequence
+import html
+import pathlib
+import tempfile
 from typing import Any
 
+from etils import epath
 import gradio as gr
+import numpy as np
+from starlette import middleware
 
-from genre_flax.demo import actions
-from genre_flax.demo import fragments as fragments_lib
+from genre_flax.datasets.posters import images
+from genre_flax.datasets.posters import synthetic
+from genre_flax.demo import limits
+from genre_flax.demo import service as service_lib
+from genre_flax.inference import predictions_csv
+from genre_flax.reports import split_metrics
+from genre_flax.runtime import errors
+from genre_flax.runtime import text
 
-TITLE = 'What genre is this poster?'
-# The function for programs, as Gradio's clients call it.
-API_NAME = 'name_genres'
-# Requests that are worked on at once; the network takes turns among them.
-_NUM_AT_ONCE = 4
-# Of those whose browser is gone, the posters' scores are kept so long.
-_STATE_SECONDS = 3600
-_FONTS = ('system-ui', '-apple-system', 'Segoe UI', 'Roboto', 'sans-serif')
-_MONO = ('ui-monospace', 'Consolas', 'monospace')
+TITLE = 'Film genres from posters'
+_SEED, _NUM_EXAMPLES = 2027, 6
+# Requests use the network one at a time. Files arrive as Gradio's dictionaries,
+# since its own preprocessing decodes images, and its errors hide the reason.
+_EVENT = dict(concurrency_id='network', concurrency_limit=1, preprocess=False)
+_PRIVATE = {'api_visibility': 'private', **_EVENT}
+# By default the gallery crops posters to squares, and captions to one line.
+_CSS = """
+.nearest .thumbnail-item { aspect-ratio: 2 / 3; }
+.nearest .grid-wrap { min-height: 0; }
+.nearest .caption-label { white-space: normal; }
+"""
 
-
-@dataclasses.dataclass(frozen=True)
-class Words:
-  """What the page says that does not change.
-
-  Attributes:
-    name: of the run.
-    metrics: of it, or None.
-    why_none_similar: why no similar posters are shown, or ''.
-  """
-
-  name: str
-  metrics: dict[str, Any] | None
-  why_none_similar: str
+# Gradio's dictionary of an uploaded file; Gradio checks that `path` is one.
+File = dict[str, Any]
 
 
-def build(page: actions.Page, words: Words, *, max_queue: int) -> gr.Blocks:
-  """Lays the page out.
+class Handlers:
+  """The functions behind the interface."""
+
+  def __init__(
+    self,
+    service: service_lib.Service,
+    *,
+    max_files: int,
+    upload_dir: pathlib.Path,
+  ):
+    """CSV files are written to Gradio's `upload_dir`."""
+    self._service = service
+    self._max_files = max_files
+    self._upload_dir = upload_dir
+    self.genres = [text.printable(g) for g in service.predictor.genres]
+
+  def show_poster(self, file: File | None) -> tuple[Any, ...]:
+    """Top-3 predictions, all scores, best genre, its map, and neighbors."""
+    if file is None:
+      return (None,) * 5
+    path = epath.Path(file['path'])
+    [scores] = self._service.predict([path])
+    if isinstance(scores, images.BadImageError):
+      _warn(scores)
+      return (None,) * 5
+    neighbors = []
+    for each in self._service.nearest(path):
+      genres = ', '.join(self.genres[i] for i in each.genres) or 'no genre'
+      caption = f'{genres} ({each.similarity:.2f}) {text.printable(each.id)}'
+      neighbors.append((images.open_rgb(each.thumbnail)[0], caption))
+    by_genre = dict(zip(self.genres, scores, strict=True))
+    best = int(scores.argmax())
+    map_ = self._service.attribution_map(path, best)
+    return by_genre, by_genre, best, map_, neighbors
+
+  def show_map(self, file: File | None, genre: Any) -> np.ndarray | None:
+    """The attribution map of a genre."""
+    if file is None or genre not in range(len(self.genres)):
+      return None
+    try:
+      return self._service.attribution_map(epath.Path(file['path']), genre)
+    except images.BadImageError as e:
+      return _warn(e)
+
+  def show_batch(self, files: Sequence[File] | None) -> tuple[Any, Any]:
+    """A table of top-3 predictions, and a CSV file of all scores."""
+    if not files:
+      return (gr.update(value=None, visible=False),) * 2
+    rows, scored = [], []
+    for name, scores in self._predict(files):
+      if isinstance(scores, images.BadImageError):
+        result = f'Error: {text.printable(str(scores))}'
+      else:
+        scored.append((name, scores))
+        top = _rank(scores)[:3]
+        result = ', '.join(f'{self.genres[i]} {scores[i]:.2f}' for i in top)
+      rows.append([text.printable(name), result])
+    folder = pathlib.Path(tempfile.mkdtemp(dir=self._upload_dir))
+    path = folder / predictions_csv.FILE_NAME
+    calibration = self._service.predictor.calibration
+    path.write_bytes(predictions_csv.to_csv(scored, calibration=calibration))
+    return tuple(gr.update(value=v, visible=True) for v in (rows, str(path)))
+
+  def predict(self, posters: Sequence[File] | None) -> list[dict[str, Any]]:
+    """Scores posters.
+
+    Returns a dictionary per poster: 'poster', its file name, and 'genres', a
+    list of {'genre', 'score'} by descending score; or 'error'.
+    """
+    genres, results = self._service.predictor.genres, []
+    for name, scores in self._predict(posters or []):
+      result = {'poster': name}
+      if isinstance(scores, images.BadImageError):
+        result['error'] = str(scores)
+      else:
+        result['genres'] = [
+          {'genre': genres[i], 'score': round(float(scores[i]), 6)}
+          for i in _rank(scores)
+        ]
+      results.append(result)
+    return results
+
+  def _predict(self, files) -> list[tuple[str, Any]]:
+    """Pairs of a file name and its scores or error."""
+    if len(files) > self._max_files:
+      raise gr.Error(
+        f'{len(files)} posters; at most {self._max_files} per request.',
+        print_exception=False,
+      )
+    paths = [epath.Path(file['path']) for file in files]
+    names = [
+      file['orig_name'] or epath.Path(file['path']).name for file in files
+    ]
+    return list(zip(names, self._service.predict(paths), strict=True))
+
+
+def _rank(scores) -> list[int]:
+  return np.argsort(-scores, kind='stable').tolist()
+
+
+def _warn(error) -> None:
+  # Gradio renders HTML in messages.
+  gr.Warning(html.escape(text.printable(str(error))))
+
+
+def build(
+  handlers: Handlers, *, examples: pathlib.Path, about: str
+) -> gr.Blocks:
+  """Lays out the interface.
 
   Args:
-    page: what it does.
-    words: what it says.
-    max_queue: requests that wait at most.
-
-  Returns:
-    The page, to be mounted.
+    handlers: of the events.
+    examples: folder to write example posters to.
+    about: Markdown on the network.
   """
-  fragments = page.fragments
+  keep = (60, limits.KEEP_SECONDS)
   with gr.Blocks(
-    title=TITLE, analytics_enabled=False, fill_width=True
-  ) as blocks:
-    answers = gr.State([], time_to_live=_STATE_SECONDS)
-    number = gr.State(0, time_to_live=_STATE_SECONDS)
-    _html(fragments.head(name=words.name))
-    drop = _html(fragments.drop_zone(), js_on_load=_script('drop.js'))
-    examples = _html(
-      fragments.examples(page.examples), js_on_load=_choose('example')
+    title=TITLE, analytics_enabled=False, delete_cache=keep
+  ) as demo:
+    gr.Markdown(f'# {TITLE}')
+    with gr.Tab('Poster'):
+      _add_poster_tab(handlers, examples)
+    with gr.Tab('Batch'):
+      _add_batch_tab(handlers)
+    with gr.Accordion('About this network', open=False):
+      gr.Markdown(about)
+    # The API for programs; its inputs and outputs are not displayed.
+    posters = gr.File(file_count='multiple', label='posters', visible=False)
+    results = gr.JSON(label='predictions', visible=False)
+    gr.Button(visible=False).click(
+      handlers.predict, posters, results, api_name='predict', **_EVENT
     )
-    batch = _html(js_on_load=_choose('poster'), visible=False)
-    with gr.Row(elem_classes='gf-result', equal_height=False):
-      poster = _html(visible=False)
-      with gr.Column(elem_classes='gf-column'):
-        genres = _html(js_on_load=_choose('genre'), visible=False)
-        similar = _html(visible=False)
-    _html(
-      fragments.about(
-        name=words.name,
-        metrics=words.metrics,
-        why_none_similar=words.why_none_similar,
+  return demo
+
+
+def _add_poster_tab(handlers, examples) -> None:
+  with gr.Row():
+    with gr.Column():
+      poster = gr.Image(
+        label='Poster',
+        sources=['upload', 'clipboard'],
+        height=480,
+        buttons=[],
       )
+      gr.Examples(
+        _draw_examples(examples),
+        poster,
+        label='Synthetic posters',
+        api_visibility='private',
+      )
+    with gr.Column():
+      map_ = gr.Image(
+        label='Attribution map', height=480, buttons=['fullscreen']
+      )
+      choices = [(name, i) for i, name in enumerate(handlers.genres)]
+      genre = gr.Dropdown(choices, value=None, label='Genre of the map')
+    with gr.Column():
+      top = gr.Label(num_top_classes=3, label='Top-3 predictions')
+      with gr.Accordion('All scores', open=False):
+        scores = gr.Label(show_label=False, show_heading=False)
+  neighbors = gr.Gallery(
+    label='Nearest training posters',
+    columns=service_lib.NUM_NEIGHBORS,
+    height='auto',
+    object_fit='contain',
+    buttons=[],
+    elem_classes='nearest',
+  )
+  outputs = [top, scores, genre, map_, neighbors]
+  poster.change(handlers.show_poster, poster, outputs, **_PRIVATE)
+  genre.input(handlers.show_map, [poster, genre], map_, **_PRIVATE)
+
+
+def _add_batch_tab(handlers) -> None:
+  files = gr.File(
+    label='Posters', file_count='multiple', file_types=['image'], height=200
+  )
+  table = gr.Dataframe(
+    headers=['Poster', 'Top-3 predictions'],
+    wrap=True,
+    column_widths=['40%', '60%'],
+    visible=False,
+  )
+  download = gr.DownloadButton('Download all scores (CSV)', visible=False)
+  outputs = [table, download]
+  files.change(handlers.show_batch, files, outputs, **_PRIVATE)
+
+
+def _draw_examples(folder: pathlib.Path) -> list[list[str]]:
+  """Rows of `gr.Examples`: synthetic posters that no training uses."""
+  rows = []
+  for i in range(_NUM_EXAMPLES):
+    image, _ = synthetic.draw_poster(i, seed=_SEED)
+    path = folder / f'example{i + 1}.jpg'
+    path.write_bytes(images.to_jpeg(image))
+    rows.append([str(path)])
+  return rows
+
+
+def describe(
+  service: service_lib.Service, *, name: str, metrics: dict[str, Any] | None
+) -> str:
+  """A network, its metrics and its limits, as Markdown.
+
+  Args:
+    service: with the network.
+    name: of the run.
+    metrics: of `split_metrics.read_any`, or None.
+  """
+  predictor = service.predictor
+  model = text.for_markdown(predictor.config.model.name)
+  height, width = predictor.image_shape
+  genres = ', '.join(text.for_markdown(genre) for genre in predictor.genres)
+  parts = [
+    f'**{text.for_markdown(name)}**: {model}, images of {height} × {width}'
+    f' pixels, checkpoint of step {predictor.step:,}. Genres: {genres}.',
+    'The network sees the image alone, and is often wrong, mostly on rare'
+    ' genres. Scores are calibrated on posters like those of the training, and'
+    ' mean little for other images. Attribution maps'
+    f' ({service.explainer.method.replace("_", "-")}) are coarse, and do not'
+    ' explain a prediction.',
+  ]
+  if metrics is not None:
+    table = split_metrics.format_metrics(metrics).replace('`', '')
+    parts.append(
+      f'Metrics on {metrics["num_examples"]:,} posters of the split'
+      f' {text.for_markdown(metrics["split"])}, at step {metrics["step"]:,}:'
+      f'\n\n```text\n{table}\n```'
     )
-    one = [poster, genres, similar]
-    shown = [answers, number, batch, *one]
-    _when(drop.upload, page.dropped, None, shown)
-    _when(examples.select, page.example, None, shown)
-    _when(batch.select, page.poster_chosen, answers, [number, *one])
-    _when(genres.select, page.genre_chosen, [answers, number], poster)
-    _add_api(page)
-  blocks.queue(max_size=max_queue, default_concurrency_limit=_NUM_AT_ONCE)
-  return blocks
+  return '\n\n'.join(parts)
 
 
-def _html(value='', *, js_on_load=None, visible=True) -> gr.HTML:
-  return gr.HTML(
-    value, js_on_load=js_on_load, visible=visible, apply_default_css=False
-  )
+def launch(
+  demo: gr.Blocks, *, upload_dir: pathlib.Path, max_queue: int, **options: Any
+) -> None:
+  """Starts the server; `demo.block_thread()` waits for its end.
 
+  Args:
+    demo: of `build`.
+    upload_dir: of uploaded files, the value of GRADIO_TEMP_DIR.
+    max_queue: largest number of waiting requests.
+    **options: of `gr.Blocks.launch`: address, login and `max_file_size`.
 
-def _choose(key: str) -> str:
-  return _script('choose.js').replace('KEY', key)
-
-
-def _script(name: str) -> str:
-  return fragments_lib.read_template(name)
-
-
-def _when(event, function, inputs, outputs) -> None:
-  """What happens in the page is not for programs to call."""
-  event(
-    function,
-    inputs,
-    outputs,
-    api_visibility='private',
-    concurrency_id='network',
-    concurrency_limit=_NUM_AT_ONCE,
-    show_progress='minimal',
-  )
-
-
-def _add_api(page: actions.Page) -> None:
-  """The function for programs, whose inputs and outputs nobody sees."""
-  posters = gr.File(file_count='multiple', label='posters', visible=False)
-  answers = gr.JSON(label='answers', visible=False)
-  gr.Button(visible=False).click(
-    page.name_genres,
-    posters,
-    answers,
-    api_name=API_NAME,
-    concurrency_id='network',
-    concurrency_limit=_NUM_AT_ONCE,
-  )
-
-
-def theme() -> gr.themes.Base:
-  """Fonts of the system, which are not loaded from anywhere, and colours."""
-  paper, raised, ink, main = '#faf9f6', '#ffffff', '#232328', '#5a48c8'
-  dark_paper, dark_raised, light_ink = '#17171b', '#212127', '#ececf0'
-  return gr.themes.Base(font=_FONTS, font_mono=_MONO).set(
-    body_background_fill=paper,
-    body_background_fill_dark=dark_paper,
-    background_fill_primary=paper,
-    background_fill_primary_dark=dark_paper,
-    background_fill_secondary=paper,
-    background_fill_secondary_dark=dark_paper,
-    block_background_fill=raised,
-    block_background_fill_dark=dark_raised,
-    body_text_color=ink,
-    body_text_color_dark=light_ink,
-    button_primary_background_fill=main,
-    button_primary_background_fill_dark=main,
-    button_primary_background_fill_hover=main,
-    button_primary_background_fill_hover_dark=main,
-  )
+  Raises:
+    BusyError: the address is in use, or not one of this machine.
+  """
+  demo.queue(max_size=max_queue, api_open=False)
+  guard = middleware.Middleware(limits.LimitsMiddleware, upload_dir=upload_dir)
+  try:
+    demo.launch(
+      **options,
+      app_kwargs={'middleware': [guard], 'openapi_url': None},
+      theme=gr.themes.Default(font=('system-ui', 'sans-serif')),
+      css=_CSS,
+      share=False,
+      enable_monitoring=False,
+      run_history=False,
+      footer_links=[],
+      quiet=True,
+      prevent_thread_lock=True,
+    )
+  except OSError as e:
+    raise errors.BusyError(
+      f'Cannot listen on port {options["server_port"]} of'
+      f' {options["server_name"]}; choose another --port or --host.'
+    ) from e

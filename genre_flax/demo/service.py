@@ -1,264 +1,131 @@
-"""What the page answers, within limits; it knows of no browser."""
+"""Scores, attribution maps and nearest posters of image files."""
 
 from collections.abc import Sequence
-import dataclasses
-import threading
-import time
 
-from absl import logging
 from etils import epath
 import numpy as np
 from PIL import Image
 
 from genre_flax.attribution import map_images
 from genre_flax.attribution import methods
-from genre_flax.data import drawing
 from genre_flax.data import image_decoding
 from genre_flax.datasets.posters import images
-from genre_flax.evaluation import metrics
 from genre_flax.inference import predictor as predictor_lib
 from genre_flax.retrieval import embedder as embedder_lib
 from genre_flax.retrieval import neighbors
-from genre_flax.runtime import errors
 
-# Posters that are scored at once where there are several.
-_AT_A_TIME = 8
-# Longest side of a poster as it is shown, in pixels.
-_SHOWN_SIDE = 800
-_THUMBNAIL_SHAPE = 108, 72
-NUM_SIMILAR = 6
-
-
-@dataclasses.dataclass(frozen=True)
-class Limits:
-  """What a request may ask for.
-
-  Attributes:
-    max_bytes: of a file.
-    max_files: of a request.
-    max_seconds: that a request may take, without its time in the queue.
-  """
-
-  max_bytes: int
-  max_files: int
-  max_seconds: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Upload:
-  """A file that was given.
-
-  Attributes:
-    name: as the sender calls it; it may hold anything.
-    path: where it is; None where it is not.
-    problem: why it is not, in words.
-  """
-
-  name: str
-  path: epath.Path | None
-  problem: str = ''
-
-
-# By identity: arrays are not to be compared.
-@dataclasses.dataclass(frozen=True, eq=False)
-class Answer:
-  """What was found of a poster.
-
-  Attributes:
-    upload: the poster.
-    scores: float64 [num_genres], probabilities; None where it is unreadable.
-    thumbnail: a small JPEG file's bytes, of what the network saw.
-    error: why it is unreadable, in words; '' where it is not.
-  """
-
-  upload: Upload
-  scores: np.ndarray | None = None
-  thumbnail: bytes = b''
-  error: str = ''
-
-  @property
-  def order(self) -> list[int]:
-    """The genres, the likeliest first."""
-    return np.argsort(-self.scores, kind='stable').tolist()
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Poster:
-  """A poster that was decoded.
-
-  Attributes:
-    pixels: uint8 [H, W, 3], as the network takes it.
-    picture: uint8 [h, w, 3], to be shown, in its own proportions.
-  """
-
-  pixels: np.ndarray
-  picture: np.ndarray
+NUM_NEIGHBORS = 6
+_BATCH_SIZE = 8
+# Longest side of a displayed poster, in pixels.
+_MAX_SIDE = 800
 
 
 class Service:
-  """Answers from several threads; the network works for one at a time."""
+  """A network, its attribution method and its index of training posters."""
 
   def __init__(
     self,
     predictor: predictor_lib.Predictor,
     *,
-    embedder: embedder_lib.Embedder | None,
-    index: neighbors.Index | None,
-    limits: Limits,
+    max_bytes: int,
+    embedder: embedder_lib.Embedder | None = None,
+    index: neighbors.Index | None = None,
   ):
-    """Prepares the network, and compiles what will be asked of it.
+    """Compiles all programs, so that the first request is fast.
 
     Args:
       predictor: of `predictor_lib.restore`.
-      embedder: of the network; None where it cannot compare posters.
-      index: the posters to compare with, or None.
-      limits: of a request.
+      max_bytes: largest file that is read.
+      embedder: of the same network; None disables nearest posters.
+      index: posters to search; None disables nearest posters.
     """
     self.predictor = predictor
-    self.limits = limits
-    self.index = index
     self._embedder = embedder
-    self._explainer = methods.Explainer(predictor)
-    self._lock = threading.Lock()
-    self._warm_up()
+    self._index = index
+    self.explainer = methods.Explainer(predictor)
+    self._max_bytes = max_bytes
+    blank = np.zeros((*predictor.image_shape, 3), np.uint8)
+    for size in (1, _BATCH_SIZE):
+      self._score([blank] * size)
+    self.explainer.maps(blank[None], np.array([[0]]))
+    if embedder is not None:
+      embedder.embed(blank[None])
 
-  @property
-  def genres(self) -> tuple[str, ...]:
-    """The label names."""
-    return self.predictor.genres
-
-  @property
-  def map_method(self) -> str:
-    """How the maps are made, of `methods.METHODS`."""
-    return self._explainer.method
-
-  def _warm_up(self) -> None:
-    start = time.monotonic()
-    blank = np.zeros((*self.predictor.image_shape, 3), np.uint8)
-    for number in {1, _AT_A_TIME}:
-      self._score([blank] * number)
-    poster = Poster(blank, blank)
-    self.look(poster, 0)
-    self.similar_to(poster)
-    logging.info('The network is ready after %.1f s.', time.monotonic() - start)
-
-  def name_genres(self, uploads: Sequence[Upload]) -> list[Answer]:
-    """Scores posters; one that cannot be read does not spoil the others.
+  def predict(
+    self, paths: Sequence[epath.Path]
+  ) -> list[np.ndarray | images.BadImageError]:
+    """Scores image files; an unreadable one does not affect the others.
 
     Args:
-      uploads: the files.
+      paths: any number of files.
 
     Returns:
-      An answer for each, in order.
+      Per file, calibrated probabilities, float64 [num_genres], or the error.
+    """
+    results = []
+    for start in range(0, len(paths), _BATCH_SIZE):
+      decoded = []
+      for path in paths[start : start + _BATCH_SIZE]:
+        try:
+          decoded.append(self._decode(self._read(path)))
+        except images.BadImageError as e:
+          decoded.append(e)
+      pixels = [each for each in decoded if isinstance(each, np.ndarray)]
+      scores = iter(self._score(pixels) if pixels else ())
+      results += [
+        next(scores) if isinstance(each, np.ndarray) else each
+        for each in decoded
+      ]
+    return results
+
+  def attribution_map(self, path: epath.Path, genre: int) -> np.ndarray:
+    """The poster with the attribution map of a genre laid over it.
+
+    Args:
+      path: of the poster.
+      genre: index of the genre.
+
+    Returns:
+      uint8 [h, w, 3], in the proportions of the poster.
 
     Raises:
-      InputError: there are none, or too many.
+      BadImageError: the file cannot be read.
     """
-    limits = self.limits
-    if not uploads:
-      raise errors.InputError('No poster was given.')
-    if len(uploads) > limits.max_files:
-      raise errors.InputError(
-        f'{len(uploads)} posters were given; at most {limits.max_files} are'
-        ' looked at together. Give them in several parts.'
-      )
-    deadline = time.monotonic() + limits.max_seconds
-    answers = []
-    for start in range(0, len(uploads), _AT_A_TIME):
-      group = uploads[start : start + _AT_A_TIME]
-      if time.monotonic() > deadline:
-        answers += [Answer(upload, error=self._too_late()) for upload in group]
-      else:
-        answers += self._name_group(group, deadline)
-    return answers
+    content = self._read(path)
+    image, _ = images.open_rgb(content, at_least=(_MAX_SIDE, _MAX_SIDE))
+    image.thumbnail((_MAX_SIDE, _MAX_SIDE), Image.Resampling.LANCZOS)
+    pixels = self._decode(content)
+    maps = self.explainer.maps(pixels[None], np.array([[genre]]))
+    return map_images.overlay(np.asarray(image, np.uint8), maps[0, 0])
 
-  def _name_group(self, uploads, deadline) -> list[Answer]:
-    found = [self._decode(upload, deadline) for upload in uploads]
-    pixels = [one for one in found if isinstance(one, np.ndarray)]
-    scores = iter(self._score(pixels) if pixels else ())
-    return [
-      Answer(upload, scores=next(scores), thumbnail=_thumbnail(one))
-      if isinstance(one, np.ndarray)
-      else Answer(upload, error=one)
-      for upload, one in zip(uploads, found, strict=True)
-    ]
+  def nearest(self, path: epath.Path) -> list[neighbors.Neighbor]:
+    """The most similar training posters, by cosine similarity of embeddings.
 
-  def _decode(self, upload, deadline) -> np.ndarray | str:
-    """The pixels, or what is wrong with the file."""
-    if time.monotonic() > deadline:
-      return self._too_late()
+    Args:
+      path: of the poster.
+
+    Returns:
+      NUM_NEIGHBORS at most, the most similar first; [] without an index.
+
+    Raises:
+      BadImageError: the file cannot be read.
+    """
+    if self._embedder is None or self._index is None:
+      return []
+    pixels = self._decode(self._read(path))
+    [embedding] = self._embedder.embed(pixels[None])
+    return self._index.nearest(embedding, number=NUM_NEIGHBORS)
+
+  def _read(self, path) -> bytes:
+    return images.read(path, max_bytes=self._max_bytes)
+
+  def _decode(self, content) -> np.ndarray:
     height, width = self.predictor.image_shape
-    try:
-      return image_decoding.decode_and_resize(
-        self._read(upload), height=height, width=width
-      )
-    except images.BadImageError as e:
-      return str(e)
-
-  def _read(self, upload: Upload) -> bytes:
-    if upload.path is None:
-      raise images.BadImageError(images.MISSING, upload.problem)
-    return images.read(upload.path, max_bytes=self.limits.max_bytes)
-
-  def _too_late(self) -> str:
-    return (
-      'not looked at: the request took more than'
-      f' {self.limits.max_seconds:g} s; give it again, with fewer posters'
-    )
+    return image_decoding.decode_and_resize(content, height=height, width=width)
 
   def _score(self, pixels) -> np.ndarray:
-    number = 1 if len(pixels) == 1 else _AT_A_TIME
-    with self._lock:
-      return self.predictor.predict(
-        np.stack(pixels), batch_size=self.predictor.fit_batch_size(number)
-      )
-
-  def open(self, upload: Upload) -> Poster:
-    """Decodes a poster, to show it and to look where the network looked.
-
-    Raises:
-      BadImageError: it is not there any more, or cannot be read.
-    """
-    content = self._read(upload)
-    height, width = self.predictor.image_shape
-    image, _ = images.open_rgb(content, at_least=(_SHOWN_SIDE, _SHOWN_SIDE))
-    image.thumbnail((_SHOWN_SIDE, _SHOWN_SIDE), Image.Resampling.LANCZOS)
-    return Poster(
-      image_decoding.decode_and_resize(content, height=height, width=width),
-      np.asarray(image, np.uint8),
+    """Scores of 1 to _BATCH_SIZE images, by one of two compiled programs."""
+    batch_size = 1 if len(pixels) == 1 else _BATCH_SIZE
+    return self.predictor.predict(
+      np.stack(pixels), batch_size=self.predictor.fit_batch_size(batch_size)
     )
-
-  def look(self, poster: Poster, genre: int) -> np.ndarray:
-    """The poster with what spoke for a genre laid over it.
-
-    Args:
-      poster: of `open`.
-      genre: its index.
-
-    Returns:
-      uint8 [h, w, 3], of the size of the picture.
-    """
-    with self._lock:
-      maps = self._explainer.maps(poster.pixels[None], np.array([[genre]]))
-    return map_images.overlay(poster.picture, maps[0, 0])
-
-  def similar_to(self, poster: Poster) -> list[neighbors.Neighbor]:
-    """Posters of the training split, the most similar first, if any."""
-    if self._embedder is None or self.index is None:
-      return []
-    with self._lock:
-      [features] = self._embedder.embed(poster.pixels[None])
-    return self.index.nearest(features, number=NUM_SIMILAR)
-
-
-def _thumbnail(pixels) -> bytes:
-  height, width = _THUMBNAIL_SHAPE
-  image = Image.fromarray(pixels).resize(
-    (width, height), Image.Resampling.LANCZOS
-  )
-  return drawing.to_jpeg(np.asarray(image))
-
-
-def top_three(answer: Answer) -> list[int]:
-  """The three likeliest genres of a poster."""
-  return metrics.top_k(answer.scores[None])[0].tolist()

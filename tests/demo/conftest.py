@@ -1,8 +1,8 @@
-"""A network of a second, whose genres have names that no page should obey."""
+"""A small network, two of whose genres have hostile names, and its demo."""
 
+import asyncio
 import contextlib
-import re
-import signal
+import pathlib
 
 from etils import epath
 import pytest
@@ -19,14 +19,13 @@ from genre_flax.training import train
 from tests.support import binaries
 from tests.support import helpers
 
-# What the names of two genres may hold.
 HOSTILE = ('<img src=x onerror=alert(1)>', '=1+1 {{value}} ${value}\x1b')
-LIMITS = service_lib.Limits(max_bytes=200_000, max_files=24, max_seconds=60)
+MAX_BYTES, MAX_FILES = 200_000, 24
 
 
 @pytest.fixture(scope='package')
-def page_workdir(tmp_path_factory):
-  folder = tmp_path_factory.mktemp('page')
+def demo_workdir(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('demo')
   csv_file, images = synthetic.write_posters(folder, num_posters=60)
   build.build(
     sources.Source(epath.Path(csv_file), epath.Path(images)),
@@ -41,70 +40,75 @@ def page_workdir(tmp_path_factory):
 
 
 @pytest.fixture(scope='package')
-def page_predictor(page_workdir):
-  return predictor_lib.restore(page_workdir)
-
-
-@pytest.fixture(scope='package')
-def service(page_workdir, page_predictor):
-  embedder = embedder_lib.Embedder(page_predictor)
+def service(demo_workdir):
+  predictor = predictor_lib.restore(demo_workdir)
+  embedder = embedder_lib.Embedder(predictor)
+  index = neighbors.open_index(
+    predictor, embedder, workdir=demo_workdir, data_dir=''
+  )
   return service_lib.Service(
-    page_predictor,
-    embedder=embedder,
-    index=neighbors.open_index(
-      page_predictor, embedder, workdir=page_workdir, data_dir=''
-    ),
-    limits=LIMITS,
+    predictor, max_bytes=MAX_BYTES, embedder=embedder, index=index
   )
 
 
 @pytest.fixture(scope='package')
 def posters(tmp_path_factory):
-  """Poster files, each of other pixels."""
+  """20 image files."""
   _, folder = synthetic.write_posters(
     tmp_path_factory.mktemp('posters'), num_posters=20, seed=3
   )
   return sorted(epath.Path(folder).iterdir())
 
 
-@contextlib.contextmanager
-def served(workdir, *arguments, **variables):
-  """Yields the process and the page's address."""
+@pytest.fixture(scope='package')
+def launch(service, demo_workdir, tmp_path_factory):
+  """A context manager that serves the demo; yields its address."""
   pytest.importorskip('gradio', reason="needs: pip install -e '.[demo]'")
-  with binaries.start(
-    'page',
-    f'--workdir={workdir}',
-    '--port=0',
-    f'--max_file_mb={LIMITS.max_bytes / 1e6}',
-    f'--max_files={LIMITS.max_files}',
-    *arguments,
-    **variables,
-  ) as process:
-    said = []
-    try:
-      for line in process.stdout:
-        said.append(line)
-        ready = re.match(r'The page is at (http://\S+)', line)
-        if ready:
-          yield process, ready[1]
-          break
-      else:
-        pytest.fail(''.join(said))
-    finally:
-      process.send_signal(signal.SIGTERM)
-      process.communicate(timeout=30)
+  from genre_flax.demo import app
+  from genre_flax.reports import split_metrics
+
+  metrics = split_metrics.read_any(
+    demo_workdir, step=service.predictor.step, genres=service.predictor.genres
+  )
+
+  @contextlib.contextmanager
+  def launch(*, auth=None, max_queue=32):
+    folder = tmp_path_factory.mktemp('launch')
+    upload_dir = pathlib.Path(folder / 'uploads')
+    upload_dir.mkdir()
+    with pytest.MonkeyPatch.context() as monkeypatch:
+      monkeypatch.setenv('GRADIO_TEMP_DIR', str(upload_dir))
+
+      port = binaries.free_address().partition(':')[2]
+
+      # In a running event loop, since Gradio creates loops of its own
+      # otherwise, and does not close them.
+      async def start():
+        demo = app.build(
+          app.Handlers(service, max_files=MAX_FILES, upload_dir=upload_dir),
+          examples=folder,
+          about=app.describe(service, name=demo_workdir.name, metrics=metrics),
+        )
+        app.launch(
+          demo,
+          upload_dir=upload_dir,
+          max_queue=max_queue,
+          server_name='127.0.0.1',
+          server_port=int(port),
+          auth=auth,
+          max_file_size=MAX_BYTES,
+        )
+        return demo
+
+      demo = asyncio.run(start())
+      yield demo.local_url.rstrip('/')
+      demo.close()
+
+  return launch
 
 
 @pytest.fixture(scope='package')
-def address(page_workdir):
-  """Of a page that everybody may use."""
-  with served(page_workdir) as (_, address):
+def address(launch):
+  """The address of a demo without a login."""
+  with launch() as address:
     yield address
-
-
-@pytest.fixture(scope='package')
-def http(address):
-  """Asks that page."""
-  httpx = pytest.importorskip('httpx')
-  with httpx.Client(base_url=address, timeout=30) as client:
-    yield client

@@ -1,8 +1,6 @@
-"""What the page answers, without a page."""
+"""Scores, attribution maps and nearest posters of files."""
 
 import io
-import threading
-import time
 
 from etils import epath
 import numpy as np
@@ -14,40 +12,33 @@ from genre_flax.attribution import methods
 from genre_flax.data import image_decoding
 from genre_flax.datasets.posters import images
 from genre_flax.datasets.posters import synthetic
-from genre_flax.demo import examples
 from genre_flax.demo import service as service_lib
-from genre_flax.evaluation import metrics
-from genre_flax.runtime import errors
 
 
-def uploads_of(paths):
-  return [service_lib.Upload(path.name, path) for path in paths]
-
-
-def pixels_of(path):
+def decode(path):
   return image_decoding.decode_and_resize(
     path.read_bytes(), height=32, width=24
   )
 
 
-@pytest.mark.parametrize('number', [1, 3, 8, 20])
-def test_scores_are_those_of_the_predictor(
-  service, page_predictor, posters, number
-):
-  answers = service.name_genres(uploads_of(posters[:number]))
-  expected = page_predictor.predict(
-    np.stack([pixels_of(path) for path in posters[:number]]), batch_size=8
-  )
-  np.testing.assert_allclose(
-    [answer.scores for answer in answers], expected, atol=1e-6
-  )
-  for answer, path, scores in zip(answers, posters, expected, strict=False):
-    assert answer.upload.path == path
-    assert answer.order[:3] == list(metrics.top_k(scores[None])[0])
-    assert Image.open(io.BytesIO(answer.thumbnail)).size == (72, 108)
+@pytest.mark.parametrize('number', [0, 1, 3, 8, 20])
+def test_scores_equal_the_predictor(service, posters, number):
+  scores = service.predict(posters[:number])
+  assert len(scores) == number
+  for path, actual in zip(posters, scores, strict=False):
+    [expected] = service.predictor.predict(decode(path)[None], batch_size=8)
+    np.testing.assert_allclose(actual, expected, atol=1e-6)
 
 
-def test_bad_files_do_not_spoil_the_others(service, posters, tmp_path):
+def bomb():
+  """A GIF file of a few bytes whose header says 60,000 x 60,000 pixels."""
+  content = io.BytesIO()
+  Image.new('P', (8, 8)).save(content, 'GIF')
+  whole = content.getvalue()
+  return whole[:6] + (60_000).to_bytes(2, 'little') * 2 + whole[10:]
+
+
+def test_unreadable_files_do_not_affect_others(service, posters, tmp_path):
   bad = {
     'empty.jpg': (b'', 'empty image'),
     'page.jpg': (b'<html>', 'not an image: the file is an HTML page'),
@@ -57,98 +48,42 @@ def test_bad_files_do_not_spoil_the_others(service, posters, tmp_path):
   }
   for name, (content, _) in bad.items():
     (tmp_path / name).write_bytes(content)
-  paths = [epath.Path(tmp_path / name) for name in bad]
-  answers = service.name_genres(
-    uploads_of([posters[0], *paths, tmp_path / 'gone.jpg', posters[1]])
+  paths = [epath.Path(tmp_path / name) for name in (*bad, 'missing.jpg')]
+  first, *failed, last = service.predict([posters[0], *paths, posters[1]])
+  expected = service.predict(posters[:2])
+  np.testing.assert_allclose([first, last], expected, atol=1e-6)
+  messages = [message for _, message in bad.values()]
+  for error, message in zip(failed, [*messages, 'no such file'], strict=True):
+    assert isinstance(error, images.BadImageError)
+    assert message in str(error)
+  for compute in (lambda p: service.attribution_map(p, 0), service.nearest):
+    with pytest.raises(images.BadImageError, match='empty'):
+      compute(paths[0])
+
+
+def test_attribution_map_overlays_the_poster(service, posters):
+  actual = service.attribution_map(posters[0], 3)
+  maps = methods.Explainer(service.predictor).maps(
+    decode(posters[0])[None], np.array([[3]])
   )
-  assert [bool(answer.error) for answer in answers] == [False] + [True] * 6 + [
-    False
-  ]
-  for answer, (_, words) in zip(answers[1:], bad.values(), strict=False):
-    assert words in answer.error
-  assert 'there is no such file' in answers[6].error
-  alone = service.name_genres(uploads_of([posters[1]]))
-  np.testing.assert_allclose(answers[7].scores, alone[0].scores, atol=1e-6)
+  picture = np.asarray(Image.open(posters[0]))
+  assert actual.shape == picture.shape == (240, 160, 3)
+  np.testing.assert_array_equal(actual, map_images.overlay(picture, maps[0, 0]))
 
 
-def bomb():
-  """A GIF file of a few bytes that says it is 60,000 pixels square."""
-  content = io.BytesIO()
-  Image.new('P', (8, 8)).save(content, 'GIF')
-  whole = content.getvalue()
-  return whole[:6] + (60_000).to_bytes(2, 'little') * 2 + whole[10:]
-
-
-def test_limits(service, posters, monkeypatch):
-  with pytest.raises(errors.InputError, match='25 posters .* at most 24'):
-    service.name_genres(uploads_of(posters[:5] * 5))
-  with pytest.raises(errors.InputError, match='No poster'):
-    service.name_genres([])
-  clock = iter([0.0] * 10 + [61.0] * 100)
-  monkeypatch.setattr(time, 'monotonic', lambda: next(clock))
-  answers = service.name_genres(uploads_of(posters))
-  # One look at the clock at the start, one before each group and each poster.
-  assert [bool(answer.error) for answer in answers] == [False] * 8 + [True] * 12
-  assert 'took more than 60 s' in answers[-1].error
-
-
-def test_the_map_is_that_of_the_explainer(service, page_predictor, posters):
-  poster = service.open(service_lib.Upload('a', posters[0]))
-  assert poster.picture.shape == (240, 160, 3)
-  seen = service.look(poster, 3)
-  maps = methods.Explainer(page_predictor).maps(
-    pixels_of(posters[0])[None], np.array([[3]])
-  )
-  np.testing.assert_array_equal(
-    seen, map_images.overlay(poster.picture, maps[0, 0])
-  )
-
-
-def test_a_large_poster_is_shown_small_and_in_its_proportions(
-  service, tmp_path
-):
+def test_a_large_poster_is_displayed_smaller(service, tmp_path):
   path = epath.Path(tmp_path / 'wide.png')
   Image.new('RGB', (3000, 1500), 'red').save(path)
-  poster = service.open(service_lib.Upload('wide', path))
-  assert poster.picture.shape == (400, 800, 3)
-  assert poster.pixels.shape == (32, 24, 3)
-  with pytest.raises(images.BadImageError):
-    service.open(service_lib.Upload('lost', None, 'it is lost'))
+  assert service.attribution_map(path, 0).shape == (400, 800, 3)
 
 
-def test_similar_posters(service, dataset, page_workdir, tmp_path):
+def test_nearest_posters(service, posters, tmp_path):
   path = epath.Path(tmp_path / 'same.jpg')
   image, _ = synthetic.draw_poster(0)
   path.write_bytes(images.to_jpeg(image))
-  poster = service.open(service_lib.Upload('same', path))
-  found = service.similar_to(poster)
-  assert len(found) == service_lib.NUM_SIMILAR
+  found = service.nearest(path)
+  assert len(found) == service_lib.NUM_NEIGHBORS
+  # The training split contains this poster.
   assert found[0].id == 'synthetic00000'
-  without = object.__new__(service_lib.Service)
-  without.__dict__.update({**vars(service), 'index': None})
-  assert without.similar_to(poster) == []
-
-
-def test_threads_get_their_own_answers(service, posters):
-  expected = [service.name_genres(uploads_of([p]))[0].scores for p in posters]
-  found = {}
-
-  def ask(number):
-    [answer] = service.name_genres(uploads_of([posters[number]]))
-    found[number] = answer.scores
-
-  threads = [threading.Thread(target=ask, args=(n,)) for n in range(20)]
-  for thread in threads:
-    thread.start()
-  for thread in threads:
-    thread.join()
-  for number, scores in found.items():
-    np.testing.assert_array_equal(scores, expected[number])
-  assert len(found) == 20
-
-
-def test_examples_are_posters_of_different_genres(service, tmp_path):
-  drawn = examples.draw(epath.Path(tmp_path / 'examples'))
-  assert len({each.name for each in drawn}) == len(drawn) == 6
-  assert len({each.path.read_bytes() for each in drawn}) == 6
-  assert not any(answer.error for answer in service.name_genres(drawn))
+  without_index = service_lib.Service(service.predictor, max_bytes=200_000)
+  assert without_index.nearest(path) == []

@@ -43,7 +43,7 @@ def launched():
 
 
 @contextlib.contextmanager
-def opened(browser, address, *, width=1100, height=900, **options):
+def opened(browser, address, *, width=1100, height=900, ignored=(), **options):
   """A page at an address; it must load nothing else, and complain of nothing.
 
   Args:
@@ -51,6 +51,7 @@ def opened(browser, address, *, width=1100, height=900, **options):
     address: of the page.
     width: of the window, in pixels.
     height: of the window, in pixels.
+    ignored: messages on the console that are no complaints.
     **options: of Playwright's `new_context`, such as `color_scheme`.
   """
   context = browser.new_context(
@@ -63,7 +64,7 @@ def opened(browser, address, *, width=1100, height=900, **options):
     'console',
     lambda message: (
       complaints.append(message.text)
-      if message.type in ('error', 'warning')
+      if message.type in ('error', 'warning') and message.text not in ignored
       else None
     ),
   )
