@@ -106,7 +106,7 @@ def main(argv: list[str]) -> int:
     text = json.dumps(
       {**setting, 'summary': rows, 'results': results}, indent=2
     )
-    files.write_whole(output, f'{text}\n')
+    files.write_atomic(output, f'{text}\n')
   return 0
 
 

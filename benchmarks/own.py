@@ -14,7 +14,7 @@ from benchmarks import child
 from benchmarks import measure
 from genre_flax import config as config_lib
 from genre_flax.evaluation import evaluate
-from genre_flax.runtime import huge_pages
+from genre_flax.runtime import accelerators
 from genre_flax.runtime import parallel
 from genre_flax.runtime import platform
 from genre_flax.training import inputs
@@ -22,20 +22,6 @@ from genre_flax.training import restore
 from genre_flax.training import setup as setup_lib
 from genre_flax.training import train
 from genre_flax.training import train_state
-
-# Dense bfloat16 FLOP/s of a chip, by jax's name of the device: Cloud TPU's page
-# of each version (docs.cloud.google.com/tpu/docs), and NVIDIA's data sheets of
-# the A100, the H100 SXM and the H200, without sparsity.
-_PEAK_FLOPS = {
-  'TPU v4': 275e12,
-  'TPU v5 lite': 197e12,
-  'TPU v5': 459e12,
-  'TPU v6 lite': 918e12,
-  'NVIDIA A100-SXM4-40GB': 312e12,
-  'NVIDIA A100-SXM4-80GB': 312e12,
-  'NVIDIA H100 80GB HBM3': 989e12,
-  'NVIDIA H200': 989e12,
-}
 
 
 def _config(spec):
@@ -111,8 +97,9 @@ def _of_accelerator(compile_step, *, steps_per_second):
   memory = parallel.peak_device_memory_gb()
   if memory is not None:
     result['peak_device_memory_gb'] = memory
-  if kind in _PEAK_FLOPS:
-    result['peak_flops_share'] = flops_per_second / _PEAK_FLOPS[kind]
+  if kind in accelerators.CHIPS:
+    peak = accelerators.CHIPS[kind].flops_per_second
+    result['peak_flops_share'] = flops_per_second / peak
   return result
 
 
@@ -147,7 +134,7 @@ def measure_epoch(spec: child.Spec) -> dict[str, Any]:
 
 
 if __name__ == '__main__':
-  huge_pages.restart_with_huge_pages()
+  platform.restart_with_huge_pages()
   platform.configure()
   child.answer(
     {

@@ -16,8 +16,8 @@ from absl import logging
 from benchmarks import child
 from benchmarks import contenders
 from genre_flax.runtime import errors
-from genre_flax.runtime import huge_pages
 from genre_flax.runtime import machine
+from genre_flax.runtime import platform
 
 _QUICKSTART = (
   pathlib.Path(__file__).parent.parent.parent / 'configs' / 'quickstart.py'
@@ -55,7 +55,7 @@ def run(module: str, spec: child.Spec) -> dict[str, Any]:
   told = json.dumps(dataclasses.asdict(spec))
   environment = _environment()
   if contenders.HUGE_PAGES in spec.variant:
-    environment = huge_pages.with_huge_pages(environment)
+    environment = platform.with_huge_pages(environment)
   with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as log:
     process = subprocess.Popen(
       [sys.executable, '-m', module, told],

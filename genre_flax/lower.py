@@ -39,7 +39,7 @@ def main(argv: list[str]) -> int:
     config, _TOPOLOGY.value, num_genres=_NUM_GENRES.value
   )
   if _HLO.value and step.program:
-    files.write_whole(_HLO.value, step.program)
+    files.write_atomic(_HLO.value, step.program)
   print(json.dumps(step.facts, indent=2))
   return 0
 

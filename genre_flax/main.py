@@ -13,7 +13,7 @@ from etils import epath
 from ml_collections import config_flags
 
 from genre_flax.runtime import command_line
-from genre_flax.runtime import huge_pages
+from genre_flax.runtime import files
 from genre_flax.runtime import platform
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -37,7 +37,7 @@ _DRY_RUN = flags.DEFINE_bool(
 )
 _CACHE_DIR = flags.DEFINE_string(
   'compilation_cache_dir',
-  str(platform.default_cache_dir() / 'compiled'),
+  str(files.cache_dir() / 'compiled'),
   'Folder of compiled programs, kept between runs; "" for none. Not used on a'
   ' CPU with oneDNN convolutions.',
 )
@@ -51,11 +51,10 @@ def main(argv: list[str]) -> int:
   # After the platform is set: these import jax.
   from genre_flax.ops.cpu import onednn
   from genre_flax.reports import after_training
-  from genre_flax.runtime import compilation_cache
   from genre_flax.training import setup
   from genre_flax.training import train
 
-  compilation_cache.keep_compiled_programs(
+  platform.use_compilation_cache(
     _CACHE_DIR.value, on_cpu=not onednn.is_available()
   )
   workdir = os.path.expanduser(_WORKDIR.value)
@@ -70,5 +69,5 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == '__main__':
-  huge_pages.restart_with_huge_pages()
+  platform.restart_with_huge_pages()
   command_line.run(main)

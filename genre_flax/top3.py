@@ -18,7 +18,7 @@ from etils import epath
 
 from genre_flax.runtime import command_line
 from genre_flax.runtime import errors
-from genre_flax.runtime import huge_pages
+from genre_flax.runtime import files
 from genre_flax.runtime import platform
 
 _WORKDIRS = flags.DEFINE_multi_string(
@@ -109,15 +109,14 @@ def main(argv: list[str]) -> int:
   of_many = _WATCH.value or _STEP.value == 'all'
   _check_many(of_many)
   _check_workdirs(of_many)
-  platform.configure(compile_quickly=_are_few(paths))
+  platform.configure(fast_compilation=_are_few(paths))
   platform.initialize_distributed(detect=_DISTRIBUTED.value)
 
   # After the platform is set: these import jax.
   from genre_flax.ops.cpu import onednn
-  from genre_flax.runtime import compilation_cache
 
-  compilation_cache.keep_compiled_programs(
-    platform.default_cache_dir() / 'compiled',
+  platform.use_compilation_cache(
+    files.cache_dir() / 'compiled',
     on_cpu=not onednn.is_available(),
   )
   workdirs = [epath.Path(os.path.expanduser(path)) for path in _WORKDIRS.value]
@@ -247,5 +246,5 @@ def _check_workdirs(of_many: bool) -> None:
 
 
 if __name__ == '__main__':
-  huge_pages.restart_with_huge_pages()
+  platform.restart_with_huge_pages()
   command_line.run(main)

@@ -74,7 +74,7 @@ def main(overrides: list[str]) -> int:
       'note': slice_plan.NOTE.replace('\n', ' '),
       'plans': plans,
     }
-    files.write_whole(_OUTPUT.value, f'{json.dumps(document, indent=2)}\n')
+    files.write_atomic(_OUTPUT.value, f'{json.dumps(document, indent=2)}\n')
   return 0
 
 

@@ -26,7 +26,7 @@ if binaries.COMPILED not in os.environ:
 # Tracing makes many objects that live on: looking among all of them for garbage
 # as often as Python does by default takes a tenth of the time.
 gc.set_threshold(200_000, 50, 100)
-platform.configure(compile_quickly=True)
+platform.configure(fast_compilation=True)
 jax.config.update('jax_compilation_cache_dir', os.environ[binaries.COMPILED])
 jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
 jax.config.update('jax_platforms', 'cpu')

@@ -51,7 +51,7 @@ def explain(
     scored.scores[judged].argmax(axis=1),
     method=maps.method,
   )
-  files.write_whole(output / FILE_NAME, json.dumps(found, indent=2) + '\n')
+  files.write_atomic(output / FILE_NAME, json.dumps(found, indent=2) + '\n')
   return '\n'.join(
     [
       f'Where it looked, on {len(judged)} posters, for the likeliest genre of'

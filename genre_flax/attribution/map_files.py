@@ -55,7 +55,7 @@ class MapFiles:
     self.method = self._explainer.method
     self._genres = predictor.genres
     self._folder = folder
-    with files.explaining(folder):
+    with files.storage_errors(folder):
       folder.mkdir(parents=True, exist_ok=True)
 
   def write(self, posters: Iterable[Poster], *, first: int) -> list[epath.Path]:
@@ -82,7 +82,7 @@ class MapFiles:
     paths = []
     for number, poster in enumerate(posters):
       path = self._folder / _file_name(first + number, poster.entry.name)
-      files.write_whole(
+      files.write_atomic(
         path,
         heat_map.draw_panel(
           poster.entry, chosen[number], maps[number], genres=self._genres

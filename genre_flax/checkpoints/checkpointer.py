@@ -1,11 +1,11 @@
-"""Saves and restores the checkpoints of a workdir.
+"""Saving and verified restoring of the checkpoints of a workdir.
 
-A checkpoint named N holds N updates. It has four items: 'model' (parameters,
-their moving average, BatchNorm's statistics), 'optimizer', 'meta' (JSON: all
-that is needed to use the model without its config file or data set) and
-'record' (see there). So evaluation reads the model alone.
+Checkpoint N holds N updates. It has four items: 'model' (parameters, their EMA,
+BatchNorm statistics), 'optimizer', 'meta' (JSON: everything that is needed to
+use the model without its config file or dataset) and 'record' (see record.py).
 
-Whatever is read is compared with its digest: it is what was saved, or an error.
+Everything that is read is compared with its checksum: it equals what was saved,
+or an error is raised.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -18,8 +18,8 @@ from etils import epath
 import jax
 import orbax.checkpoint as ocp
 
-from genre_flax.checkpoints import choice
 from genre_flax.checkpoints import record as record_lib
+from genre_flax.checkpoints import selection
 from genre_flax.checkpoints import shapes
 from genre_flax.runtime import errors
 from genre_flax.runtime import files
@@ -28,8 +28,8 @@ from genre_flax.runtime import parallel
 # 'model' and 'optimizer', each a tree of arrays.
 Items = dict[str, Any]
 _ITEMS = ('model', 'optimizer', 'meta', record_lib.ITEM)
-# Errors of a machine that say nothing of the files it reads.
-_PASSING = (
+# Errors of the machine that do not prove damage to the files.
+_TRANSIENT_ERRNOS = (
   errno.EACCES,
   errno.EMFILE,
   errno.ENFILE,
@@ -40,11 +40,11 @@ _PASSING = (
 
 
 class Checkpointer:
-  """The checkpoints of a workdir; close it at the end.
+  """The checkpoints of a workdir; to be closed at the end.
 
   Attributes:
-    workdir: of the run.
-    directory: that has a folder for each checkpoint, named by its step.
+    workdir: Folder of the run.
+    directory: Folder with a subfolder per checkpoint, named by its step.
   """
 
   def __init__(
@@ -57,9 +57,9 @@ class Checkpointer:
     """Opens a workdir.
 
     Args:
-      workdir: of the run.
-      keep_best: best checkpoints to keep, beside the latest.
-      read_only: never save or delete; the run may be going on.
+      workdir: Folder of the run.
+      keep_best: Number of best checkpoints to keep, besides the latest.
+      read_only: Whether never to save or delete, for a run in progress.
     """
     self.workdir = epath.Path(workdir)
     self.directory = self.workdir / 'checkpoints'
@@ -68,27 +68,27 @@ class Checkpointer:
     self.open()
 
   def open(self) -> None:
-    """Looks at the workdir anew, after `close`."""
-    # By step, of those that are not damaged.
-    self._metrics: dict[int, dict[str, float] | None] = {}
-    with files.explaining(self.directory):
+    """Reads the list of checkpoints; also reopens after `close`."""
+    # Validation metrics by step, of undamaged checkpoints.
+    self._metrics: dict[int, record_lib.Metrics] = {}
+    with files.storage_errors(self.directory):
       self._manager = ocp.CheckpointManager(
         _absolute(self.directory),
         item_names=_ITEMS,
         options=ocp.CheckpointManagerOptions(
-          preservation_policy=choice.KeepLatestAndBest(
+          preservation_policy=selection.KeepLatestAndBest(
             self._metrics, keep_best=self._keep_best
           ),
-          # Orbax would read files that may be damaged, before it is asked.
+          # Otherwise Orbax reads files here that may be damaged.
           lightweight_initialize=True,
-          # Orbax's own read_only does no more, and warns of itself.
+          # Orbax's read_only does the same, and logs a warning.
           create=not self._read_only,
           cleanup_tmp_directories=not self._read_only,
         ),
       )
     for step in self.steps():
       try:
-        self._metrics[step] = record_lib.read_metrics(self._folder(step))
+        self._metrics[step] = record_lib.read(self._folder(step))['metrics']
       except errors.DamageError as e:
         logging.error('Checkpoint %d is damaged: %s.', step, e)
 
@@ -96,9 +96,9 @@ class Checkpointer:
     """Waits for the last save.
 
     Raises:
-      StorageError: it could not be written.
+      StorageError: The checkpoint could not be written.
     """
-    with files.explaining(self.directory):
+    with files.storage_errors(self.directory):
       self._manager.close()
 
   def __enter__(self) -> 'Checkpointer':
@@ -112,18 +112,19 @@ class Checkpointer:
     return sorted(self._manager.all_steps())
 
   def find_step(self, which: str) -> int:
-    """The step that is meant by 'best', 'latest' or a number.
+    """Returns the step of 'best', 'latest' or a number.
 
     Raises:
-      InputError: there is no such checkpoint.
-      DamageError: the best is asked for, and what tells it is damaged.
+      InputError: There is no such checkpoint.
+      DamageError: The best one is requested, and the metrics of a checkpoint
+        are damaged.
     """
     steps = self.steps()
-    unknown = [step for step in steps if step not in self._metrics]
-    if which == 'best' and unknown:
-      with self._reading(unknown[0]):
-        record_lib.read_metrics(self._folder(unknown[0]))
-    return choice.find_step(
+    damaged = [step for step in steps if step not in self._metrics]
+    if which == 'best' and damaged:
+      with self._reading(damaged[0]):  # Raises.
+        pass
+    return selection.find_step(
       which, steps=steps, metrics=self._metrics, workdir=self.workdir
     )
 
@@ -135,26 +136,28 @@ class Checkpointer:
     meta: Mapping[str, Any],
     metrics: Mapping[str, float] | None = None,
   ) -> None:
-    """Saves a run at a step; all hosts call it, the writing runs on.
+    """Saves a checkpoint in the background; to be called on all hosts.
 
     Args:
-      step: updates done. A checkpoint of it that exists is left as it is.
+      step: Number of updates. An existing checkpoint of this step is kept.
       items: 'model' and 'optimizer'.
-      meta: that JSON can hold.
-      metrics: of the validation split; None where it was not evaluated.
+      meta: Values for JSON.
+      metrics: Metrics of the validation split; None without validation.
 
     Raises:
-      StorageError: this or the last one could not be written.
+      StorageError: This checkpoint or the previous one could not be written.
     """
     if step in self._manager.all_steps():
       return
     # Orbax refuses arrays of one host's devices in multi-process runs.
     items = jax.device_get(items)
+    self._metrics[step] = record_lib.finite_metrics(metrics)
     record = {}
-    if parallel.is_main_host():  # It alone writes JSON.
-      record = record_lib.make(step, items=items, meta=meta, metrics=metrics)
-    self._metrics[step] = None if metrics is None else dict(metrics)
-    with files.explaining(self.directory):
+    if parallel.is_main_host():  # Only this host writes JSON.
+      record = record_lib.make(
+        step, items=items, meta=meta, metrics=self._metrics[step]
+      )
+    with files.storage_errors(self.directory):
       self._manager.save(
         step,
         args=ocp.args.Composite(
@@ -166,40 +169,39 @@ class Checkpointer:
       )
 
   def wait(self) -> None:
-    """Waits until what was saved is on disk.
+    """Waits until saved checkpoints are on disk.
 
     Raises:
-      StorageError: it could not be written.
+      StorageError: A checkpoint could not be written.
     """
-    with files.explaining(self.directory):
+    with files.storage_errors(self.directory):
       self._manager.wait_until_finished()
 
   def read_meta(self, step: int) -> dict[str, Any]:
-    """The meta of the checkpoint at `step`.
+    """Reads the meta of a checkpoint.
 
     Raises:
-      DamageError: it is not what was saved.
+      DamageError: The meta is damaged.
     """
     with self._reading(step) as record:
       meta = self._restore(step, meta=ocp.args.JsonRestore())['meta']
-      if not isinstance(meta, dict):
-        raise errors.DamageError(f'the meta is {type(meta).__name__}')
-      if record is not None:
-        record_lib.check_meta(record, meta)
+      record_lib.check_meta(record, meta)
+      if not isinstance(meta, dict):  # From a hostile workdir.
+        raise errors.DamageError(f'the meta is of type {type(meta).__name__}')
     return meta
 
   def restore(self, step: int, template: Items) -> Items:
-    """Restores the arrays of the checkpoint at `step`, on the host.
+    """Restores the arrays of a checkpoint, on the host.
 
     Args:
-      step: of an existing checkpoint.
-      template: items of the same shapes, on the host.
+      step: Step of an existing checkpoint.
+      template: Items of the expected shapes, on the host.
 
     Returns:
       'model' and 'optimizer'.
 
     Raises:
-      DamageError: it is not what was saved, or of another network.
+      DamageError: The checkpoint is damaged, or of another network.
     """
     with self._reading(step) as record:
       shapes.check(self._item(step, 'model'), template['model'])
@@ -213,39 +215,37 @@ class Checkpointer:
       )
       items = {name: restored[name] for name in template}
       for name, tree in items.items():
-        if record is not None:
-          record_lib.check_arrays(record, name, tree)
+        record_lib.check_arrays(record, name, tree)
         shapes.require(shapes.of(tree), shapes.of(template[name]))
     return items
 
   def restore_model(
     self, step: int, template: Any | None = None
   ) -> dict[str, Any]:
-    """Restores the 'model' item alone, as it was saved.
+    """Restores the 'model' item as it was saved.
 
     Args:
-      step: of an existing checkpoint.
-      template: {'params', 'batch_stats'} of the shapes to expect; None for any.
+      step: Step of an existing checkpoint.
+      template: {'params', 'batch_stats'} of the expected shapes; None for any.
 
     Returns:
-      'params', 'batch_stats' and, where the run kept an average, 'ema_params',
-      as NumPy arrays.
+      'params', 'batch_stats' and, if the run had an EMA, 'ema_params', as NumPy
+      arrays.
 
     Raises:
-      DamageError: it is not what was saved, or of another network.
+      DamageError: The checkpoint is damaged, or of another network.
     """
     with self._reading(step) as record:
       shapes.check(self._item(step, 'model'), template)
       model = self._restore(step, model=ocp.args.StandardRestore())['model']
-      if record is not None:
-        record_lib.check_arrays(record, 'model', model)
+      record_lib.check_arrays(record, 'model', model)
       model.setdefault('batch_stats', {})
     return model
 
-  def whole_steps(self) -> list[int]:
-    """The steps of the checkpoints that can be read, ascending."""
+  def undamaged_steps(self) -> list[int]:
+    """The steps of the checkpoints whose model can be read, ascending."""
 
-    def is_whole(step):
+    def is_undamaged(step):
       try:
         self.read_meta(step)
         self.restore_model(step)
@@ -253,7 +253,7 @@ class Checkpointer:
         return False
       return True
 
-    return [step for step in self.steps() if is_whole(step)]
+    return [step for step in self.steps() if is_undamaged(step)]
 
   def _folder(self, step: int) -> epath.Path:
     return self.directory / str(step)
@@ -265,36 +265,26 @@ class Checkpointer:
     return self._manager.restore(step, args=ocp.args.Composite(**args))
 
   @contextlib.contextmanager
-  def _reading(self, step: int) -> Iterator[record_lib.Record | None]:
-    """Gives the record, and names the checkpoint in what goes wrong."""
+  def _reading(self, step: int) -> Iterator[record_lib.Record]:
+    """Yields the record; errors of the block name the checkpoint."""
     try:
-      record = record_lib.read(self._folder(step))
-      if record is None:
-        logging.log_first_n(
-          logging.WARNING,
-          'Checkpoint %d in %s is of an earlier version, without digests: it is'
-          ' read unverified.',
-          1,
-          step,
-          self.workdir,
-        )
-      yield record
-    except Exception as e:  # Damaged files raise whatever their reader does.
-      words = str(e).partition('\n')[0] or type(e).__name__
-      if _is_of_the_machine(e):
+      yield record_lib.read(self._folder(step))
+    except Exception as e:  # Damaged files may raise any exception.
+      reason = str(e).partition('\n')[0] or type(e).__name__
+      if _is_transient(e):
         raise errors.ResourceError(
-          f'Checkpoint {step} cannot be read now, in {self._folder(step)}:'
-          f' {words}. It may be whole: give the same command again.'
+          f'Checkpoint {step} cannot be read now ({self._folder(step)}):'
+          f' {reason}. It may be undamaged: run the same command again.'
         ) from e
       raise errors.DamageError(
-        f'Checkpoint {step} cannot be read, in {self._folder(step)}: {words}.'
+        f'Checkpoint {step} cannot be read ({self._folder(step)}): {reason}.'
       ) from e
 
 
-def _is_of_the_machine(error: Exception) -> bool:
-  """Whether it tells of the moment, and nothing of the files."""
+def _is_transient(error: Exception) -> bool:
+  """Whether an error is caused by the machine rather than by the files."""
   return isinstance(error, MemoryError | errors.ResourceError) or (
-    isinstance(error, OSError) and error.errno in _PASSING
+    isinstance(error, OSError) and error.errno in _TRANSIENT_ERRNOS
   )
 
 
@@ -304,20 +294,21 @@ def read_model(
   step: str,
   make_template: Callable[[dict[str, Any]], Any] | None = None,
 ) -> tuple[int, dict[str, Any], dict[str, Any]]:
-  """Reads what is needed to use the network of a workdir.
+  """Reads the meta and the network of a workdir.
 
   Args:
-    workdir: of the run.
-    step: of the checkpoint, as in `Checkpointer.find_step`.
-    make_template: takes the meta, and gives the variables' shapes to expect.
+    workdir: Folder of the run.
+    step: Checkpoint, as in `Checkpointer.find_step`.
+    make_template: Function of the meta that returns the variables' expected
+      shapes.
 
   Returns:
-    The step, the meta, and the variables {'params', 'batch_stats'}: the moving
-    average of the parameters where the run kept one.
+    The step, the meta, and the variables {'params', 'batch_stats'} with the EMA
+    of the parameters if the run had one.
 
   Raises:
-    InputError: there is no such checkpoint.
-    DamageError: it is not what was saved; the message names those that are.
+    InputError: There is no such checkpoint.
+    DamageError: The checkpoint is damaged; the message lists undamaged ones.
   """
   with Checkpointer(workdir, read_only=True) as checkpointer:
     try:
@@ -327,10 +318,14 @@ def read_model(
         found, make_template(meta) if make_template else None
       )
     except errors.DamageError as e:
-      whole = checkpointer.whole_steps()
+      undamaged = checkpointer.undamaged_steps()
       raise errors.DamageError(
-        f'{e} Checkpoints that are whole: {whole or "none"}.'
-        + (f' Choose one of them, as --step={whole[-1]}.' if whole else '')
+        f'{e} Undamaged checkpoints: {undamaged or "none"}.'
+        + (
+          f' Choose one of them, as --step={undamaged[-1]}.'
+          if undamaged
+          else ''
+        )
       ) from e
   return (
     found,
@@ -343,5 +338,5 @@ def read_model(
 
 
 def _absolute(path: epath.Path) -> epath.Path:
-  """Orbax takes absolute paths alone; etils makes gs:// one of this machine."""
+  """An absolute path for Orbax; `resolve` would make gs:// a local path."""
   return path if files.is_remote(path) else path.resolve()

@@ -1,9 +1,7 @@
-"""What a checkpoint says of itself, so that damage to it is seen.
+"""The record of a checkpoint: its step, metrics and checksums.
 
-An item beside the others: the step, the metrics of the validation split, and
-the digests of each array, of the meta and of the record itself. Checkpoints
-from before there were records have none; they are read, and said to be
-unverified.
+The record is an item beside the model, the optimizer and the meta. It holds the
+checksum of each array, of the meta and of itself, so that damage is detected.
 """
 
 from collections.abc import Mapping
@@ -14,17 +12,24 @@ from typing import Any
 from etils import epath
 import jax
 
-from genre_flax.runtime import digests
+from genre_flax.runtime import checksums
 from genre_flax.runtime import errors
 
 ITEM = 'record'
-# Where Orbax puts the JSON of an item, its list of a checkpoint's items, and
-# the metrics that it kept itself before there were records.
+# Orbax's file for the JSON of an item, and its list of a checkpoint's items.
 JSON_FILE = 'metadata'
 _ITEM_LIST = '_CHECKPOINT_METADATA'
-_OLD_METRICS = 'metrics/metrics'
 
 Record = dict[str, Any]
+# Metrics of the validation split; None without validation.
+Metrics = dict[str, float] | None
+
+
+def finite_metrics(metrics: Mapping[str, float] | None) -> Metrics:
+  """Converts metrics for JSON, which does not have NaN and infinity."""
+  if metrics is None:
+    return None
+  return {k: float(v) for k, v in metrics.items() if math.isfinite(v)}
 
 
 def make(
@@ -32,130 +37,100 @@ def make(
   *,
   items: Mapping[str, Any],
   meta: Mapping[str, Any],
-  metrics: Mapping[str, float] | None,
+  metrics: Metrics,
 ) -> Record:
-  """The record of a checkpoint.
+  """Creates the record of a checkpoint, for JSON.
 
   Args:
-    step: updates done.
-    items: trees of arrays on the host, by name.
-    meta: that JSON can hold.
-    metrics: of the validation split; None where it was not evaluated.
-
-  Returns:
-    What JSON can hold.
+    step: Number of updates.
+    items: Trees of arrays on the host, by item.
+    meta: The meta, for JSON.
+    metrics: From `finite_metrics`.
   """
   record = {
-    'algorithm': digests.ALGORITHM,
+    'algorithm': checksums.ALGORITHM,
     'step': step,
-    'metrics': None if metrics is None else _finite_floats(metrics),
-    'meta': digests.of_json(meta),
-    **{name: _digests_of_tree(tree) for name, tree in items.items()},
+    'metrics': metrics,
+    'meta': checksums.of_json(meta),
+    **{name: _checksums_of_tree(tree) for name, tree in items.items()},
   }
-  return {**record, 'digest': digests.of_json(record)}
+  return {**record, 'checksum': checksums.of_json(record)}
 
 
-def read(folder: epath.Path) -> Record | None:
-  """The record of the checkpoint in a folder that is named by its step.
+def read(folder: epath.Path) -> Record:
+  """Reads and verifies the record of a checkpoint.
 
-  Returns:
-    The record; None where the checkpoint is from before there were any.
+  Args:
+    folder: Folder of the checkpoint, named by its step.
 
   Raises:
-    DamageError: it is not what was written.
+    DamageError: The record is damaged or missing.
+    InputError: The checkpoint was saved without a record.
   """
   path = folder / ITEM / JSON_FILE
   try:
     record = json.loads(path.read_bytes())
-    own = record.pop('digest')
-    is_whole = own == digests.of_json(record)
-    step = record['step']
+    is_intact = record.pop('checksum') == checksums.of_json(record)
+    step, metrics = record['step'], record['metrics']
   except FileNotFoundError:
-    if ITEM in _list_of_items(folder):
-      raise errors.DamageError(f'{path} is missing') from None
-    return None
-  except Exception as e:  # The bytes decide what is raised.
+    if _is_saved_without_record(folder):
+      raise errors.InputError(
+        f'{folder} has no checksums: it is not a checkpoint of this version of'
+        ' genre_flax. Choose another --workdir.'
+      ) from None
+    raise errors.DamageError(f'{path} is missing') from None
+  except Exception as e:  # Damaged JSON may raise any exception.
     raise errors.DamageError(f'{path} cannot be read: {e!r}') from e
-  if not is_whole:
-    raise errors.DamageError(f'{path} does not fit its digest')
+  if not is_intact:
+    raise errors.DamageError(f'{path} does not match its checksum')
   if str(step) != folder.name:
-    raise errors.DamageError(f'{path} is of step {step}')
-  _check_metrics(record['metrics'], path)
-  return record
-
-
-def read_metrics(folder: epath.Path) -> dict[str, float] | None:
-  """The validation metrics of the checkpoint in a folder, None without any.
-
-  Raises:
-    DamageError: they are not what was written.
-  """
-  record = read(folder)
-  if record is not None:
-    return record['metrics']
-  path = folder / _OLD_METRICS
-  try:
-    metrics = json.loads(path.read_bytes())
-  except FileNotFoundError:
-    return None
-  except Exception as e:  # The bytes decide what is raised.
-    raise errors.DamageError(f'{path} cannot be read: {e!r}') from e
-  _check_metrics(metrics, path)
-  return metrics
-
-
-def check_arrays(record: Record, item: str, tree: Any) -> None:
-  """Compares what was read of an item with the digests of what was saved.
-
-  Raises:
-    DamageError: an array differs, is missing, or was not saved.
-  """
-  saved, found = record[item], _digests_of_tree(tree)
-  differing = sorted(
-    path
-    for path in saved.keys() | found.keys()
-    if saved.get(path) != found.get(path)
-  )
-  if differing:
-    raise errors.DamageError(
-      f'{len(differing)} of {len(saved)} arrays do not fit their digests, the'
-      f' first of them {item}{differing[0]}'
-    )
-
-
-def check_meta(record: Record, meta: Mapping[str, Any]) -> None:
-  """Compares the meta that was read with the digest of what was saved.
-
-  Raises:
-    DamageError: it differs.
-  """
-  if record['meta'] != digests.of_json(meta):
-    raise errors.DamageError('the meta does not fit its digest')
-
-
-def _check_metrics(metrics: Any, path: epath.Path) -> None:
+    raise errors.DamageError(f'{path} belongs to step {step}')
   if metrics is not None and not (
     isinstance(metrics, dict)
     and all(isinstance(value, (int, float)) for value in metrics.values())
   ):
-    raise errors.DamageError(f'the metrics in {path} are no numbers by name')
+    raise errors.DamageError(f'the metrics in {path} are not numbers')
+  return record
 
 
-def _digests_of_tree(tree: Any) -> dict[str, str]:
+def check_arrays(record: Record, item: str, tree: Any) -> None:
+  """Compares restored arrays with the checksums of the saved ones.
+
+  Raises:
+    DamageError: An array differs, is missing or was not saved.
+  """
+  saved, restored = record[item], _checksums_of_tree(tree)
+  differing = sorted(
+    path
+    for path in saved.keys() | restored.keys()
+    if saved.get(path) != restored.get(path)
+  )
+  if differing:
+    raise errors.DamageError(
+      f'{len(differing)} of {len(saved)} arrays do not match their checksums,'
+      f' the first of them {item}{differing[0]}'
+    )
+
+
+def check_meta(record: Record, meta: Mapping[str, Any]) -> None:
+  """Compares a restored meta with the checksum of the saved one.
+
+  Raises:
+    DamageError: It differs.
+  """
+  if record['meta'] != checksums.of_json(meta):
+    raise errors.DamageError('the meta does not match its checksum')
+
+
+def _checksums_of_tree(tree: Any) -> dict[str, str]:
   return {
-    jax.tree_util.keystr(path): digests.of_array(array)
+    jax.tree_util.keystr(path): checksums.of_array(array)
     for path, array in jax.tree_util.tree_leaves_with_path(tree)
   }
 
 
-def _list_of_items(folder: epath.Path) -> str:
+def _is_saved_without_record(folder: epath.Path) -> bool:
   try:
-    return (folder / _ITEM_LIST).read_bytes().decode(errors='replace')
-  except OSError:
-    return ''
-
-
-def _finite_floats(metrics: Mapping[str, float]) -> dict[str, float]:
-  """Plain floats, leaving out what is not finite: JSON has no NaN."""
-  floats = {name: float(value) for name, value in metrics.items()}
-  return {name: v for name, v in floats.items() if math.isfinite(v)}
+    return ITEM.encode() not in (folder / _ITEM_LIST).read_bytes()
+  except OSError:  # Damaged, or deleted by a run in progress.
+    return False

@@ -1,4 +1,4 @@
-"""Going on from the newest checkpoint that is whole."""
+"""Restoring the newest undamaged checkpoint."""
 
 from collections.abc import Callable
 import itertools
@@ -18,23 +18,21 @@ def restore_latest(
   *,
   check_meta: Callable[[dict[str, Any]], None] = lambda meta: None,
 ) -> tuple[checkpointer_lib.Items, dict[str, Any]] | None:
-  """Restores the newest checkpoint that can be read; all hosts call it.
+  """Restores the newest undamaged checkpoint; to be called on all hosts.
 
-  One that cannot is reported and moved out of the way, into the workdir's
-  folder 'corrupt', and the one before is tried.
+  Damaged checkpoints are reported and moved to the workdir's folder 'corrupt'.
 
   Args:
-    checkpointer: of the workdir.
-    template: items of the same shapes, on the host.
-    check_meta: raises InputError where a checkpoint is of another run, before
-      anything is moved.
+    checkpointer: Checkpoints of the workdir.
+    template: Items of the expected shapes, on the host.
+    check_meta: Function of a meta that raises InputError for a checkpoint of
+      another run. It is called before any checkpoint is moved.
 
   Returns:
-    The items on the host and the meta, or None where the workdir has no
-    checkpoint.
+    The items on the host and the meta; None if there is no checkpoint.
 
   Raises:
-    InputError: there are checkpoints and none can be read.
+    InputError: All checkpoints are damaged.
   """
   steps = checkpointer.steps()
   metas = {step: _try(checkpointer.read_meta, step) for step in steps}
@@ -47,18 +45,18 @@ def restore_latest(
       items = _try(checkpointer.restore, step, template)
     if parallel.all_hosts_agree(items is not None):
       return items, metas[step]
-    _move_away(checkpointer, step)
+    _move_to_corrupt(checkpointer, step)
   if steps:
     workdir = checkpointer.workdir
     raise errors.InputError(
-      f'None of the checkpoints {steps} in {workdir} can be read. They are in'
-      f' {workdir / "corrupt"} now; the same command starts the run anew.'
+      f'None of the checkpoints {steps} in {workdir} can be read. They were'
+      f' moved to {workdir / "corrupt"}; the same command starts a new run.'
     )
   return None
 
 
 def _try(read, step, *args):
-  """What is read of a checkpoint, or None where it is damaged."""
+  """Calls `read`; None if the checkpoint is damaged."""
   try:
     return read(step, *args)
   except errors.DamageError as e:
@@ -66,7 +64,7 @@ def _try(read, step, *args):
     return None
 
 
-def _move_away(checkpointer, step):
+def _move_to_corrupt(checkpointer, step):
   checkpointer.close()
   if parallel.is_main_host():
     folder = checkpointer.workdir / 'corrupt'
@@ -74,13 +72,13 @@ def _move_away(checkpointer, step):
       [str(step)], (f'{step}.{n}' for n in itertools.count(2))
     )
     target = next(folder / n for n in names if not (folder / n).exists())
-    with files.explaining(target):
+    with files.storage_errors(target):
       folder.mkdir(parents=True, exist_ok=True)
       if files.is_remote(folder):  # A bucket has no empty folders.
         (folder / 'README').write_text('Checkpoints that cannot be read.\n')
       (checkpointer.directory / str(step)).rename(target)
     logging.error(
-      'Moved checkpoint %d to %s; going back to the one before.', step, target
+      'Moved checkpoint %d to %s; restoring the previous one.', step, target
     )
   parallel.barrier(f'moved checkpoint {step}')
   checkpointer.open()

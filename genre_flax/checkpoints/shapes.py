@@ -1,6 +1,6 @@
-"""Checks the shapes of saved arrays before the arrays are read.
+"""Checks of array shapes before arrays are read into memory.
 
-Damage may ask for any amount of memory, and so may a stranger.
+Damaged or hostile files may declare arrays of any size.
 """
 
 import math
@@ -12,16 +12,17 @@ import orbax.checkpoint as ocp
 import psutil
 
 from genre_flax.runtime import errors
+from genre_flax.runtime import text
 
-# Arrays that are larger than the memory that is free were never trained here.
+# Arrays above this share of the free memory are refused.
 _SHARE_OF_FREE = 0.9
 
-# Of each array, by its path in the tree.
+# Shapes by the path of an array in its tree.
 Shapes = dict[str, tuple[int, ...]]
 
 
 def of(tree: Any) -> Shapes:
-  """The shapes of arrays, or of what stands for them."""
+  """The shapes of a tree of arrays or of their metadata."""
   return {
     jax.tree_util.keystr(path): tuple(leaf.shape)
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
@@ -29,7 +30,7 @@ def of(tree: Any) -> Shapes:
 
 
 def require(found: Shapes, expected: Shapes) -> None:
-  """Raises ValueError where an array is missing or has another shape."""
+  """Raises ValueError if an array is missing or has another shape."""
   wrong = [
     f'{path} is {found.get(path, "missing")}, expected'
     f' {expected.get(path, "nothing")}'
@@ -37,21 +38,21 @@ def require(found: Shapes, expected: Shapes) -> None:
     if found.get(path) != expected.get(path)
   ]
   if wrong:
-    more = f' and {len(wrong) - 5} more' if len(wrong) > 5 else ''
-    raise ValueError(f'it holds another network: {"; ".join(wrong[:5])}{more}')
+    listed = text.join_first(wrong, separator='; ')
+    raise ValueError(f'it holds another network: {listed}')
 
 
 def check(folder: epath.Path, template: Any | None = None) -> None:
-  """Checks what Orbax says of the arrays of an item.
+  """Checks the shapes in Orbax's metadata of an item.
 
   Args:
-    folder: of the item, an absolute path.
-    template: a tree of the shapes to expect; None for any.
+    folder: Absolute path of the item.
+    template: Tree of the expected shapes; None for any.
 
   Raises:
-    ValueError: they have other shapes, or would not fit into memory.
-    ResourceError: they have the shapes to expect, and do not fit into memory.
-    Exception: of any kind, where the files are damaged.
+    ValueError: The shapes differ, or unknown arrays exceed the free memory.
+    ResourceError: The expected arrays exceed the free memory.
+    Exception: Any exception, if the files are damaged.
   """
   found = of(ocp.StandardCheckpointHandler().metadata(folder).tree)
   if template is not None:
@@ -59,9 +60,11 @@ def check(folder: epath.Path, template: Any | None = None) -> None:
   size = sum(4 * math.prod(shape) for shape in found.values())
   free = psutil.virtual_memory().available
   if size > _SHARE_OF_FREE * free:
-    words = (
-      f'its arrays would take {size / 1e9:,.1f} GB;'
-      f' {free / 1e9:.1f} GB of memory are free'
+    message = (
+      f'its arrays take {size / 1e9:,.1f} GB; {free / 1e9:.1f} GB of memory are'
+      ' free'
     )
-    # What has the expected shapes is not damaged.
-    raise ValueError(words) if template is None else errors.ResourceError(words)
+    # Arrays of the expected shapes are not damaged.
+    if template is None:
+      raise ValueError(message)
+    raise errors.ResourceError(message)

@@ -14,7 +14,7 @@ from absl import flags
 from etils import epath
 
 from genre_flax.runtime import command_line
-from genre_flax.runtime import huge_pages
+from genre_flax.runtime import files
 from genre_flax.runtime import platform
 
 _WORKDIR = flags.DEFINE_string(
@@ -84,10 +84,9 @@ def main(argv: list[str]) -> int:
   from genre_flax.demo import run
   from genre_flax.demo import service
   from genre_flax.ops.cpu import onednn
-  from genre_flax.runtime import compilation_cache
 
-  compilation_cache.keep_compiled_programs(
-    platform.default_cache_dir() / 'compiled',
+  platform.use_compilation_cache(
+    files.cache_dir() / 'compiled',
     on_cpu=not onednn.is_available(),
   )
   run.serve(
@@ -110,5 +109,5 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == '__main__':
-  huge_pages.restart_with_huge_pages()
+  platform.restart_with_huge_pages()
   command_line.run(main)

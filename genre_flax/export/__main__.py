@@ -15,7 +15,6 @@ from etils import epath
 
 from genre_flax.runtime import command_line
 from genre_flax.runtime import errors
-from genre_flax.runtime import huge_pages
 from genre_flax.runtime import platform
 
 _WORKDIR = flags.DEFINE_string(
@@ -90,5 +89,5 @@ def _path(value: str | None) -> pathlib.Path | None:
 
 
 if __name__ == '__main__':
-  huge_pages.restart_with_huge_pages()
+  platform.restart_with_huge_pages()
   command_line.run(main)

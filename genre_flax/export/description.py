@@ -1,15 +1,13 @@
 """What an export says of itself, as plain values: its config.json."""
 
-from importlib import metadata
 from typing import Any
-
-import jax
 
 from genre_flax import config as config_lib
 from genre_flax.evaluation import calibration as calibration_lib
 from genre_flax.export import graph
 from genre_flax.inference import predictor as predictor_lib
 from genre_flax.runtime import custom
+from genre_flax.runtime import machine
 
 FILE_NAME = 'config.json'
 PROGRAM = 'genre_flax'
@@ -52,7 +50,7 @@ def describe(predictor: predictor_lib.Predictor) -> dict[str, Any]:
     'thresholds': calibration['thresholds'],
     'input': graph.INPUT,
     'outputs': list(graph.OUTPUTS),
-    'versions': versions(PROGRAM, 'flax') | {'jax': jax.__version__},
+    'versions': machine.versions([PROGRAM, 'flax', 'jax']),
   }
 
 
@@ -64,14 +62,3 @@ def describe_calibration(
     'slope': calibration.slope.tolist(),
     'intercept': calibration.intercept.tolist(),
   }
-
-
-def versions(*packages: str) -> dict[str, str]:
-  """The versions of packages, by name; '' of one that runs uninstalled."""
-  found = {}
-  for package in packages:
-    try:
-      found[package] = metadata.version(package)
-    except metadata.PackageNotFoundError:
-      found[package] = ''
-  return found

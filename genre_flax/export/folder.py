@@ -3,10 +3,7 @@
 from collections.abc import Iterator
 import contextlib
 import json
-import os
 import pathlib
-import shutil
-import uuid
 
 from genre_flax.export import description
 from genre_flax.runtime import errors
@@ -55,28 +52,5 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
     StorageError: it cannot be written.
   """
   check_place(path)
-  suffix = uuid.uuid4().hex[:8]
-  beside = path.parent / f'.{path.name}.{suffix}.partial'
-  old = path.parent / f'.{path.name}.{suffix}.old'
-  with files.explaining(path):
-    try:
-      beside.mkdir(parents=True)
-      yield beside
-      for file in beside.rglob('*'):
-        _flush(file)
-      if path.exists():
-        os.replace(path, old)
-      os.replace(beside, path)
-    finally:
-      # Where the second of the two was not to be.
-      if old.exists() and not path.exists():
-        os.replace(old, path)
-      shutil.rmtree(old, ignore_errors=True)
-      shutil.rmtree(beside, ignore_errors=True)
-
-
-def _flush(path):
-  """On disk before it has its name, should the machine stop."""
-  if path.is_file():
-    with open(path, 'rb') as file:
-      os.fsync(file.fileno())
+  with files.replace_folder(path) as temporary:
+    yield pathlib.Path(temporary)

@@ -20,7 +20,6 @@ from etils import epath
 
 from genre_flax.runtime import errors
 from genre_flax.runtime import files as files_lib
-from genre_flax.runtime import platform
 from genre_flax.runtime import regular_files
 
 PACKAGE = 'onnxruntime-web'
@@ -63,14 +62,14 @@ def files(place: pathlib.Path | None = None) -> dict[str, bytes]:
     return _from_folder(place)
   if place is not None:
     return _unpack(_checked(_read(place), origin=str(place)))
-  kept = platform.default_cache_dir() / f'{PACKAGE}-{VERSION}.tgz'
+  kept = files_lib.cache_dir() / f'{PACKAGE}-{VERSION}.tgz'
   try:
     return _unpack(_checked(_read(kept), origin=str(kept)))
   except errors.InputError:  # It is not there yet, or is damaged.
     content = _fetch()
-  with files_lib.explaining(kept):
+  with files_lib.storage_errors(kept):
     kept.parent.mkdir(parents=True, exist_ok=True)
-  files_lib.write_whole(kept, content)
+  files_lib.write_atomic(kept, content)
   return _unpack(content)
 
 

@@ -17,6 +17,7 @@ from genre_flax.export import static_files
 from genre_flax.inference import predictor as predictor_lib
 from genre_flax.reports import stored_metrics
 from genre_flax.runtime import errors
+from genre_flax.runtime import machine
 from genre_flax.training import train_state
 
 # Of the extra `export`, by what Python calls them.
@@ -101,7 +102,7 @@ def _write_network(predictor, folder, description, *, workdir):
   from genre_flax.export import onnx_file
 
   function = graph.make_function(predictor.in_float32())
-  description['versions'] |= description_lib.versions('onnx', 'onnxruntime')
+  description['versions'] |= machine.versions(['onnx', 'onnxruntime'])
   model = onnx_file.make(
     function, graph.input_shape(predictor), metadata=description
   )

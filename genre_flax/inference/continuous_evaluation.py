@@ -18,7 +18,6 @@ from genre_flax.inference import predictor as predictor_lib
 from genre_flax.inference import scored_split as scored_lib
 from genre_flax.reports import summary
 from genre_flax.runtime import errors
-from genre_flax.runtime import metric_lines
 from genre_flax.runtime import metric_writer
 from genre_flax.training import progress
 
@@ -59,7 +58,7 @@ def evaluate_many(
   if watch_seconds is None:
     steps = all_checkpoints(workdir)
   else:
-    earlier = metric_lines.read(output)
+    earlier = metric_writer.read(output)
     steps = new_checkpoints(
       workdir,
       last_seen=max((line['step'] for line in earlier), default=-1),
@@ -78,7 +77,7 @@ def evaluate_many(
   except StalledError as e:
     print(f'error: {e}', file=sys.stderr)
     return 1
-  print(f'Metrics by step: {output / metric_lines.FILE_NAME}')
+  print(f'Metrics by step: {output / metric_writer.FILE_NAME}')
   return 1 if failed else 0
 
 

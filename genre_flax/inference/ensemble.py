@@ -17,7 +17,7 @@ from genre_flax.datasets.posters import storage
 from genre_flax.evaluation import calibration as calibration_lib
 from genre_flax.evaluation import evaluate
 from genre_flax.inference import predictor as predictor_lib
-from genre_flax.runtime import digests
+from genre_flax.runtime import checksums
 from genre_flax.runtime import errors
 
 
@@ -91,9 +91,9 @@ class Ensemble:
       },
     )
 
-  def digest(self) -> str:
+  def checksum(self) -> str:
     """Tells what it predicts from what any other does."""
-    return digests.of_json([member.digest() for member in self.members])
+    return checksums.of_json([member.checksum() for member in self.members])
 
   def data_dir(self, workdir: str) -> str:
     """Where the data set was that the first was trained on."""

@@ -87,7 +87,7 @@ def name_genres(
     table = predictions.Growing(
       output,
       genres=predictor.genres,
-      checkpoint=predictor.digest(),
+      checkpoint=predictor.checksum(),
       resume=resume,
     )
     rest = _without(files, table.names)
@@ -183,7 +183,7 @@ def _finish(table, files, unreadable, output, predictor):
     for result in unreadable:
       cells = (str(result.path), result.error)
       writer.writerow(map(text.for_spreadsheet, cells))
-    files_lib.write_whole(listed, rows.getvalue())
+    files_lib.write_atomic(listed, rows.getvalue())
     yield listed
   else:
     listed.unlink(missing_ok=True)
@@ -195,7 +195,7 @@ def _finish(table, files, unreadable, output, predictor):
   ]
   if entries:
     sheet = output / contact_sheet.FILE_NAME
-    files_lib.write_whole(
+    files_lib.write_atomic(
       sheet, contact_sheet.draw(entries, genres=predictor.genres)
     )
     yield sheet

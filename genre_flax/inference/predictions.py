@@ -47,7 +47,7 @@ def write(
   Raises:
     StorageError: it cannot be written.
   """
-  with files.replacing(path) as beside, beside.open('wb') as file:
+  with files.replace_file(path) as beside, beside.open('wb') as file:
     file.write(cells_to_csv([_header(genres)]))
     for row in rows:
       file.write(_format([row]))
@@ -90,7 +90,7 @@ class Growing:
     self.names: list[str] = []
     # The scores of the first rows, for pictures of them.
     self.first: list[Row] = []
-    with files.explaining(folder):
+    with files.storage_errors(folder):
       folder.mkdir(parents=True, exist_ok=True)
     if resume and self._state_path.exists():
       self._go_on()
@@ -113,7 +113,7 @@ class Growing:
         ' would have gone on with.',
         self.path,
       )
-    with files.explaining(self.path):
+    with files.storage_errors(self.path):
       self._state_path.unlink(missing_ok=True)
       self.path.unlink(missing_ok=True)
     self._append(cells_to_csv([_header(self._genres)]))
@@ -137,8 +137,8 @@ class Growing:
         ' anew.'
       )
     # What was written after the last group may be cut off in a row.
-    with files.explaining(self.path):
-      files.write_whole(self.path, content)
+    with files.storage_errors(self.path):
+      files.write_atomic(self.path, content)
     for name, scores in self.read():
       self._add(name, scores)
     logging.info('Going on after %d rows of %s.', len(self.names), self.path)
@@ -173,14 +173,14 @@ class Growing:
   def _append(self, content: bytes) -> None:
     self._digest.update(content)
     self._num_bytes += len(content)
-    with files.explaining(self.path), open(self.path, 'ab') as file:
+    with files.storage_errors(self.path), open(self.path, 'ab') as file:
       file.write(content)
     state = {
       'checkpoint': self._checkpoint,
       'bytes': self._num_bytes,
       'digest': self._digest.hexdigest(),
     }
-    files.write_whole(self._state_path, json.dumps(state))
+    files.write_atomic(self._state_path, json.dumps(state))
 
   def read(self) -> Iterator[Row]:
     """Yields the rows so far, in which names are as `name_of` gives them."""
@@ -193,7 +193,7 @@ class Growing:
   def finish(self) -> epath.Path:
     """Gives the complete table its name, and returns its path."""
     final = self._folder / FILE_NAME
-    with files.explaining(final):
+    with files.storage_errors(final):
       self.path.replace(final)
       self._state_path.unlink()
     return final

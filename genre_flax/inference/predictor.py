@@ -15,7 +15,7 @@ from genre_flax.datasets.posters import storage
 from genre_flax.evaluation import evaluate
 from genre_flax.inference import meta as meta_lib
 from genre_flax.models import registry
-from genre_flax.runtime import digests
+from genre_flax.runtime import checksums
 from genre_flax.runtime import errors
 from genre_flax.runtime import parallel
 
@@ -46,15 +46,15 @@ class Predictor(meta_lib.Meta):
     """(height, width) of the input, in pixels."""
     return config_lib.image_shape(self.config)
 
-  def digest(self) -> str:
+  def checksum(self) -> str:
     """Tells what it predicts from what any other network does."""
     leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(self.variables))
-    return digests.of_json(
+    return checksums.of_json(
       [
         self.calibration.to_dict(),
         config_lib.to_dict(self.config),
         [
-          [jax.tree_util.keystr(path), digests.of_array(array)]
+          [jax.tree_util.keystr(path), checksums.of_array(array)]
           for path, array in leaves
         ],
       ]

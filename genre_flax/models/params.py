@@ -9,6 +9,7 @@ import flax.traverse_util
 import numpy as np
 
 from genre_flax.runtime import errors
+from genre_flax.runtime import text
 
 HEAD = 'head'
 
@@ -103,8 +104,8 @@ def graft(
     if missing or extra or mismatched:
       raise errors.InputError(
         f'{origin} does not fit the network ({kind}):'
-        f'\n  missing: {_first(missing)}\n  extra: {_first(extra)}'
-        f'\n  of another shape: {_first(mismatched)}'
+        f'\n  missing: {_list(missing)}\n  extra: {_list(extra)}'
+        f'\n  of another shape: {_list(mismatched)}'
         '\nIs it the same model, with the same options?'
       )
     own.update({path: np.asarray(other[path]) for path in wanted})
@@ -171,8 +172,5 @@ def with_prior_bias(params: Any, label_prior: np.ndarray) -> Any:
   return {**params, HEAD: {**params[HEAD], 'bias': bias}}
 
 
-def _first(names: list[str]) -> str:
-  if not names:
-    return 'none'
-  more = f' and {len(names) - 5} more' if len(names) > 5 else ''
-  return ', '.join(names[:5]) + more
+def _list(names: list[str]) -> str:
+  return text.join_first(names) or 'none'

@@ -11,6 +11,7 @@ from genre_flax.models import params as params_lib
 from genre_flax.pretrained import timm_names
 from genre_flax.pretrained import vit_positions
 from genre_flax.runtime import errors
+from genre_flax.runtime import text
 
 Arrays = dict[str, np.ndarray]
 
@@ -283,6 +284,4 @@ def _words(options: Mapping[str, Any]) -> str:
 
 
 def _few(names: Sequence[str] | Mapping[str, Any]) -> str:
-  names = list(names)
-  shown = ', '.join(names[:3]) + (', ...' if len(names) > 3 else '')
-  return f'{len(names)} ({shown})' if names else 'none'
+  return text.join_first(list(names), limit=3) or 'none'

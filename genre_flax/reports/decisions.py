@@ -40,7 +40,7 @@ def write(
     StorageError: it cannot be written.
   """
   rows = iter(rows)
-  with files.replacing(path) as beside, beside.open('wb') as file:
+  with files.replace_file(path) as beside, beside.open('wb') as file:
     file.write(
       predictions.cells_to_csv([['poster', *calibration_lib.DECISIONS]])
     )

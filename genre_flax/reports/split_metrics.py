@@ -156,7 +156,7 @@ def _best_constant_set(name, labels, label_prior):
 def write_report(report: dict[str, Any], folder: epath.Path) -> epath.Path:
   """Writes metrics.json into `folder`, and returns its path."""
   path = folder / FILE_NAME
-  files.write_whole(path, json.dumps(report, indent=2) + '\n')
+  files.write_atomic(path, json.dumps(report, indent=2) + '\n')
   return path
 
 

@@ -66,7 +66,7 @@ def summarize(
       bootstrap_samples=bootstrap_samples,
     ),
   }
-  with files.explaining(output):
+  with files.storage_errors(output):
     output.mkdir(parents=True, exist_ok=True)
   rows = list(zip(scored.ids, scored.scores, strict=True))
   predictions_lib.write(
@@ -79,7 +79,7 @@ def summarize(
   )
   shown = scored.spread(_NUM_ON_SHEET)
   sheet_path = output / contact_sheet.FILE_NAME
-  files.write_whole(
+  files.write_atomic(
     sheet_path,
     contact_sheet.draw(list(map(scored.entry, shown)), genres=scored.genres),
   )

@@ -20,7 +20,7 @@ from genre_flax.datasets.posters import storage
 from genre_flax.inference import predictor as predictor_lib
 from genre_flax.reports import pictures
 from genre_flax.retrieval import embedder as embedder_lib
-from genre_flax.runtime import digests
+from genre_flax.runtime import checksums
 from genre_flax.runtime import errors
 from genre_flax.runtime import files
 from genre_flax.runtime import threads
@@ -132,7 +132,7 @@ def open_index(
     InputError: it has to be made, and the data set is not there, is damaged, or
       is another than the one that the network was trained on.
   """
-  key = digests.of_json([_FORM, predictor.digest(), predictor.fingerprint])
+  key = checksums.of_json([_FORM, predictor.checksum(), predictor.fingerprint])
   path = workdir / FOLDER / f'{predictor.step}.npz'
   index = _read(path, key, predictor, embedder)
   if index is not None:
@@ -146,7 +146,7 @@ def open_index(
     )
   index = _make(predictor, embedder, dataset)
   try:
-    with files.explaining(path):
+    with files.storage_errors(path):
       path.parent.mkdir(parents=True, exist_ok=True)
     _write(path, key, index)
   except errors.StorageError as e:
@@ -205,7 +205,7 @@ def _thumbnail(content: bytes) -> bytes:
 
 
 def _write(path: epath.Path, key: str, index: Index) -> None:
-  with files.replacing(path) as beside, beside.open('wb') as file:
+  with files.replace_file(path) as beside, beside.open('wb') as file:
     np.savez(
       file,
       key=key,

@@ -1,5 +1,4 @@
-"""Processes, hosts, devices, random keys, files, and the error a user sees.
+"""Processes, devices, files, random keys, errors and logging.
 
-Nothing here knows of posters. A binary goes through `command_line`, `platform`
-and `compilation_cache`; all else calls `parallel`, `rng`, `files` and `errors`.
+Nothing here depends on posters or networks.
 """

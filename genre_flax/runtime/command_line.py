@@ -1,4 +1,4 @@
-"""How every binary starts, and how it fails."""
+"""Start of programs, parsing of flags, and display of errors and logs."""
 
 from collections.abc import Callable, Sequence
 import logging as std_logging
@@ -15,7 +15,7 @@ import ml_collections
 from genre_flax.runtime import errors
 from genre_flax.runtime import text
 
-# What flags and overrides that do not fit raise.
+# Raised by invalid flags, config files and overrides.
 _PARSE_ERRORS = (
   flags.Error,
   AttributeError,
@@ -38,40 +38,35 @@ _PACKAGE = pathlib.Path(__file__).parent.parent
 
 
 def run(main: Callable[[list[str]], int | None]) -> None:
-  """Runs a binary's main function under absl.
+  """Runs the main function of a program under absl.
 
-  A `UserError` ends the program with its status and its message alone; with
-  --verbosity=1 and for all other exceptions a traceback is shown.
+  A `UserError` ends the program with its message and status. Other exceptions,
+  and all with --verbosity=1, show a traceback.
 
   Args:
-    main: takes the arguments that are no flags, with the program's name first;
-      returns the exit status.
+    main: Function of the program's name and the arguments that are not flags.
+      It returns the exit status.
   """
 
   def guarded_main(argv: list[str]) -> int | None:
     try:
       return main(argv)
-    except errors.UserError as e:
-      if logging.get_verbosity() >= logging.DEBUG:
-        raise
-      _print_error(str(e))
-      return e.exit_status
     except KeyboardInterrupt:
       print('Stopped.', file=sys.stderr)
       return 128 + signal.SIGINT
-    except ImportError as e:
-      # What fsspec says of the first gs:// path.
-      if 'gcsfs' not in str(e) or logging.get_verbosity() >= logging.DEBUG:
+    except (errors.UserError, ImportError) as e:
+      if logging.get_verbosity() >= logging.DEBUG:
         raise
-      print(
-        'error: Paths on gs:// need another package; install it with `pip'
-        " install -e '.[gcs]'`.",
-        file=sys.stderr,
-      )
-      return 2
+      if isinstance(e, errors.UserError):
+        _print_error(str(e))
+        return e.exit_status
+      if 'gcsfs' not in str(e):  # fsspec's message for a gs:// path.
+        raise
+      _print_error("gs:// paths need the extra gcs: pip install -e '.[gcs]'")
+      return errors.InputError.exit_status
 
-  sys.unraisablehook = _tell_unraisable
-  # Whatever the terminal's encoding lacks is escaped, and no error.
+  sys.unraisablehook = _report_unraisable
+  # Characters that the terminal's encoding lacks are escaped.
   sys.stdout.reconfigure(errors='backslashreplace')
   app.run(guarded_main, flags_parser=_parse_flags)
 
@@ -79,14 +74,14 @@ def run(main: Callable[[list[str]], int | None]) -> None:
 def read_config(
   holder: flags.FlagHolder, argv: Sequence[str]
 ) -> ml_collections.ConfigDict:
-  """The config of a binary, with its overrides.
+  """Returns the config of a program, with its overrides.
 
   Args:
-    holder: of the flag --config.
-    argv: arguments that are no flags, with the program's name first.
+    holder: Holder of the flag --config.
+    argv: The program's name and the arguments that are not flags.
 
   Raises:
-    InputError: there is no config, it cannot be read, or there are arguments.
+    InputError: The config is missing or unreadable, or there are arguments.
   """
   refuse_arguments(argv)
   if holder.value is None:
@@ -94,20 +89,17 @@ def read_config(
       '--config is missing; start with --config=configs/quickstart.py'
     )
   try:
-    holder.value.seed  # noqa: B018  A file that failed to load raises here.
+    holder.value.seed  # noqa: B018  Raises if the file could not be loaded.
   except OSError as e:
     raise errors.InputError(f'--config cannot be read. {e}') from e
   return holder.value
 
 
 def refuse_arguments(argv: Sequence[str]) -> None:
-  """Refuses what is no flag, of a binary that takes flags alone.
+  """Raises InputError for arguments, in a program that only has flags.
 
   Args:
-    argv: arguments that are no flags, with the program's name first.
-
-  Raises:
-    InputError: there are arguments.
+    argv: The program's name and the arguments that are not flags.
   """
   if len(argv) > 1:
     raise errors.InputError(
@@ -117,29 +109,30 @@ def refuse_arguments(argv: Sequence[str]) -> None:
 
 
 def _parse_flags(argv: Sequence[str]) -> list[str]:
-  """Parses the flags; a wrong one is a message, never a traceback."""
+  """Parses the flags; an invalid one ends the program with a message."""
   logging.set_verbosity(logging.INFO)
-  logging.get_absl_handler().setFormatter(_Formatter())
-  logging.get_absl_handler().python_handler.addFilter(_is_worth_showing)
-  # Odd metadata, of a file that Pillow does not name; what matters is an error.
+  handler = logging.get_absl_handler()
+  handler.setFormatter(_Formatter())
+  handler.python_handler.addFilter(_is_shown)
+  # Pillow's warnings about metadata do not name the file.
   warnings.filterwarnings('ignore', category=UserWarning, module=r'PIL\.')
   try:
     return flags.FLAGS(argv, known_only=False)
   except _PARSE_ERRORS as e:
     _print_error(_explain(e))
     print('Pass --help to see the flags.', file=sys.stderr)
-    sys.exit(2)
+    sys.exit(errors.InputError.exit_status)
 
 
 def _print_error(message: str) -> None:
-  # Names in it are the user's: what is no text is not for a terminal to obey.
+  # Escaped, since messages quote names from users.
   shown = text.printable(message, keep='\n')
   print(f'error: {shown}', file=sys.stderr)
 
 
 def _explain(error: BaseException) -> str:
   cause = error.args[0] if error.args else None
-  # ml_collections wraps a KeyError, whose text is quoted, for an unknown key.
+  # For an unknown key ml_collections wraps a KeyError, whose str is quoted.
   if isinstance(error, AttributeError) and isinstance(cause, KeyError):
     key, _, hint = str(cause.args[0]).partition('\n')
     for old, new in RENAMED_KEYS.items():
@@ -151,29 +144,29 @@ def _explain(error: BaseException) -> str:
   return str(error).strip() or type(error).__name__
 
 
-def _is_worth_showing(record) -> bool:
-  """Our own lines, and the warnings of the libraries, which tell too much."""
+def _is_shown(record: std_logging.LogRecord) -> bool:
+  """Whether a record is from this package, or a warning of a library."""
   is_warning = record.levelno >= std_logging.WARNING
   return (
-    # Of tasks that a library left behind where it failed; the error is told.
+    # Except for tasks of Orbax that failed; the error itself is shown.
     (is_warning and record.name != 'concurrent.futures')
     or logging.get_verbosity() >= logging.DEBUG
     or _PACKAGE in pathlib.Path(record.pathname).parents
   )
 
 
-def _tell_unraisable(unraisable) -> None:
-  """Tells of errors that nothing can catch, but for one that says nothing.
+def _report_unraisable(unraisable) -> None:
+  """Reports errors that cannot be caught, except for one of Orbax.
 
-  Orbax leaves tasks behind where a file cannot be read or written, on an event
-  loop that it has closed.
+  If a file cannot be read or written, Orbax leaves tasks on a closed event
+  loop.
   """
   if 'Event loop is closed' not in str(unraisable.exc_value):
     sys.__unraisablehook__(unraisable)
 
 
 class _Formatter(logging.PythonFormatter):
-  """Lines a person reads: the time, the level where it matters, the text."""
+  """Formats a record as its time, its level above INFO, and its message."""
 
   def format(self, record) -> str:
     level = '' if record.levelname == 'INFO' else f'{record.levelname}: '

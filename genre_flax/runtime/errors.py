@@ -1,43 +1,43 @@
-"""The errors that a user can mend: shown without a traceback.
+"""Errors that a user can fix, shown without a traceback.
 
-Their messages say what was got, what was expected, and what to do about it. A
-fault of the program itself is any other exception, and keeps its traceback.
+Messages state what was given, what was expected and how to fix it. Errors of
+the program itself are other exceptions and keep their traceback.
 """
 
 
 class UserError(Exception):
-  """What ends a program with a message alone.
+  """An error that ends a program with its message only.
 
   Attributes:
-    exit_status: of the program.
+    exit_status: Exit status of the program.
   """
 
   exit_status = 1
 
 
 class InputError(UserError, ValueError):
-  """What the user gave (a flag, a config value, a file) cannot be used."""
+  """A flag, a config value or a file from the user cannot be used."""
 
   exit_status = 2
 
 
 class DamageError(InputError):
-  """A file is not what was written."""
+  """A file differs from what was written."""
 
 
 class ResourceError(UserError):
-  """The machines, or the tool that asks for them, cannot be had."""
+  """Machines, memory or a tool are unavailable; trying again may help."""
 
   exit_status = 69
 
 
 class BusyError(UserError):
-  """Another program works on the same thing."""
+  """Another program uses the same folder."""
 
   exit_status = 73
 
 
 class StorageError(UserError, OSError):
-  """A disk is full, read-only or gone; trying again may help."""
+  """A disk is full, read-only or missing; trying again may help."""
 
   exit_status = 74

@@ -1,39 +1,25 @@
-"""Files that people keep: written beside their place, and renamed when whole.
+"""Atomic writes, storage errors and the cache folder.
 
-So a name never stands for half a file, whenever the program is stopped. On
-cloud storage, where a file appears once it is complete, it is written there.
+A file or folder is written under a temporary name beside its final one, flushed
+to disk and renamed. An interrupted program therefore leaves the old content or
+the new one. On cloud storage, where an object appears when it is complete,
+files are written in place.
 """
 
 from collections.abc import Iterator
 import contextlib
-import errno
 import os
+import pathlib
 import re
+import shutil
 import uuid
 
 from etils import epath
 
 from genre_flax.runtime import errors
 
-# What is wrong with the disk, and not with the program.
-_OF_STORAGE = frozenset(
-  {
-    errno.EACCES,
-    errno.EDQUOT,
-    errno.EEXIST,
-    errno.EFBIG,
-    errno.EIO,
-    errno.EISDIR,
-    errno.ENOENT,
-    errno.ENOSPC,
-    errno.ENOTDIR,
-    errno.EPERM,
-    errno.EROFS,
-    errno.ESTALE,
-  }
-)
-# How libraries in C++ tell of it.
-_IN_WORDS = re.compile(
+# Errors of the disk in exceptions of C++ libraries, which have no errno.
+_STORAGE_MESSAGES = re.compile(
   'No space left|Read-only file system|File too large|quota exceeded'
   '|Permission denied|Operation not permitted|Input/output error'
   '|Stale file handle|No such file or directory|does not exist'
@@ -47,83 +33,143 @@ def is_remote(path: epath.PathLike) -> bool:
   return '://' in str(path)
 
 
-def write_whole(path: epath.PathLike, content: str | bytes) -> None:
-  """Writes a file: afterwards it has its old content or all of the new.
+def cache_dir() -> pathlib.Path:
+  """The user's cache folder for this package ($XDG_CACHE_HOME or ~/.cache)."""
+  cache = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
+  return pathlib.Path(cache) / 'genre_flax'
+
+
+def write_atomic(path: epath.PathLike, content: str | bytes) -> None:
+  """Writes a file atomically.
 
   Args:
-    path: of the file; its folder exists.
-    content: text, which is written as UTF-8, or bytes.
+    path: File in an existing folder.
+    content: Bytes, or text to be encoded as UTF-8.
 
   Raises:
-    StorageError: it cannot be written.
+    StorageError: The file cannot be written.
   """
   content = content.encode() if isinstance(content, str) else content
-  with replacing(path) as beside, beside.open('wb') as file:
+  with replace_file(path) as temporary, temporary.open('wb') as file:
     file.write(content)
 
 
 @contextlib.contextmanager
-def replacing(path: epath.PathLike) -> Iterator[epath.Path]:
-  """A place beside a file, to write what is to replace it.
+def replace_file(path: epath.PathLike) -> Iterator[epath.Path]:
+  """Creates or replaces a file atomically.
 
   Args:
-    path: of the file; its folder exists.
+    path: File in an existing folder.
 
   Yields:
-    The path to write to; it gets its name when the block ends well.
+    A temporary path to write to. It is renamed to `path` when the block ends,
+    and deleted if the block raises.
 
   Raises:
-    StorageError: it cannot be written.
+    StorageError: The file cannot be written.
   """
   path = epath.Path(path)
-  with explaining(path):
+  with storage_errors(path):
     if is_remote(path):
       yield path
       return
-    # Of one process alone: two that write the same file write one of the two.
-    beside = path.parent / f'.{path.name}.{uuid.uuid4().hex[:8]}.partial'
+    # A unique name, since several processes may write the same file.
+    temporary = _temporary_path(path)
     try:
-      yield beside
-      # On disk before it has the name, should the machine stop.
-      with open(beside, 'rb') as file:
-        os.fsync(file.fileno())
-      os.replace(beside, path)
+      yield temporary
+      _flush(temporary)
+      os.replace(temporary, path)
     finally:
-      beside.unlink(missing_ok=True)
+      temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def explaining(path: epath.PathLike) -> Iterator[None]:
-  """Tells of a disk that is full, read-only or gone as a StorageError.
+def replace_folder(
+  path: epath.PathLike, *, overwrite: bool = True
+) -> Iterator[epath.Path]:
+  """Creates or replaces a folder on a local disk.
 
   Args:
-    path: that is written to, for the message.
+    path: The folder; its parents are created.
+    overwrite: Whether to replace an existing folder. If False, a folder that
+      another process created in the meantime is kept.
+
+  Yields:
+    A temporary empty folder to write to. It is renamed to `path` when the block
+    ends, and deleted if the block raises.
+
+  Raises:
+    StorageError: The folder cannot be written.
+  """
+  path = epath.Path(path)
+  with storage_errors(path):
+    temporary = _temporary_path(path)
+    try:
+      temporary.mkdir(parents=True)
+      yield temporary
+      rename_folder(temporary, path, overwrite=overwrite)
+    finally:
+      shutil.rmtree(temporary, ignore_errors=True)
+
+
+def rename_folder(
+  source: epath.PathLike, target: epath.PathLike, *, overwrite: bool = True
+) -> None:
+  """Renames a complete folder on a local disk.
+
+  Args:
+    source: The folder; its files are flushed to disk first.
+    target: Its new path.
+    overwrite: Whether to replace an existing folder, which is restored on
+      failure. If False, an existing folder is kept and nothing is renamed.
+  """
+  source, target = epath.Path(source), epath.Path(target)
+  for file in pathlib.Path(source).rglob('*'):
+    if file.is_file():
+      _flush(file)
+  if target.exists() and not overwrite:
+    return
+  old = _temporary_path(source)
+  try:
+    if target.exists():
+      os.replace(target, old)
+    os.replace(source, target)
+  finally:
+    if old.exists() and not target.exists():
+      os.replace(old, target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _temporary_path(path: epath.Path) -> epath.Path:
+  return path.parent / f'.{path.name}.{uuid.uuid4().hex[:8]}.partial'
+
+
+def _flush(path: epath.PathLike) -> None:
+  with open(path, 'rb') as file:
+    os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def storage_errors(path: epath.PathLike) -> Iterator[None]:
+  """Converts errors of a full, read-only or missing disk to StorageError.
+
+  Args:
+    path: File or folder that the block writes, for the message.
   """
   try:
     yield
   except errors.UserError:
     raise
   except Exception as e:
-    if is_of_storage(e):
-      raise explain(e, path) from e
-    raise
-
-
-def is_of_storage(error: BaseException) -> bool:
-  """Whether an error is the disk's fault: full, read-only, gone."""
-  if isinstance(error, OSError) and error.errno in _OF_STORAGE:
-    return True
-  return bool(_IN_WORDS.search(str(error)))
-
-
-def explain(error: BaseException, path: epath.PathLike) -> errors.StorageError:
-  """What `explaining` raises of an error."""
-  words = getattr(error, 'strerror', None)
-  if not words:
-    found = _IN_WORDS.search(str(error))
-    words = found.group() if found else str(error)
-  return errors.StorageError(
-    f'{path} cannot be written: {words}. What was written before is whole;'
-    ' make room, or see that the folder is there and may be written to, and'
-    ' give the same command again.'
-  )
+    message = _STORAGE_MESSAGES.search(str(e))
+    if isinstance(e, OSError) and e.errno is not None:
+      reason = e.strerror or str(e)
+    elif message:
+      reason = message.group()
+    else:
+      raise
+    raise errors.StorageError(
+      f'{path} cannot be written: {reason}. Files written before are intact.'
+      ' Free disk space or check the folder and its permissions, then run the'
+      ' same command again.'
+    ) from e

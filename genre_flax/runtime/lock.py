@@ -1,4 +1,4 @@
-"""One program at a time in a folder, on machines that share it."""
+"""Locks that let one program at a time use a folder."""
 
 from collections.abc import Iterator
 import contextlib
@@ -13,29 +13,29 @@ from genre_flax.runtime import files
 
 @contextlib.contextmanager
 def hold(path: epath.PathLike, message: str) -> Iterator[None]:
-  """Holds a lock until the block ends, or the program does, however it ends.
+  """Holds a lock until the block or the process ends.
 
-  By flock(2). On Linux it holds on NFS too, between machines, where the server
-  forgets it with the client's lease; cloud storage has no locks, and nothing is
-  held there.
+  The lock is flock(2). On Linux it also works between machines on NFS, where
+  the server releases it with the client's lease. Paths on cloud storage, which
+  has no locks, are not locked.
 
   Args:
-    path: of the lock's file, which is made and stays.
-    message: of the error where another program holds it; {pid} stands for its
-      number.
+    path: Lock file, which is created and remains.
+    message: Error message if another program holds the lock; {pid} is replaced
+      by its process id.
 
   Yields:
-    Nothing.
+    None.
 
   Raises:
-    BusyError: another program holds it.
-    StorageError: the file cannot be made.
+    BusyError: Another program holds the lock.
+    StorageError: The lock file cannot be created.
   """
   if files.is_remote(path):
     yield
     return
   path = epath.Path(path)
-  with files.explaining(path):
+  with files.storage_errors(path):
     path.parent.mkdir(parents=True, exist_ok=True)
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
   try:
@@ -48,7 +48,7 @@ def hold(path: epath.PathLike, message: str) -> Iterator[None]:
       ) from None
     except OSError:
       pass  # A file system without locks.
-    with contextlib.suppress(OSError):  # A full disk holds the lock, unnamed.
+    with contextlib.suppress(OSError):  # A full disk has no room for the id.
       os.ftruncate(file, 0)
       os.pwrite(file, f'{os.getpid()}\n'.encode(), 0)
     yield

@@ -1,10 +1,12 @@
-"""What a program runs on, for people to read beside its numbers."""
+"""Facts about the machine and the installed packages, for logs and reports."""
 
 from collections.abc import Iterable
 import importlib.metadata
 import os
 import pathlib
 import platform
+import resource
+import sys
 
 
 def processor() -> str:
@@ -18,14 +20,20 @@ def processor() -> str:
 
 
 def num_cores() -> int:
-  """CPU cores that this process may use."""
+  """The number of CPU cores that this process may use."""
   if hasattr(os, 'sched_getaffinity'):
     return len(os.sched_getaffinity(0))
   return os.cpu_count() or 1
 
 
+def peak_memory_gb() -> float:
+  """Peak memory of this process so far, in 10**9 bytes."""
+  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+  return peak * (1 if sys.platform == 'darwin' else 1024) / 1e9
+
+
 def versions(packages: Iterable[str]) -> dict[str, str]:
-  """Of Python, and of those packages that are installed."""
+  """Versions of Python and of those packages that are installed."""
   found = {'python': platform.python_version()}
   for package in packages:
     try:

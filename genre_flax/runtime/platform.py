@@ -1,15 +1,19 @@
-"""What must be set before JAX starts a backend.
+"""Process settings that JAX reads when it starts, and multi-process set-up.
 
-Nor is JAX imported here before a function needs it: a program may yet start
-itself again, `huge_pages`.
+JAX is imported inside the functions only, since a program may restart itself
+first. Settings for speed, and how to disable them:
+
+- huge pages: GLIBC_TUNABLES=glibc.malloc.hugetlb=0
+- XLA's own convolutions on CPU: --xla_cpu_experimental_ynn_fusion_type=... in
+  XLA_FLAGS
+- fast compilation: --xla_backend_optimization_level=3 in XLA_FLAGS
+- compilation cache: JAX_COMPILATION_CACHE_DIR, or an empty folder in the flag
+- oneDNN convolutions (ops/cpu): GENRE_FLAX_ONEDNN=0
 """
 
 from importlib import metadata
-import importlib.util
-import mmap
 import os
 import pathlib
-import resource
 import sys
 
 from absl import logging
@@ -17,16 +21,21 @@ import jaxlib
 
 from genre_flax.runtime import errors
 
-# YNNPACK, the CPU kernel library that XLA calls for convolutions since jax
-# 0.9, trains poster_cnn at 250 x 250 pixels 3 to 4 times slower than XLA's own
-# kernels do. An empty list of fusion types turns it off.
-_CPU_FLAGS = ('--xla_cpu_experimental_ynn_fusion_type=',)
-# A network compiles in half the time, and then takes half as long again an
-# image: LLVM optimises nothing, and XLA's older emitters of loops write less
-# for it to translate.
-_QUICK_FLAGS = (
-  '--xla_backend_optimization_level=0',
-  '--xla_cpu_use_fusion_emitters=false',
+# Releases that the tests have passed with. XLA aborts the process on an unknown
+# flag, and flags and custom calls change between releases.
+TESTED_JAXLIB = ((0, 10), (0, 11), (0, 12))
+# YNNPACK, the kernels for convolutions on CPU since jax 0.9, trains poster_cnn
+# at 250 x 250 pixels 3 to 4 times slower than XLA's own kernels. An empty list
+# of fusion types disables it.
+_NO_YNNPACK = '--xla_cpu_experimental_ynn_fusion_type='
+# Networks compile in half the time and then take 1.5 times as long per image.
+_NO_OPTIMIZATION = '--xla_backend_optimization_level=0'
+_NO_FUSION_EMITTERS = '--xla_cpu_use_fusion_emitters=false'  # Only in 0.10.
+
+_TUNABLES = 'GLIBC_TUNABLES'
+_HUGE_PAGES = 'glibc.malloc.hugetlb'
+_HUGE_PAGES_SETTING = pathlib.Path(
+  '/sys/kernel/mm/transparent_hugepage/enabled'
 )
 _PROCESS_VARIABLES = (
   'JAX_COORDINATOR_ADDRESS',
@@ -35,83 +44,125 @@ _PROCESS_VARIABLES = (
 )
 
 
-def configure(*, compile_quickly: bool = False) -> None:
-  """Sets XLA's flags and JAX's platforms; call it before any JAX array.
+def restart_with_huge_pages() -> None:
+  """Restarts this program with huge pages; to be called before JAX is imported.
 
-  What the user has put into `XLA_FLAGS` and `JAX_PLATFORMS` wins.
+  XLA's CPU backend allocates the buffers of a step at each step. With pages of
+  4 KiB the kernel spends a tenth to a third of the step on page faults. glibc
+  requests huge pages if a variable is set when the process starts.
+
+  The process keeps its id, files and terminal. Nothing happens on systems
+  without huge pages on request, or if GLIBC_TUNABLES already has the setting.
+  """
+  environment = with_huge_pages(os.environ)
+  if environment.get(_TUNABLES) != os.environ.get(_TUNABLES):
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
+
+
+def with_huge_pages(environment: dict[str, str]) -> dict[str, str]:
+  """Returns the environment of a process with huge pages, where available."""
+  environment = dict(environment)
+  tunables = environment.get(_TUNABLES, '')
+  try:
+    on_request = '[madvise]' in _HUGE_PAGES_SETTING.read_text()
+  except OSError:  # Not Linux.
+    on_request = False
+  if on_request and _HUGE_PAGES not in tunables:
+    request = f'{_HUGE_PAGES}=1'
+    environment[_TUNABLES] = f'{tunables}:{request}' if tunables else request
+  return environment
+
+
+def configure(*, fast_compilation: bool = False) -> None:
+  """Sets XLA's flags; to be called before JAX starts a backend.
+
+  Flags that are already in `XLA_FLAGS` are kept.
 
   Args:
-    compile_quickly: whether it is over sooner if programs are compiled sooner
-      and run slower; so for a few images.
+    fast_compilation: Whether to compile faster for programs that run slower.
+      For programs that process a few images on CPU.
   """
   flags = os.environ.get('XLA_FLAGS', '')
-  quick = _QUICK_FLAGS if compile_quickly and not _has_accelerator() else ()
-  for flag in _CPU_FLAGS + quick:
-    name = flag.split('=')[0]
-    if name not in flags and is_in_jaxlib(name.lstrip('-')):
+  for flag in _flags(fast_compilation):
+    if flag.split('=')[0] not in flags:
       flags = f'{flags} {flag}'.strip()
   if flags:
     os.environ['XLA_FLAGS'] = flags
-  import jax
-
-  # The TPU's library is installed to compile for slices that are not here.
-  # Asked for devices, it looks for them and prints several lines of complaint.
-  if not jax.config.jax_platforms and _has_libtpu() and not _has_accelerator():
-    jax.config.update('jax_platforms', 'cpu')
 
 
-def _has_libtpu() -> bool:
-  return importlib.util.find_spec('libtpu') is not None
+def _flags(fast_compilation: bool) -> list[str]:
+  if not is_tested_jaxlib():
+    logging.info(
+      'The XLA flags for speed on CPU are not set: jaxlib %s is untested.',
+      jaxlib.__version__,
+    )
+    return []
+  flags = [_NO_YNNPACK]
+  # A GPU's kernels would be slow; `jax_plugins` are those for GPU.
+  if fast_compilation and not metadata.entry_points(group='jax_plugins'):
+    flags.append(_NO_OPTIMIZATION)
+    if _jaxlib_release() == (0, 10):
+      flags.append(_NO_FUSION_EMITTERS)
+  return flags
 
 
-def _has_accelerator() -> bool:
-  """Whether there may be a TPU, or a GPU."""
-  if metadata.entry_points(group='jax_plugins'):
-    return True
-  if not _has_libtpu():
-    return False
-  try:
-    from jax._src import hardware_utils
-
-    chips, _ = hardware_utils.num_available_tpu_chips_and_device_id()
-  except (AttributeError, ImportError):  # No public call tells.
-    return True
-  return bool(chips)
+def is_tested_jaxlib() -> bool:
+  """Whether the tests have passed with this release of jaxlib."""
+  return _jaxlib_release() in TESTED_JAXLIB
 
 
-def default_cache_dir() -> pathlib.Path:
-  """The user's cache folder for this package ($XDG_CACHE_HOME or ~/.cache)."""
-  cache = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
-  return pathlib.Path(cache) / 'genre_flax'
+def _jaxlib_release() -> tuple[int, ...]:
+  return tuple(int(part) for part in jaxlib.__version__.split('.')[:2])
 
 
-def initialize_distributed(*, detect: bool = False) -> None:
-  """Joins the processes of a multi-host run; does nothing for a single one.
+def use_compilation_cache(
+  folder: str | os.PathLike, *, on_cpu: bool = True
+) -> None:
+  """Stores compiled programs, so that a restarted program need not compile.
 
-  The environment variables JAX_COORDINATOR_ADDRESS ('host:port' of process 0),
-  JAX_NUM_PROCESSES and JAX_PROCESS_ID (from 0) name the processes. Where they
-  are not set, `detect` asks the cluster's own environment.
+  To be called after `initialize_distributed`. A folder that is already set in
+  JAX, as by JAX_COMPILATION_CACHE_DIR, is kept.
 
   Args:
-    detect: take all three from the environment of a TPU pod, GKE, Slurm or MPI.
-
-  Raises:
-    InputError: only some of the variables are set.
-    RuntimeError: the processes did not find each other.
+    folder: Folder of the cache; '' for none.
+    on_cpu: Whether to store programs for CPU. XLA cannot serialize programs
+      with oneDNN convolutions; they compile in seconds.
   """
   import jax
 
-  given = {name: os.environ.get(name) for name in _PROCESS_VARIABLES}
-  if any(given.values()):
-    missing = [name for name, value in given.items() if not value]
+  if not os.fspath(folder) or jax.config.jax_compilation_cache_dir:
+    return
+  if jax.default_backend() == 'cpu' and not on_cpu:
+    return
+  jax.config.update('jax_compilation_cache_dir', os.fspath(folder))
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 1.0)
+
+
+def initialize_distributed(*, detect: bool = False) -> None:
+  """Connects the processes of a multi-host run; a single process is left alone.
+
+  The environment variables JAX_COORDINATOR_ADDRESS ('host:port' of process 0),
+  JAX_NUM_PROCESSES and JAX_PROCESS_ID (from 0) describe the processes.
+
+  Args:
+    detect: Whether to detect all three on a TPU pod, GKE, Slurm or MPI if they
+      are not set.
+
+  Raises:
+    InputError: Only some of the variables are set.
+    RuntimeError: The processes could not connect.
+  """
+  import jax
+
+  values = {name: os.environ.get(name) for name in _PROCESS_VARIABLES}
+  if any(values.values()):
+    missing = [name for name, value in values.items() if not value]
     if missing:
       raise errors.InputError(
-        f'Of {", ".join(given)}, {", ".join(missing)} are not set; a multi-host'
-        ' run needs all of them, a single process none.'
+        f'{", ".join(missing)} not set: a multi-host run needs all of'
+        f' {", ".join(values)}, a single process none of them.'
       )
-    # Without collectives of its own the CPU backend cannot cross processes.
-    jax.config.update('jax_cpu_collectives_implementation', 'gloo')
-    address, num_processes, process_id = given.values()
+    address, num_processes, process_id = values.values()
     jax.distributed.initialize(
       coordinator_address=address,
       num_processes=int(num_processes),
@@ -122,30 +173,5 @@ def initialize_distributed(*, detect: bool = False) -> None:
   else:
     return
   logging.info(
-    'Process %d of %d is up.', jax.process_index(), jax.process_count()
+    'Process %d of %d is connected.', jax.process_index(), jax.process_count()
   )
-
-
-def peak_memory_gb() -> float:
-  """Most memory that this process has had so far, in 10**9 bytes."""
-  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-  return peak * (1 if sys.platform == 'darwin' else 1024) / 1e9
-
-
-def is_in_jaxlib(text: str) -> bool:
-  """Whether `text` is among the strings of jaxlib's libraries, as a whole.
-
-  jaxlib has no call that tells which flags and operations it knows. XLA aborts
-  the process on one that it does not, and they change with every release: the
-  name of a flag that was taken away may still be there as a part of others.
-  """
-  for library in sorted(pathlib.Path(jaxlib.__file__).parent.glob('*.so')):
-    if library.stat().st_size < 1 << 20:
-      continue
-    with (
-      open(library, 'rb') as f,
-      mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as content,
-    ):
-      if content.find(b'\0%s\0' % text.encode()) >= 0:
-        return True
-  return False

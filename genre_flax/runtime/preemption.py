@@ -1,4 +1,4 @@
-"""Notices that a run should stop: Ctrl-C, SIGTERM, a TPU's preemption."""
+"""Requests to stop a run: Ctrl-C, SIGTERM and preemption of a TPU."""
 
 import os
 import signal
@@ -11,11 +11,11 @@ from genre_flax.runtime import parallel
 
 
 class StopNotice:
-  """Turns signals into a question that the training loop asks at every step.
+  """Converts signals to a flag that the training loop reads at every step.
 
-  In a multi-host run all hosts get the same answer at the same step: SIGTERM
-  there is handled by JAX's distributed runtime, which agrees on a step, and
-  Ctrl-C is passed on as one. A second Ctrl-C ends the program at once.
+  In a multi-host run all hosts read the same value at the same step: JAX's
+  distributed runtime handles SIGTERM and agrees on a step, and Ctrl-C is
+  forwarded as SIGTERM. A second Ctrl-C ends the program immediately.
   """
 
   def __init__(self):
@@ -24,7 +24,7 @@ class StopNotice:
 
   def __enter__(self) -> 'StopNotice':
     handled = [signal.SIGINT]
-    # A single process asks nobody, and so must hear it itself.
+    # JAX's runtime handles SIGTERM of several processes only.
     if parallel.num_hosts() == 1:
       handled.append(signal.SIGTERM)
     for number in handled:
@@ -33,7 +33,7 @@ class StopNotice:
 
   def __exit__(self, *exc_info) -> None:
     for number, handler in self._previous.items():
-      if handler is not None:  # One that is not Python's.
+      if handler is not None:  # A handler that is not written in Python.
         signal.signal(number, handler)
 
   def _on_signal(self, number: int, frame: types.FrameType | None) -> None:
@@ -49,12 +49,12 @@ class StopNotice:
       os.kill(os.getpid(), signal.SIGTERM)
 
   def is_set(self, step: int) -> bool:
-    """Whether to stop after `step`; all hosts ask, once a step."""
+    """Whether to stop after `step`; to be called at each step on all hosts."""
     if parallel.num_hosts() > 1:
       return multihost_utils.reached_preemption_sync_point(step)
     return self._signal is not None
 
   @property
   def exit_status(self) -> int:
-    """The status that shells give for the signal, such as 143 for SIGTERM."""
+    """The exit status of shells for the signal, such as 143 for SIGTERM."""
     return 128 + (self._signal or signal.SIGTERM)

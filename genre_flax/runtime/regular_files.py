@@ -1,16 +1,27 @@
-"""Reads files that users name: regular ones of a bounded size, and no others.
+"""Reading of files named by users: regular files of limited size only.
 
-A pipe would be waited for, a device has no end, and a file of any size would
-take the machine's memory.
+Reading a pipe may never return, a device has no end, and a large file may
+exhaust the memory.
 """
 
 import stat
 
 from etils import epath
 
+# Kinds of `NotReadableError`.
+MISSING = 'missing'
+NOT_A_FILE = 'not a file'
+TOO_LARGE = 'file too large'
+UNREADABLE = 'unreadable'
+
 
 class NotReadableError(ValueError):
-  """A file cannot be read; arguments: a kind of fault, the reason in words."""
+  """A file cannot be read.
+
+  Attributes:
+    kind: MISSING, NOT_A_FILE, TOO_LARGE or UNREADABLE.
+    reason: Description of the error.
+  """
 
   def __init__(self, kind: str, reason: str):
     super().__init__(kind, reason)
@@ -21,27 +32,19 @@ class NotReadableError(ValueError):
     return self.reason
 
 
-# Kinds.
-MISSING = 'missing'
-NOT_A_FILE = 'not a file'
-TOO_LARGE = 'file too large'
-UNREADABLE = 'unreadable'
-
-
 def read(path: epath.Path, *, max_bytes: int) -> bytes:
-  """The bytes of a file.
+  """Reads a file.
 
   Args:
-    path: of the file.
-    max_bytes: that it may have.
+    path: The file.
+    max_bytes: Maximum size.
 
   Raises:
-    NotReadableError: there is no such file, it is no regular one, it is too
-      large, or cannot be read.
+    NotReadableError: The file is missing, not regular, too large or unreadable.
   """
   try:
     found = path.stat()
-    # Storage that is not of this machine has no mode, and no pipes.
+    # Cloud storage has no file modes, pipes or devices.
     if found.is_directory or not stat.S_ISREG(found.mode or stat.S_IFREG):
       raise NotReadableError(
         NOT_A_FILE, 'it is a folder, a pipe or a device; expected a file'
@@ -52,18 +55,17 @@ def read(path: epath.Path, *, max_bytes: int) -> bytes:
         f'it has {found.length:,} bytes; at most {max_bytes:,} are accepted',
       )
     with path.open('rb') as file:
-      # Not as much as may be: that much memory would be asked for.
+      # `read` allocates its argument, so not `max_bytes`.
       content = file.read(found.length + 1)
   except (FileNotFoundError, NotADirectoryError):
     raise NotReadableError(MISSING, 'there is no such file') from None
-  except (OSError, ValueError) as e:
-    if isinstance(e, NotReadableError):
-      raise
-    # ValueError: a name with a zero byte in it.
-    words = getattr(e, 'strerror', None) or str(e)
-    raise NotReadableError(UNREADABLE, words) from None
+  except NotReadableError:
+    raise
+  except (OSError, ValueError) as e:  # ValueError: a zero byte in the name.
+    reason = getattr(e, 'strerror', None) or str(e)
+    raise NotReadableError(UNREADABLE, reason) from None
   if len(content) > found.length:
     raise NotReadableError(
-      UNREADABLE, f'it has more than the {found.length:,} bytes that it says'
+      UNREADABLE, f'it has more than its reported {found.length:,} bytes'
     )
   return content

@@ -1,4 +1,4 @@
-"""Random keys: one seed, a stream for each use, a key for each step."""
+"""Random keys, derived from the seed, a stream and the step."""
 
 import enum
 
@@ -6,7 +6,7 @@ import jax
 
 
 class Stream(enum.IntEnum):
-  """What a key is used for; the numbers are part of what a run computes."""
+  """The uses of keys. Their numbers determine the results of a run."""
 
   PARAMS = 0
   AUGMENT = 1
@@ -16,15 +16,15 @@ class Stream(enum.IntEnum):
 def stream_key(
   seed: int, stream: Stream, step: jax.Array | int = 0
 ) -> jax.Array:
-  """The key of a stream at a step.
+  """Returns the key of a stream at a step.
 
-  No key is split and carried along, so a run that is resumed at a step draws
-  what it would have drawn.
+  No key is split and carried along, so that a resumed run draws the same
+  numbers.
 
   Args:
-    seed: of the run.
-    stream: what the key is for.
-    step: updates done so far.
+    seed: Seed of the run.
+    stream: Use of the key.
+    step: Number of updates so far.
 
   Returns:
     A typed key.

@@ -1,8 +1,8 @@
-"""The platform that a program is traced for.
+"""The platform that a function is traced for.
 
-JAX traces a function before it knows where it will run, so that what has a form
-for each platform is traced in all of its forms. Where the platform is known,
-its own one is enough, and traced sooner.
+JAX traces a function before it knows the platform, so that an operation with an
+implementation per platform is traced once for each. If the platform is known,
+one trace is enough.
 """
 
 import contextlib
@@ -11,15 +11,15 @@ import jax
 
 # Reference implementations only, for export.
 PORTABLE = 'portable'
-# JAX's caches know of it: what was traced for one is not taken for another.
+# JAX's caches of traced functions depend on it.
 _platform = jax.make_user_context(default_value=None)
 
 
 def platform() -> str | None:
-  """What is traced for, such as 'cpu' or `PORTABLE`; None where it is not known."""
+  """The platform, such as 'cpu' or `PORTABLE`; None if it is not known."""
   return _platform.value
 
 
 def traced_for(name: str) -> contextlib.AbstractContextManager[None]:
-  """What is traced in the block is for this platform."""
+  """Sets the platform for functions that are traced in the block."""
   return _platform(name)

@@ -1,24 +1,25 @@
-"""Text that came from users, made fit to be shown.
+"""Escaping of text from users, such as names of files and genres, for display.
 
-The names of files and genres may hold anything: line feeds, the escape
-sequences that a terminal obeys, the formulas that a spreadsheet runs.
+Such text may hold line feeds, escape sequences of terminals and formulas of
+spreadsheets.
 """
 
+from collections.abc import Sequence
 import re
 
-# What a spreadsheet takes for a formula, unless it is a plain number.
+# The start of a formula in a spreadsheet, unless the cell is a plain number.
 _FORMULA = re.compile(r'[=+\-@\t\r]')
 _NUMBER = re.compile(r'[+-]?\d+(\.\d+)?')
 
 
 def printable(text: str, *, keep: str = '') -> str:
-  r"""The text with \n, \x1b, ... in place of what is no visible character.
+  r"""Escapes invisible characters as \n, \x1b, ...
 
-  Bytes of a file name that are no UTF-8 become \xff.
+  Bytes of a file name that are not UTF-8 become \xff.
 
   Args:
-    text: of any characters.
-    keep: characters that stay as they are, such as line feeds.
+    text: Any text.
+    keep: Characters that are not escaped, such as line feeds.
   """
   return ''.join(
     c if c.isprintable() or c in keep else _escape(c) for c in text
@@ -27,16 +28,16 @@ def printable(text: str, *, keep: str = '') -> str:
 
 def _escape(character: str) -> str:
   code = ord(character)
-  if 0xDC80 <= code <= 0xDCFF:  # How Python keeps a byte that is no UTF-8.
+  if 0xDC80 <= code <= 0xDCFF:  # Python's surrogate of a byte, not UTF-8.
     return f'\\x{code - 0xDC00:02x}'
   return character.encode('unicode_escape').decode()
 
 
 def for_spreadsheet(text: str) -> str:
-  """A cell of a CSV file that no spreadsheet takes for a formula.
+  """Escapes a cell of a CSV file so that no spreadsheet runs it as a formula.
 
-  One that begins as a formula does gets an apostrophe in front (OWASP, CSV
-  injection), unless it is a number; what is not visible is escaped.
+  A cell that starts like a formula gets an apostrophe in front (OWASP, CSV
+  injection), unless it is a number. Invisible characters are escaped.
   """
   text = printable(text)
   if _FORMULA.match(text) and not _NUMBER.fullmatch(text):
@@ -45,5 +46,15 @@ def for_spreadsheet(text: str) -> str:
 
 
 def for_markdown(text: str) -> str:
-  """A text in a line or a cell of Markdown: neither markup nor HTML."""
+  """Escapes markup and HTML in a line or a cell of Markdown."""
   return re.sub(r'([|<>`*_\[\]\\])', r'\\\1', printable(text))
+
+
+def join_first(
+  items: Sequence[str], *, limit: int = 5, separator: str = ', '
+) -> str:
+  """Joins the first items and the number of the others: 'a, b and 3 more'."""
+  others = len(items) - limit
+  return separator.join(items[:limit]) + (
+    f' and {others} more' if others > 0 else ''
+  )

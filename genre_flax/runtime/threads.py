@@ -1,4 +1,4 @@
-"""Threads that work ahead, but not without bound."""
+"""A threaded map with a bounded number of pending results."""
 
 import collections
 from collections.abc import Callable, Iterable, Iterator
@@ -9,8 +9,7 @@ from typing import TypeVar
 
 _In = TypeVar('_In')
 _Out = TypeVar('_Out')
-# Items that are begun and not yet taken, for each thread.
-_AHEAD = 4
+_PENDING_PER_THREAD = 4
 
 
 def map_in_order(
@@ -19,15 +18,15 @@ def map_in_order(
   *,
   num_threads: int | None = None,
 ) -> Iterator[_Out]:
-  """Applies a function in threads; the results come in the items' order.
+  """Applies a function in threads and yields the results in order.
 
-  `Executor.map` begins all items at once, and so holds all of their results;
-  here a few are begun, and more as results are taken.
+  Unlike `Executor.map`, which submits all items at once, it submits a few and
+  continues as results are consumed.
 
   Args:
-    function: safe to use from threads.
-    items: to apply it to; taken as they are needed.
-    num_threads: None for as many as there are CPU cores.
+    function: A thread-safe function.
+    items: Items to apply it to; consumed as needed.
+    num_threads: Number of threads; by default that of CPU cores.
 
   Yields:
     The result for each item.
@@ -37,7 +36,7 @@ def map_in_order(
   with futures.ThreadPoolExecutor(num_threads) as pool:
     pending = collections.deque()
     try:
-      for item in itertools.islice(items, num_threads * _AHEAD):
+      for item in itertools.islice(items, num_threads * _PENDING_PER_THREAD):
         pending.append(pool.submit(function, item))
       while pending:
         result = pending.popleft().result()

@@ -97,9 +97,9 @@ def open_split(
     num_examples=len(split),
   )
   if parallel.is_main_host():
-    with files.explaining(path):
+    with files.storage_errors(path):
       path.parent.mkdir(parents=True, exist_ok=True)
-    with files.replacing(path) as beside, beside.open('wb') as file:
+    with files.replace_file(path) as beside, beside.open('wb') as file:
       np.savez(file, key=key, **outputs)
   return FeatureSplit(outputs['features'], outputs['labels'])
 

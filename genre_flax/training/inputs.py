@@ -10,8 +10,8 @@ from genre_flax.data import decoded_cache
 from genre_flax.data import input_pipeline
 from genre_flax.datasets.posters import build
 from genre_flax.datasets.posters import storage
+from genre_flax.runtime import files
 from genre_flax.runtime import parallel
-from genre_flax.runtime import platform
 
 
 def open_dataset(
@@ -67,9 +67,7 @@ def open_split(
   if config.dataset.cache == 'memory':
     cache = decoded_cache.MemoryCache(len(split), shape)
   elif config.dataset.cache == 'disk':
-    folder = (
-      config.dataset.cache_dir or platform.default_cache_dir() / 'decoded'
-    )
+    folder = config.dataset.cache_dir or files.cache_dir() / 'decoded'
     file_name = decoded_cache.disk_cache_name(
       fingerprint=dataset.card['fingerprint'], split=name, image_shape=shape
     )

@@ -18,9 +18,9 @@ from genre_flax import config as config_lib
 from genre_flax.datasets.posters import storage
 from genre_flax.models import params as params_lib
 from genre_flax.ops.cpu import onednn
+from genre_flax.runtime import machine
 from genre_flax.runtime import metric_writer
 from genre_flax.runtime import parallel
-from genre_flax.runtime import platform
 from genre_flax.training import train_state
 
 # Summed over the steps between two log lines.
@@ -148,7 +148,7 @@ class Progress:
       'gradient_norm': float(self._last['gradient_norm']),
       'images_per_second': rate,
       'input_wait_share': self._waited / seconds,
-      'peak_memory_gb': platform.peak_memory_gb(),
+      'peak_memory_gb': machine.peak_memory_gb(),
     }
     device_memory = parallel.peak_device_memory_gb()
     if device_memory is not None:

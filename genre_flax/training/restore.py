@@ -84,7 +84,7 @@ def restore_or_initialize(
     logging.info('Resuming after step %d from %s.', state.step, workdir)
   if parallel.is_main_host():
     resolved = json.dumps(config_lib.to_dict(config), indent=2)
-    files.write_whole(workdir / 'config.json', f'{resolved}\n')
+    files.write_atomic(workdir / 'config.json', f'{resolved}\n')
     run_history.record(workdir, step=int(state.step))
   return parallel.replicate(state), sums
 

@@ -39,7 +39,7 @@ def record(workdir: epath.Path, *, step: int) -> None:
     'versions': machine.versions(_PACKAGES),
   }
   starts = [*read(workdir), start]
-  files.write_whole(workdir / FILE_NAME, f'{json.dumps(starts, indent=2)}\n')
+  files.write_atomic(workdir / FILE_NAME, f'{json.dumps(starts, indent=2)}\n')
 
 
 def read(workdir: epath.Path) -> list[dict[str, Any]]:

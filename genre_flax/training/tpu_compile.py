@@ -21,21 +21,12 @@ import ml_collections
 
 from genre_flax import config as config_lib
 from genre_flax.datasets.posters import storage
+from genre_flax.runtime import accelerators
 from genre_flax.runtime import errors
 from genre_flax.runtime import target
 from genre_flax.training import setup as setup_lib
 from genre_flax.training import train_state
 
-# Slices by generation, from Google's pages on each, such as
-# https://docs.cloud.google.com/tpu/docs/v5e. The compiler knows more of them.
-SLICES = {
-  'v2': ('2x2', '4x4', '4x8', '8x8', '8x16', '16x16'),
-  'v3': ('2x2', '4x4', '4x8', '8x8', '8x16', '16x16', '16x32', '32x32'),
-  'v4': ('2x2x1', '2x2x2', '2x2x4', '2x4x4', '4x4x4', '4x4x8', '4x8x8'),
-  'v5e': ('1x1', '2x2', '2x4', '4x4', '4x8', '8x8', '8x16', '16x16'),
-  'v5p': ('2x2x1', '2x2x2', '2x4x4', '4x4x4', '4x4x8', '4x8x8', '8x8x8'),
-  'v6e': ('1x1', '2x2', '2x4', '4x4', '4x8', '8x8', '8x16', '16x16'),
-}
 # Hosts with other than four chips; the compiler does not tell them by itself.
 _CHIPS_PER_HOST = {'1x1': (1, 1, 1), '2x4': (2, 4, 1)}
 # What libtpu would ask the metadata server of a TPU VM for, or wait for, and
@@ -103,7 +94,8 @@ def slice_devices(topology: str) -> list[jax.Device]:
     if not str(e).startswith('INVALID_ARGUMENT'):
       raise
     known = '\n  '.join(
-      f'{name}: {", ".join(shapes)}' for name, shapes in SLICES.items()
+      f'{name}: {", ".join(chip.topologies)}'
+      for name, chip in accelerators.TPUS.items()
     )
     raise errors.InputError(
       f'--topology={topology} is no slice that the TPU compiler knows ({e}).'

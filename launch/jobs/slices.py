@@ -1,53 +1,42 @@
 """What the name of a slice type, such as v5litepod-16, says about machines."""
 
 import dataclasses
+import math
 import re
 
+from genre_flax.runtime import accelerators
 from genre_flax.runtime import errors
-
-# Chips to topology. Of v4 and v5p these are the usual ones of their size.
-_2D = {
-  1: '1x1',
-  4: '2x2',
-  8: '2x4',
-  16: '4x4',
-  32: '4x8',
-  64: '8x8',
-  128: '8x16',
-  256: '16x16',
-}
-_3D = {
-  4: '2x2x1',
-  8: '2x2x2',
-  16: '2x2x4',
-  32: '2x4x4',
-  64: '4x4x4',
-  128: '4x4x8',
-  256: '4x8x8',
-  512: '8x8x8',
-  1024: '8x8x16',
-  2048: '8x16x16',
-}
 
 
 @dataclasses.dataclass(frozen=True)
 class _Generation:
+  chip: accelerators.Chip
   cores_per_chip: int  # As the number in the type's name counts them.
   max_chips_of_one_host: int
   runtime_version: str
   gke_accelerator: str | None
-  topologies: dict[int, str]
+
+  @property
+  def topologies(self) -> dict[int, str]:
+    """By the number of chips."""
+    return {
+      math.prod(map(int, topology.split('x'))): topology
+      for topology in self.chip.topologies
+    }
 
 
+_TPUS = accelerators.TPUS
 _GENERATIONS = {
-  'v2': _Generation(2, 4, 'tpu-ubuntu2204-base', None, _2D),
-  'v3': _Generation(2, 4, 'tpu-ubuntu2204-base', None, _2D),
-  'v4': _Generation(2, 4, 'tpu-ubuntu2204-base', 'tpu-v4-podslice', _3D),
-  'v5litepod': _Generation(
-    1, 8, 'v2-alpha-tpuv5-lite', 'tpu-v5-lite-podslice', _2D
+  'v2': _Generation(_TPUS['v2'], 2, 4, 'tpu-ubuntu2204-base', None),
+  'v3': _Generation(_TPUS['v3'], 2, 4, 'tpu-ubuntu2204-base', None),
+  'v4': _Generation(
+    _TPUS['v4'], 2, 4, 'tpu-ubuntu2204-base', 'tpu-v4-podslice'
   ),
-  'v5p': _Generation(2, 4, 'v2-alpha-tpuv5', 'tpu-v5p-slice', _3D),
-  'v6e': _Generation(1, 8, 'v2-alpha-tpuv6e', 'tpu-v6e-slice', _2D),
+  'v5litepod': _Generation(
+    _TPUS['v5e'], 1, 8, 'v2-alpha-tpuv5-lite', 'tpu-v5-lite-podslice'
+  ),
+  'v5p': _Generation(_TPUS['v5p'], 2, 4, 'v2-alpha-tpuv5', 'tpu-v5p-slice'),
+  'v6e': _Generation(_TPUS['v6e'], 1, 8, 'v2-alpha-tpuv6e', 'tpu-v6e-slice'),
 }
 # Hosts of a slice of several have four chips each, of all generations.
 _CHIPS_PER_HOST = 4

@@ -1,4 +1,4 @@
-"""How fast a step can be at most: peak figures of TPUs, and the arithmetic.
+"""The least time of a step, from the peak rates of a chip.
 
 The roofline model (Williams et al., 2009): a step takes at least as long as its
 operations at the peak rate, and as its memory traffic at the peak bandwidth.
@@ -6,45 +6,7 @@ operations at the peak rate, and as its memory traffic at the peak bandwidth.
 
 import dataclasses
 
-
-@dataclasses.dataclass(frozen=True)
-class Chip:
-  """Peak figures of a chip, which may be one device or two.
-
-  Attributes:
-    name: of the generation.
-    flops_per_second: bfloat16 operations, a product and a sum counted as two.
-    bytes_per_second: to and from its high-bandwidth memory (HBM).
-    source: where both figures are published.
-  """
-
-  name: str
-  flops_per_second: float
-  bytes_per_second: float
-  source: str
-
-
-# By what JAX calls the device.
-CHIPS = {
-  # Jouppi et al., 2020, 'A Domain-Specific Supercomputer for Training Deep
-  # Neural Networks', to which Google's page on v2 refers.
-  'TPU v2': Chip('v2', 46e12, 700e9, 'https://doi.org/10.1145/3360307'),
-  'TPU v3': Chip(
-    'v3', 123e12, 900e9, 'https://docs.cloud.google.com/tpu/docs/v3'
-  ),
-  'TPU v4': Chip(
-    'v4', 275e12, 1200e9, 'https://docs.cloud.google.com/tpu/docs/v4'
-  ),
-  'TPU v5 lite': Chip(
-    'v5e', 197e12, 819e9, 'https://docs.cloud.google.com/tpu/docs/v5e'
-  ),
-  'TPU v5': Chip(
-    'v5p', 459e12, 2765e9, 'https://docs.cloud.google.com/tpu/docs/v5p'
-  ),
-  'TPU v6 lite': Chip(
-    'v6e', 918e12, 1638e9, 'https://docs.cloud.google.com/tpu/docs/v6e'
-  ),
-}
+from genre_flax.runtime import accelerators
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +29,7 @@ class Bound:
 
 
 def device_peaks(
-  chip: Chip, *, num_chips: int, num_devices: int
+  chip: accelerators.Chip, *, num_chips: int, num_devices: int
 ) -> tuple[float, float]:
   """(operations a second, bytes a second) of one device of a slice."""
   share = num_chips / num_devices

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 import dataclasses
 from typing import Any
 
+from genre_flax.runtime import accelerators
 from genre_flax.runtime import errors
 from launch.plans import roofline
 
@@ -35,11 +36,12 @@ def make_plan(facts: Facts) -> Facts:
   Raises:
     InputError: the peak figures of the devices are not known.
   """
-  chip = roofline.CHIPS.get(facts['device_kind'])
+  chip = accelerators.CHIPS.get(facts['device_kind'])
   if chip is None:
     raise errors.InputError(
       f'No peak figures are known for {facts["device_kind"]!r}; known are'
-      f' {", ".join(roofline.CHIPS)}. Add them to launch/plans/roofline.py.'
+      f' {", ".join(accelerators.CHIPS)}. Add them to'
+      ' genre_flax/runtime/accelerators.py.'
     )
   flops_per_second, bytes_per_second = roofline.device_peaks(
     chip, num_chips=facts['num_chips'], num_devices=facts['num_devices']

@@ -74,7 +74,7 @@ def write_csv(rows: Sequence[dict[str, Any]], path: pathlib.Path) -> None:
         for name, cell in row.items()
       }
     )
-  files.write_whole(path, text.getvalue())
+  files.write_atomic(path, text.getvalue())
 
 
 class Table:
@@ -138,7 +138,7 @@ def write_best(flags: Sequence[str], path: pathlib.Path) -> str:
   command = shlex.join(
     ['python', '-m', 'genre_flax.main', *flags, '--workdir=WORKDIR']
   )
-  files.write_whole(path, f'{command}\n')
+  files.write_atomic(path, f'{command}\n')
   return command
 
 
@@ -180,7 +180,7 @@ def _new_figure(width, height, num_axes=1):
 
 
 def _write_picture(drawn, path):
-  with files.replacing(path) as beside:
+  with files.replace_file(path) as beside:
     drawn.savefig(beside, dpi=120, format='png')
   return path
 

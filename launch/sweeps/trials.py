@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 from genre_flax.runtime import errors
-from genre_flax.runtime import metric_lines
+from genre_flax.runtime import metric_writer
 from launch.sweeps import search_space
 from launch.sweeps import sweep_file
 
@@ -169,7 +169,7 @@ class Progress:
 def read_progress(workdir: str, objective: sweep_file.Objective) -> Progress:
   """Reads a workdir's metrics by step; there may be none yet."""
   values, memory = [], math.nan
-  for line in metric_lines.read(workdir):
+  for line in metric_writer.read(workdir):
     if line.get('split') == objective.split:
       value = line.get(objective.metric)
       if value is not None:

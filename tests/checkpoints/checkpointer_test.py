@@ -1,5 +1,4 @@
 import errno
-import json
 import types
 
 from etils import epath
@@ -8,8 +7,8 @@ import numpy as np
 import pytest
 
 from genre_flax.checkpoints import checkpointer as checkpointer_lib
-from genre_flax.checkpoints import choice
 from genre_flax.checkpoints import recovery
+from genre_flax.checkpoints import selection
 from genre_flax.checkpoints import shapes
 from genre_flax.runtime import errors
 from genre_flax.training import train_state
@@ -17,7 +16,7 @@ from tests.support import helpers
 
 
 def make_state(step, *, ema=True, seed=None):
-  """A state whose every number tells its step."""
+  """A state of random numbers, which differ by step."""
   rng = np.random.default_rng(step if seed is None else seed)
   params = {'a': {'kernel': rng.random((3, 4), np.float32)}}
   return train_state.TrainState(
@@ -36,10 +35,10 @@ META = {'config': {'a': 1}, 'genres': ['Drama', 'N/A']}
 
 
 def save(workdir, scores, **kwargs):
-  """Saves a checkpoint for each (step, validation score or None)."""
+  """Saves a checkpoint per (step, validation score or None)."""
   with checkpointer_lib.Checkpointer(workdir, **kwargs) as checkpointer:
     for step, score in scores:
-      metrics = None if score is None else {choice.BEST_METRIC: score}
+      metrics = None if score is None else {selection.BEST_METRIC: score}
       checkpointer.save(
         step, make_state(step).to_items(), meta=META, metrics=metrics
       )
@@ -47,9 +46,9 @@ def save(workdir, scores, **kwargs):
     return checkpointer.steps()
 
 
-def restore(workdir, *, ema=True):
+def restore(workdir):
   with checkpointer_lib.Checkpointer(workdir) as checkpointer:
-    return restore_from(checkpointer, make_state(0, ema=ema, seed=99))
+    return restore_from(checkpointer, make_state(0, seed=99))
 
 
 def restore_from(checkpointer, template):
@@ -58,35 +57,49 @@ def restore_from(checkpointer, template):
 
 
 @pytest.mark.parametrize('ema', [True, False])
-def test_what_is_restored_is_what_was_saved(tmp_path, ema):
+@pytest.mark.parametrize('batch_stats', [True, False])
+def test_restored_values_equal_the_saved_ones(tmp_path, ema, batch_stats):
+  state, template = make_state(7, ema=ema), make_state(0, ema=ema, seed=99)
+  if not batch_stats:
+    state = state.replace(batch_stats={})
+    template = template.replace(batch_stats={})
   with checkpointer_lib.Checkpointer(tmp_path) as checkpointer:
-    checkpointer.save(7, make_state(7, ema=ema).to_items(), meta=META)
-  helpers.assert_trees_equal(restore(tmp_path, ema=ema), make_state(7, ema=ema))
+    checkpointer.save(7, state.to_items(), meta=META)
+    checkpointer.wait()
+    assert checkpointer.read_meta(7) == META
+    helpers.assert_trees_equal(restore_from(checkpointer, template), state)
+  step, meta, variables = checkpointer_lib.read_model(tmp_path, step='latest')
+  assert (step, meta) == (7, META)
+  expected = {
+    'params': state.ema_params if ema else state.params,
+    'batch_stats': state.batch_stats,
+  }
+  helpers.assert_trees_equal(variables, expected)
 
 
 def test_an_empty_workdir_has_nothing_to_restore(tmp_path):
   assert restore(tmp_path) is None
 
 
-def test_the_latest_and_the_best_are_kept(tmp_path):
-  scores = [(1, 0.2), (2, 0.5), (3, 0.4), (4, 0.3)]
-  assert save(tmp_path, scores) == [2, 4]
-  assert save(tmp_path / 'two', scores, keep_best=2) == [2, 3, 4]
+@pytest.mark.parametrize(
+  ('scores', 'keep_best', 'kept'),
+  [
+    ([0.2, 0.5, 0.4, 0.3], 1, [2, 4]),
+    ([0.2, 0.5, 0.4, 0.3], 2, [2, 3, 4]),
+    ([0.2, None], 1, [1, 2]),
+    ([0.2, None, 0.1], 1, [1, 3]),
+    ([0.2, float('nan'), 0.1], 1, [1, 3]),
+    ([0.2, float('inf'), 0.1], 1, [1, 3]),
+  ],
+)
+def test_the_latest_and_the_best_are_kept(tmp_path, scores, keep_best, kept):
+  *earlier, last = enumerate(scores, 1)
+  save(tmp_path, earlier, keep_best=keep_best)
+  # The second session reads the metrics from disk.
+  assert save(tmp_path, [last], keep_best=keep_best) == kept
 
 
-def test_one_without_metrics_is_kept_only_while_it_is_the_latest(tmp_path):
-  assert save(tmp_path, [(1, 0.2), (2, None)]) == [1, 2]
-  assert save(tmp_path, [(3, 0.1)]) == [1, 3]
-
-
-@pytest.mark.parametrize('bad', [float('nan'), float('inf')])
-def test_a_metric_that_is_not_finite_is_never_the_best(tmp_path, bad):
-  assert save(tmp_path, [(1, 0.2), (2, bad), (3, 0.1)]) == [1, 3]
-  with checkpointer_lib.Checkpointer(tmp_path) as checkpointer:
-    assert checkpointer.find_step('best') == 1
-
-
-def test_a_step_that_exists_is_left_as_it_is(tmp_path):
+def test_an_existing_step_is_not_saved_again(tmp_path):
   save(tmp_path, [(1, 0.2)])
   with checkpointer_lib.Checkpointer(tmp_path) as checkpointer:
     checkpointer.save(1, make_state(1, seed=5).to_items(), meta=META)
@@ -102,15 +115,12 @@ def test_find_step(tmp_path):
     for wrong in ('3', 'first', '-1'):
       with pytest.raises(errors.InputError, match=r'\[1, 2\].*best.*latest'):
         checkpointer.find_step(wrong)
-
-
-def test_without_validation_the_best_is_the_latest(tmp_path):
-  save(tmp_path, [(1, None), (2, None)])
-  with checkpointer_lib.Checkpointer(tmp_path, read_only=True) as checkpointer:
+  save(tmp_path / 'new', [(1, None), (2, None)])
+  with checkpointer_lib.Checkpointer(tmp_path / 'new') as checkpointer:
     assert checkpointer.find_step('best') == 2
 
 
-def test_a_workdir_without_checkpoints_says_what_to_do(tmp_path):
+def test_a_workdir_without_checkpoints_is_an_error(tmp_path):
   missing = tmp_path / 'missing'
   with (
     checkpointer_lib.Checkpointer(missing, read_only=True) as checkpointer,
@@ -120,38 +130,7 @@ def test_a_workdir_without_checkpoints_says_what_to_do(tmp_path):
   assert not missing.exists()
 
 
-def test_meta_and_model_are_read_alone(tmp_path):
-  save(tmp_path, [(3, 0.5)])
-  with checkpointer_lib.Checkpointer(tmp_path, read_only=True) as checkpointer:
-    assert checkpointer.read_meta(3) == META
-    model = checkpointer.restore_model(3)
-  helpers.assert_trees_equal(model['params'], make_state(3).params)
-  helpers.assert_trees_equal(model['ema_params'], make_state(3).ema_params)
-
-
-@pytest.mark.parametrize('ema', [True, False])
-def test_read_model_gives_the_parameters_to_serve(tmp_path, ema):
-  state = make_state(3, ema=ema)
-  with checkpointer_lib.Checkpointer(tmp_path) as checkpointer:
-    checkpointer.save(3, state.to_items(), meta=META)
-  step, meta, variables = checkpointer_lib.read_model(tmp_path, step='latest')
-  assert (step, meta) == (3, META)
-  helpers.assert_trees_equal(
-    variables, {'params': state.eval_params, 'batch_stats': state.batch_stats}
-  )
-
-
-def test_a_network_without_statistics_is_read_too(tmp_path):
-  state = make_state(3).replace(batch_stats={})
-  with checkpointer_lib.Checkpointer(tmp_path) as checkpointer:
-    checkpointer.save(3, state.to_items(), meta=META)
-    checkpointer.wait()
-    helpers.assert_trees_equal(restore_from(checkpointer, state), state)
-  _, _, variables = checkpointer_lib.read_model(tmp_path, step='latest')
-  assert variables['batch_stats'] == {}
-
-
-def test_a_state_of_other_shapes_is_not_taken(tmp_path, caplog):
+def test_other_shapes_are_an_error(tmp_path, caplog):
   save(tmp_path, [(3, 0.5)])
   other = make_state(0)
   other.params['a']['kernel'] = np.zeros((5, 5), np.float32)
@@ -165,7 +144,7 @@ def test_a_state_of_other_shapes_is_not_taken(tmp_path, caplog):
 
 
 def damage(workdir, step, item='model'):
-  """Cuts all larger files of a checkpoint in half."""
+  """Cuts all files of a checkpoint in half."""
   files = [
     path
     for path in (workdir / 'checkpoints' / str(step) / item).rglob('*')
@@ -177,13 +156,15 @@ def damage(workdir, step, item='model'):
 
 
 @pytest.mark.parametrize('item', ['model', 'optimizer', 'meta'])
-def test_a_damaged_newest_checkpoint_falls_back_loudly(tmp_path, caplog, item):
+def test_a_damaged_checkpoint_is_moved_and_the_previous_one_restored(
+  tmp_path, caplog, item
+):
   save(tmp_path, [(1, 0.5), (2, 0.2)])
   damage(tmp_path, 2, item)
   helpers.assert_trees_equal(restore(tmp_path), make_state(1))
   assert 'Checkpoint 2 cannot be read' in caplog.text
   assert (tmp_path / 'corrupt' / '2').is_dir()
-  # The step can be saved anew.
+  # The step can be saved again.
   assert save(tmp_path, [(2, 0.3)]) == [1, 2]
   helpers.assert_trees_equal(restore(tmp_path), make_state(2))
 
@@ -192,7 +173,7 @@ def test_a_damaged_newest_checkpoint_falls_back_loudly(tmp_path, caplog, item):
   'error',
   [OSError(errno.EMFILE, 'Too many open files'), MemoryError()],
 )
-def test_what_fails_for_the_moment_is_no_damage(tmp_path, monkeypatch, error):
+def test_a_transient_error_is_not_damage(tmp_path, monkeypatch, error):
   save(tmp_path, [(1, 0.5), (2, 0.2)])
 
   def fail(*args):
@@ -205,7 +186,7 @@ def test_what_fails_for_the_moment_is_no_damage(tmp_path, monkeypatch, error):
   helpers.assert_trees_equal(restore(tmp_path), make_state(2))
 
 
-def test_memory_that_is_not_free_is_no_damage(tmp_path, monkeypatch):
+def test_too_little_memory_is_not_damage(tmp_path, monkeypatch):
   save(tmp_path, [(1, 0.5)])
   free = types.SimpleNamespace(available=10)
   with monkeypatch.context() as patched:
@@ -215,7 +196,7 @@ def test_memory_that_is_not_free_is_no_damage(tmp_path, monkeypatch):
   helpers.assert_trees_equal(restore(tmp_path), make_state(1))
 
 
-def test_where_none_can_be_read_nothing_is_lost(tmp_path):
+def test_if_all_are_damaged_none_is_deleted(tmp_path):
   save(tmp_path, [(1, 0.5), (2, 0.2)])
   damage(tmp_path, 1)
   damage(tmp_path, 2)
@@ -224,7 +205,7 @@ def test_where_none_can_be_read_nothing_is_lost(tmp_path):
   assert sorted(p.name for p in (tmp_path / 'corrupt').iterdir()) == ['1', '2']
 
 
-def test_a_half_written_checkpoint_is_none(tmp_path):
+def test_an_incomplete_checkpoint_is_ignored(tmp_path):
   save(tmp_path, [(1, 0.5)])
   partial = tmp_path / 'checkpoints' / '2.orbax-checkpoint-tmp'
   partial.mkdir()
@@ -232,13 +213,7 @@ def test_a_half_written_checkpoint_is_none(tmp_path):
   helpers.assert_trees_equal(restore(tmp_path), make_state(1))
 
 
-def test_meta_is_json_on_disk(tmp_path):
-  save(tmp_path, [(1, 0.5)])
-  file = tmp_path / 'checkpoints' / '1' / 'meta' / 'metadata'
-  assert json.loads(file.read_text()) == META
-
-
-def test_a_path_on_cloud_storage_is_absolute_as_it_is(monkeypatch, tmp_path):
+def test_paths_for_orbax_are_absolute(monkeypatch, tmp_path):
   monkeypatch.chdir(tmp_path)
   remote = epath.Path('gs://bucket/run') / 'checkpoints'
   assert (

@@ -52,7 +52,7 @@ def test_a_data_set_is_written_to_the_cloud_and_read_from_a_copy(
   for path in storage.dataset_path(cloud).iterdir():
     path.unlink()
   assert len(dataset.open_split('train')) == len(expected)
-  assert [path.name for path in (tmp_path / 'cache').rglob('tmp*')] == []
+  assert [path.name for path in (tmp_path / 'cache').rglob('*.partial')] == []
 
 
 def test_the_same_data_set_is_not_written_again(cloud, caplog):

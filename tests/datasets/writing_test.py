@@ -141,14 +141,14 @@ def test_an_overwrite_that_cannot_take_the_name_gives_it_back(
 ):
   final = prepared.copy(written, tmp_path)
   before = prepared.files(tmp_path)
-  rename = type(final).rename
+  replace = os.replace
 
-  def rename_but_not_to_final(path, target):
-    if epath.Path(target) == final and path.name == '1.0.0':
+  def replace_but_not_final(source, target):
+    if epath.Path(target) == final and epath.Path(source).name == '1.0.0':
       raise OSError('no')
-    return rename(path, target)
+    replace(source, target)
 
-  monkeypatch.setattr(type(final), 'rename', rename_but_not_to_final)
+  monkeypatch.setattr(os, 'replace', replace_but_not_final)
   with pytest.raises(OSError, match='no'):
     others.write(tmp_path, overwrite=True)
   assert prepared.files(tmp_path) == before
@@ -172,7 +172,7 @@ if sys.argv[2] == 'records':
   reads = Reads()
   collection.Example.read = lambda example: reads.read(example)
 else:
-  writing._publish = hang
+  writing.files.rename_folder = hang
 build.build_synthetic(data_dir=sys.argv[1], num_posters=60)
 """
 

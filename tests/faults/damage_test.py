@@ -13,7 +13,6 @@ from genre_flax.data import decoded_cache
 from genre_flax.datasets.posters import build
 from genre_flax.datasets.posters import storage
 from genre_flax.runtime import errors
-from genre_flax.runtime import metric_lines
 from genre_flax.training import feature_cache
 from tests.checkpoints import checkpointer_test
 from tests.faults import damage
@@ -168,23 +167,6 @@ def test_a_data_set(tmp_path, num_flips):
   )
   outcomes.done()
   assert outcomes[NAMED] > 20
-
-
-@LENGTHS
-def test_the_metrics_by_step(tmp_path, num_flips):
-  outcomes = outcomes_lib.Outcomes('metrics.jsonl', group=GROUP)
-  lines = [{'step': s, 'split': 'train', 'loss': 1 / s} for s in range(1, 9)]
-  metric_lines.write(tmp_path / 'run', []) if False else None
-  (tmp_path / 'run').mkdir()
-  metric_lines.write(tmp_path / 'run', lines)
-
-  def look(copy):
-    found = metric_lines.read(copy)
-    assert all(line in lines for line in found)
-    outcomes[SAME if found == lines else 'lines left out, and said to be'] += 1
-
-  for_each_damage(tmp_path / 'run', tmp_path, num_flips, look)
-  outcomes.done()
 
 
 @LENGTHS

@@ -12,7 +12,7 @@ import pytest
 
 from genre_flax.datasets.posters import storage
 from genre_flax.datasets.posters import synthetic
-from genre_flax.runtime import metric_lines
+from genre_flax.runtime import metric_writer
 from tests.faults import outcomes as outcomes_lib
 from tests.faults import runs
 from tests.launch import sweep_test
@@ -242,7 +242,7 @@ def test_a_hundred_thousand_steps(data_dir, tmp_path):
   assert done.returncode == 0, done.stderr[-3000:]
   peaks = {
     line['step']: line['peak_memory_gb']
-    for line in metric_lines.read(workdir)
+    for line in metric_writer.read(workdir)
     if 'peak_memory_gb' in line
   }
   assert peaks[100_000] < 1.03 * peaks[20_000]

@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 
 from genre_flax.checkpoints import checkpointer as checkpointer_lib
-from genre_flax.runtime import metric_lines
+from genre_flax.runtime import metric_writer
 from tests.launch import run_test
 from tests.support import binaries
 from tests.support import helpers
@@ -49,7 +49,7 @@ def outcome(workdir):
     model = checkpointer.restore_model(steps[-1])
   lines = [
     {name: value for name, value in line.items() if name not in _OF_THE_CLOCK}
-    for line in metric_lines.read(workdir)
+    for line in metric_writer.read(workdir)
   ]
   report = json.loads((workdir / 'metrics.json').read_text())
   return steps, model, lines, report
@@ -76,7 +76,7 @@ def assert_all_whole(workdir):
   for name in ('config.json', 'metrics.json'):
     if (workdir / name).exists():
       json.loads((workdir / name).read_text())
-  metric_lines.read(workdir)
+  metric_writer.read(workdir)
   sheet = workdir / 'contact_sheet.png'
   assert not sheet.exists() or sheet.read_bytes().endswith(b'IEND\xaeB`\x82')
 

@@ -167,7 +167,7 @@ def test_no_memory_is_asked_for_that_is_not_there(
   save(tmp_path, items, meta)
   free = types.SimpleNamespace(available=1000)
   monkeypatch.setattr(psutil, 'virtual_memory', lambda: free)
-  with pytest.raises(errors.ResourceError, match='its arrays would take'):
+  with pytest.raises(errors.ResourceError, match='its arrays take'):
     predictor_lib.restore(tmp_path)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from genre_flax.inference import continuous_evaluation
 from genre_flax.runtime import errors
-from genre_flax.runtime import metric_lines
+from genre_flax.runtime import metric_writer
 from genre_flax.training import train
 from tests.support import helpers
 
@@ -47,10 +47,10 @@ def test_all_checkpoints_are_evaluated_as_the_training_did(workdir):
   assert evaluate(workdir, steps) == []
   trained = {
     line['step']: line
-    for line in metric_lines.read(workdir)
+    for line in metric_writer.read(workdir)
     if line['split'] == 'validation'
   }
-  lines = metric_lines.read(workdir / 'eval' / 'validation')
+  lines = metric_writer.read(workdir / 'eval' / 'validation')
   assert [line['step'] for line in lines] == steps
   for line in lines:
     # All else is of calibrated scores, and the training's of plain ones.
@@ -66,7 +66,7 @@ def test_all_checkpoints_are_evaluated_as_the_training_did(workdir):
 def test_a_second_look_replaces_the_lines_of_the_first(workdir):
   for _ in range(2):
     evaluate(workdir, [3, 6])
-  lines = metric_lines.read(workdir / 'eval' / 'validation')
+  lines = metric_writer.read(workdir / 'eval' / 'validation')
   assert [line['step'] for line in lines] == [3, 6]
 
 
@@ -78,7 +78,7 @@ def test_a_damaged_or_deleted_checkpoint_is_left_out(workdir, caplog):
   assert evaluate(workdir, [2, 3, 6]) == [2, 3]
   assert 'Checkpoint 2 is left out' in caplog.text
   assert 'Checkpoint 3 is left out' in caplog.text
-  lines = metric_lines.read(workdir / 'eval' / 'validation')
+  lines = metric_writer.read(workdir / 'eval' / 'validation')
   assert [line['step'] for line in lines] == [6]
 
 

@@ -27,8 +27,8 @@ class Predictor:
     self.num_scored = 0
     self._fail_after = fail_after
 
-  def digest(self):
-    return 'a digest'
+  def checksum(self):
+    return 'a checksum'
 
   def fit_batch_size(self, batch_size):
     return batch_size

@@ -50,11 +50,11 @@ def test_needs_the_workdir_alone(predictor, dataset):
 
 
 def test_the_best_checkpoint_has_the_best_validation_metric(workdir):
-  from genre_flax.runtime import metric_lines
+  from genre_flax.runtime import metric_writer
 
   scores = {
     line['step']: line['mean_average_precision']
-    for line in metric_lines.read(workdir)
+    for line in metric_writer.read(workdir)
     if line['split'] == 'validation'
   }
   best = predictor_lib.restore(workdir, step='best').step

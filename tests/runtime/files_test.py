@@ -9,41 +9,97 @@ from genre_flax.runtime import errors
 from genre_flax.runtime import files
 
 
-def test_a_local_path_is_not_remote(tmp_path):
+def test_a_url_is_remote(tmp_path):
   assert not files.is_remote(tmp_path)
   assert files.is_remote(epath.Path('gs://bucket/x'))
 
 
+def test_the_cache_folder_follows_xdg(monkeypatch):
+  monkeypatch.setenv('XDG_CACHE_HOME', 'somewhere')
+  assert files.cache_dir().parts == ('somewhere', 'genre_flax')
+  monkeypatch.delenv('XDG_CACHE_HOME')
+  assert files.cache_dir().parts[-2:] == ('.cache', 'genre_flax')
+
+
 @pytest.mark.parametrize('content', ['é\n', b'\xff\x00'])
-def test_a_file_is_written_whole_and_nothing_beside_it(tmp_path, content):
+def test_a_file_is_replaced_without_leftovers(tmp_path, content):
   path = tmp_path / 'file'
   path.write_text('old')
-  files.write_whole(path, content)
+  files.write_atomic(path, content)
   expected = content if isinstance(content, bytes) else content.encode()
   assert path.read_bytes() == expected
   assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_file_has_the_rights_that_others_have(tmp_path):
-  files.write_whole(tmp_path / 'a', 'x')
+def test_a_file_has_the_usual_permissions(tmp_path):
+  files.write_atomic(tmp_path / 'a', 'x')
   (tmp_path / 'b').write_text('x')
   modes = [stat.S_IMODE((tmp_path / n).stat().st_mode) for n in 'ab']
   assert modes[0] == modes[1]
 
 
-def test_what_fails_leaves_the_old_file(tmp_path):
+def test_an_error_leaves_the_old_file(tmp_path):
   path = tmp_path / 'file'
   path.write_text('old')
-  with pytest.raises(KeyError), files.replacing(path) as beside:
-    beside.write_text('ne')
+  with pytest.raises(KeyError), files.replace_file(path) as temporary:
+    temporary.write_text('ne')
     raise KeyError
   assert path.read_text() == 'old'
   assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_folder_that_is_gone_is_the_storages_fault(tmp_path):
+def make_folder(folder, text):
+  (folder / 'inner').mkdir(parents=True)
+  (folder / 'inner' / 'file').write_text(text)
+
+
+@pytest.mark.parametrize('is_new', [True, False])
+def test_a_folder_is_replaced_without_leftovers(tmp_path, is_new):
+  path = tmp_path / 'parent' / 'folder'
+  if not is_new:
+    make_folder(path, 'old')
+    (path / 'other').touch()
+  with files.replace_folder(path) as temporary:
+    make_folder(temporary, 'new')
+    assert (path / 'other').exists() == (not is_new)
+  assert [p.name for p in path.iterdir()] == ['inner']
+  assert (path / 'inner' / 'file').read_text() == 'new'
+  assert list(path.parent.iterdir()) == [path]
+
+
+def test_an_existing_folder_can_be_kept(tmp_path):
+  path = tmp_path / 'folder'
+  with files.replace_folder(path, overwrite=False) as temporary:
+    make_folder(temporary, 'second')
+    make_folder(path, 'first')  # Another process is faster.
+  assert (path / 'inner' / 'file').read_text() == 'first'
+  assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize('in_block', [True, False])
+def test_an_error_leaves_the_old_folder(tmp_path, monkeypatch, in_block):
+  path = tmp_path / 'folder'
+  make_folder(path, 'old')
+  replace = os.replace
+
+  def fail_to_rename(source, target):
+    if target == path and not in_block:
+      monkeypatch.undo()
+      raise KeyError
+    replace(source, target)
+
+  monkeypatch.setattr(os, 'replace', fail_to_rename)
+  with pytest.raises(KeyError), files.replace_folder(path) as temporary:
+    make_folder(temporary, 'new')
+    if in_block:
+      raise KeyError
+  assert (path / 'inner' / 'file').read_text() == 'old'
+  assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_missing_folder_is_a_storage_error(tmp_path):
   with pytest.raises(errors.StorageError, match='gone/file.*No such file'):
-    files.write_whole(tmp_path / 'gone' / 'file', 'x')
+    files.write_atomic(tmp_path / 'gone' / 'file', 'x')
 
 
 @pytest.mark.parametrize(
@@ -51,20 +107,23 @@ def test_a_folder_that_is_gone_is_the_storages_fault(tmp_path):
   [
     OSError(errno.ENOSPC, 'No space left on device'),
     OSError(errno.EROFS, os.strerror(errno.EROFS)),
-    # As libraries in C++ say it.
+    # From libraries in C++.
     ValueError('RESOURCE_EXHAUSTED: [OS error 28: ENOSPC No space left on'),
   ],
 )
-def test_a_full_or_read_only_disk_is_explained(tmp_path, error):
-  with pytest.raises(errors.StorageError) as raised, files.explaining(tmp_path):
+def test_errors_of_the_disk_are_storage_errors(tmp_path, error):
+  with (
+    pytest.raises(errors.StorageError) as raised,
+    files.storage_errors(tmp_path),
+  ):
     raise error
   assert str(tmp_path) in str(raised.value)
   assert 'the same command again' in str(raised.value)
   assert raised.value.exit_status == 74
 
 
-def test_other_errors_stay_what_they_are(tmp_path):
-  with pytest.raises(ValueError, match='odd'), files.explaining(tmp_path):
+def test_other_errors_are_not_converted(tmp_path):
+  with pytest.raises(ValueError, match='odd'), files.storage_errors(tmp_path):
     raise ValueError('odd')
-  with pytest.raises(errors.InputError), files.explaining(tmp_path):
+  with pytest.raises(errors.InputError), files.storage_errors(tmp_path):
     raise errors.InputError('No space left for jokes')

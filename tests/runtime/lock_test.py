@@ -19,7 +19,7 @@ with lock.hold(sys.argv[1], 'busy'):
 """
 
 
-def test_the_second_is_refused_with_the_number_of_the_first(tmp_path):
+def test_a_second_holder_is_refused_with_the_process_id_of_the_first(tmp_path):
   path = tmp_path / 'new' / 'lock'
   with (
     lock.hold(path, ''),
@@ -27,11 +27,11 @@ def test_the_second_is_refused_with_the_number_of_the_first(tmp_path):
     lock.hold(path, '{a}: {pid} has it'),
   ):
     pass
-  with lock.hold(path, ''):  # It was given back.
+  with lock.hold(path, ''):  # Released.
     pass
 
 
-def test_a_lock_ends_with_its_process_however_it_ends(tmp_path):
+def test_a_killed_process_releases_its_lock(tmp_path):
   path = tmp_path / 'lock'
   with subprocess.Popen(
     [sys.executable, '-c', HOLD, str(path)],
@@ -50,7 +50,7 @@ def test_a_lock_ends_with_its_process_however_it_ends(tmp_path):
     pass
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+def test_a_folder_that_cannot_be_created_is_a_storage_error(tmp_path):
   (tmp_path / 'file').write_text('')
   with (
     pytest.raises(errors.StorageError, match='file/lock'),
@@ -59,7 +59,7 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path):
     pass
 
 
-def test_cloud_storage_has_no_locks():
+def test_cloud_storage_is_not_locked():
   path = epath.Path('gs://bucket/lock')
   with lock.hold(path, ''), lock.hold(path, ''):
     pass

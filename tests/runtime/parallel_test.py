@@ -11,7 +11,7 @@ NUM_DEVICES = conftest.NUM_DEVICES
 
 
 def closing(items):
-  """A generator of `items` that remembers whether it was closed."""
+  """A generator of `items`, and a list that is filled when it is closed."""
 
   def generate():
     try:
@@ -27,13 +27,13 @@ def make_batches(count):
   return [{'x': np.full((NUM_DEVICES, 3), i, np.float32)} for i in range(count)]
 
 
-def test_eight_devices():
+def test_counts_of_devices_and_hosts():
   assert parallel.num_devices() == jax.local_device_count() == NUM_DEVICES
   assert parallel.num_hosts() == 1
   assert parallel.is_main_host()
 
 
-def test_shard_batch_gives_each_device_its_slice():
+def test_shard_batch_places_a_slice_on_each_device():
   x = np.arange(2 * NUM_DEVICES * 5).reshape(2 * NUM_DEVICES, 5)
   placed = parallel.shard_batch({'x': x})['x']
   assert placed.shape == (NUM_DEVICES, 2, 5)
@@ -43,7 +43,7 @@ def test_shard_batch_gives_each_device_its_slice():
     assert shard.data.shape == (1, 2, 5)
 
 
-def test_a_step_runs_on_every_slice_and_returns_one_value():
+def test_a_step_runs_on_all_slices_and_returns_one_value():
   def step(state, batch):
     return state + jax.lax.psum(batch['x'].sum(), parallel.AXIS_NAME)
 
@@ -70,7 +70,7 @@ def test_a_step_is_traced_for_the_platform_of_its_devices():
   assert target.platform() is None
 
 
-def test_a_donated_state_is_gone():
+def test_a_donated_state_is_deleted():
   step = parallel.parallelize(
     lambda state, batch: state + jax.lax.pmean(batch['x'].mean(), 'batch'),
     donate_state=True,
@@ -84,7 +84,7 @@ def test_a_donated_state_is_gone():
 
 @pytest.mark.parametrize('count', [0, 1, 2, 5])
 @pytest.mark.parametrize('ahead', [1, 2, 7])
-def test_shard_ahead_keeps_the_order_and_loses_nothing(count, ahead):
+def test_shard_ahead_yields_all_batches_in_order(count, ahead):
   batches, closed = closing(make_batches(count))
   got = [
     float(batch['x'][0, 0, 0])
@@ -94,7 +94,7 @@ def test_shard_ahead_keeps_the_order_and_loses_nothing(count, ahead):
   assert closed or not count
 
 
-def test_shard_ahead_closes_what_it_reads_from():
+def test_shard_ahead_closes_its_source():
   batches, closed = closing(make_batches(10))
   ahead = parallel.shard_ahead(batches)
   next(ahead)
@@ -103,7 +103,7 @@ def test_shard_ahead_closes_what_it_reads_from():
   assert closed
 
 
-def test_one_host_agrees_with_itself():
+def test_a_single_host_agrees_and_does_not_wait():
   assert parallel.all_hosts_agree(True)
   assert not parallel.all_hosts_agree(False)
-  parallel.barrier('a barrier of one')
+  parallel.barrier('barrier')

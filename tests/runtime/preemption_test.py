@@ -1,4 +1,4 @@
-"""Signals that a training hears; two processes are in multi_process_test."""
+"""Signals in one process; two processes are in multi_process_test."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ from genre_flax.runtime import preemption
 from tests.support import binaries
 from tests.support import paths
 
-ALONE = """
+SINGLE = """
 import os, signal, sys
 import jax
 jax.distributed.initialize(sys.argv[1], num_processes=1, process_id=0)
@@ -23,7 +23,7 @@ with preemption.StopNotice() as stop:
 """
 
 
-def test_a_signal_is_heard_and_the_next_one_ends_the_program():
+def test_a_signal_sets_the_notice_and_restores_ctrl_c():
   before = signal.getsignal(signal.SIGTERM)
   with preemption.StopNotice() as stop:
     assert not stop.is_set(1)
@@ -35,9 +35,9 @@ def test_a_signal_is_heard_and_the_next_one_ends_the_program():
 
 
 @pytest.mark.slow
-def test_a_single_process_of_a_distributed_run_hears_it_too():
+def test_a_distributed_run_of_a_single_process():
   done = subprocess.run(
-    [sys.executable, '-c', ALONE, binaries.free_address()],
+    [sys.executable, '-c', SINGLE, binaries.free_address()],
     cwd=paths.ROOT,
     env={**os.environ, 'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': ''},
     capture_output=True,

@@ -11,54 +11,44 @@ def read(path, max_bytes=100):
   return regular_files.read(epath.Path(path), max_bytes=max_bytes)
 
 
-def kind_of(path, **options):
+def kind_of_error(path):
   with pytest.raises(regular_files.NotReadableError) as error:
-    read(path, **options)
+    read(path)
   return error.value.kind
 
 
-def test_a_file_up_to_the_limit_is_read(tmp_path):
+def test_files_up_to_the_maximum_size_are_read(tmp_path):
   (tmp_path / 'a').write_bytes(b'x' * 100)
-  assert read(tmp_path / 'a') == b'x' * 100
   (tmp_path / 'link').symlink_to(tmp_path / 'a')
-  assert read(tmp_path / 'link') == b'x' * 100
-
-
-def test_a_larger_one_is_not(tmp_path):
+  assert read(tmp_path / 'a') == read(tmp_path / 'link') == b'x' * 100
   (tmp_path / 'a').write_bytes(b'x' * 101)
-  assert kind_of(tmp_path / 'a') == regular_files.TOO_LARGE
+  assert kind_of_error(tmp_path / 'a') == regular_files.TOO_LARGE
 
 
-def test_what_says_it_is_empty_and_is_not_is_not_read_on():
-  # Its size is told as 0, and it has thousands of bytes.
-  path = '/proc/self/maps'
+def test_a_file_larger_than_its_reported_size_is_unreadable():
+  path = '/proc/self/maps'  # Reports 0 bytes and has thousands.
   if not os.path.exists(path):
-    pytest.skip('only Linux has such files')
-  assert kind_of(path) == regular_files.UNREADABLE
+    pytest.skip('requires Linux')
+  assert kind_of_error(path) == regular_files.UNREADABLE
 
 
-def test_pipes_devices_sockets_and_folders_are_no_files(tmp_path):
+def test_pipes_devices_sockets_and_folders_are_not_files(tmp_path):
   os.mkfifo(tmp_path / 'pipe')
   (tmp_path / 'zero').symlink_to('/dev/zero')
   with socket.socket(socket.AF_UNIX) as server:
     server.bind(str(tmp_path / 'socket'))
     for name in ('pipe', 'zero', 'socket', '.'):
-      assert kind_of(tmp_path / name) == regular_files.NOT_A_FILE
+      assert kind_of_error(tmp_path / name) == regular_files.NOT_A_FILE
 
 
-@pytest.mark.parametrize('name', ['none', 'a/b', 'gone'])
-def test_what_is_not_there_is_missing(tmp_path, name):
+@pytest.mark.parametrize('name', ['none', 'a/b', 'dangling'])
+def test_missing_files(tmp_path, name):
   (tmp_path / 'a').write_bytes(b'')
-  (tmp_path / 'gone').symlink_to(tmp_path / 'nowhere')
-  assert kind_of(tmp_path / name) == regular_files.MISSING
+  (tmp_path / 'dangling').symlink_to(tmp_path / 'nowhere')
+  assert kind_of_error(tmp_path / name) == regular_files.MISSING
 
 
-@pytest.mark.parametrize('name', ['x' * 300, 'a\0b'])
-def test_names_that_no_file_can_have_are_unreadable(tmp_path, name):
-  assert kind_of(tmp_path / name) == regular_files.UNREADABLE
-
-
-def test_a_loop_of_links_is_unreadable(tmp_path):
-  (tmp_path / 'a').symlink_to(tmp_path / 'b')
-  (tmp_path / 'b').symlink_to(tmp_path / 'a')
-  assert kind_of(tmp_path / 'a') == regular_files.UNREADABLE
+@pytest.mark.parametrize('name', ['x' * 300, 'a\0b', 'loop'])
+def test_invalid_names_and_link_loops_are_unreadable(tmp_path, name):
+  (tmp_path / 'loop').symlink_to(tmp_path / 'loop')
+  assert kind_of_error(tmp_path / name) == regular_files.UNREADABLE

@@ -12,18 +12,18 @@ from genre_flax.runtime import text
     ('Amélie 東京 😀', 'Amélie 東京 😀'),
     ('a\nb\tc', r'a\nb\tc'),
     ('\x1b[2J\x9b', r'\x1b[2J\x9b'),
-    # A byte of a file name that is no UTF-8.
+    # A byte of a file name that is not UTF-8.
     ('caf\udce9', r'caf\xe9'),
-    # Writes from right to left from here on.
+    # Right-to-left override.
     ('\u202egpj.exe', r'\u202egpj.exe'),
     ('a\u2028b', r'a\u2028b'),
   ],
 )
-def test_what_is_not_visible_is_escaped(raw, shown):
+def test_invisible_characters_are_escaped(raw, shown):
   assert text.printable(raw) == shown
 
 
-def test_line_feeds_stay_where_they_are_wanted():
+def test_characters_to_keep_are_not_escaped():
   assert text.printable('a\nb\x1b', keep='\n') == 'a\nb\\x1b'
 
 
@@ -40,18 +40,29 @@ def test_line_feeds_stay_where_they_are_wanted():
     ('a=b', 'a=b'),
     ('\t=1', r'\t=1'),
     ('', ''),
+    ('a,"b"', 'a,"b"'),
+    ('c\nd', r'c\nd'),
   ],
 )
-def test_no_cell_is_a_formula(raw, cell):
+def test_a_cell_is_not_a_formula_and_survives_csv(raw, cell):
   assert text.for_spreadsheet(raw) == cell
-
-
-def test_quotes_commas_and_line_feeds_survive_a_csv_file():
   table = io.StringIO()
-  cells = [text.for_spreadsheet(c) for c in ('a,"b"', 'c\nd', '=x')]
-  csv.writer(table).writerow(cells)
-  assert next(csv.reader([table.getvalue()])) == ['a,"b"', r'c\nd', "'=x"]
+  csv.writer(table).writerow([cell, 'x'])
+  assert next(csv.reader([table.getvalue()])) == [cell, 'x']
 
 
-def test_markdown_shows_the_text_and_runs_nothing():
+def test_markup_is_escaped_for_markdown():
   assert text.for_markdown('<b>|[x](y)`_') == r'\<b\>\|\[x\](y)\`\_'
+
+
+@pytest.mark.parametrize(
+  ('items', 'joined'),
+  [
+    ([], ''),
+    (['a'], 'a'),
+    (['a', 'b'], 'a, b'),
+    (['a', 'b', 'c', 'd'], 'a, b and 2 more'),
+  ],
+)
+def test_join_first(items, joined):
+  assert text.join_first(items, limit=2) == joined

@@ -1,21 +1,25 @@
 import threading
-import time
 
 import pytest
 
 from genre_flax.runtime import threads
 
 
-def test_results_come_in_the_order_of_the_items():
-  def slow_at_first(number):
-    time.sleep(0.01 if number % 5 == 0 else 0)
+def test_results_are_in_the_order_of_the_items():
+  second_is_done = threading.Event()
+
+  def square(number):
+    if number == 0:
+      assert second_is_done.wait(10)
+    if number == 1:
+      second_is_done.set()
     return number * number
 
-  results = threads.map_in_order(slow_at_first, range(50), num_threads=4)
+  results = threads.map_in_order(square, range(50), num_threads=4)
   assert list(results) == [number * number for number in range(50)]
 
 
-def test_it_runs_ahead_but_not_far():
+def test_the_number_of_pending_items_is_bounded():
   taken = []
 
   def items():
@@ -29,7 +33,7 @@ def test_it_runs_ahead_but_not_far():
   results.close()
 
 
-def test_an_error_comes_at_its_place_and_ends_it():
+def test_an_error_is_raised_in_order():
   def fail_at_3(number):
     if number == 3:
       raise ValueError('three')
@@ -41,7 +45,7 @@ def test_an_error_comes_at_its_place_and_ends_it():
     next(results)
 
 
-def test_no_thread_is_left():
+def test_threads_end_with_the_results():
   before = threading.active_count()
   assert list(threads.map_in_order(str, range(9))) == list(map(str, range(9)))
   assert threading.active_count() == before

@@ -104,7 +104,7 @@ def test_custom_optimizer(data_dir):
 @pytest.mark.parametrize(
   'changes, message',
   [
-    ({'model.name': 'no_nets:Net'}, "'no_nets' cannot be imported"),
+    ({'model.name': 'no_nets:Net'}, "No module named 'no_nets'"),
     ({'model.name': f'{HERE}:Wrong'}, 'no attribute'),
     ({'model.options.depth': 3}, 'depth'),
     ({'model.options.layer': 'last'}, "no layer 'head'.*last"),

@@ -7,7 +7,6 @@ import pytest
 
 from genre_flax import config as config_lib
 from genre_flax.ops.cpu import onednn
-from genre_flax.runtime import metric_lines
 from genre_flax.runtime import metric_writer
 from genre_flax.training import progress as progress_lib
 from genre_flax.training import setup as setup_lib
@@ -63,7 +62,7 @@ def test_report_covers_the_steps_since_the_previous_one(
       clock.now += 0.5
     clock.now += 1.5
     progress.add(step, values(16.0 * step))
-  (line,) = metric_lines.read(tmp_path)
+  (line,) = metric_writer.read(tmp_path)
   # Of this process: at least tens of megabytes.
   assert 0.03 < line.pop('peak_memory_gb') < 1000
   assert line == {
@@ -87,7 +86,7 @@ def test_rates_exclude_pauses(progress, clock, tmp_path):
       with progress.paused():
         clock.now += 60.0
     progress.add(step, values(1.0))
-  (line,) = metric_lines.read(tmp_path)
+  (line,) = metric_writer.read(tmp_path)
   assert line['images_per_second'] == 16.0
 
 
@@ -95,7 +94,7 @@ def test_last_step_is_reported(progress, clock, tmp_path):
   for step in range(1, 11):
     clock.now += 1.0
     progress.add(step, values(float(step)))
-  lines = metric_lines.read(tmp_path)
+  lines = metric_writer.read(tmp_path)
   assert [line['step'] for line in lines] == [4, 8, 10]
   assert lines[-1]['loss'] == pytest.approx((9 + 10) / 32)
 

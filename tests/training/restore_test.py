@@ -121,7 +121,7 @@ def test_damaged_source_is_an_error_with_the_undamaged_checkpoints(
     if path.is_file():
       path.write_bytes(path.read_bytes()[:-1])
   config = helpers.tiny_config(data_dir, init_from=str(tmp_path / 'source'))
-  with pytest.raises(errors.DamageError, match='that are whole: none'):
+  with pytest.raises(errors.DamageError, match='Undamaged checkpoints: none'):
     train.train(config, tmp_path / 'run')
 
 

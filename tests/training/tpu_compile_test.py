@@ -141,8 +141,10 @@ class TestCompile:
     # have four chips, or there is one host.
     code = (
       'from genre_flax.training import tpu_compile as t; import json;'
-      'print(json.dumps([(f"{g}:{s}", len(d), t._num_hosts(d)) for g in'
-      ' t.SLICES for s in t.SLICES[g] for d in [t.slice_devices(f"{g}:{s}")]]))'
+      'from genre_flax.runtime import accelerators;'
+      'print(json.dumps([(f"{g}:{s}", len(d), t._num_hosts(d)) for g, c in'
+      ' accelerators.TPUS.items() for s in c.topologies'
+      ' for d in [t.slice_devices(f"{g}:{s}")]]))'
     )
     result = subprocess.run(
       [sys.executable, '-c', code],

@@ -10,7 +10,7 @@ import pytest
 
 from genre_flax.checkpoints import checkpointer as checkpointer_lib
 from genre_flax.runtime import errors
-from genre_flax.runtime import metric_lines
+from genre_flax.runtime import metric_writer
 from genre_flax.training import progress
 from genre_flax.training import restore
 from genre_flax.training import setup as setup_lib
@@ -34,7 +34,7 @@ def config(data_dir):
 
 def train_lines(workdir):
   return [
-    line for line in metric_lines.read(workdir) if line['split'] == 'train'
+    line for line in metric_writer.read(workdir) if line['split'] == 'train'
   ]
 
 
@@ -57,7 +57,7 @@ def test_training_reduces_the_loss_and_writes_its_files(config, tmp_path):
   assert saved['model']['name'] == 'tiny'
   validation = [
     line
-    for line in metric_lines.read(tmp_path)
+    for line in metric_writer.read(tmp_path)
     if line['split'] == 'validation'
   ]
   assert [line['step'] for line in validation] == list(range(3, 31, 3))
@@ -101,7 +101,7 @@ def test_vit_and_convnext_learn_from_scratch(
   train.train(config, tmp_path)
   (line,) = (
     line
-    for line in metric_lines.read(tmp_path)
+    for line in metric_writer.read(tmp_path)
     if line['split'] == 'validation'
   )
   # Constant scores have the label prior as average precision.

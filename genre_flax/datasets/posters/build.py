@@ -110,7 +110,7 @@ def _report(
     where = f'Without --dry_run all are written to {full_list}.'
   else:
     try:
-      files.write_whole(full_list, problems_lib.to_csv(problems))
+      files.write_atomic(full_list, problems_lib.to_csv(problems))
       where = f'All are in {full_list}.'
     except errors.StorageError as e:
       where = f'They could not be listed. {e}'

@@ -214,7 +214,7 @@ def _check_all(sources, annotations, spool, max_side):
     is_reencoded = checked.jpeg is not None
     if is_reencoded:
       folder, file = spool, f'{number}.jpg'
-      with files.explaining(folder):
+      with files.storage_errors(folder):
         (folder / file).write_bytes(checked.jpeg)
       # The bytes are on disk now; a large collection has no room for them.
       checked = dataclasses.replace(checked, jpeg=None)

@@ -6,7 +6,7 @@ from typing import Any
 
 from etils import epath
 
-from genre_flax.runtime import digests
+from genre_flax.runtime import checksums
 from genre_flax.runtime import errors
 from genre_flax.runtime import files
 
@@ -22,13 +22,13 @@ def write(folder: epath.Path) -> None:
   listed = {
     path.name: {
       'bytes': path.stat().length,
-      'digest': digests.of_file(path),
+      'digest': checksums.of_file(path),
     }
     for path in sorted(folder.iterdir())
   }
-  content = {'algorithm': digests.ALGORITHM, 'files': listed}
-  content['digest'] = digests.of_json(content)
-  files.write_whole(folder / FILE_NAME, json.dumps(content, indent=2) + '\n')
+  content = {'algorithm': checksums.ALGORITHM, 'files': listed}
+  content['digest'] = checksums.of_json(content)
+  files.write_atomic(folder / FILE_NAME, json.dumps(content, indent=2) + '\n')
 
 
 def read(folder: epath.Path) -> Manifest | None:
@@ -55,7 +55,7 @@ def read(folder: epath.Path) -> Manifest | None:
     }
   except Exception as e:  # The bytes decide what is raised.
     raise errors.DamageError(f'{path} is damaged: {e!r}.') from e
-  if own != digests.of_json(content):
+  if own != checksums.of_json(content):
     raise errors.DamageError(f'{path} is damaged: it does not fit its digest.')
   return listed
 
@@ -100,7 +100,7 @@ def _find_fault(path, expected, with_digest):
     size = path.stat().length
     if size != expected['bytes']:
       return f'has {size:,} bytes, expected {expected["bytes"]:,}'
-    if with_digest and digests.of_file(path) != expected['digest']:
+    if with_digest and checksums.of_file(path) != expected['digest']:
       return 'does not fit its digest'
   except FileNotFoundError:
     return 'is missing'

@@ -4,10 +4,8 @@ ArrayRecord writes to disk alone. Reading thousands of small records from cloud
 storage in random order would be slow.
 """
 
-import os
 import pathlib
 import shutil
-import tempfile
 
 from absl import logging
 from etils import epath
@@ -31,30 +29,17 @@ def fetch(
   Raises:
     StorageError: it cannot be copied.
   """
-  cache = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
-  whole = pathlib.Path(cache) / 'genre_flax' / 'data' / key
+  whole = files.cache_dir() / 'data' / key
   relative = pathlib.Path(folder.parent.name) / folder.name
-  with files.explaining(epath.Path(whole)):
+  with files.storage_errors(epath.Path(whole)):
     if is_damaged:
       shutil.rmtree(whole)
-    _copy_once(folder, whole, relative)
+    if not whole.exists():
+      logging.info('Copying %s to %s.', folder, whole)
+      # Another process of this machine may be quicker; then its copy is kept.
+      with files.replace_folder(whole, overwrite=False) as temporary:
+        copy(folder, temporary / relative)
   return epath.Path(whole / relative)
-
-
-def _copy_once(folder, whole, relative):
-  if not whole.exists():
-    logging.info('Copying %s to %s.', folder, whole)
-    whole.parent.mkdir(parents=True, exist_ok=True)
-    partial = pathlib.Path(tempfile.mkdtemp(dir=whole.parent))
-    try:
-      copy(folder, epath.Path(partial / relative))
-      partial.rename(whole)
-    except OSError:
-      # Another process of this machine may have been quicker.
-      if not whole.exists():
-        raise
-    finally:
-      shutil.rmtree(partial, ignore_errors=True)
 
 
 def copy(source: epath.Path, target: epath.Path, *, last: str = '') -> None:

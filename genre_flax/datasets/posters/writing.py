@@ -61,7 +61,7 @@ def working_in(data_dir: epath.PathLike) -> Iterator[epath.Path]:
       logging.warning('Removing %s, left of a run that was interrupted.', left)
       left.rmtree()
     partial = place / f'{_PARTIAL}{uuid.uuid4().hex[:8]}'
-    with files.explaining(partial):
+    with files.storage_errors(partial):
       partial.mkdir(parents=True)
     try:
       yield partial
@@ -116,14 +116,14 @@ def write(
   if final.exists() and not overwrite:
     _require_same(final, card['fingerprint'], data_dir)
     return False
-  with files.explaining(data_dir):
+  with files.storage_errors(data_dir):
     written = _write_beside(collection, card, partial, progress)
     if files.is_remote(final):
       if final.exists():
         final.rmtree()
       staging.copy(written, final, last=storage.CARD_JSON)
     else:
-      _publish(written, final, replaced=partial / 'replaced')
+      files.rename_folder(written, final)
   return True
 
 
@@ -139,7 +139,7 @@ def _write_beside(collection, card, partial, progress) -> epath.Path:
   if collection.problems:
     texts[SKIPPED_CSV] = problems_lib.to_csv(collection.problems)
   for name, text in texts.items():
-    files.write_whole(written / name, text)
+    files.write_atomic(written / name, text)
   manifest.write(written)
   return written
 
@@ -162,19 +162,6 @@ def _require_same(
     f'{data_dir} holds {what}. Choose another --data_dir, or pass --overwrite'
     ' to replace it.'
   )
-
-
-def _publish(
-  written: epath.Path, final: epath.Path, *, replaced: epath.Path
-) -> None:
-  """Gives a whole data set its name; what had the name is kept if it fails."""
-  try:
-    if final.exists():
-      final.rename(replaced)
-    written.rename(final)
-  finally:
-    if replaced.exists() and not final.exists():
-      replaced.rename(final)
 
 
 def _read_fingerprint(final: epath.Path) -> str | None:

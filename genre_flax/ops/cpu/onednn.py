@@ -14,7 +14,6 @@ that the tests have run on, and on a CPU where another process has tried them,
 for rounding. They can be turned off by GENRE_FLAX_ONEDNN=0.
 """
 
-import functools
 import json
 import os
 
@@ -29,8 +28,6 @@ _CONVOLUTION, _MATMUL = '__onednn$convolution', '__onednn$matmul'
 _DTYPES = ('float32', 'bfloat16')
 # What can follow a convolution in the same call, by oneDNN's names.
 ACTIVATIONS = {'': [], 'relu': ['RELU'], 'relu6': ['RELU6']}
-# jaxlib's first two numbers.
-_TRIED_RELEASES = ((0, 10), (0, 11), (0, 12))
 # XLA's number for a custom call that gets its settings as text and may fail.
 _API_VERSION = 2
 
@@ -60,16 +57,8 @@ def _has_compilation_cache() -> bool:
   return bool(jax.config.jax_compilation_cache_dir)
 
 
-@functools.cache
 def _is_in_jaxlib() -> bool:
-  return _is_tried() and all(
-    platform.is_in_jaxlib(target) for target in (_CONVOLUTION, _MATMUL)
-  )
-
-
-def _is_tried() -> bool:
-  release = tuple(int(n) for n in jaxlib.__version__.split('.')[:2])
-  return release in _TRIED_RELEASES
+  return platform.is_tested_jaxlib()
 
 
 def describe(dtype: jnp.dtype = jnp.float32) -> str:
@@ -80,11 +69,9 @@ def describe(dtype: jnp.dtype = jnp.float32) -> str:
     reason = 'GENRE_FLAX_ONEDNN=0'
   elif _has_compilation_cache():
     reason = "programs with oneDNN cannot be kept in JAX's compilation cache"
-  elif not _is_tried():
-    tried = ', '.join(f'{a}.{b}' for a, b in _TRIED_RELEASES)
-    reason = f'oneDNN was tried with jaxlib {tried}, not {jaxlib.__version__}'
   elif not _is_in_jaxlib():
-    reason = 'this jaxlib does not have oneDNN'
+    tried = ', '.join(f'{a}.{b}' for a, b in platform.TESTED_JAXLIB)
+    reason = f'oneDNN was tried with jaxlib {tried}, not {jaxlib.__version__}'
   else:
     reason = onednn_trial.failure(jnp.dtype(dtype).name)
   return f"XLA's own, which train at about half the speed: {reason}"

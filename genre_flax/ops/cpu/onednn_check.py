@@ -17,6 +17,7 @@ import sys
 from absl import logging
 import jaxlib
 
+from genre_flax.runtime import files
 from genre_flax.runtime import platform
 
 _TIMEOUT_SECONDS = 120
@@ -55,7 +56,7 @@ def _has_bfloat16() -> bool:
 def _path(dtype: str) -> pathlib.Path:
   key = hashlib.sha256(str(_cpu()).encode()).hexdigest()[:16]
   name = f'jaxlib{jaxlib.__version__}_{dtype}_{key}.txt'
-  return platform.default_cache_dir() / 'onednn' / name
+  return files.cache_dir() / 'onednn' / name
 
 
 def _cpu() -> list[str]:
@@ -97,11 +98,9 @@ def _try_elsewhere(dtype: str) -> tuple[str, bool]:
 
 
 def _keep(verdict: str, path: pathlib.Path) -> None:
-  draft = path.with_suffix(f'.{os.getpid()}')
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft.write_text(verdict)
-    draft.replace(path)
+    files.write_atomic(path, verdict)
   except OSError as e:
     logging.warning('The verdict on oneDNN cannot be kept at %s: %s', path, e)
 

@@ -16,7 +16,7 @@ from matplotlib import ticker
 import numpy as np
 
 from genre_flax.reports.html import facts as facts_lib
-from genre_flax.runtime import digests
+from genre_flax.runtime import checksums
 
 _INK, _FAINT, _GRID = '#010101', '#020202', '#030303'
 _MAIN, _SECOND, _BAND = '#040404', '#050505', '#060606'
@@ -273,7 +273,7 @@ def _with_own_ids(svg: str) -> str:
   svg = re.sub(
     r' id="([\w.-]+)"', lambda found: found[0] if found[1] in names else '', svg
   )
-  digest = digests.of_json(svg)[:8]
+  digest = checksums.of_json(svg)[:8]
   for name in names:
     for before, after in ((' id="', '"'), ('href="#', '"'), ('url(#', ')')):
       svg = svg.replace(

@@ -15,10 +15,10 @@ from genre_flax import config as config_lib
 from genre_flax.datasets.posters import storage
 from genre_flax.inference import predictor as predictor_lib
 from genre_flax.runtime import errors
-from genre_flax.runtime import metric_lines
+from genre_flax.runtime import metric_writer
 from genre_flax.training import run_history
 
-Line = metric_lines.Line
+Line = metric_writer.Line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,7 +164,7 @@ def gather(
     workdir=workdir,
     predictor=predictor,
     card=_read_card(data_dir),
-    history=[line for line in metric_lines.read(workdir) if 'split' in line],
+    history=[line for line in metric_writer.read(workdir) if 'split' in line],
     starts=run_history.read(workdir),
     changed=_changed_keys(config_lib.to_dict(predictor.config)),
   )

@@ -76,9 +76,9 @@ def write(
         )
       progress('comparison')
   page = _fill(runs, others)
-  with files.explaining(path):
+  with files.storage_errors(path):
     path.parent.mkdir(parents=True, exist_ok=True)
-  files.write_whole(path, page)
+  files.write_atomic(path, page)
   return path
 
 

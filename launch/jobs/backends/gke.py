@@ -158,7 +158,7 @@ class Gke(base.Backend):
 
   def create(self) -> None:
     self._folder.mkdir(parents=True, exist_ok=True)
-    files.write_whole(
+    files.write_atomic(
       self._folder / 'jobset.json', json.dumps(self.manifest, indent=2)
     )
     self._shown = 0

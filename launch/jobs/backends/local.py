@@ -109,7 +109,7 @@ class Local(base.Backend):
       'is_writer': self.job.is_writer,
       'num_processes': self._num_processes,
     }
-    files.write_whole(self._folder / 'job.json', json.dumps(record))
+    files.write_atomic(self._folder / 'job.json', json.dumps(record))
     port = str(_free_port())
     for index in range(self._num_processes):
       command.check(self._start_args(index, port))

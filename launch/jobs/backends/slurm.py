@@ -203,7 +203,7 @@ class Slurm(base.Backend):
       self._code = self._code_folder(wheel)
       unpack = ['-m', 'zipfile', '-e', str(wheel.path), str(self._code)]
       command.check([sys.executable, *unpack])
-    files.write_whole(self._batch_path, self.script(self._code))
+    files.write_atomic(self._batch_path, self.script(self._code))
     result = command.check(
       self._submit_args(),
       hint='Other settings of the cluster can be given with --sbatch_arg.',

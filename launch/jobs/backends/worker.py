@@ -91,4 +91,4 @@ def combine(
 def keep_tail(folder: pathlib.Path, index: int, log: bytes) -> None:
   """Keeps the end of a worker's log on this machine."""
   folder.mkdir(parents=True, exist_ok=True)
-  files.write_whole(folder / f'process_{index}.log', log)
+  files.write_atomic(folder / f'process_{index}.log', log)

@@ -6,7 +6,7 @@ import optuna
 import pytest
 
 from configs.sweeps import default
-from genre_flax.runtime import metric_lines
+from genre_flax.runtime import metric_writer
 from launch.sweeps import controller
 from launch.sweeps import studies
 from launch.sweeps import sweep_file
@@ -48,7 +48,7 @@ class PlayedJob:
       for step, value in enumerate(self._written)
     ]
     lines.append({'step': 9, 'split': 'train', 'peak_memory_gb': 1.25})
-    metric_lines.write(folder, lines)
+    metric_writer.write(folder, lines)
     return None
 
   def stop(self):

@@ -9,7 +9,7 @@ import pytest
 
 from configs.sweeps import image_size
 from genre_flax.runtime import errors
-from genre_flax.runtime import metric_lines
+from genre_flax.runtime import metric_writer
 from launch.sweeps import sweep_file
 from launch.sweeps import trials
 
@@ -81,8 +81,8 @@ def test_status_0_is_no_failure():
 
 
 def write_metrics(workdir, *lines):
-  metric_lines.write(workdir, lines)
-  with open(pathlib.Path(workdir) / metric_lines.FILE_NAME, 'a') as file:
+  metric_writer.write(workdir, lines)
+  with open(pathlib.Path(workdir) / metric_writer.FILE_NAME, 'a') as file:
     file.write('{"step": 9, ')  # Cut off, where a run was killed.
 
 

@@ -1,4 +1,4 @@
-"""Which checkpoints are kept, and which one is meant."""
+"""Selection of checkpoints: the best, the latest, and those to keep."""
 
 from collections.abc import Mapping, Sequence
 import math
@@ -8,42 +8,38 @@ from orbax.checkpoint import checkpoint_managers
 
 from genre_flax.runtime import errors
 
-# Of the validation split; the greater the better.
+# Metric of the validation split; higher is better.
 BEST_METRIC = 'mean_average_precision'
 
-# By step; None of a checkpoint that was not validated.
+# Validation metrics by step; None for a checkpoint without validation.
 Metrics = Mapping[int, Mapping[str, float] | None]
 
 
 def from_worst_to_best(metrics: Metrics) -> list[int]:
-  """The steps that were validated; of equal ones the later is better.
+  """Sorts the steps with validation by BEST_METRIC, then by step.
 
-  A metric that is missing or not finite is worst.
+  A missing metric, such as one that was not finite, ranks lowest.
   """
-
-  def rank(step):
-    value = metrics[step].get(BEST_METRIC, -math.inf)
-    return value if math.isfinite(value) else -math.inf, step
-
+  validated = {s: found for s, found in metrics.items() if found is not None}
   return sorted(
-    (s for s, found in metrics.items() if found is not None), key=rank
+    validated, key=lambda s: (validated[s].get(BEST_METRIC, -math.inf), s)
   )
 
 
 class KeepLatestAndBest(checkpoint_managers.PreservationPolicy):
-  """Keeps the latest checkpoint, the best ones, and those of unknown worth.
+  """Keeps the latest checkpoint, the best ones and damaged ones.
 
-  Orbax's own policies would delete what has no metrics, and delete the latest
-  in favour of better ones.
+  Orbax's own policies delete checkpoints without metrics, and the latest in
+  favor of better ones.
   """
 
   def __init__(self, metrics: Metrics, *, keep_best: int):
-    """Makes the policy.
+    """Creates the policy.
 
     Args:
-      metrics: of the checkpoints; those that it lacks are damaged. It may
-        change as checkpoints are saved.
-      keep_best: number of the best.
+      metrics: Metrics of the undamaged checkpoints. The caller may add others
+        later.
+      keep_best: Number of best checkpoints to keep.
     """
     self._metrics = metrics
     self._keep_best = keep_best
@@ -54,7 +50,7 @@ class KeepLatestAndBest(checkpoint_managers.PreservationPolicy):
     *,
     context: checkpoint_managers.PreservationContext,
   ) -> Sequence[bool]:
-    """Whether to keep each of the checkpoints, which ascend."""
+    """Whether to keep each of the checkpoints, in ascending order."""
     del context
     steps = [checkpoint.step for checkpoint in checkpoints]
     known = {s: self._metrics[s] for s in steps if s in self._metrics}
@@ -65,25 +61,25 @@ class KeepLatestAndBest(checkpoint_managers.PreservationPolicy):
 def find_step(
   which: str, *, steps: Sequence[int], metrics: Metrics, workdir: epath.Path
 ) -> int:
-  """The step that is meant by 'best', 'latest' or a number.
+  """Returns the step of 'best', 'latest' or a number.
 
   Args:
-    which: as above. Without a validated checkpoint the best is the latest.
-    steps: of all checkpoints, ascending.
-    metrics: of those that are not damaged.
-    workdir: of the run, for messages.
+    which: As above. Without validation the best checkpoint is the latest.
+    steps: Steps of all checkpoints, ascending.
+    metrics: Metrics of the undamaged checkpoints.
+    workdir: Folder of the run, for error messages.
 
   Returns:
     The step of an existing checkpoint.
 
   Raises:
-    InputError: there is no such checkpoint.
+    InputError: There is no such checkpoint.
   """
   if not steps:
     raise errors.InputError(
-      f'{workdir} has no checkpoint: there is nothing in'
-      f' {workdir / "checkpoints"}. Train one with `python -m genre_flax.main'
-      f' --config=CONFIG --workdir={workdir}`.'
+      f'{workdir} has no checkpoint: {workdir / "checkpoints"} is empty or'
+      ' missing. Train with `python -m genre_flax.main --config=CONFIG'
+      f' --workdir={workdir}`.'
     )
   if which == 'latest':
     return steps[-1]
@@ -92,6 +88,6 @@ def find_step(
   if not which.isdecimal() or int(which) not in steps:
     raise errors.InputError(
       f'--step={which}: {workdir} has the checkpoints {list(steps)}; choose'
-      " one of them, or 'best' or 'latest'."
+      " one of them, 'best' or 'latest'."
     )
   return int(which)
