@@ -164,7 +164,7 @@ def get_config() -> config_dict.ConfigDict:
   # Published weights for the backbone, or '' for none: 'efficientnet_lite0', 1
   # or 2; for it, 'vit' and 'convnext' the name of a network on the Hugging Face
   # hub, such as 'timm:vit_small_patch16_224.augreg_in21k' or 'hf:OWNER/NAME',
-  # or the path of a .safetensors or .npz file. All need the extra `pretrained`.
+  # or the path of a .safetensors file. All need the extra `pretrained`.
   config.pretrained = ''
   # Workdir of another run to start from its best checkpoint, or ''.
   config.init_from = ''

@@ -90,7 +90,6 @@ def make_arrays(predictor: predictor_lib.Predictor) -> dict[str, np.ndarray]:
     {**variables, 'params': params},
     network=model.name,
     options=model[model.name].to_dict(),
-    places_tokens=False,
   )
 
 
@@ -109,15 +108,15 @@ def read_back(
   config = predictor.in_float32().config.copy_and_resolve_references()
   options = config.model[config.model.name]
   options.feature_norm = False  # The head has it.
-  taken = timm_weights.to_variables(
-    weight_files.read(epath.Path(folder / FILE_NAME)),
+  result = timm_weights.to_variables(
+    weight_files.read_safetensors(epath.Path(folder / FILE_NAME)),
     network=config.model.name,
     options=options.to_dict(),
     image_shape=predictor.image_shape,
     published_shape=predictor.image_shape,
     origin=FILE_NAME,
   )
-  variables = {'params': taken.params, 'batch_stats': taken.batch_stats}
+  variables = {'params': result.params, 'batch_stats': result.batch_stats}
   changed = dataclasses.replace(
     predictor,
     config=config,

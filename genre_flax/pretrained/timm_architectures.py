@@ -1,4 +1,4 @@
-"""What timm is told to build a network of ours."""
+"""Arguments with which timm builds the networks of this package."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -10,16 +10,16 @@ from genre_flax.runtime import errors
 _VIT_SIZES = {'Ti': 'tiny', 'S': 'small', 'B': 'base', 'L': 'large'}
 _POOLS = {'token': 'token', 'mean': 'avg', 'attention': 'map'}
 _GELUS = {'exact': 'gelu', 'tanh': 'gelu_tanh', 'quick': 'quick_gelu'}
-# By what LayerNorms add, which is no argument of timm's.
+# By the epsilon of LayerNorms, which is not an argument in timm.
 _VITS = {1e-6: 'vit_{size}_patch16_224', 1e-5: 'vit_base_patch16_clip_224'}
 
 
 class Architecture(NamedTuple):
-  """A network of timm's.
+  """Arguments of `timm.create_model`.
 
   Attributes:
-    name: that `timm.create_model` takes.
-    arguments: that it takes besides, which JSON can hold.
+    name: of the network.
+    arguments: by keyword; JSON values.
   """
 
   name: str
@@ -29,25 +29,42 @@ class Architecture(NamedTuple):
 def describe(
   network: str, options: Mapping[str, Any], image_shape: tuple[int, int]
 ) -> Architecture:
-  """The network of timm's that computes what ours does.
+  """The network of timm that computes the same function.
 
   Args:
-    network: config.model.name.
-    options: of it, `config.model.NETWORK`.
-    image_shape: (height, width), in pixels.
+    network: `config.model.name`.
+    options: of the network, `config.model.NETWORK`.
+    image_shape: (height, width) of the input, in pixels.
 
   Raises:
     InputError: timm has no such network.
   """
-  if network not in _DESCRIBE:
-    raise errors.InputError(
-      f'timm has no network {network!r}; it has'
-      f' {", ".join(map(repr, _DESCRIBE))}.'
-    )
-  return _DESCRIBE[network](options, image_shape)
+  match network:
+    case 'vit':
+      return _describe_vit(options, image_shape)
+    case 'convnext':
+      size = convnext.SIZES[options['size']]
+      version = {1: '', 2: 'v2'}[options['version']]
+      return Architecture(
+        f'convnext{version}_{options["size"]}',
+        {'depths': list(size.depths), 'dims': list(size.widths)},
+      )
+    case 'efficientnet_lite' if not options['stage_features']:
+      return Architecture(f'tf_efficientnet_lite{options["variant"]}', {})
+    case 'efficientnet_lite':
+      raise errors.InputError(
+        'timm has no EfficientNet-Lite with'
+        ' config.model.efficientnet_lite.stage_features=True.'
+      )
+  raise errors.InputError(
+    f"timm has no network {network!r}; it has 'convnext', 'efficientnet_lite',"
+    " 'vit'."
+  )
 
 
-def _vit(options, image_shape):
+def _describe_vit(
+  options: Mapping[str, Any], image_shape: tuple[int, int]
+) -> Architecture:
   size, epsilon = vit.SIZES[options['size']], options['norm_epsilon']
   if epsilon not in _VITS:
     raise errors.InputError(
@@ -72,31 +89,3 @@ def _vit(options, image_shape):
       'act_layer': _GELUS[options['gelu']],
     },
   )
-
-
-def _convnext(options, image_shape):
-  del image_shape  # Any.
-  size = convnext.SIZES[options['size']]
-  version = {1: '', 2: 'v2'}[options['version']]
-  return Architecture(
-    f'convnext{version}_{options["size"]}',
-    {'depths': list(size.depths), 'dims': list(size.widths)},
-  )
-
-
-def _efficientnet_lite(options, image_shape):
-  del image_shape  # Any.
-  if options['stage_features']:
-    raise errors.InputError(
-      'timm has no EfficientNet-Lite with'
-      ' config.model.efficientnet_lite.stage_features=True, whose head sees'
-      ' every stage.'
-    )
-  return Architecture(f'tf_efficientnet_lite{options["variant"]}', {})
-
-
-_DESCRIBE = {
-  'convnext': _convnext,
-  'efficientnet_lite': _efficientnet_lite,
-  'vit': _vit,
-}

@@ -1,7 +1,7 @@
-"""Our parameters by the names that timm gives them, there and back.
+"""Names and layouts of parameters in timm (Wightman, 2019).
 
-timm (Wightman, 2019) is where most published weights of ViT and ConvNeXt can be
-had. Both directions are read off one table, so that what came in can go out.
+Most published weights of ViT and ConvNeXt have timm's names. One table serves
+both directions of the conversion.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -16,81 +16,82 @@ from genre_flax.models import vit
 Arrays = dict[str, np.ndarray]
 
 
-class Form(NamedTuple):
-  """How an array of PyTorch's is laid out for us, and back."""
+class Layout(NamedTuple):
+  """Conversion of an array from PyTorch's layout, and its inverse."""
 
-  to_ours: Callable[[np.ndarray], np.ndarray]
-  to_theirs: Callable[[np.ndarray], np.ndarray]
-
-
-def _same(array):
-  return array
+  from_torch: Callable[[np.ndarray], np.ndarray]
+  to_torch: Callable[[np.ndarray], np.ndarray]
 
 
-SAME = Form(_same, _same)
-# [out, in] and [in, out]; PyTorch has some of them as convolutions of 1 x 1.
-DENSE = Form(lambda w: w.reshape(w.shape[0], -1).T, lambda k: k.T)
-POINTWISE = Form(DENSE.to_ours, lambda k: k.T[:, :, None, None])
+SAME = Layout(lambda array: array, lambda array: array)
+# [out, in] and [in, out]. PyTorch has some as convolutions of 1 x 1.
+DENSE = Layout(lambda w: w.reshape(w.shape[0], -1).T, lambda k: k.T)
+POINTWISE = Layout(DENSE.from_torch, lambda k: k.T[:, :, None, None])
 # [out, in / groups, height, width] and [height, width, in / groups, out].
-CONV = Form(
+CONV = Layout(
   lambda w: w.transpose(2, 3, 1, 0), lambda k: k.transpose(3, 2, 0, 1)
 )
+# [1, 1, C] and [1, C].
+PROBE = Layout(lambda w: w.reshape(1, -1), lambda p: p[None])
 
 
-def patches(side: int, channels: int) -> Form:
+def patches(side: int, channels: int) -> Layout:
   """[out, C, side, side] and [side * side * C, out]."""
 
-  def to_ours(weight):
+  def from_torch(weight):
     if weight.shape[1:] != (channels, side, side):
       raise ValueError(f'expected [..., {channels}, {side}, {side}]')
-    return weight.transpose(2, 3, 1, 0).reshape(-1, weight.shape[0])
+    return CONV.from_torch(weight).reshape(-1, weight.shape[0])
 
-  return Form(
-    to_ours,
-    lambda k: k.reshape(side, side, -1, k.shape[1]).transpose(3, 2, 0, 1),
-  )
+  def to_torch(kernel):
+    return CONV.to_torch(kernel.reshape(side, side, -1, kernel.shape[1]))
+
+  return Layout(from_torch, to_torch)
 
 
 class Entry(NamedTuple):
-  """A parameter.
+  """A parameter of a network.
 
   Attributes:
-    ours: its flat path, such as 'backbone/norm/scale'.
-    theirs: timm's name, such as 'norm.weight'.
-    form: how they differ.
-    collection: of ours, 'params' or 'batch_stats'.
+    path: flat, such as 'backbone/norm/scale'.
+    timm_name: such as 'norm.weight'.
+    layout: of the array.
+    collection: 'params' or 'batch_stats'.
   """
 
-  ours: str
-  theirs: str
-  form: Form = SAME
+  path: str
+  timm_name: str
+  layout: Layout = SAME
   collection: str = 'params'
 
 
-def _dense(ours: str, theirs: str, form: Form = DENSE) -> Iterator[Entry]:
-  yield Entry(f'{ours}/kernel', f'{theirs}.weight', form)
-  yield Entry(f'{ours}/bias', f'{theirs}.bias')
+def _dense(path: str, timm_name: str, layout=DENSE) -> Iterator[Entry]:
+  yield Entry(f'{path}/kernel', f'{timm_name}.weight', layout)
+  yield Entry(f'{path}/bias', f'{timm_name}.bias')
 
 
-def _norm(ours: str, theirs: str) -> Iterator[Entry]:
-  yield Entry(f'{ours}/scale', f'{theirs}.weight')
-  yield Entry(f'{ours}/bias', f'{theirs}.bias')
+def _norm(path: str, timm_name: str) -> Iterator[Entry]:
+  yield Entry(f'{path}/scale', f'{timm_name}.weight')
+  yield Entry(f'{path}/bias', f'{timm_name}.bias')
 
 
-def _batch_norm(ours: str, theirs: str) -> Iterator[Entry]:
-  yield from _norm(ours, theirs)
-  yield Entry(f'{ours}/mean', f'{theirs}.running_mean', SAME, 'batch_stats')
-  yield Entry(f'{ours}/var', f'{theirs}.running_var', SAME, 'batch_stats')
+def _mlp(path: str, timm_name: str, layout=DENSE) -> Iterator[Entry]:
+  yield from _dense(f'{path}/expand', f'{timm_name}.fc1', layout)
+  yield from _dense(f'{path}/project', f'{timm_name}.fc2', layout)
 
 
-def _conv_norm(ours: str, theirs: str, norm: str) -> Iterator[Entry]:
-  """A convolution, and the BatchNorm after it."""
-  yield Entry(f'{ours}/kernel', f'{theirs}.weight', CONV)
-  yield from _batch_norm(f'{ours}_norm', norm)
+def _conv_norm(path: str, timm_name: str, norm: str) -> Iterator[Entry]:
+  """A convolution and the BatchNorm after it."""
+  yield Entry(f'{path}/kernel', f'{timm_name}.weight', CONV)
+  yield from _norm(f'{path}_norm', norm)
+  for stat in ('mean', 'var'):
+    yield Entry(
+      f'{path}_norm/{stat}', f'{norm}.running_{stat}', SAME, 'batch_stats'
+    )
 
 
-def of_efficientnet_lite(options: Mapping[str, Any]) -> Iterator[Entry]:
-  """The parameters and statistics of an EfficientNet-Lite, but for `head_norm`.
+def efficientnet_lite_entries(options: Mapping[str, Any]) -> Iterator[Entry]:
+  """The parameters and statistics of an EfficientNet-Lite but for `head_norm`.
 
   Args:
     options: `config.model.efficientnet_lite`.
@@ -100,27 +101,27 @@ def of_efficientnet_lite(options: Mapping[str, Any]) -> Iterator[Entry]:
   for stage, kind in enumerate(
     efficientnet_lite.make_stages(options['variant'])
   ):
+    layers = ['depthwise', 'project']
+    timm_layers = ['conv_dw', 'conv_pw']
+    if kind.expansion > 1:
+      layers = ['expand', *layers]
+      timm_layers = ['conv_pw', 'conv_dw', 'conv_pwl']
     for position in range(kind.num_blocks):
-      ours = f'backbone/block_{number:02d}'
-      theirs = f'blocks.{stage}.{position}'
-      # What comes before the depthwise convolution, and after it.
-      before, after = f'{theirs}.conv_pw', f'{theirs}.conv_pwl'
-      norms = [f'{theirs}.bn{n}' for n in (1, 2, 3)]
-      if kind.expansion > 1:
-        yield from _conv_norm(f'{ours}/expand', before, norms.pop(0))
-      else:
-        after = before
-      yield from _conv_norm(
-        f'{ours}/depthwise', f'{theirs}.conv_dw', norms.pop(0)
-      )
-      yield from _conv_norm(f'{ours}/project', after, norms.pop(0))
+      path = f'backbone/block_{number:02d}'
+      block = f'blocks.{stage}.{position}'
+      for n, (layer, name) in enumerate(
+        zip(layers, timm_layers, strict=True), start=1
+      ):
+        yield from _conv_norm(
+          f'{path}/{layer}', f'{block}.{name}', f'{block}.bn{n}'
+        )
       number += 1
   yield from _conv_norm('backbone/top', 'conv_head', 'bn2')
   yield from _dense('head', 'classifier')
 
 
-def of_vit(options: Mapping[str, Any]) -> Iterator[Entry]:
-  """The parameters of a ViT, but for its position and its tokens.
+def vit_entries(options: Mapping[str, Any]) -> Iterator[Entry]:
+  """The parameters of a ViT but for its positions and tokens.
 
   Args:
     options: `config.model.vit`.
@@ -131,34 +132,26 @@ def of_vit(options: Mapping[str, Any]) -> Iterator[Entry]:
   if options['pre_norm']:
     yield from _norm('backbone/pre_norm', 'norm_pre')
   for number in range(vit.SIZES[options['size']].depth):
-    ours, theirs = f'backbone/block_{number:02d}', f'blocks.{number}'
-    yield from _norm(f'{ours}/attention_norm', f'{theirs}.norm1')
-    yield from _dense(f'{ours}/attention/qkv', f'{theirs}.attn.qkv')
-    yield from _dense(f'{ours}/attention/out', f'{theirs}.attn.proj')
-    yield from _norm(f'{ours}/mlp_norm', f'{theirs}.norm2')
-    yield from _dense(f'{ours}/mlp/expand', f'{theirs}.mlp.fc1')
-    yield from _dense(f'{ours}/mlp/project', f'{theirs}.mlp.fc2')
+    path, block = f'backbone/block_{number:02d}', f'blocks.{number}'
+    yield from _norm(f'{path}/attention_norm', f'{block}.norm1')
+    yield from _dense(f'{path}/attention/qkv', f'{block}.attn.qkv')
+    yield from _dense(f'{path}/attention/out', f'{block}.attn.proj')
+    yield from _norm(f'{path}/mlp_norm', f'{block}.norm2')
+    yield from _mlp(f'{path}/mlp', f'{block}.mlp')
     if options['layer_scale']:
-      yield Entry(f'{ours}/attention_scale/scale', f'{theirs}.ls1.gamma')
-      yield Entry(f'{ours}/mlp_scale/scale', f'{theirs}.ls2.gamma')
+      yield Entry(f'{path}/attention_scale/scale', f'{block}.ls1.gamma')
+      yield Entry(f'{path}/mlp_scale/scale', f'{block}.ls2.gamma')
   yield from _norm('backbone/norm', 'norm')
   if options['pool'] == 'attention':
-    ours, theirs = 'backbone/pool', 'attn_pool'
-    yield Entry(
-      f'{ours}/probe',
-      f'{theirs}.latent',
-      Form(lambda w: w.reshape(1, -1), lambda p: p[None]),
-    )
-    yield from _dense(f'{ours}/q', f'{theirs}.q')
-    yield from _dense(f'{ours}/kv', f'{theirs}.kv')
-    yield from _dense(f'{ours}/out', f'{theirs}.proj')
-    yield from _norm(f'{ours}/norm', f'{theirs}.norm')
-    yield from _dense(f'{ours}/mlp/expand', f'{theirs}.mlp.fc1')
-    yield from _dense(f'{ours}/mlp/project', f'{theirs}.mlp.fc2')
+    yield Entry('backbone/pool/probe', 'attn_pool.latent', PROBE)
+    for layer, name in (('q', 'q'), ('kv', 'kv'), ('out', 'proj')):
+      yield from _dense(f'backbone/pool/{layer}', f'attn_pool.{name}')
+    yield from _norm('backbone/pool/norm', 'attn_pool.norm')
+    yield from _mlp('backbone/pool/mlp', 'attn_pool.mlp')
   yield from _dense('head', 'head')
 
 
-def of_convnext(options: Mapping[str, Any]) -> Iterator[Entry]:
+def convnext_entries(options: Mapping[str, Any]) -> Iterator[Entry]:
   """The parameters of a ConvNeXt.
 
   Args:
@@ -166,51 +159,50 @@ def of_convnext(options: Mapping[str, Any]) -> Iterator[Entry]:
   """
   yield from _dense('backbone/stem/dense', 'stem.0', patches(convnext.STEM, 3))
   yield from _norm('backbone/stem_norm', 'stem.1')
-  # The small ones were published with convolutions of 1 x 1 in their place.
+  # timm builds the small networks with convolutions of 1 x 1.
   is_small = options['size'] in ('atto', 'femto', 'pico', 'nano')
-  form = POINTWISE if is_small else DENSE
+  layout = POINTWISE if is_small else DENSE
   size = convnext.SIZES[options['size']]
   for stage, depth in enumerate(size.depths):
     if stage:
-      form_down = patches(2, size.widths[stage - 1])
-      ours, theirs = f'backbone/down_{stage}', f'stages.{stage}.downsample'
-      yield from _norm(f'{ours}_norm', f'{theirs}.0')
-      yield from _dense(f'{ours}/dense', f'{theirs}.1', form_down)
+      path, name = f'backbone/down_{stage}', f'stages.{stage}.downsample'
+      yield from _norm(f'{path}_norm', f'{name}.0')
+      yield from _dense(
+        f'{path}/dense', f'{name}.1', patches(2, size.widths[stage - 1])
+      )
     for number in range(depth):
-      ours = f'backbone/stage_{stage}_block_{number:02d}'
-      theirs = f'stages.{stage}.blocks.{number}'
-      yield Entry(f'{ours}/depthwise/kernel', f'{theirs}.conv_dw.weight', CONV)
-      yield Entry(f'{ours}/depthwise_bias', f'{theirs}.conv_dw.bias')
-      yield from _norm(f'{ours}/norm', f'{theirs}.norm')
-      yield from _dense(f'{ours}/expand', f'{theirs}.mlp.fc1', form)
-      yield from _dense(f'{ours}/project', f'{theirs}.mlp.fc2', form)
+      path = f'backbone/stage_{stage}_block_{number:02d}'
+      block = f'stages.{stage}.blocks.{number}'
+      yield Entry(f'{path}/depthwise/kernel', f'{block}.conv_dw.weight', CONV)
+      yield Entry(f'{path}/depthwise_bias', f'{block}.conv_dw.bias')
+      yield from _norm(f'{path}/norm', f'{block}.norm')
+      yield from _mlp(path, f'{block}.mlp', layout)
       if options['version'] == 1:
-        yield Entry(f'{ours}/scale/scale', f'{theirs}.gamma')
+        yield Entry(f'{path}/scale/scale', f'{block}.gamma')
       else:
-        yield Entry(f'{ours}/response_norm/scale', f'{theirs}.mlp.grn.weight')
-        yield Entry(f'{ours}/response_norm/bias', f'{theirs}.mlp.grn.bias')
+        yield from _norm(f'{path}/response_norm', f'{block}.mlp.grn')
   yield from _norm('backbone/norm', 'head.norm')
   yield from _dense('head', 'head.fc')
 
 
 def join_attention(arrays: Mapping[str, np.ndarray]) -> Arrays:
-  """Queries, keys and values, each alone, put together as timm has them.
+  """Concatenates queries, keys and values, as timm stores them.
 
   Args:
-    arrays: by timm's names, but for 'blocks.0.attn.q.weight' and its like, and
-      'attn_pool.k.weight' and its like.
+    arrays: by timm's names, except for names such as 'blocks.0.attn.q.weight'
+      and 'attn_pool.k.weight'.
 
   Returns:
-    Those as 'blocks.0.attn.qkv.weight' and 'attn_pool.kv.weight', the others as
-    they are; so is what lacks a part.
+    The arrays with 'blocks.0.attn.qkv.weight' and 'attn_pool.kv.weight'; an
+    incomplete group stays.
   """
   joint = dict(arrays)
   for name in arrays:
     layer, is_key, leaf = name.rpartition('.k.')
-    together = 'kv' if layer == 'attn_pool' else 'qkv'
-    parts = [f'{layer}.{part}.{leaf}' for part in together]
+    group = 'kv' if layer == 'attn_pool' else 'qkv'
+    parts = [f'{layer}.{part}.{leaf}' for part in group]
     if is_key and all(part in joint for part in parts):
-      joint[f'{layer}.{together}.{leaf}'] = np.concatenate(
+      joint[f'{layer}.{group}.{leaf}'] = np.concatenate(
         [joint.pop(part) for part in parts]
       )
   return joint

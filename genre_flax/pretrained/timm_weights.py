@@ -1,4 +1,4 @@
-"""Weights of timm's networks as variables of ours, and back."""
+"""Conversion between timm's weights and the variables of a network."""
 
 from collections.abc import Mapping, Sequence
 import dataclasses
@@ -16,41 +16,35 @@ from genre_flax.runtime import text
 Arrays = dict[str, np.ndarray]
 
 _ENTRIES = {
-  'convnext': timm_names.of_convnext,
-  'efficientnet_lite': timm_names.of_efficientnet_lite,
-  'vit': timm_names.of_vit,
+  'convnext': timm_names.convnext_entries,
+  'efficientnet_lite': timm_names.efficientnet_lite_entries,
+  'vit': timm_names.vit_entries,
 }
-NETWORKS = tuple(_ENTRIES)
-_FIRST_LAYER = {
-  'vit': 'backbone/embed/dense',
-  'convnext': 'backbone/stem/dense',
-}
-_OURS_TOKENS, _OURS_POSITION = 'backbone/tokens', 'backbone/position'
-# Counters of PyTorch's BatchNorm, which nothing is computed from.
+# Counters of PyTorch's BatchNorm, which affect no output.
 _COUNTERS = '.num_batches_tracked'
-# What a CLIP lacks, whose patches are projected without a bias.
-_MAY_LACK = 'backbone/embed/dense/bias'
+# CLIP has no bias here.
+_OPTIONAL = 'backbone/embed/dense/bias'
 
 
 @dataclasses.dataclass(frozen=True)
-class Taken:
-  """What became of a file of weights.
+class ConversionResult:
+  """Arrays converted, ignored and missing.
 
   Attributes:
-    params: by our names, as a tree; without the head where it lacks one.
-    batch_stats: the statistics of BatchNorm, as a tree.
-    num_taken: arrays of the file.
-    heads: those of them that only serve whoever has the same labels.
-    resampled: what was resampled to other sizes, in words.
-    lacking: our parameters that it has no array for, and that begin at 0.
+    params: a tree, float32; without a head if the weights have none.
+    batch_stats: the statistics of BatchNorm; a tree, float32.
+    num_converted: number of timm's arrays in the trees.
+    ignored: timm's names of arrays that affect no output.
+    missing: paths of parameters without an array, which are 0.
+    resampled: descriptions of resampled parameters.
   """
 
   params: dict[str, Any]
   batch_stats: dict[str, Any]
-  num_taken: int
+  num_converted: int
+  ignored: Sequence[str]
+  missing: Sequence[str]
   resampled: Sequence[str]
-  lacking: Sequence[str]
-  heads: Sequence[str]
 
 
 def to_variables(
@@ -61,153 +55,74 @@ def to_variables(
   image_shape: tuple[int, int],
   origin: str,
   published_shape: tuple[int, int] | None = None,
-) -> Taken:
-  """Takes timm's arrays for a network of ours.
+) -> ConversionResult:
+  """Converts timm's arrays to the variables of a network.
 
   Args:
     arrays: by timm's names.
-    network: one of NETWORKS.
+    network: one of `config.MODELS_WITH_PUBLISHED_WEIGHTS`.
     options: of the network, `config.model.NETWORK`.
-    image_shape: (height, width) that it is made for, in pixels.
+    image_shape: (height, width) of the network's input, in pixels.
     origin: of the arrays, for messages.
-    published_shape: (height, width) that they are of; None where that is not
-      known, and a square is likeliest.
-
-  Returns:
-    The parameters and statistics, float32.
+    published_shape: (height, width) of the input they were trained with; None
+      if unknown.
 
   Raises:
-    InputError: arrays are missing, left over, or of other shapes than the
+    InputError: arrays are missing or left over, or have other shapes than the
       network's.
   """
-  left = {
-    name: np.asarray(array)
-    for name, array in arrays.items()
-    if not name.endswith(_COUNTERS)
-  }
+  left = {name: np.asarray(array) for name, array in arrays.items()}
+  ignored = [name for name in left if name.endswith(_COUNTERS)]
+  for name in ignored:
+    del left[name]
+  num_converted = len(left)
   flat = {'params': {}, 'batch_stats': {}}
-  params, num_taken = flat['params'], len(left)
-  missing, lacking, heads, resampled = [], [], [], []
+  params, resampled, missing, unset = flat['params'], [], [], []
   if network == 'vit':
-    of_positions, resampled = _take_positions(
-      left, options, image_shape, published_shape, origin
+    positions, resampled = vit_positions.pop_params(
+      left,
+      options=options,
+      image_shape=image_shape,
+      published_shape=published_shape,
+      origin=origin,
     )
-    params |= of_positions
+    params |= positions
   for entry in _ENTRIES[network](options):
-    if entry.theirs in left:
-      flat[entry.collection][entry.ours] = _to_ours(
-        entry, left.pop(entry.theirs), origin
-      )
-      if params_lib.is_head(entry.ours):
-        heads.append(entry.theirs)
-    elif entry.ours == _MAY_LACK and options.get('pre_norm'):
-      lacking.append(entry.ours)
-    elif not params_lib.is_head(entry.ours):
-      missing.append(entry.theirs)
+    if entry.timm_name in left:
+      array = left.pop(entry.timm_name)
+      flat[entry.collection][entry.path] = _convert(entry, array, origin)
+    elif entry.path == _OPTIONAL and options['pre_norm']:
+      unset.append(entry.path)
+    elif not params_lib.is_head(entry.path):
+      missing.append(entry.timm_name)
   if missing or left:
+    described = ', '.join(f'{key}={value!r}' for key, value in options.items())
     raise errors.InputError(
-      f'{origin} holds other weights than config.model.name={network!r} with'
-      f' {_words(options)}: {_few(missing)} missing, {_few(left)} left over.'
+      f'{origin} does not fit config.model.name={network!r} with {described}:'
+      f' {_few(missing)} missing, {_few(left)} left over.'
     )
-  if network in _FIRST_LAYER:
-    _complete_first_layer(params, network, lacking, origin)
-  trees = {name: params_lib.unflatten(of, sep='/') for name, of in flat.items()}
-  return Taken(
-    **trees,
-    num_taken=num_taken,
+  for path in unset:
+    kernel = params[path.replace('bias', 'kernel')]
+    params[path] = np.zeros(kernel.shape[1:], np.float32)
+  return ConversionResult(
+    **{key: params_lib.unflatten(tree, sep='/') for key, tree in flat.items()},
+    num_converted=num_converted,
+    ignored=ignored,
+    missing=unset,
     resampled=resampled,
-    lacking=lacking,
-    heads=heads,
   )
 
 
-def _take_positions(left, options, image_shape, published_shape, origin):
-  """Positions and tokens of a ViT, out of `left`, and what was resampled."""
-  grid, published_grid = (
-    shape and tuple(side // options['patch'] for side in shape)
-    for shape in (image_shape, published_shape)
-  )
-  position, tokens = vit_positions.take(
-    left,
-    pool=options['pool'],
-    has_registers=options['num_registers'] > 0,
-    published=published_grid,
-    wanted=grid,
-    origin=origin,
-  )
-  position, resampled = vit_positions.resample(position, grid)
-  params = {_OURS_POSITION: position}
-  if tokens is not None:
-    params[_OURS_TOKENS] = tokens
-  return params, resampled
-
-
-def _to_ours(entry, array, origin):
+def _convert(
+  entry: timm_names.Entry, array: np.ndarray, origin: str
+) -> np.ndarray:
   try:
-    return np.asarray(entry.form.to_ours(array), np.float32)
+    return np.asarray(entry.layout.from_torch(array), np.float32)
   except (ValueError, IndexError) as e:
     raise errors.InputError(
-      f'{origin}: {entry.theirs} has the shape {array.shape}, which'
-      f' {entry.ours} cannot be made of: {e}'
+      f'{origin}: {entry.timm_name} has the shape {array.shape}, which does not'
+      f' fit {entry.path}: {e}'
     ) from e
-
-
-def _complete_first_layer(params, network, lacking, origin):
-  """Gives it the bias that it may lack; InputError where one does not fit."""
-  first = _FIRST_LAYER[network]
-  width = params[f'{first}/kernel'].shape[1:]
-  if f'{first}/bias' in lacking:
-    params[f'{first}/bias'] = np.zeros(width, np.float32)
-  bias = params[f'{first}/bias'].shape
-  if bias != width:
-    raise errors.InputError(
-      f'{origin}: {first}/bias has the shape {bias}, expected {width}.'
-    )
-
-
-def sees_no_padding(network: str) -> bool:
-  """Whether a network's first layer can take other pixels up; `with_pixels`."""
-  return network in _FIRST_LAYER
-
-
-def with_pixels(
-  params: Mapping[str, Any],
-  *,
-  network: str,
-  patch: int,
-  mean: Sequence[float],
-  std: Sequence[float],
-  pixel_mean: float,
-  pixel_scale: float,
-) -> dict[str, Any]:
-  """The same function of other pixels: the first layer takes it up, exactly.
-
-  The weights were trained on (v / 255 - mean) / std, a mean and a std for each
-  colour; we give (v - pixel_mean) / pixel_scale. The first layer is linear, and
-  sees no padding.
-
-  Args:
-    params: of `to_variables`.
-    network: one of those that `sees_no_padding`.
-    patch: side of the first layer's patches, in pixels.
-    mean: of each colour.
-    std: of each colour.
-    pixel_mean: of the config.
-    pixel_scale: of the config.
-
-  Returns:
-    The parameters, with another first layer.
-  """
-  first = _FIRST_LAYER[network]
-  flat = params_lib.flatten(params, sep='/')
-  mean, std = np.asarray(mean, float), np.asarray(std, float)
-  # Theirs is ours times the one, plus the other.
-  factor = np.tile(pixel_scale / (255 * std), patch * patch)
-  shift = np.tile((pixel_mean / 255 - mean) / std, patch * patch)
-  kernel = np.asarray(flat[f'{first}/kernel'], float)
-  flat[f'{first}/kernel'] = np.float32(kernel * factor[:, None])
-  flat[f'{first}/bias'] = np.float32(flat[f'{first}/bias'] + shift @ kernel)
-  return params_lib.unflatten(flat, sep='/')
 
 
 def from_variables(
@@ -215,72 +130,64 @@ def from_variables(
   *,
   network: str,
   options: Mapping[str, Any],
-  places_tokens: bool = True,
 ) -> Arrays:
-  """The variables of a network of ours, as timm has them.
+  """Converts the variables of a network to timm's arrays.
 
-  A BatchNorm before the head, which timm's networks lack, is taken up by the
-  head, and a bias of the patches of a network with `pre_norm` by the positions,
-  both exactly.
+  Two layers that timm's networks lack are merged into others exactly: a
+  BatchNorm before the head into the head, and the patches' bias in a network
+  with `pre_norm` into the positions.
 
   Args:
-    variables: {'params'} and, where it has BatchNorm, 'batch_stats'; trees.
-    network: one of NETWORKS.
+    variables: {'params'} and, if it has BatchNorm, 'batch_stats'; trees.
+    network: one of `config.MODELS_WITH_PUBLISHED_WEIGHTS`.
     options: of the network, `config.model.NETWORK`.
-    places_tokens: whether timm's network has a position for its tokens, as all
-      have that do not say `no_embed_class`; that of ours is 0.
 
   Returns:
-    float32 arrays by timm's names.
+    float32 arrays by timm's names, for a network with `no_embed_class`.
   """
   collections = {
     name: params_lib.flatten(tree, sep='/') for name, tree in variables.items()
   }
   if options.get('feature_norm'):
-    collections['params'] = _with_norm_in_head(collections)
-  arrays = {}
-  bias_in_position = network == 'vit' and options['pre_norm']
+    collections['params'] = _merge_norm_into_head(collections)
+  params, arrays = collections['params'], {}
+  merges_bias = network == 'vit' and options['pre_norm']
   for entry in _ENTRIES[network](options):
-    if bias_in_position and entry.ours == _MAY_LACK:
-      continue
-    array = np.asarray(collections[entry.collection][entry.ours], np.float32)
-    arrays[entry.theirs] = np.ascontiguousarray(entry.form.to_theirs(array))
-  flat = collections['params']
+    if not (merges_bias and entry.path == _OPTIONAL):
+      array = np.asarray(collections[entry.collection][entry.path], np.float32)
+      arrays[entry.timm_name] = np.ascontiguousarray(
+        entry.layout.to_torch(array)
+      )
   if network == 'vit':
-    position = np.asarray(flat[_OURS_POSITION], np.float32)
-    if bias_in_position:
-      position = position + np.asarray(flat[_MAY_LACK], np.float32)
     arrays |= vit_positions.to_timm(
-      position,
-      flat.get(_OURS_TOKENS),
+      params,
       pool=options['pool'],
-      places_tokens=places_tokens,
+      bias=params[_OPTIONAL] if merges_bias else 0,
     )
   return arrays
 
 
-def _with_norm_in_head(collections):
-  """The parameters with a head that normalises by itself."""
-  norm = {
-    name: np.asarray(collections[collection][f'head_norm/{name}'], float)
-    for collection, name in (
-      ('params', 'scale'),
-      ('params', 'bias'),
-      ('batch_stats', 'mean'),
-      ('batch_stats', 'var'),
+def _merge_norm_into_head(
+  collections: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
+  """Flat parameters with a head that includes `head_norm`."""
+  params, stats = dict(collections['params']), collections['batch_stats']
+  scale, offset, mean, variance = (
+    np.asarray(array, float)
+    for array in (
+      params['head_norm/scale'],
+      params['head_norm/bias'],
+      stats['head_norm/mean'],
+      stats['head_norm/var'],
     )
-  }
-  factor = norm['scale'] / np.sqrt(norm['var'] + batch_norm.EPSILON)
-  shift = norm['bias'] - norm['mean'] * factor
-  params = dict(collections['params'])
+  )
+  factor = scale / np.sqrt(variance + batch_norm.EPSILON)
   kernel = np.asarray(params['head/kernel'], float)
   params['head/kernel'] = np.float32(factor[:, None] * kernel)
-  params['head/bias'] = np.float32(params['head/bias'] + shift @ kernel)
+  params['head/bias'] = np.float32(
+    params['head/bias'] + (offset - mean * factor) @ kernel
+  )
   return params
-
-
-def _words(options: Mapping[str, Any]) -> str:
-  return ', '.join(f'{key}={value!r}' for key, value in options.items())
 
 
 def _few(names: Sequence[str] | Mapping[str, Any]) -> str:

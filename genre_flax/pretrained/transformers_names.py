@@ -1,7 +1,6 @@
-"""The names that Hugging Face's transformers give parameters, as timm's.
+"""Names of parameters in Hugging Face's transformers.
 
-Of its towers ViT and DeiT, DINOv2, CLIP's and SigLIP's vision towers, and
-ConvNeXt; `timm_names` goes on from there.
+For ViT, DeiT, DINOv2, ConvNeXt, and the vision towers of CLIP and SigLIP.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,22 +10,22 @@ import numpy as np
 
 from genre_flax.pretrained import timm_names
 
-# By one of these its files are told from timm's.
+# Each file of transformers has one of these, and no file of timm has.
 _MARKS = (
   'embeddings.patch_embedding.weight',
   'embeddings.patch_embeddings.weight',
   'embeddings.patch_embeddings.projection.weight',
 )
-# What stands before a tower's names where it is part of a whole network.
+# Prefix of a tower in a larger network.
 _TOWER = re.compile(
   r'^(?:vit|deit|dinov2|dinov2_with_registers|convnext|convnextv2|vision_model)\.'
 )
-# Beside the tower, or for its training alone.
-_LEFT_OUT = re.compile(
+# Outside the tower, or used in training only.
+_EXTRA = re.compile(
   r'text_model\.|text_projection|visual_projection|logit_(?:scale|bias)'
   r'|pooler\.|embeddings\.(?:mask_token|position_ids)'
 )
-# Of every tower. The first that matches the start of a name replaces it.
+# The first pattern that matches the start of a name is replaced.
 _VIT = (
   (r'embeddings\.(?:cls_token|class_embedding)$', 'cls_token'),
   (r'embeddings\.register_tokens$', 'reg_token'),
@@ -75,49 +74,45 @@ _CONVNEXT_BLOCK = (
 _BLOCK = re.compile(r'(?:blocks\.\d+|stages\.\d+\.blocks\.\d+)\.')
 
 
-def are_theirs(arrays: Mapping[str, np.ndarray]) -> bool:
-  """Whether the names are those of a vision tower of transformers'."""
+def matches(arrays: Mapping[str, np.ndarray]) -> bool:
+  """Whether the names are those of a vision tower of transformers."""
   return any(name.endswith(_MARKS) for name in arrays)
 
 
-def beside(names: Iterable[str]) -> list[str]:
-  """Those of what is beside the tower, as CLIP's texts, or trains it."""
-  return [name for name in names if _LEFT_OUT.match(_TOWER.sub('', name))]
+def extra_keys(names: Iterable[str]) -> list[str]:
+  """The names of arrays outside the vision tower, such as CLIP's text tower."""
+  return [name for name in names if _EXTRA.match(_TOWER.sub('', name))]
 
 
 def to_timm(arrays: Mapping[str, np.ndarray]) -> timm_names.Arrays:
-  """The arrays of a vision tower by timm's names.
+  """Renames the arrays of a vision tower to timm's names.
 
   Args:
-    arrays: by transformers' names. Those that are `beside` the tower are left
-      out; a name that is not known stays as it is, to be named where it is left
-      over.
+    arrays: by transformers' names. `extra_keys` are removed; unknown names
+      stay.
 
   Returns:
-    The arrays, shaped as timm's.
+    The arrays in timm's shapes.
   """
   is_convnext = any('encoder.stages.' in name for name in arrays)
   tower, block = (
     (_CONVNEXT, _CONVNEXT_BLOCK) if is_convnext else (_VIT, _VIT_BLOCK)
   )
-  found = {}
-  left_out = set(beside(arrays))
-  for whole, array in arrays.items():
-    if whole in left_out:
+  extra, renamed = set(extra_keys(arrays)), {}
+  for key, array in arrays.items():
+    if key in extra:
       continue
-    name = _rename(_TOWER.sub('', whole), tower)
-    inside = _BLOCK.match(name)
-    if inside:
-      name = inside[0] + _rename(name[inside.end() :], block)
+    name = _rename(_TOWER.sub('', key), tower)
+    if prefix := _BLOCK.match(name):
+      name = prefix[0] + _rename(name[prefix.end() :], block)
     if '.grn.' in name:
       array = array.reshape(-1)
     if name.startswith('attn_pool.qkv.'):
-      of = name.rpartition('.')[2]
-      for part, split in zip('qkv', np.split(array, 3), strict=True):
-        found[f'attn_pool.{part}.{of}'] = split
+      for part, values in zip('qkv', np.split(array, 3), strict=True):
+        renamed[name.replace('qkv', part)] = values
     else:
-      found[name] = array
-  return timm_names.join_attention(found)
+      renamed[name] = array
+  return timm_names.join_attention(renamed)
 
 
 def _rename(name, table):

@@ -1,11 +1,14 @@
-"""Where a ViT's patches are, and its tokens, as timm has them and we do.
+"""Positions and tokens of a ViT, in timm's layout and in this package's.
 
-timm keeps one list of positions, of all patches and perhaps of the tokens. Ours
-are a grid, which is resampled to posters of any height and width; a token's own
-position is part of the token.
+timm keeps one list of positions, of all patches and possibly of the tokens.
+Here, the positions of patches are a grid, which is resampled to any height and
+width, and the position of a token is part of the token.
 """
 
+from collections.abc import Mapping
+import itertools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,141 +19,133 @@ from genre_flax.runtime import errors
 Arrays = dict[str, np.ndarray]
 Grid = tuple[int, int]
 
-_CLASS_TOKEN, _REGISTERS = 'cls_token', 'reg_token'
-_POSITION = 'pos_embed'
+_CLASS_TOKEN, _REGISTERS, _POSITION = 'cls_token', 'reg_token', 'pos_embed'
+_TOKENS_PATH, _POSITION_PATH = 'backbone/tokens', 'backbone/position'
 
 
-def take(
-  left: Arrays,
+def pop_params(
+  arrays: Arrays,
   *,
-  pool: str,
-  has_registers: bool,
-  published: Grid | None,
-  wanted: Grid,
+  options: Mapping[str, Any],
+  image_shape: tuple[int, int],
+  published_shape: tuple[int, int] | None,
   origin: str,
-) -> tuple[np.ndarray, np.ndarray | None]:
-  """Takes the positions of the patches and the tokens out of timm's arrays.
+) -> tuple[dict[str, np.ndarray], list[str]]:
+  """Removes the positions and tokens from timm's arrays and converts them.
 
-  The patches are of the grid that was published, where it is known. Else they
-  are of the one that is wanted, as after an export of ours, or of a square; of
-  a square where both have as many.
+  Without a published shape, the patches are a square if the network's patches
+  can be one, else the network's grid.
 
   Args:
-    left: by timm's names; what is taken is removed.
-    pool: of the network; 'token' has a class token.
-    has_registers: whether it has register tokens.
-    published: (rows, columns) of the patches; None where it is not known.
-    wanted: (rows, columns) of the network.
+    arrays: by timm's names; the converted ones are removed.
+    options: `config.model.vit`.
+    image_shape: (height, width) of the network's input, in pixels.
+    published_shape: (height, width) of the published network's input, or None.
     origin: of the arrays, for messages.
 
   Returns:
-    float32 [rows, columns, C], and float32 [tokens, C] with their own positions
-    added, or None.
+    Parameters by flat paths: positions [rows, columns, C], and tokens [tokens,
+    C] if there are any; and descriptions of the resampling.
 
   Raises:
-    InputError: arrays are missing, or have other shapes.
+    InputError: arrays are missing or have other shapes.
   """
-  if _POSITION not in left:
-    raise errors.InputError(f'{origin} has no {_POSITION}: is it a ViT?')
-  position = _take_rows(left, _POSITION, origin)
-  has_class_token = pool == 'token'
-  names = [_CLASS_TOKEN] * has_class_token + [_REGISTERS] * has_registers
-  lacking = [name for name in names if name not in left]
-  if lacking:
+  has_class_token = options['pool'] == 'token'
+  names = [_POSITION, *[_CLASS_TOKEN] * has_class_token]
+  names += [_REGISTERS] * (options['num_registers'] > 0)
+  if missing := [name for name in names if name not in arrays]:
     raise errors.InputError(
-      f'{origin} has no {" and no ".join(lacking)}, which the network has by'
-      ' config.model.vit.pool and config.model.vit.num_registers.'
+      f'{origin}: {" and ".join(missing)} missing, expected by'
+      " config.model.name='vit', config.model.vit.pool and"
+      ' config.model.vit.num_registers.'
     )
-  tokens = [
-    _take_rows(left, name, origin, width=position.shape[-1]) for name in names
-  ]
-  tokens = np.concatenate(tokens) if tokens else None
-  num_tokens = 0 if tokens is None else len(tokens)
-
-  likeliest = _square(math.prod(wanted)) or wanted
-  for grid in (published or likeliest, likeliest, None):
-    # Some give the tokens, or the class token alone, a position too, which is
-    # the same as other tokens.
-    for placed in sorted({0, num_tokens, int(has_class_token)}):
-      places = len(position) - placed
-      shape = grid or _square(places)
-      if shape and math.prod(shape) == places:
-        if placed:
-          tokens[:placed] += position[:placed]
-        return position[placed:].reshape(*shape, -1), tokens
+  popped = {name: arrays.pop(name) for name in names}
+  shapes = ', '.join(f'{name} {array.shape}' for name, array in popped.items())
+  channels = {array.shape[-1:] for array in popped.values()}
+  if len(channels) > 1 or channels <= {(), (0,)}:
+    raise errors.InputError(
+      f'{origin}: expected [..., channels], got {shapes}.'
+    )
+  position, *tokens = (
+    array.reshape(-1, array.shape[-1]).astype(np.float32)
+    for array in popped.values()
+  )
+  tokens = np.concatenate([*tokens, position[:0]])
+  wanted, published = (
+    shape and tuple(side // options['patch'] for side in shape)
+    for shape in (image_shape, published_shape)
+  )
+  # Networks have positions of no token, of the class token, or of all tokens.
+  likely = _square(math.prod(wanted)) or wanted
+  for grid, num_placed in itertools.product(
+    (published or likely, likely, None),
+    (0, int(has_class_token), len(tokens)),
+  ):
+    num_patches = len(position) - num_placed
+    grid = grid or _square(num_patches)
+    if grid and math.prod(grid) == num_patches:
+      tokens[:num_placed] += position[:num_placed]
+      position, resampled = resample(
+        position[num_placed:].reshape(*grid, -1), wanted
+      )
+      params = {_POSITION_PATH: position}
+      if len(tokens):
+        params[_TOKENS_PATH] = tokens
+      return params, resampled
   raise errors.InputError(
-    f'{origin}: {_POSITION} has {len(position)} places; with {num_tokens}'
-    f' tokens that is no square of patches, and none of {wanted[0]} x'
-    f' {wanted[1]}.'
+    f'{origin}: {shapes}; the positions of patches are no square, and not'
+    f' {wanted[0]} x {wanted[1]}.'
   )
 
 
-def _take_rows(left, name, origin, *, width=None):
-  """An array as float32 [rows, width], taken out of `left`."""
-  array = left.pop(name)
-  if not (array.ndim and array.size and width in (None, array.shape[-1])):
-    raise errors.InputError(
-      f'{origin}: {name} has the shape {array.shape}, expected'
-      f' [..., {width or "channels"}].'
-    )
-  return array.reshape(-1, array.shape[-1]).astype(np.float32)
-
-
-def _square(places: int) -> tuple[int, int] | None:
-  side = math.isqrt(max(places, 0))
-  return (side, side) if side and side**2 == places else None
+def _square(num_patches: int) -> Grid | None:
+  side = math.isqrt(max(num_patches, 0))
+  return (side, side) if side and side**2 == num_patches else None
 
 
 def resample(position: np.ndarray, grid: Grid) -> tuple[np.ndarray, list[str]]:
   """Resamples the positions of patches to another grid.
 
-  By bicubic interpolation (Keys, 1981) with antialiasing, as timm does.
+  By bicubic interpolation (Keys, 1981) with antialiasing, as in timm.
 
   Args:
     position: float32 [rows, columns, C].
-    grid: (rows, columns) that are wanted.
+    grid: (rows, columns) of the result.
 
   Returns:
-    float32 [*grid, C], and what was done, in words; nothing where it fits.
+    float32 [*grid, C], and a description, empty if the grid is the same.
   """
-  if position.shape[:2] == tuple(grid):
+  rows, columns = position.shape[:2]
+  if (rows, columns) == tuple(grid):
     return position, []
   resampled = jax.image.resize(
     jnp.asarray(position), (*grid, position.shape[2]), 'cubic', antialias=True
   )
-  rows, columns = position.shape[:2]
   return np.asarray(resampled), [
     f'positions of {rows} x {columns} patches to {grid[0]} x {grid[1]}'
   ]
 
 
 def to_timm(
-  position: np.ndarray,
-  tokens: np.ndarray | None,
-  *,
-  pool: str,
-  places_tokens: bool,
+  params: Mapping[str, Any], *, pool: str, bias: np.ndarray | float
 ) -> Arrays:
-  """The inverse of `take`.
+  """The inverse of `pop_params`, without positions of tokens.
 
   Args:
-    position: float32 [rows, columns, C].
-    tokens: [tokens, C], or None.
-    pool: of the network.
-    places_tokens: whether timm's network has a position for its tokens; it is
-      0.
+    params: by flat paths.
+    pool: `config.model.vit.pool`.
+    bias: [C], added to the positions of patches.
 
   Returns:
     float32 arrays by timm's names.
   """
-  arrays = {}
-  position = position.reshape(1, -1, position.shape[-1])
-  if tokens is not None:
-    tokens = np.asarray(tokens, np.float32)[None]
-    if places_tokens:
-      position = np.concatenate([np.zeros_like(tokens), position], axis=1)
+  position = np.asarray(params[_POSITION_PATH], np.float32)
+  position = position + np.asarray(bias, np.float32)
+  arrays = {_POSITION: position.reshape(1, -1, position.shape[-1])}
+  if _TOKENS_PATH in params:
+    tokens = np.asarray(params[_TOKENS_PATH], np.float32)[None]
     if pool == 'token':
       arrays[_CLASS_TOKEN], tokens = tokens[:, :1], tokens[:, 1:]
     if tokens.size:
       arrays[_REGISTERS] = tokens
-  return {**arrays, _POSITION: position}
+  return arrays

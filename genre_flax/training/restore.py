@@ -145,14 +145,10 @@ def initial_variables(
     )
   )
   if config.pretrained:
-    variables = params_lib.graft(
+    variables = params_lib.merge_pretrained(
       variables,
       loader.load(
-        config.pretrained,
-        model=config.model,
-        image_shape=preprocessing.image_shape,
-        pixel_mean=config.pixel_mean,
-        pixel_scale=config.pixel_scale,
+        config.pretrained, model=config.model, preprocessing=preprocessing
       ),
       origin=f'the weights {config.pretrained}',
       with_head=False,
@@ -173,7 +169,7 @@ def initial_variables(
         f' {list(dataset.genres)}. Use the backbone only, with'
         ' --config.init_from_parts=backbone.'
       )
-    variables = params_lib.graft(
+    variables = params_lib.merge_pretrained(
       variables,
       source,
       origin=f'checkpoint {step} in {config.init_from}',

@@ -57,7 +57,7 @@ def _check_weights(job, values, schemes):
   if weights is None:
     weights = values.get('pretrained', '')
   # Names of weights are found anywhere.
-  if (weights or '').endswith(('.safetensors', '.npz')):
+  if (weights or '').endswith('.safetensors'):
     _check_path('config.pretrained', weights, schemes)
 
 

@@ -139,7 +139,7 @@ def test_a_network_of_timm_is_ours(network):
   theirs = torch_networks.make(spec)
   spec.check_parameters(sum(p.numel() for p in theirs.parameters()))
   arrays = timm_weights.from_variables(
-    variables, network=network, options=spec.options, places_tokens=False
+    variables, network=network, options=spec.options
   )
   theirs.load_state_dict(
     {name: torch.from_numpy(array) for name, array in arrays.items()}

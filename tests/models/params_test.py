@@ -24,72 +24,67 @@ def variables(factor=1.0, **changes):
 
 
 @pytest.mark.parametrize(
-  'pattern, expected',
+  ('pattern', 'num_trained'),
+  [('.*', 5), ('head/.*', 2), ('.*/kernel', 2), ('(?!.*norm).*', 4)],
+)
+def test_split_matches_the_whole_path(pattern, num_trained):
+  trained, frozen = params.split(TREE, pattern)
+  assert len(trained) == num_trained
+  assert len(frozen) == 5 - num_trained
+  assert params.merge(trained, frozen) == TREE
+
+
+@pytest.mark.parametrize(
+  ('pattern', 'message'),
   [
-    ('.*', 5),
-    ('head/.*', 2),
-    ('.*/kernel', 2),
-    ('(?!.*norm).*', 4),
-    ('head', 0),
+    ('heads.*', "'heads.*' matches no parameter"),
+    ('head', 'matches no parameter'),
+    ('(', 'not a regular expression'),
   ],
 )
-def test_a_pattern_must_match_the_whole_path(pattern, expected):
-  trained, fixed = params.split(TREE, pattern)
-  assert len(trained) == expected
-  assert len(fixed) == 5 - expected
+def test_invalid_patterns_raise_an_error(pattern, message):
+  with pytest.raises(errors.InputError, match=message):
+    params.check_pattern(TREE, pattern)
 
 
-def test_merge_undoes_split():
-  trained, fixed = params.split(TREE, 'head/.*')
-  assert params.merge(trained, fixed) == TREE
+def merge(pretrained, *, with_head=False, own=None):
+  return params.merge_pretrained(
+    own or variables(), pretrained, origin='a source', with_head=with_head
+  )
 
 
-def test_a_pattern_that_matches_nothing_is_refused():
-  params.check_pattern(TREE, 'head/.*')
-  with pytest.raises(errors.InputError, match="'heads.*' matches no parameter"):
-    params.check_pattern(TREE, 'heads.*')
-  with pytest.raises(errors.InputError, match='not a regular expression'):
-    params.check_pattern(TREE, '(')
+@pytest.mark.parametrize(('with_head', 'head'), [(False, 1), (True, 7)])
+def test_variables_are_replaced(with_head, head):
+  merged = merge(variables(7.0), with_head=with_head)
+  assert (merged['params']['stem']['kernel'] == 7).all()
+  assert (merged['params']['head']['kernel'] == head).all()
+  assert merged['batch_stats'].keys() == STATS.keys()
 
 
-class TestGraft:
-  def graft(self, source, *, with_head=False, own=None):
-    return params.graft(
-      own or variables(), source, origin='a source', with_head=with_head
-    )
-
-  def test_the_backbone_is_taken_and_the_head_is_not(self):
-    got = self.graft(variables(7.0))
-    assert (got['params']['stem']['kernel'] == 7).all()
-    assert (got['params']['head']['kernel'] == 1).all()
-
-  def test_the_head_is_taken_where_it_is_asked_for(self):
-    got = self.graft(variables(7.0), with_head=True)
-    assert (got['params']['head']['kernel'] == 7).all()
-
-  def test_a_head_of_another_size_does_not_matter_for_the_backbone(self):
-    other = variables(7.0, head={'kernel': np.ones((3, 9))})
-    self.graft(other)
-    with pytest.raises(errors.InputError, match=r'\(3, 9\), expected \(3, 4\)'):
-      self.graft(other, with_head=True)
-
-  def test_what_is_missing_extra_or_of_another_shape_is_listed(self):
-    other = variables(
-      stem={'kernel': np.ones((2, 5))}, extra={'kernel': np.ones(1)}
-    )
-    own = variables()
-    with pytest.raises(errors.InputError) as e:
-      self.graft(other, own=own)
-    message = str(e.value)
-    assert 'a source does not fit' in message
-    assert 'missing: stem/bias' in message
-    assert 'extra: extra/kernel' in message
-    assert 'stem/kernel is (2, 5), expected (2, 3)' in message
-    assert (own['params']['stem']['kernel'] == 1).all()
+def test_the_head_can_have_another_size_if_it_is_not_replaced():
+  other = variables(7.0, head={'kernel': np.ones((3, 9))})
+  merge(other)
+  with pytest.raises(errors.InputError, match=r'\(3, 9\), expected \(3, 4\)'):
+    merge(other, with_head=True)
 
 
-def test_the_heads_bias_gives_the_prior():
+def test_errors_list_missing_extra_and_mismatched_variables():
+  other = variables(
+    stem={'kernel': np.ones((2, 5))}, extra={'kernel': np.ones(1)}
+  )
+  own = variables()
+  with pytest.raises(errors.InputError) as e:
+    merge(other, own=own)
+  message = str(e.value)
+  assert 'a source does not fit' in message
+  assert 'missing: stem/bias' in message
+  assert 'extra: extra/kernel' in message
+  assert 'stem/kernel is (2, 5), expected (2, 3)' in message
+  assert (own['params']['stem']['kernel'] == 1).all()
+
+
+def test_the_bias_of_the_head_gives_the_prior():
   prior = np.array([0.5, 0.1, 0.0, 1.0])
-  got = params.with_prior_bias(TREE, prior)['head']['bias']
-  scores = 1 / (1 + np.exp(-got))
+  bias = params.with_prior_bias(TREE, prior)['head']['bias']
+  scores = 1 / (1 + np.exp(-bias))
   np.testing.assert_allclose(scores, [0.5, 0.1, 1e-4, 1 - 1e-4], rtol=1e-4)

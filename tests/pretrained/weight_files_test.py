@@ -1,9 +1,7 @@
-"""Files that hold numbers, and files that do not."""
+"""Safetensors files and old PyTorch files, valid, damaged and hostile."""
 
-import io
 import json
 import os
-import zipfile
 
 from etils import epath
 import jax.numpy as jnp
@@ -12,111 +10,149 @@ import pytest
 
 from genre_flax.pretrained import weight_files
 from genre_flax.runtime import errors
-
-pytest.importorskip(
-  'safetensors', reason="needs: pip install -e '.[pretrained]'"
-)
+from tests.support import torch_files
 
 
-def npz(header=None, **entries):
-  """An archive of arrays, or of one whose header is as given."""
-  file = io.BytesIO()
-  if header is None:
-    np.savez(file, **entries)
-  else:
-    stored = header.encode('latin-1')
-    with zipfile.ZipFile(file, 'w') as archive:
-      archive.writestr(
-        'x.npy',
-        b'\x93NUMPY\x01\x00' + len(stored).to_bytes(2, 'little') + stored,
-      )
-  return file.getvalue()
+class TestSafetensors:
+  @pytest.fixture(autouse=True)
+  def library(self):
+    pytest.importorskip(
+      'safetensors', reason="needs: pip install -e '.[pretrained]'"
+    )
+
+  @pytest.fixture
+  def path(self, tmp_path):
+    return epath.Path(tmp_path / 'x.safetensors')
+
+  def write(self, path, dtype, shape, data):
+    header = {'dtype': dtype, 'shape': shape, 'data_offsets': [0, len(data)]}
+    header = json.dumps({'a': header}).encode()
+    path.write_bytes(len(header).to_bytes(8, 'little') + header + data)
+
+  @pytest.mark.parametrize(
+    ('dtype', 'numpy_dtype'),
+    [
+      ('F32', np.float32),
+      ('F16', np.float16),
+      ('F64', np.float64),
+      ('BF16', jnp.bfloat16),
+      ('I64', np.int64),
+    ],
+  )
+  def test_arrays_become_float32(self, path, dtype, numpy_dtype):
+    values = np.array([[1.0, -2.0, 4.0]], numpy_dtype)
+    self.write(path, dtype, [1, 3], values.tobytes())
+    array = weight_files.read_safetensors(path)['a']
+    assert array.dtype == np.float32
+    np.testing.assert_array_equal(array, [[1, -2, 4]])
+
+  def test_other_dtypes_raise_an_error(self, path):
+    self.write(path, 'BOOL', [1], b'\1')
+    with pytest.raises(errors.InputError, match='has the dtype BOOL'):
+      weight_files.read_safetensors(path)
+
+  @pytest.mark.parametrize('content', [b'', b'no safetensors', b'\xff' * 64])
+  def test_damaged_files_raise_an_error(self, path, content):
+    path.write_bytes(content)
+    with pytest.raises(errors.InputError, match='not a valid safetensors file'):
+      weight_files.read_safetensors(path)
+
+  def test_missing_files_and_pipes_raise_an_error(self, path):
+    with pytest.raises(errors.InputError, match='there is no such file'):
+      weight_files.read_safetensors(path)
+    os.mkfifo(path)
+    with pytest.raises(errors.InputError, match='a pipe or a device'):
+      weight_files.read_safetensors(path)
 
 
-def header(shape):
-  return f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}\n"
+class _OsSystem:
+  """Pickled as a call of `os.system`."""
+
+  def __init__(self, command):
+    self.command = command
+
+  def __reduce__(self):
+    return os.system, (self.command,)
 
 
-def of_safetensors(dtype, shape, data):
-  described = {'dtype': dtype, 'shape': shape, 'data_offsets': [0, len(data)]}
-  start = json.dumps({'a': described}).encode()
-  return len(start).to_bytes(8, 'little') + start + data
+class TestTorch:
+  @pytest.fixture
+  def path(self, tmp_path):
+    return epath.Path(tmp_path / 'x.pth')
 
+  @pytest.fixture
+  def tensors(self):
+    numbers = np.arange(24, dtype=np.float32)
+    return {
+      'plain': (numbers, 0, (2, 3, 4), (12, 4, 1)),
+      'transposed': (numbers, 2, (3, 2), (1, 3)),
+      'count': (np.array([5], np.int64), 0, (), ()),
+    }
 
-def encrypted(content):
-  """An archive whose first entry says that it is encrypted."""
-  content = bytearray(content)
-  content[content.index(b'PK\x01\x02') + 8] = content[6] = 1
-  return bytes(content)
+  def test_tensors_are_read_with_their_strides(self, path, tensors):
+    torch_files.write(path, tensors)
+    arrays = weight_files.read_torch(path)
+    assert list(arrays) == ['plain', 'transposed', 'count']
+    np.testing.assert_array_equal(
+      arrays['plain'], np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    )
+    np.testing.assert_array_equal(
+      arrays['transposed'], [[2, 5], [3, 6], [4, 7]]
+    )
+    assert arrays['count'] == 5
+    assert arrays['count'].dtype == np.int64
 
+  def test_code_is_not_run(self, path, tensors, tmp_path):
+    target = tmp_path / 'created'
+    torch_files.write(path, tensors, extra=_OsSystem(f'touch {target}'))
+    with pytest.raises(errors.InputError, match=r'references \w+\.system'):
+      weight_files.read_torch(path)
+    assert not target.exists()
 
-BAD = {
-  'of a trillion numbers': npz(header((10**12,))),
-  'of more numbers than can be counted': npz(header((10**30,))),
-  'of a header that is cut': npz("{'descr': '<f4', 'fortran"),
-  'of a header that is indented': npz('  {\n' + header((1,))),
-  'of strings': npz(x=np.array(['a'])),
-  'encrypted': encrypted(npz(x=np.zeros(3))),
-  'nothing': b'',
-  'text': b'no archive',
-  'no directory': b'PK\x05\x06' * 9,
-}
+  @pytest.mark.parametrize('share', [0.0, 0.05, 0.5, 0.99])
+  def test_truncated_files_raise_an_error(self, path, tensors, share):
+    torch_files.write(path, tensors)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(errors.InputError, match='x.pth is not a valid PyTorch'):
+      weight_files.read_torch(path)
 
+  @pytest.mark.parametrize(
+    ('offset', 'shape', 'strides', 'message'),
+    [
+      (20, (2, 3), (3, 1), 'exceeds its storage'),
+      (0, (10**9,), (0,), 'exceeds its storage'),
+      (0, (5,), (2**62,), 'exceeds its storage'),
+      (0, (2,), (-(10**9),), 'invalid shape'),
+      (-1, (1,), (1,), 'invalid shape'),
+      (0, ('a', 10**9), (1, 1), 'invalid shape'),
+      (0, (2**2000,) * 20_000, (1,), 'invalid shape'),
+    ],
+  )
+  def test_views_outside_their_storage_raise_an_error(
+    self, path, tensors, offset, shape, strides, message
+  ):
+    tensors['plain'] = (tensors['plain'][0], offset, shape, strides)
+    torch_files.write(path, tensors)
+    with pytest.raises(errors.InputError, match=message):
+      weight_files.read_torch(path)
 
-@pytest.mark.parametrize('kind', BAD)
-def test_what_is_no_npz_is_told(tmp_path, kind):
-  path = epath.Path(tmp_path / 'x.npz')
-  path.write_bytes(BAD[kind])
-  with pytest.raises(errors.InputError, match='x.npz is not an .npz'):
-    weight_files.read(path)
+  def test_other_sizes_than_announced_raise_an_error(self, path, tensors):
+    torch_files.write(path, tensors)
+    content = path.read_bytes()
+    size = (24).to_bytes(8, 'little')
+    for damaged, message in (
+      (content.replace(size, (10**15).to_bytes(8, 'little')), 'size'),
+      (content + b'\0', 'bytes after the last storage'),
+    ):
+      path.write_bytes(damaged)
+      with pytest.raises(errors.InputError, match=message):
+        weight_files.read_torch(path)
 
-
-def test_an_npz_runs_no_code(tmp_path):
-  path = epath.Path(tmp_path / 'x.npz')
-  path.write_bytes(npz(x=np.array([print], dtype=object)))
-  with pytest.raises(errors.InputError, match='allow_pickle=False'):
-    weight_files.read(path)
-
-
-def test_a_missing_file_is_told(tmp_path):
-  for name in ('y.npz', 'y.safetensors'):
-    with pytest.raises(errors.InputError, match='There is no file of weights'):
-      weight_files.read(epath.Path(tmp_path / name))
-
-
-@pytest.mark.parametrize(
-  ('dtype', 'numpy_dtype'),
-  [
-    ('F32', np.float32),
-    ('F16', np.float16),
-    ('F64', np.float64),
-    ('BF16', jnp.bfloat16),
-    ('I64', np.int64),
-  ],
-)
-@pytest.mark.parametrize('name', ['x.npz', 'x.safetensors'])
-def test_numbers_of_any_usual_type_become_float32(
-  tmp_path, name, dtype, numpy_dtype
-):
-  values = np.array([[1.0, -2.0, 4.0]], numpy_dtype)
-  path = epath.Path(tmp_path / name)
-  if path.suffix == '.npz':
-    np.savez(path, a=values)
-  else:
-    path.write_bytes(of_safetensors(dtype, [1, 3], values.tobytes()))
-  arrays = weight_files.read(path)
-  assert arrays['a'].dtype == np.float32
-  np.testing.assert_array_equal(arrays['a'], [[1, -2, 4]])
-
-
-def test_other_types_are_named(tmp_path):
-  path = epath.Path(tmp_path / 'x.safetensors')
-  path.write_bytes(of_safetensors('BOOL', [1], b'\1'))
-  with pytest.raises(errors.InputError, match='numbers of the type BOOL'):
-    weight_files.read(path)
-
-
-def test_a_pipe_is_not_waited_for(tmp_path):
-  os.mkfifo(tmp_path / 'x.safetensors')
-  with pytest.raises(errors.InputError, match='a pipe or a device'):
-    weight_files.read(epath.Path(tmp_path / 'x.safetensors'))
+  def test_other_formats_raise_an_error(self, path, tensors):
+    torch_files.write(path, tensors, magic=1234)
+    with pytest.raises(errors.InputError, match='does not start with'):
+      weight_files.read_torch(path)
+    path.write_bytes(b'PK\x03\x04 a zip archive')
+    with pytest.raises(errors.InputError, match='not a valid PyTorch file'):
+      weight_files.read_torch(path)

@@ -1,8 +1,9 @@
-"""Published weights, drawn: a network of timm's names in a file."""
+"""Safetensors files with timm's names and random weights."""
 
 import json
 
 from configs import default
+from genre_flax import config as config_lib
 from genre_flax.models import registry
 from genre_flax.pretrained import loader
 from genre_flax.pretrained import timm_weights
@@ -12,8 +13,8 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 OPTIONS = {'vit': {'patch': 8}, 'convnext': {}}
 
 
-def make(name, image_shape):
-  """A network of random parameters that all matter."""
+def make_network(name, image_shape):
+  """`config.model`, the network, and random parameters that all matter."""
   config = default.get_config().model
   config.name = name
   config[name].update(OPTIONS[name])
@@ -22,26 +23,29 @@ def make(name, image_shape):
   return config, model, variables['params']
 
 
-def write(folder, config, params, *, described=True, drop=(), add=()):
+def write(folder, config, params, *, with_config=True, drop=(), **replaced):
+  """Writes model.safetensors and config.json; returns the path."""
   arrays = timm_weights.from_variables(
     {'params': params},
     network=config.name,
     options=config[config.name].to_dict(),
   )
-  arrays = {k: v for k, v in arrays.items() if k not in drop}
-  arrays.update(dict(add))
-  from safetensors import numpy as safetensors  # Of the extra `pretrained`.
+  arrays = {k: v for k, v in arrays.items() if k not in drop} | replaced
+  from safetensors import numpy as safetensors  # In the extra `pretrained`.
 
   folder.mkdir(exist_ok=True)
   safetensors.save_file(arrays, folder / 'model.safetensors')
-  if described:
-    given = {'pretrained_cfg': {'mean': MEAN, 'std': STD}}
-    (folder / 'config.json').write_text(json.dumps(given))
+  if with_config:
+    described = {'pretrained_cfg': {'mean': MEAN, 'std': STD}}
+    (folder / 'config.json').write_text(json.dumps(described))
   return str(folder / 'model.safetensors')
 
 
-def load(source, config, image_shape=(32, 32), **changes):
-  options = {'pixel_mean': 127.5, 'pixel_scale': 60.0, **changes}
-  return loader.load(source, model=config, image_shape=image_shape, **options)[
+def load(source, config, image_shape=(32, 32)):
+  """The parameters that a network with other pixels gets."""
+  preprocessing = config_lib.Preprocessing(
+    *image_shape, pixel_mean=127.5, pixel_scale=60.0
+  )
+  return loader.load(source, model=config, preprocessing=preprocessing)[
     'params'
   ]

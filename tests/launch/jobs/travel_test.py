@@ -32,8 +32,8 @@ def make(*args):
       'pretrained=a.safetensors is a path',
     ),
     (
-      (*ARGS, '--config.pretrained=a.npz'),
-      'pretrained=a.npz is a path',
+      (*ARGS, '--config.pretrained=a.safetensors'),
+      'pretrained=a.safetensors is a path',
     ),
     (('--config=mine.py', ARGS[1]), 'does not travel'),
     (('--config=/x/configs/mine.py', ARGS[1]), 'does not travel'),
@@ -49,13 +49,17 @@ def test_weights_that_a_config_names_do_not_travel_either(elsewhere):
     'from configs import default\n'
     'def get_config():\n'
     '  config = default.get_config()\n'
-    "  config.pretrained = 'weights/a.npz'\n"
+    "  config.pretrained = 'weights/a.safetensors'\n"
     '  return config\n'
   )
   args = ('--config=configs/weights.py', ARGS[1])
-  with pytest.raises(errors.InputError, match='weights/a.npz is a path of'):
+  with pytest.raises(
+    errors.InputError, match='weights/a.safetensors is a path of'
+  ):
     travel.check_travels(make(*args))
-  travel.check_travels(make(*args, '--config.pretrained=gs://bucket/a.npz'))
+  travel.check_travels(
+    make(*args, '--config.pretrained=gs://bucket/a.safetensors')
+  )
 
 
 def test_paths_that_travel():

