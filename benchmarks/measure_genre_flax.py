@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks import measurement
 from genre_flax import config as config_lib
-from genre_flax.evaluation import evaluate
+from genre_flax.evaluation import evaluator
 from genre_flax.runtime import accelerators
 from genre_flax.runtime import parallel
 from genre_flax.runtime import platform
@@ -42,7 +42,7 @@ def measure_step(spec: measurement.Spec) -> dict[str, Any]:
   state = parallel.replicate(restore.initial_state(config, dataset, setup))
   spec.check_parameters(train_state.count_parameters(state.params))
   train_step = setup_lib.make_train_step(config, setup)
-  eval_step = evaluate.make_eval_step(
+  eval_step = evaluator.make_eval_step(
     setup.model, config_lib.preprocessing(config)
   )
   with contextlib.closing(

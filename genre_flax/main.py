@@ -50,7 +50,7 @@ def main(argv: list[str]) -> int:
 
   # After the platform is set: these import jax.
   from genre_flax.ops.cpu import onednn
-  from genre_flax.reports import after_training
+  from genre_flax.reports import split_report
   from genre_flax.training import setup
   from genre_flax.training import train
 
@@ -64,7 +64,7 @@ def main(argv: list[str]) -> int:
     return 0
   outcome = train.train(config, workdir)
   if outcome.exit_status == 0 and config.dataset.test_split:
-    after_training.evaluate_best(config, epath.Path(workdir))
+    split_report.evaluate_best(config, epath.Path(workdir))
   return outcome.exit_status
 
 

@@ -1,11 +1,11 @@
-r"""Writes a report of a training, to look at: one HTML file.
+r"""Writes the HTML report of a training run, or compares runs.
 
 python -m genre_flax.report --workdir=WORKDIR
 python -m genre_flax.report --workdir=WORKDIR --workdir=OTHER --output=FOLDER
 
-Several runs are compared with the first, on the same posters. The workdir is
-all that it needs to show the training; the posters are read from the data set
-that the network was trained on.
+Several runs are compared with the first on the same posters. Posters are read
+from the dataset of the training; without it, the report shows the training
+curves and the stored metrics.
 """
 
 import os
@@ -20,7 +20,7 @@ from genre_flax.runtime import platform
 _WORKDIRS = flags.DEFINE_multi_string(
   'workdir',
   None,
-  'Folder of a training run; several times to compare runs.',
+  'Folder of a training run; several to compare runs.',
   required=True,
 )
 _SPLIT = flags.DEFINE_string(
@@ -32,25 +32,25 @@ _STEP = flags.DEFINE_string(
 _DATA_DIR = flags.DEFINE_string(
   'data_dir',
   None,
-  'Data set of the split, as `genre_flax.prepare` wrote it; default: the one'
-  ' that the network was trained on.',
+  'Dataset of the split, written by `genre_flax.prepare`; default: the dataset'
+  ' of the training.',
 )
 _OUTPUT = flags.DEFINE_string(
   'output', None, 'Folder for report.html; default: the first --workdir.'
 )
 _BATCH_SIZE = flags.DEFINE_integer(
-  'batch_size', 64, 'Posters a step, over all devices.', lower_bound=1
+  'batch_size', 64, 'Posters per step, over all devices.', lower_bound=1
 )
 _BOOTSTRAP_SAMPLES = flags.DEFINE_integer(
   'bootstrap_samples',
   1000,
-  'Resamples behind the 95 % intervals; 0 for no intervals.',
+  'Resamples for the 95 % intervals; 0 for no intervals.',
   lower_bound=0,
 )
 _ALLOW_CUSTOM_CODE = flags.DEFINE_bool(
   'allow_custom_code',
   False,
-  'Load a network that is not part of genre_flax, as in genre_flax.top3.',
+  'Allow a network that is not part of genre_flax, as in genre_flax.top3.',
 )
 
 
@@ -60,15 +60,15 @@ def main(argv: list[str]) -> int:
 
   # After the platform is set: these import jax.
   from genre_flax.ops.cpu import onednn
-  from genre_flax.reports.html import render
-  from genre_flax.reports.html import sources
+  from genre_flax.reports.html import report
+  from genre_flax.reports.html import runs
 
   platform.use_compilation_cache(
     files.cache_dir() / 'compiled',
     on_cpu=not onednn.is_available(),
   )
   opened = [
-    sources.open_source(
+    runs.open_run(
       epath.Path(os.path.expanduser(workdir)),
       _SPLIT.value,
       step=_STEP.value,
@@ -80,9 +80,9 @@ def main(argv: list[str]) -> int:
     for workdir in _WORKDIRS.value
   ]
   folder = os.path.expanduser(_OUTPUT.value or _WORKDIRS.value[0])
-  path = render.write(
+  path = report.write(
     opened,
-    epath.Path(folder) / render.FILE_NAME,
+    epath.Path(folder) / report.FILE_NAME,
     bootstrap_samples=_BOOTSTRAP_SAMPLES.value,
   )
   print(f'Report: {path}')

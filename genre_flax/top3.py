@@ -1,16 +1,17 @@
-r"""Names the three likeliest genres of posters, or evaluates a split.
+r"""Prints the top-3 predictions of posters, or evaluates a split.
 
 python -m genre_flax.top3 --workdir=WORKDIR poster.jpg folder_of_posters
 python -m genre_flax.top3 --workdir=WORKDIR --split=test
 python -m genre_flax.top3 --workdir=WORKDIR --split=validation --watch
 python -m genre_flax.top3 --workdir=A --workdir=B poster.jpg
 
-The workdir is all that it needs to name genres; a split also needs the data set
-that the network was trained on, or another with the same genres. The scores of
-several networks are averaged, once each is calibrated.
+Predictions need the workdir only; a split also needs the dataset of the
+training, or another one with the same genres. Several workdirs form an ensemble
+that averages their calibrated scores.
 """
 
 from collections.abc import Sequence
+import functools
 import os
 
 from absl import flags
@@ -24,95 +25,91 @@ from genre_flax.runtime import platform
 _WORKDIRS = flags.DEFINE_multi_string(
   'workdir',
   None,
-  'Folder of the training run; given again, of another whose calibrated scores'
-  ' are averaged with those of the first.',
+  'Folder of a training run; several for an ensemble.',
   required=True,
 )
 _SPLIT = flags.DEFINE_string(
-  'split', None, 'Evaluate this split: train, validation or test.'
+  'split', None, 'Split to evaluate: train, validation or test.'
 )
 _DATA_DIR = flags.DEFINE_string(
   'data_dir',
   None,
-  'Data set of the split, as `genre_flax.prepare` wrote it; default: the one'
-  ' that the network was trained on.',
+  'Dataset of the split, written by `genre_flax.prepare`; default: the dataset'
+  ' of the training.',
 )
 _STEP = flags.DEFINE_string(
   'step',
   'best',
   'Checkpoint to use: best (by validation mean average precision), latest, the'
-  ' number of a step, or for a split all.',
+  ' number of a step, or all (with --split).',
 )
 _WATCH = flags.DEFINE_bool(
   'watch',
   False,
-  'Evaluate each new checkpoint of a running training on the split as it'
-  ' appears, and end when the training has.',
+  'Evaluate each new checkpoint of a running training on the split, until the'
+  ' training ends.',
 )
 _WATCH_TIMEOUT_MINUTES = flags.DEFINE_float(
   'watch_timeout_minutes',
   60.0,
-  'Give up where --watch finds no new checkpoint for so long.',
+  'Time without a new checkpoint after which --watch fails.',
   lower_bound=0.0,
 )
 _OUTPUT = flags.DEFINE_string(
   'output',
   None,
-  'Folder for predictions.csv, decisions.csv and contact_sheet.png, and for'
-  ' metrics.json of a split. Default: for a split WORKDIR/eval/SPLIT_STEP, for'
-  ' images none.',
-)
-_RESUME = flags.DEFINE_bool(
-  'resume',
-  False,
-  'Go on with the images of a run that was stopped: those that have a row in'
-  ' --output are not scored again.',
+  'Folder for predictions.csv and contact_sheet.png, and for metrics.json of a'
+  ' split. Default: WORKDIR/eval/SPLIT_STEP for a split, no files for images.',
 )
 _BATCH_SIZE = flags.DEFINE_integer(
-  'batch_size', 64, 'Posters a step, over all devices.', lower_bound=1
+  'batch_size', 64, 'Posters per step, over all devices.', lower_bound=1
 )
 _BOOTSTRAP_SAMPLES = flags.DEFINE_integer(
   'bootstrap_samples',
   1000,
-  'Resamples behind the 95 % intervals; 0 for no intervals.',
+  'Resamples for the 95 % intervals; 0 for no intervals.',
   lower_bound=0,
 )
 _EXPLAIN = flags.DEFINE_bool(
   'explain',
   False,
-  'Write maps of where the network looked into --output/maps; of a split, of'
-  ' some posters, and say how far such maps can be trusted.',
+  'Write attribution maps into --output/maps; of a split, of some posters.',
 )
 _EXPLAIN_BY = flags.DEFINE_enum(
   'explain_by',
   None,
   ['grad_cam', 'occlusion'],
-  'How; default: Grad-CAM where the network allows it.',
+  'Attribution method; default: Grad-CAM if the network supports it.',
 )
 _ALLOW_CUSTOM_CODE = flags.DEFINE_bool(
   'allow_custom_code',
   False,
   'Load a network that is not part of genre_flax, which the workdir names as'
-  " 'module:attribute' and this machine has. That runs its code.",
+  " 'module:attribute'. This runs its code.",
 )
 _DISTRIBUTED = flags.DEFINE_bool(
-  'distributed', False, 'Take part in a multi-host run, as in genre_flax.main.'
+  'distributed', False, 'Join a multi-host run, as in genre_flax.main.'
 )
 
-# Images, of which each takes a hundredth of a second more.
-_FEW = 32
+# Up to so many images, each of which then takes 10 ms longer, compiling quickly
+# saves time.
+_NUM_FEW = 32
 
 
 def main(argv: list[str]) -> int:
   paths = argv[1:]
-  _check_what(paths)
-  of_many = _WATCH.value or _STEP.value == 'all'
-  _check_many(of_many)
-  _check_workdirs(of_many)
-  platform.configure(fast_compilation=_are_few(paths))
+  all_steps = _WATCH.value or _STEP.value == 'all'
+  _check_task(paths)
+  _check_all_steps(all_steps)
+  _check_ensemble(all_steps)
+  is_few = len(paths) <= _NUM_FEW and not any(map(os.path.isdir, paths))
+  platform.configure(fast_compilation=bool(paths) and is_few)
   platform.initialize_distributed(detect=_DISTRIBUTED.value)
 
-  # After the platform is set: these import jax.
+  # These import jax, after the platform is configured; others, which are slow
+  # to import, are imported if needed.
+  from genre_flax.inference import ensemble
+  from genre_flax.inference import predictor as predictor_lib
   from genre_flax.ops.cpu import onednn
 
   platform.use_compilation_cache(
@@ -121,56 +118,23 @@ def main(argv: list[str]) -> int:
   )
   workdirs = [epath.Path(os.path.expanduser(path)) for path in _WORKDIRS.value]
   data_dir = os.path.expanduser(_DATA_DIR.value or '')
-  if of_many:
+  if all_steps:
     from genre_flax.inference import continuous_evaluation
+    from genre_flax.reports import split_report
 
-    return continuous_evaluation.evaluate_many(
+    skipped = continuous_evaluation.evaluate_checkpoints(
       workdirs[0],
       _SPLIT.value,
       watch_seconds=60 * _WATCH_TIMEOUT_MINUTES.value if _WATCH.value else None,
+      write_report=functools.partial(
+        split_report.write, bootstrap_samples=_BOOTSTRAP_SAMPLES.value
+      ),
       data_dir=data_dir,
       batch_size=_BATCH_SIZE.value,
-      bootstrap_samples=_BOOTSTRAP_SAMPLES.value,
       allow_custom_code=_ALLOW_CUSTOM_CODE.value,
     )
-  output = None
-  if _OUTPUT.value:
-    output = epath.Path(os.path.expanduser(_OUTPUT.value))
-  predictor = _restore(workdirs)
-  if paths:
-    from genre_flax.inference import image_files
-
-    return image_files.name_genres(
-      predictor,
-      paths,
-      output=output,
-      batch_size=_BATCH_SIZE.value,
-      resume=_RESUME.value,
-      explain=_EXPLAIN.value,
-      explain_by=_EXPLAIN_BY.value,
-    )
-  from genre_flax.reports import summary
-
-  summary.evaluate_and_print(
-    predictor,
-    _SPLIT.value,
-    workdir=workdirs[0],
-    data_dir=data_dir,
-    output=output,
-    batch_size=_BATCH_SIZE.value,
-    bootstrap_samples=_BOOTSTRAP_SAMPLES.value,
-    explain=_EXPLAIN.value,
-    explain_by=_EXPLAIN_BY.value,
-  )
-  return 0
-
-
-def _restore(workdirs):
-  """The network of a workdir, or those of several as one."""
-  from genre_flax.inference import ensemble
-  from genre_flax.inference import predictor as predictor_lib
-
-  return ensemble.combine(
+    return 1 if skipped else 0
+  predictor = ensemble.combine(
     [
       predictor_lib.restore(
         path, step=_STEP.value, allow_custom_code=_ALLOW_CUSTOM_CODE.value
@@ -179,69 +143,85 @@ def _restore(workdirs):
     ],
     origins=[str(path) for path in workdirs],
   )
+  output = None
+  if _OUTPUT.value:
+    output = epath.Path(os.path.expanduser(_OUTPUT.value))
+  if paths:
+    from genre_flax.reports import image_report
+
+    return image_report.predict(
+      predictor,
+      paths,
+      output=output,
+      batch_size=_BATCH_SIZE.value,
+      explain=_EXPLAIN.value,
+      explain_by=_EXPLAIN_BY.value,
+    )
+  from genre_flax.reports import split_report
+
+  split_report.evaluate(
+    predictor,
+    _SPLIT.value,
+    data_dir=data_dir or predictor.data_dir(workdirs[0]),
+    output=output or workdirs[0] / 'eval' / f'{_SPLIT.value}_{predictor.step}',
+    batch_size=_BATCH_SIZE.value,
+    bootstrap_samples=_BOOTSTRAP_SAMPLES.value,
+    explain=_EXPLAIN.value,
+    explain_by=_EXPLAIN_BY.value,
+  )
+  return 0
 
 
-def _are_few(paths):
-  """Whether compiling for them takes longer than looking at them."""
-  return 0 < len(paths) <= _FEW and not any(map(os.path.isdir, paths))
-
-
-def _check_what(paths: Sequence[str]) -> None:
-  """Refuses flags that do not say what to do, or ask for no files to write."""
+def _check_task(paths: Sequence[str]) -> None:
+  """Rejects flags that do not define one task."""
   if bool(paths) == bool(_SPLIT.value):
     raise errors.InputError(
-      'Give either image files and folders to name the genres of, or a split to'
-      ' evaluate, as --split=test.'
-    )
-  if _RESUME.value and not (paths and _OUTPUT.value):
-    raise errors.InputError(
-      '--resume goes on with a table of images: it needs them and --output.'
+      'Expected either image files and folders, to predict their genres, or'
+      ' --split, to evaluate a split.'
     )
   if _DISTRIBUTED.value and paths:
     raise errors.InputError(
-      '--distributed evaluates a split; image files are for one process.'
+      '--distributed needs --split; image files are scored by one process.'
     )
   if _EXPLAIN.value and paths and not _OUTPUT.value:
-    raise errors.InputError('--explain writes pictures: it needs --output.')
+    raise errors.InputError('--explain writes images, so it needs --output.')
 
 
-def _check_many(of_many: bool) -> None:
-  """Refuses flags that make no sense with several checkpoints, or without."""
-  if not of_many:
+def _check_all_steps(all_steps: bool) -> None:
+  """Rejects flags that --watch and --step=all do not support."""
+  if not all_steps:
     return
   flag = '--watch' if _WATCH.value else '--step=all'
   if not _SPLIT.value:
-    raise errors.InputError(f'{flag} needs a split, as --split=validation.')
+    raise errors.InputError(f'{flag} needs --split, as --split=validation.')
   if _OUTPUT.value:
     raise errors.InputError(
-      f'{flag} writes to WORKDIR/eval; leave out --output={_OUTPUT.value}.'
+      f'{flag} writes to WORKDIR/eval; remove --output={_OUTPUT.value}.'
     )
   if _EXPLAIN.value:
-    raise errors.InputError(f'{flag} explains nothing; leave out --explain.')
+    raise errors.InputError(f'{flag} does not support --explain.')
   if _DISTRIBUTED.value:
-    raise errors.InputError(
-      f'{flag} runs in one process; leave out --distributed.'
-    )
+    raise errors.InputError(f'{flag} does not support --distributed.')
   if _WATCH.value and _STEP.value not in ('best', 'all'):
     raise errors.InputError(
-      f'--watch evaluates all new checkpoints; leave out --step={_STEP.value}.'
+      f'--watch evaluates all new checkpoints; remove --step={_STEP.value}.'
     )
 
 
-def _check_workdirs(of_many: bool) -> None:
-  """Refuses what several networks together do not do."""
+def _check_ensemble(all_steps: bool) -> None:
+  """Rejects flags that ensembles do not support."""
   if len(_WORKDIRS.value) == 1:
     return
-  if of_many or _EXPLAIN.value:
+  if all_steps or _EXPLAIN.value:
     flag = '--explain' if _EXPLAIN.value else '--watch and --step=all'
     raise errors.InputError(
-      f'{flag} need one network: give a single --workdir, not'
+      f'An ensemble does not support {flag}; expected one --workdir, got'
       f' {len(_WORKDIRS.value)}.'
     )
   if _SPLIT.value and not _OUTPUT.value:
     raise errors.InputError(
-      'The results of several networks belong to no --workdir; give them a'
-      ' folder with --output.'
+      'The evaluation of an ensemble needs --output, since it belongs to no'
+      ' single --workdir.'
     )
 
 

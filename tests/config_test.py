@@ -191,7 +191,7 @@ def test_names_equal_the_tables_of_the_packages():
   assert tuple(registry.DTYPES) == config_lib.DTYPES
   assert tuple(convnext.SIZES) == config_lib.CONVNEXT_SIZES
   assert tuple(vit.SIZES) == config_lib.VIT_SIZES
-  assert config_lib.LOSSES == tuple(losses._ELEMENTWISE)
+  assert tuple(losses._ELEMENTWISE) == config_lib.LOSSES
   assert config_lib.VIT_POOLS == vit.POOLS
   assert tuple(transformer.GELUS) == config_lib.VIT_GELUS
   assert len(config_lib.PIP_WEIGHTS) == efficientnet_lite.NUM_VARIANTS

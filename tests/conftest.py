@@ -9,11 +9,14 @@ import pytest
 
 from genre_flax.datasets.posters import build
 from genre_flax.datasets.posters import storage
+from genre_flax.inference import predictor as predictor_lib
 from genre_flax.models import convnext
 from genre_flax.models import efficientnet_lite
 from genre_flax.models import vit
 from genre_flax.runtime import platform
+from genre_flax.training import train
 from tests.support import binaries
+from tests.support import helpers
 
 NUM_DEVICES = 8
 
@@ -64,3 +67,17 @@ def data_dir(tmp_path_factory):
 @pytest.fixture(scope='session')
 def dataset(data_dir):
   return storage.open_dataset(data_dir)
+
+
+@pytest.fixture(scope='session')
+def trained_workdir(data_dir, tmp_path_factory):
+  """A training of 30 steps; tests do not change it."""
+  folder = tmp_path_factory.mktemp('trained')
+  config = helpers.tiny_config(data_dir, num_train_steps=30)
+  train.train(config, folder)
+  return folder
+
+
+@pytest.fixture(scope='session')
+def trained_predictor(trained_workdir):
+  return predictor_lib.restore(trained_workdir)

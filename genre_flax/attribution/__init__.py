@@ -1,1 +1,1 @@
-"""Attribution maps: Grad-CAM and occlusion."""
+"""Attribution maps: the parts of a poster that contribute to a prediction."""

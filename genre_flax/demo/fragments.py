@@ -4,13 +4,14 @@ from collections.abc import Sequence
 import pathlib
 from typing import Any
 
-from genre_flax.attribution import attribution
+from genre_flax.attribution import methods
+from genre_flax.data import drawing
 from genre_flax.demo import service as service_lib
 from genre_flax.demo import uploads
-from genre_flax.inference import predictions
-from genre_flax.reports import pictures
-from genre_flax.reports import templates
-from genre_flax.reports.html import views
+from genre_flax.inference import predictions_csv
+from genre_flax.reports import metric_titles
+from genre_flax.reports.html import posters
+from genre_flax.reports.html import report
 from genre_flax.retrieval import neighbors
 
 _TEMPLATES = pathlib.Path(__file__).parent / 'templates'
@@ -37,8 +38,8 @@ class Fragments:
     """
     self._service = service
     self._genres = service.genres
-    self._environment = templates.environment(_TEMPLATES)
-    self._environment.filters['jpeg'] = pictures.data_uri
+    self._environment = report.environment(_TEMPLATES)
+    self._environment.filters['jpeg'] = posters.data_uri
 
   def head(self, *, name: str) -> str:
     """The title of the page.
@@ -104,8 +105,8 @@ class Fragments:
       name=answer.upload.name,
       genre=self._genres[genre],
       score=float(answer.scores[genre]),
-      picture=pictures.to_jpeg(poster.picture),
-      map=pictures.to_jpeg(seen),
+      picture=drawing.to_jpeg(poster.picture),
+      map=drawing.to_jpeg(seen),
       height=height,
       width=width,
     )
@@ -125,9 +126,9 @@ class Fragments:
     readable = [answer for answer in answers if not answer.error]
     if len(answers) == 1 and readable:
       return ''
-    table = predictions.to_csv(
+    table = predictions_csv.to_csv(
       [(answer.upload.name, answer.scores) for answer in readable],
-      genres=self._genres,
+      calibration=self._service.predictor.calibration,
     )
     return self._fill(
       'batch.html',
@@ -138,8 +139,8 @@ class Fragments:
       ],
       problems=[answer for answer in answers if answer.error],
       chosen=chosen,
-      table=pictures.data_uri(table, 'text/csv;charset=utf-8'),
-      file_name=predictions.FILE_NAME,
+      table=posters.data_uri(table, 'text/csv;charset=utf-8'),
+      file_name=predictions_csv.FILE_NAME,
     )
 
   def _top_three(self, answer):
@@ -152,7 +153,7 @@ class Fragments:
     """What is wrong with a request."""
     return self._fill('problem.html', words=words)
 
-  def similar(self, neighbours: Sequence[neighbors.Neighbour]) -> str:
+  def similar(self, neighbours: Sequence[neighbors.Neighbor]) -> str:
     """Posters of the training split; '' for none."""
     if not neighbours:
       return ''
@@ -186,10 +187,10 @@ class Fragments:
       metrics=metrics,
       rows=[
         (title, meaning, metrics['metrics'][key])
-        for key, title, meaning in views.METRICS
+        for key, title, meaning in metric_titles.METRICS
         if metrics and key in _METRICS and key in metrics['metrics']
       ],
-      is_grad_cam=self._service.map_method == attribution.METHODS[0],
+      is_grad_cam=self._service.map_method == methods.METHODS[0],
       why_none_similar=why_none_similar,
     )
 

@@ -19,7 +19,7 @@ from genre_flax.demo import password as password_lib
 from genre_flax.demo import service as service_lib
 from genre_flax.demo import uploads as uploads_lib
 from genre_flax.inference import predictor as predictor_lib
-from genre_flax.reports import stored_metrics
+from genre_flax.reports import split_metrics
 from genre_flax.retrieval import embedder as embedder_lib
 from genre_flax.retrieval import neighbors
 from genre_flax.runtime import errors
@@ -143,7 +143,7 @@ def make_application(
     ),
     app.Words(
       name=workdir.resolve().name,
-      metrics=stored_metrics.read_any(
+      metrics=split_metrics.read_any(
         workdir, step=predictor.step, genres=predictor.genres
       ),
       why_none_similar=why_none,

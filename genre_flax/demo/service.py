@@ -10,13 +10,13 @@ from etils import epath
 import numpy as np
 from PIL import Image
 
-from genre_flax.attribution import attribution
-from genre_flax.attribution import heat_map
+from genre_flax.attribution import map_images
+from genre_flax.attribution import methods
+from genre_flax.data import drawing
 from genre_flax.data import preprocess
 from genre_flax.datasets.posters import images
 from genre_flax.evaluation import metrics
 from genre_flax.inference import predictor as predictor_lib
-from genre_flax.reports import pictures
 from genre_flax.retrieval import embedder as embedder_lib
 from genre_flax.retrieval import neighbors
 from genre_flax.runtime import errors
@@ -118,7 +118,7 @@ class Service:
     self.limits = limits
     self.index = index
     self._embedder = embedder
-    self._explainer = attribution.Explainer(predictor)
+    self._explainer = methods.Explainer(predictor)
     self._lock = threading.Lock()
     self._warm_up()
 
@@ -129,7 +129,7 @@ class Service:
 
   @property
   def map_method(self) -> str:
-    """How the maps are made, of `attribution.METHODS`."""
+    """How the maps are made, of `methods.METHODS`."""
     return self._explainer.method
 
   def _warm_up(self) -> None:
@@ -240,9 +240,9 @@ class Service:
     """
     with self._lock:
       maps = self._explainer.maps(poster.pixels[None], np.array([[genre]]))
-    return heat_map.overlay(poster.picture, maps[0, 0])
+    return map_images.overlay(poster.picture, maps[0, 0])
 
-  def similar_to(self, poster: Poster) -> list[neighbors.Neighbour]:
+  def similar_to(self, poster: Poster) -> list[neighbors.Neighbor]:
     """Posters of the training split, the most similar first, if any."""
     if self._embedder is None or self.index is None:
       return []
@@ -256,7 +256,7 @@ def _thumbnail(pixels) -> bytes:
   image = Image.fromarray(pixels).resize(
     (width, height), Image.Resampling.LANCZOS
   )
-  return pictures.to_jpeg(np.asarray(image))
+  return drawing.to_jpeg(np.asarray(image))
 
 
 def top_three(answer: Answer) -> list[int]:

@@ -1,6 +1,6 @@
-"""The one evaluation that training and results share.
+"""Evaluation, shared by training, inference and reports.
 
-`evaluate` runs a network over a split, every poster once; `metrics` scores what
-it says, `bootstrap` adds intervals, `calibration` makes probabilities and
-decisions of it, with what `combinations` knows of genres that go together.
+`evaluator` applies a network to each example of a split once; `metrics` and
+`bootstrap` compute metrics and their intervals; `calibration` maps logits to
+probabilities and predicted genres, with the prior of `label_sets`.
 """

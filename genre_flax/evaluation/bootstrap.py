@@ -1,4 +1,4 @@
-"""Confidence intervals of metrics, by the bootstrap over examples."""
+"""Bootstrap 95 % confidence intervals of metrics, over examples."""
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeVar
@@ -10,13 +10,15 @@ from genre_flax.evaluation import ranking
 
 _Key = TypeVar('_Key', bound=Hashable)
 
-# At a time, of all resamples together: 32 MB. Those of usual splits are fewer,
-# and fit the processor's caches.
+# Weights per block of resamples: 32 MB. Those of usual splits are fewer and fit
+# the caches of the processor.
 _MAX_WEIGHTS = 1 << 22
+# Per cent below and above an interval.
+_TAIL = 100 * (1 - 0.95) / 2
 
 
 class Estimate(NamedTuple):
-  """A number and its interval; NaN where it is not defined."""
+  """A value and its interval; NaN if undefined."""
 
   value: float
   low: float
@@ -26,22 +28,22 @@ class Estimate(NamedTuple):
 def resample_weights(
   num_examples: int, *, num_samples: int, seed: int = 0
 ) -> Iterator[np.ndarray]:
-  """How often each example is in each resample of a bootstrap.
+  """The number of times that each example is in each resample.
 
   Args:
     num_examples: of the split.
-    num_samples: resamples.
+    num_samples: number of resamples.
     seed: of the resampling.
 
   Yields:
-    [R, num_examples], at most 50 resamples at a time, and of a large split
-    fewer. How many does not change them.
+    [R, num_examples], at most 50 resamples per block, and fewer of a large
+    split. The resamples do not depend on the size of the blocks.
   """
   rng = np.random.default_rng(seed)
   shares = np.full(num_examples, 1 / num_examples)
-  at_a_time = min(50, max(1, _MAX_WEIGHTS // num_examples))
-  for start in range(0, num_samples, at_a_time):
-    size = min(at_a_time, num_samples - start)
+  block = min(50, max(1, _MAX_WEIGHTS // num_examples))
+  for start in range(0, num_samples, block):
+    size = min(block, num_samples - start)
     yield rng.multinomial(num_examples, shares, size=size).astype(float)
 
 
@@ -50,35 +52,31 @@ def intervals(
   labels: np.ndarray,
   *,
   num_samples: int,
-  decided: np.ndarray | None = None,
+  predicted: np.ndarray | None = None,
   names: Sequence[str] = tuple(metrics.METRICS),
-  confidence: float = 0.95,
 ) -> dict[str, tuple[float, float]]:
   """Percentile bootstrap over examples (Efron and Tibshirani, 1993, ch. 13).
 
-  The percentiles are shifted by the bootstrap's estimate of its bias (ibid.,
-  ch. 10): a resample repeats examples, which raises the average precision of
-  rare genres in most of them.
+  The percentiles are corrected for the estimated bias (ibid., ch. 10): repeated
+  examples mostly increase the average precision of rare genres.
 
   Args:
     scores: [N, L], probabilities.
     labels: [N, L] of 0 and 1.
-    num_samples: resamples; 0 gives no intervals.
-    decided: as in `metrics.compute`.
+    num_samples: number of resamples; 0 for no intervals.
+    predicted: as in `metrics.compute`.
     names: of the metrics, keys of `metrics.METRICS`.
-    confidence: of the intervals.
 
   Returns:
-    (low, high) for each metric; NaN where no resample has the metric.
+    (low, high) per metric; NaN if it is undefined in all resamples.
   """
-  given = metrics.Given(scores, labels, decided=decided)
+  inputs = metrics.Inputs(scores, labels, predicted=predicted)
   return {
     name: (low, high)
     for name, (_, low, high) in _estimate(
-      lambda weights: given.compute(weights, names=names),
+      lambda weights: inputs.compute(weights, names=names),
       len(scores),
       num_samples=num_samples,
-      confidence=confidence,
     ).items()
   }
 
@@ -89,32 +87,30 @@ def differences(
   labels: np.ndarray,
   *,
   num_samples: int,
-  decided: np.ndarray | None = None,
-  other_decided: np.ndarray | None = None,
+  predicted: np.ndarray | None = None,
+  other_predicted: np.ndarray | None = None,
   names: Sequence[str] = tuple(metrics.METRICS),
-  confidence: float = 0.95,
 ) -> dict[str, Estimate]:
-  """How much better one predictor is than another, on the same examples.
+  """Differences of the metrics of two predictors on the same examples.
 
   Both are computed on the same resamples (the paired bootstrap; Koehn, 2004,
-  'Statistical Significance Tests for Machine Translation Evaluation'), so what
-  makes an example hard for both does not widen the interval.
+  'Statistical Significance Tests for Machine Translation Evaluation'), so
+  examples that are difficult for both do not widen the interval.
 
   Args:
     scores: [N, L], probabilities.
-    other_scores: [N, L], those of the other.
+    other_scores: [N, L], of the other predictor.
     labels: [N, L] of 0 and 1.
-    num_samples: resamples; 0 gives no intervals.
-    decided: as in `metrics.compute`.
-    other_decided: those of the other.
+    num_samples: number of resamples; 0 for no intervals.
+    predicted: as in `metrics.compute`.
+    other_predicted: of the other predictor.
     names: of the metrics, keys of `metrics.METRICS`.
-    confidence: of the intervals.
 
   Returns:
-    The difference, scores less other_scores, of each metric.
+    The metric of `scores` minus that of `other_scores`, per metric.
   """
-  one = metrics.Given(scores, labels, decided=decided)
-  other = metrics.Given(other_scores, labels, decided=other_decided)
+  one = metrics.Inputs(scores, labels, predicted=predicted)
+  other = metrics.Inputs(other_scores, labels, predicted=other_predicted)
 
   def compute(weights):
     values = one.compute(weights, names=names)
@@ -125,31 +121,28 @@ def differences(
     compute,
     len(scores),
     num_samples=num_samples,
-    confidence=confidence,
-    least=-1.0,
+    minimum=-1.0,
   )
 
 
-def of_genres(
+def per_genre(
   scores: np.ndarray,
   labels: np.ndarray,
   *,
   num_samples: int,
-  confidence: float = 0.95,
 ) -> dict[str, list[Estimate]]:
-  """Average precision and ROC-AUC of each genre, with their intervals.
+  """Average precision and ROC-AUC of each genre, with intervals.
 
   Args:
     scores: [N, L], probabilities.
     labels: [N, L] of 0 and 1.
-    num_samples: resamples; 0 gives no intervals.
-    confidence: of the intervals.
+    num_samples: number of resamples; 0 for no intervals.
 
   Returns:
-    {'average_precision', 'roc_auc'}, of each genre in turn.
+    {'average_precision', 'roc_auc'}: an estimate per genre.
   """
-  ranked = metrics.Given(scores, labels).by_genre
-  found = {}
+  ranked = metrics.Inputs(scores, labels).by_genre
+  result = {}
   for name, metric in (
     ('average_precision', ranking.average_precision),
     ('roc_auc', ranking.roc_auc),
@@ -158,10 +151,9 @@ def of_genres(
       lambda weights, metric=metric: dict(enumerate(metric(ranked, weights).T)),
       len(scores),
       num_samples=num_samples,
-      confidence=confidence,
     )
-    found[name] = list(estimates.values())
-  return found
+    result[name] = list(estimates.values())
+  return result
 
 
 def _estimate(
@@ -169,25 +161,23 @@ def _estimate(
   num_examples: int,
   *,
   num_samples: int,
-  confidence: float,
-  least: float = 0.0,
+  minimum: float = 0.0,
 ) -> dict[_Key, Estimate]:
-  """What is computed of weightings [R, N], as [R] each, with intervals.
+  """Estimates of a function from weightings [R, N] to values [R].
 
-  The intervals are within `least` and 1, as what is computed is.
+  Values are in [minimum, 1], so the intervals are clipped to it.
   """
   point = compute(np.ones((1, num_examples)))
   samples: dict[_Key, list[float]] = {key: [] for key in point}
   for weights in resample_weights(num_examples, num_samples=num_samples):
     for key, values in compute(weights).items():
       samples[key].extend(values[~np.isnan(values)])
-  tail = 100 * (1 - confidence) / 2
-  found = {}
+  result = {}
   for key, values in samples.items():
     low = high = np.nan
     if values:
       bias = np.mean(values) - point[key][0]
-      ends = np.percentile(values, [tail, 100 - tail]) - bias
-      low, high = np.clip(ends, least, 1)
-    found[key] = Estimate(float(point[key][0]), float(low), float(high))
-  return found
+      ends = np.percentile(values, [_TAIL, 100 - _TAIL]) - bias
+      low, high = np.clip(ends, minimum, 1)
+    result[key] = Estimate(float(point[key][0]), float(low), float(high))
+  return result

@@ -1,11 +1,9 @@
-"""From logits to probabilities one can trust, and to decisions.
+"""Calibration: from logits to probabilities, and to predicted genres.
 
-Platt's scaling of each genre, what genres say of each other (`combinations`),
-and an operating point for each metric of decisions: thresholds of the genres
-for macro-F1, one threshold for all genres for micro-F1, for exact matches the
-likeliest combination, and where three are named those that say most together
-(`naming`). `calibration_fit` fits all of it to the validation split; it is kept
-with the checkpoint, and then left alone.
+Platt scaling of each genre, the prior of `label_sets`, and an operating point
+per metric of predicted genres: one threshold for micro-F1, a threshold per
+genre for macro-F1, and the most probable label set for exact match.
+`calibration_fit` fits them to the validation split; checkpoints store them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,88 +13,65 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from genre_flax.evaluation import combinations as combinations_lib
-from genre_flax.evaluation import metrics
+from genre_flax.evaluation import label_sets as label_sets_lib
 from genre_flax.runtime import errors
 
+# By the metric that they maximize.
 OPERATING_POINTS = ('micro_f1', 'macro_f1', 'exact_match')
-# Three genres, those that say most together.
-THREE_TOGETHER = 'three_together'
-# Of each decision the metrics that tell of it, and what they are called then.
-DECISIONS = {
-  **{point: {point: f'{point}_fitted'} for point in OPERATING_POINTS},
-  THREE_TOGETHER: {
-    name: f'{name}_together'
-    for name in ('hit_at_3', 'recall_at_3', 'precision_at_3')
-  },
-}
 
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-  """What turns a network's logits into scores and decisions.
+  """Maps the logits of a network to scores and predicted genres.
 
   Attributes:
     genres: the label names.
-    slope: [L], of Platt's scaling.
-    intercept: [L], of Platt's scaling.
+    slope: [L], of Platt scaling.
+    intercept: [L], of Platt scaling.
     thresholds: [L] for each of OPERATING_POINTS.
-    combinations: of the genres; None where nothing is known of them, and each
-      genre is scored for itself.
+    label_sets: the prior of the label sets; None if genres are scored
+      independently.
   """
 
   genres: tuple[str, ...]
   slope: np.ndarray
   intercept: np.ndarray
   thresholds: Mapping[str, np.ndarray]
-  combinations: combinations_lib.Combinations | None = None
+  label_sets: label_sets_lib.LabelSets | None = None
 
   def to_logits(self, logits: Any, xp: Any = np) -> Any:
-    """The log-odds [N, L] of scores, of a network's logits [N, L].
+    """The log-odds [N, L] of the scores.
 
     Args:
-      logits: of the network.
+      logits: [N, L], of the network.
       xp: numpy, or jax.numpy for arrays of JAX.
     """
     scaled = self.slope.astype(logits.dtype) * logits
     scaled = scaled + self.intercept.astype(logits.dtype)
-    if self.combinations is None:
+    if self.label_sets is None:
       return scaled
-    return self.combinations.to_logits(scaled, xp)
+    return self.label_sets.to_logits(scaled, xp)
 
   def to_scores(self, logits: np.ndarray) -> np.ndarray:
     """Probabilities [N, L], float64, of logits [N, L]."""
     return special.expit(self.to_logits(np.asarray(logits, np.float64)))
 
-  def of_each_alone(self) -> 'Calibration':
-    """The same scaling, where each genre is scored for itself."""
-    return dataclasses.replace(self, combinations=None)
-
-  def decide(self, scores: np.ndarray, point: str) -> np.ndarray:
-    """The genres given to each poster at an operating point.
+  def predict_genres(self, scores: np.ndarray, point: str) -> np.ndarray:
+    """The predicted genres at an operating point.
 
     Args:
       scores: [N, L], of `to_scores`.
-      point: one of DECISIONS.
+      point: one of OPERATING_POINTS.
 
     Returns:
-      bool [N, L], at least one genre a poster.
+      bool [N, L], at least one genre per poster.
     """
-    if point == THREE_TOGETHER:
-      return self._name_three(scores)
-    if point == 'exact_match' and self.combinations is not None:
-      return self.combinations.likeliest(scores)
-    return decide(scores, self.thresholds[point])
-
-  def _name_three(self, scores):
-    if self.combinations is None or self.combinations.are_too_many:
-      three = metrics.top_k(scores)
-    else:
-      three = self.combinations.name_together(scores, k=metrics.TOP_K)
-    return metrics.to_mask(three, num_genres=scores.shape[1])
+    if point == 'exact_match' and self.label_sets is not None:
+      return self.label_sets.most_probable(scores)
+    return apply_thresholds(scores, self.thresholds[point])
 
   def to_dict(self) -> dict[str, Any]:
-    """Plain values that JSON can hold."""
+    """The values as JSON types."""
     return {
       'genres': list(self.genres),
       'slope': self.slope.tolist(),
@@ -104,8 +79,8 @@ class Calibration:
       'thresholds': {
         point: values.tolist() for point, values in self.thresholds.items()
       },
-      'combinations': (
-        None if self.combinations is None else self.combinations.to_dict()
+      'label_sets': (
+        None if self.label_sets is None else self.label_sets.to_dict()
       ),
     }
 
@@ -117,18 +92,16 @@ def from_dict(
 
   Raises:
     InputError: it was fitted for other genres.
-    ValueError: its combinations are none of them.
+    ValueError: its label sets are invalid.
   """
   if tuple(stored['genres']) != tuple(genres):
     raise errors.InputError(
-      'The calibration was fitted for other genres than those of the network:'
-      f' {list(stored["genres"])}, against {list(genres)}.'
+      f'The calibration was fitted for the genres {list(stored["genres"])},'
+      f' but the genres of the network are {list(genres)}.'
     )
-  combinations = stored.get('combinations')  # Earlier versions have none.
-  if combinations is not None:
-    combinations = combinations_lib.from_dict(
-      combinations, num_genres=len(genres)
-    )
+  label_sets = stored['label_sets']
+  if label_sets is not None:
+    label_sets = label_sets_lib.from_dict(label_sets, num_genres=len(genres))
   return Calibration(
     genres=tuple(genres),
     slope=np.asarray(stored['slope']),
@@ -137,12 +110,12 @@ def from_dict(
       point: np.asarray(stored['thresholds'][point])
       for point in OPERATING_POINTS
     },
-    combinations=combinations,
+    label_sets=label_sets,
   )
 
 
 def identity(genres: Sequence[str]) -> Calibration:
-  """Plain sigmoids of each genre for itself, and thresholds of 0.5."""
+  """Scores are sigmoids of the logits, and all thresholds 0.5."""
   half = np.full(len(genres), 0.5)
   return Calibration(
     genres=tuple(genres),
@@ -152,10 +125,10 @@ def identity(genres: Sequence[str]) -> Calibration:
   )
 
 
-def decide(scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+def apply_thresholds(scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
   """Genres with a score of at least their threshold, or else the best one.
 
-  Every film has a genre, so an empty answer would never be right.
+  Every film has a genre, so an empty prediction is never correct.
 
   Args:
     scores: [N, L].
@@ -164,10 +137,10 @@ def decide(scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
   Returns:
     bool [N, L].
   """
-  decided = scores >= thresholds
-  is_empty = ~decided.any(axis=1)
-  decided[is_empty, scores[is_empty].argmax(axis=1)] = True
-  return decided
+  predicted = scores >= thresholds
+  is_empty = ~predicted.any(axis=1)
+  predicted[is_empty, scores[is_empty].argmax(axis=1)] = True
+  return predicted
 
 
 def expected_calibration_error(

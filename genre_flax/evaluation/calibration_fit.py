@@ -7,9 +7,8 @@ import numpy as np
 from scipy import optimize
 from scipy import special
 
-from genre_flax.datasets.posters import combination_counts
 from genre_flax.evaluation import calibration
-from genre_flax.evaluation import combinations
+from genre_flax.evaluation import label_sets as label_sets_lib
 
 
 def fit(
@@ -17,20 +16,19 @@ def fit(
   labels: np.ndarray,
   *,
   genres: Sequence[str],
-  counts: Sequence[combination_counts.Count] = (),
+  counts: Sequence[label_sets_lib.Count] = (),
 ) -> calibration.Calibration:
-  """Fits scaling, combinations and operating points to a validation split.
+  """Fits scaling, label sets and operating points to a validation split.
 
   Args:
     logits: [N, L].
     labels: [N, L] of 0 and 1.
     genres: the label names.
-    counts: the combinations of genres in the training split; empty where they
-      are not known.
+    counts: the label sets of the training split; empty for no prior.
 
   Returns:
-    The calibration. A genre without a positive keeps the plain sigmoid, and is
-    decided at the mean threshold of the others.
+    The calibration. A genre without positives is not scaled, and its threshold
+    is the mean of the others.
   """
   logits = np.asarray(logits, np.float64)
   labels = np.asarray(labels, np.float64)
@@ -39,8 +37,8 @@ def fit(
   for i in np.flatnonzero(occurs):
     slope[i], intercept[i] = fit_platt(logits[:, i], labels[:, i])
   scaled = slope * logits + intercept
-  found = fit_combinations(scaled, labels, counts=counts)
-  scores = special.expit(scaled if found is None else found.to_logits(scaled))
+  prior = fit_label_sets(scaled, labels, counts=counts)
+  scores = special.expit(scaled if prior is None else prior.to_logits(scaled))
   thresholds = np.full(len(genres), 0.5)
   for i in np.flatnonzero(occurs):
     thresholds[i] = fit_threshold(scores[:, i], labels[:, i])
@@ -59,28 +57,28 @@ def fit(
         len(genres), fit_exact_match_threshold(scores, labels)
       ),
     },
-    combinations=found,
+    label_sets=prior,
   )
 
 
-# Prior of Platt's scaling: as if this many posters said that it is not needed.
-_PRIOR = 2.0
-_MIN_SLOPE = 0.05  # A score must not fall where its logit rises.
+# Precision of the Gaussian prior of the parameters of Platt scaling.
+_PRECISION = 2.0
+_MIN_SLOPE = 0.05  # Scores must not decrease with their logits.
 
 
 def fit_platt(
   logits: np.ndarray, labels: np.ndarray, *, num_steps: int = 50
 ) -> tuple[float, float]:
-  """Platt's scaling of one genre: p = sigmoid(slope * logit + intercept).
+  """Platt scaling of one genre: p = sigmoid(slope * logit + intercept).
 
-  Maximum a posteriori by Newton's method, with a Gaussian prior about the
+  Maximum a posteriori by Newton's method, with a Gaussian prior around the
   identity, so that a genre with few positives is scaled little (Platt, 1999,
-  with a prior on the parameters in place of one on the targets).
+  with a prior on the parameters instead of the targets).
 
   Args:
     logits: [N].
     labels: [N] of 0 and 1.
-    num_steps: at most; the problem is convex and needs few.
+    num_steps: at most; the problem is convex, so few are needed.
 
   Returns:
     (slope, intercept), the slope above 0.
@@ -92,14 +90,14 @@ def fit_platt(
   def cost(p):
     z = inputs @ p
     data = np.logaddexp(0, z).sum() - labels @ z
-    return data + 0.5 * _PRIOR * ((p - identity_parameters) ** 2).sum()
+    return data + 0.5 * _PRECISION * ((p - identity_parameters) ** 2).sum()
 
   for _ in range(num_steps):
     p = special.expit(inputs @ parameters)
     gradient = inputs.T @ (p - labels)
-    gradient += _PRIOR * (parameters - identity_parameters)
+    gradient += _PRECISION * (parameters - identity_parameters)
     hessian = (inputs * (p * (1 - p))[:, None]).T @ inputs
-    hessian += _PRIOR * np.eye(2)
+    hessian += _PRECISION * np.eye(2)
     step = np.linalg.solve(hessian, gradient)
     scale = 1.0
     while cost(parameters - scale * step) > cost(parameters) and scale > 1e-6:
@@ -110,25 +108,25 @@ def fit_platt(
   return max(float(parameters[0]), _MIN_SLOPE), float(parameters[1])
 
 
-def fit_combinations(
+def fit_label_sets(
   logits: np.ndarray,
   labels: np.ndarray,
   *,
-  counts: Sequence[combination_counts.Count],
-) -> combinations.Combinations | None:
-  """How much combinations count: where the cross-entropy is least.
+  counts: Sequence[label_sets_lib.Count],
+) -> label_sets_lib.LabelSets | None:
+  """Fits sharpness and weight of the label sets by the cross-entropy.
 
   Args:
     logits: [N, L], scaled.
     labels: [N, L] of 0 and 1.
-    counts: the combinations of genres in the training split.
+    counts: the label sets of the training split.
 
   Returns:
-    The combinations; None where genres are told better each for itself.
+    The label sets; None if the cross-entropy is lower without them.
   """
   if len(counts) < 2:
     return None
-  first = combinations.from_counts(
+  first = label_sets_lib.from_counts(
     counts, num_genres=logits.shape[1], sharpness=0.8, weight=0.5
   )
 
@@ -139,22 +137,22 @@ def fit_combinations(
   def cost(logits):
     return (np.logaddexp(0, logits) - labels * logits).sum()
 
-  found = optimize.minimize(
+  result = optimize.minimize(
     lambda parameters: cost(make(parameters).to_logits(logits)),
     x0=(first.sharpness, first.weight),
     bounds=((_MIN_SLOPE, 2.0), (0.0, 2.0)),
     method='Nelder-Mead',
     options={'xatol': 0.01, 'fatol': 0.01, 'maxfev': 60},
   )
-  return make(found.x) if found.fun < cost(logits) else None
+  return make(result.x) if result.fun < cost(logits) else None
 
 
 def fit_threshold(scores: np.ndarray, labels: np.ndarray) -> float:
-  """The threshold with the greatest F1, of one genre or of all pairs.
+  """The threshold with the highest F1, of one genre or of all pairs.
 
-  Of the F1 over the labels that are there and the F1 that the scores themselves
-  let expect (Lipton et al., 2014) the mean is taken: the first alone follows
-  the noise where a genre has few positives.
+  It maximizes the mean of the observed F1 and the F1 that is expected under the
+  scores (Lipton et al., 2014): the first alone overfits if a genre has few
+  positives.
 
   Args:
     scores: [N], calibrated probabilities.
@@ -176,19 +174,21 @@ def fit_threshold(scores: np.ndarray, labels: np.ndarray) -> float:
 
 
 def fit_exact_match_threshold(scores: np.ndarray, labels: np.ndarray) -> float:
-  """The one threshold at which most posters get exactly their genres.
+  """The threshold for all genres with the most exact matches.
 
   Args:
     scores: [N, L], calibrated probabilities.
     labels: [N, L] of 0 and 1.
 
   Returns:
-    One of 0.20, 0.21, ..., 0.70, the middle one of the best.
+    One of 0.20, 0.21, ..., 0.70; of ties the middle one.
   """
   candidates = np.arange(20, 71) / 100
   matches = np.array(
     [
-      (calibration.decide(scores, threshold) == (labels > 0)).all(axis=1).sum()
+      (calibration.apply_thresholds(scores, threshold) == (labels > 0))
+      .all(axis=1)
+      .sum()
       for threshold in candidates
     ]
   )

@@ -1,64 +1,69 @@
-"""The three genres to name where every poster gets the same answer.
+"""The constant baseline: the same three genres for every poster.
 
-What they score is what a metric is worth to who looks at no poster.
+Its scores are the level that a network has to exceed.
 """
 
+from collections.abc import Sequence
 import itertools
 import math
 
 import numpy as np
 
-METRICS = ('hit_at_3', 'recall_at_3', 'precision_at_3')
-NUM_NAMED = 3
-# Sets of genres that are all tried; with more, the best is approached.
-_MAX_SETS = 20_000
+from genre_flax.evaluation import label_sets as label_sets_lib
+
+_NUM_GENRES = 3
+# Up to so many sets of genres are all tried.
+_MAX_TRIED = 20_000
 
 
-def find(labels: np.ndarray) -> dict[str, tuple[int, ...]]:
-  """The answers that score highest on these posters.
+def find(
+  counts: Sequence[label_sets_lib.Count], *, num_genres: int
+) -> dict[str, tuple[int, ...]]:
+  """The genres that maximize each metric on a training split.
 
-  Recall and precision are sums over the named genres, so the best three are the
-  three best. Hits are not: which posters have one of several genres is the
-  problem of maximum coverage. All sets of three are tried, or, where these are
-  too many, genres are added one by one, which covers at least 1 - 1/e of what
-  can be covered (Nemhauser et al., 1978).
+  Recall and precision are sums over the predicted genres, so the best three are
+  the three best. The best hits are a problem of maximum coverage: all sets of
+  three are tried or, if these are too many, genres are added greedily, which
+  covers at least 1 - 1/e of the maximum (Nemhauser et al., 1978).
 
   Args:
-    labels: [N, L] of 0 and 1.
+    counts: the label sets of the split.
+    num_genres: L.
 
   Returns:
     Indices of min(3, L) genres for 'hit_at_3', 'recall_at_3' and
-    'precision_at_3'; of equal ones the first.
+    'precision_at_3'; of ties the first.
   """
-  labels = np.asarray(labels, bool)
-  sizes = np.maximum(labels.sum(axis=1), 1)
+  members = label_sets_lib.to_members(
+    [genres for genres, _ in counts], num_genres=num_genres
+  )
+  posters = np.array([number for _, number in counts], int)
+  sizes = np.maximum(members.sum(axis=1), 1)
   return {
-    'hit_at_3': _best_cover(labels),
-    'recall_at_3': _first_of((labels / sizes[:, None]).sum(axis=0)),
-    'precision_at_3': _first_of(labels.sum(axis=0)),
+    'hit_at_3': _best_cover(members, posters),
+    'recall_at_3': _largest((posters / sizes) @ members),
+    'precision_at_3': _largest(posters @ members),
   }
 
 
-def _first_of(values: np.ndarray) -> tuple[int, ...]:
-  """The indices of the greatest values."""
-  best = np.argsort(-np.round(values, 9), kind='stable')[:NUM_NAMED]
-  return tuple(best.tolist())
+def _largest(values: np.ndarray) -> tuple[int, ...]:
+  """The indices of the largest values."""
+  order = np.argsort(-np.round(values, 9), kind='stable')
+  return tuple(order[:_NUM_GENRES].tolist())
 
 
-def _best_cover(labels: np.ndarray) -> tuple[int, ...]:
+def _best_cover(members: np.ndarray, posters: np.ndarray) -> tuple[int, ...]:
   """The genres of which most posters have at least one."""
-  num_genres = labels.shape[1]
-  size = min(NUM_NAMED, num_genres)
-  # Many posters have the same genres.
-  kinds, counts = np.unique(labels, axis=0, return_counts=True)
+  num_genres = members.shape[1]
+  size = min(_NUM_GENRES, num_genres)
 
   def covered(genres):
-    return counts[kinds[:, list(genres)].any(axis=1)].sum()
+    return posters[members[:, list(genres)].any(axis=1)].sum()
 
-  if math.comb(num_genres, size) <= _MAX_SETS:
+  if math.comb(num_genres, size) <= _MAX_TRIED:
     return max(itertools.combinations(range(num_genres), size), key=covered)
   chosen: tuple[int, ...] = ()
   for _ in range(size):
-    rest = [i for i in range(num_genres) if i not in chosen]
-    chosen += (max(rest, key=lambda i: covered((*chosen, i))),)
+    others = [i for i in range(num_genres) if i not in chosen]
+    chosen += (max(others, key=lambda i: covered((*chosen, i))),)
   return chosen

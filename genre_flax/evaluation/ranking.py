@@ -1,8 +1,8 @@
-"""Metrics that rank the examples of a split.
+"""Ranking metrics: average precision and the area under the ROC curve.
 
-For many weightings of the examples at once, which is what a bootstrap asks for:
-the ranking is the same for all of them. It is gone through in blocks, so that
-memory does not grow with the weightings times the examples.
+They are computed for many weightings of the examples at once, such as the
+resamples of a bootstrap, which share the ranking. Examples are processed in
+blocks, to bound the memory.
 """
 
 from collections.abc import Iterator
@@ -10,17 +10,17 @@ import dataclasses
 
 import numpy as np
 
-# Weights that are looked at together, of all weightings: 8 MB.
+# Weights per block, of all weightings: 8 MB.
 _BLOCK = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True)
 class Ranked:
-  """Rankings of examples by score, the highest first.
+  """Rankings of examples by descending score.
 
   Attributes:
-    labels: bool [G, N], the labels in the order of the scores.
-    examples: int [G, N], the example at each place.
+    labels: bool [G, N], the labels in the order of the ranking.
+    examples: int [G, N], the index of the example at each rank.
     is_last_of_tie: bool [G, N], whether the next score is lower.
   """
 
@@ -30,23 +30,11 @@ class Ranked:
 
   @classmethod
   def by_genre(cls, scores: np.ndarray, labels: np.ndarray) -> 'Ranked':
-    """Ranks [N, L] scores with their labels, genre by genre: G is L."""
-    return cls._of_columns(scores, labels)
-
-  @classmethod
-  def of_all_pairs(cls, scores: np.ndarray, labels: np.ndarray) -> 'Ranked':
-    """Ranks all (example, genre) pairs of [N, L] in one: G is 1."""
-    ranked = cls._of_columns(scores.reshape(-1, 1), labels.reshape(-1, 1))
-    # The place of a pair tells its example.
-    np.floor_divide(ranked.examples, scores.shape[1], out=ranked.examples)
-    return ranked
-
-  @classmethod
-  def _of_columns(cls, scores, labels):
+    """Ranks [N, L] scores within each genre: G is L."""
     shape = scores.shape[::-1]
-    small = np.int32 if len(scores) < 2**31 else np.int64
+    dtype = np.int32 if len(scores) < 2**31 else np.int64
     ranked = cls(
-      np.empty(shape, bool), np.empty(shape, small), np.ones(shape, bool)
+      np.empty(shape, bool), np.empty(shape, dtype), np.ones(shape, bool)
     )
     for genre in range(shape[0]):
       column = scores[:, genre]
@@ -55,6 +43,13 @@ class Ranked:
       ranked.examples[genre] = order
       ranked.labels[genre] = labels[order, genre] > 0
       ranked.is_last_of_tie[genre, :-1] = column[1:] != column[:-1]
+    return ranked
+
+  @classmethod
+  def of_all_pairs(cls, scores: np.ndarray, labels: np.ndarray) -> 'Ranked':
+    """Ranks all (example, genre) pairs of [N, L] scores: G is 1."""
+    ranked = cls.by_genre(scores.reshape(-1, 1), labels.reshape(-1, 1))
+    np.floor_divide(ranked.examples, scores.shape[1], out=ranked.examples)
     return ranked
 
 
@@ -69,21 +64,20 @@ def _thresholds(
     weights: [R, N], R weightings of the examples.
 
   Yields:
-    Four arrays [R, T], for the next T scores from high to low: the positives at
-    the score, true and false, and by how many they are more than at the score
-    before.
+    Four arrays [R, T] for the next T distinct scores, descending: the true and
+    the false positives, and their increments from the previous score.
   """
   labels, ends = ranked.labels[genre], ranked.is_last_of_tie[genre]
   size = max(1, _BLOCK // len(weights))
-  # Before the block: of all examples, and at the last of its scores.
+  # Up to the block: sums over all examples, and up to the last full tie.
   sums = [np.zeros((len(weights), 1)) for _ in range(2)]
   last = [np.zeros((len(weights), 1)) for _ in range(2)]
   for start in range(0, len(labels), size):
     block = slice(start, start + size)
     block_weights = weights[:, ranked.examples[genre, block]]
     counts, steps = [], []
-    for number, are_counted in enumerate((labels[block], ~labels[block])):
-      running = np.cumsum(block_weights * are_counted, axis=1) + sums[number]
+    for number, counted in enumerate((labels[block], ~labels[block])):
+      running = np.cumsum(block_weights * counted, axis=1) + sums[number]
       sums[number] = running[:, -1:]
       at_ends = running[:, ends[block]]
       counts.append(at_ends)
@@ -100,18 +94,14 @@ def average_precision(ranked: Ranked, weights: np.ndarray) -> np.ndarray:
     weights: [R, N], R weightings of the examples.
 
   Returns:
-    [R, G]; NaN where a genre has no positive.
+    [R, G]; NaN for a genre without positives.
   """
-  num_genres = len(ranked.labels)
-  result = np.full((len(weights), num_genres), np.nan)
-  for genre in range(num_genres):
-    total = positives = np.zeros(len(weights))
-    for true, false, true_steps, _ in _thresholds(ranked, genre, weights):
-      precision = divide(true, true + false)
-      total = total + (true_steps * precision).sum(axis=1)
-      positives = positives + true_steps.sum(axis=1)
-    result[:, genre] = divide(total, positives, empty=np.nan)
-  return result
+  area, positives, _ = _integrate(
+    ranked,
+    weights,
+    lambda true, false, true_steps, _: true_steps * divide(true, true + false),
+  )
+  return divide(area, positives, empty=np.nan)
 
 
 def roc_auc(ranked: Ranked, weights: np.ndarray) -> np.ndarray:
@@ -122,25 +112,33 @@ def roc_auc(ranked: Ranked, weights: np.ndarray) -> np.ndarray:
     weights: [R, N], R weightings of the examples.
 
   Returns:
-    [R, G]; NaN where a genre lacks positives or negatives.
+    [R, G]; NaN for a genre without positives or without negatives.
   """
-  num_genres = len(ranked.labels)
-  result = np.full((len(weights), num_genres), np.nan)
-  for genre in range(num_genres):
-    area = positives = negatives = np.zeros(len(weights))
-    for true, _, true_steps, false_steps in _thresholds(ranked, genre, weights):
-      heights = true - true_steps / 2
-      area = area + (false_steps * heights).sum(axis=1)
-      positives = positives + true_steps.sum(axis=1)
-      negatives = negatives + false_steps.sum(axis=1)
-    result[:, genre] = divide(area, positives * negatives, empty=np.nan)
-  return result
+  area, positives, negatives = _integrate(
+    ranked,
+    weights,
+    lambda true, _, true_steps, false_steps: (
+      false_steps * (true - true_steps / 2)
+    ),
+  )
+  return divide(area, positives * negatives, empty=np.nan)
+
+
+def _integrate(ranked, weights, area_fn):
+  """[R, G] each: sums of `area_fn` of `_thresholds`, positives, negatives."""
+  sums = np.zeros((3, len(weights), len(ranked.labels)))
+  for genre in range(len(ranked.labels)):
+    for block in _thresholds(ranked, genre, weights):
+      _, _, true_steps, false_steps = block
+      terms = (area_fn(*block), true_steps, false_steps)
+      sums[:, :, genre] += [term.sum(axis=1) for term in terms]
+  return sums
 
 
 def divide(
   numerator: np.ndarray, denominator: np.ndarray, *, empty: float = 0.0
 ) -> np.ndarray:
-  """Numerator / denominator, and `empty` where the denominator is 0."""
+  """Numerator / denominator, or `empty` where the denominator is 0."""
   is_empty = denominator == 0
   return np.where(
     is_empty, empty, numerator / np.where(is_empty, 1, denominator)

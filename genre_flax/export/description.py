@@ -46,7 +46,7 @@ def describe(predictor: predictor_lib.Predictor) -> dict[str, Any]:
     'pixel_scale': float(config.pixel_scale),
     'zooms': [float(zoom) for zoom in config.eval_crops],
     'calibration': describe_calibration(predictor.calibration),
-    'combinations': calibration['combinations'],
+    'label_sets': calibration['label_sets'],
     'thresholds': calibration['thresholds'],
     'input': graph.INPUT,
     'outputs': list(graph.OUTPUTS),

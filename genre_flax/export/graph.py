@@ -21,7 +21,7 @@ Function = Callable[[jax.Array], tuple[jax.Array, jax.Array]]
 def make_function(predictor: predictor_lib.Predictor) -> Function:
   """What a predictor computes, as one function of the images alone.
 
-  It does what `evaluate.make_eval_step` and `Calibration.to_scores` do, with
+  It does what `evaluator.make_eval_step` and `Calibration.to_scores` do, with
   the definitions of all operations on every platform (see `target.PORTABLE`).
 
   Args:

@@ -72,7 +72,7 @@ class Facts:
     form: 'onnx', 'stablehlo' or 'timm'.
     description: of `description.describe`.
     num_params: parameters of the network.
-    scores: of `stored_metrics.read`; None where the checkpoint was not
+    scores: of `split_metrics.read`; None where the checkpoint was not
       evaluated.
     agreement: of `check.compare`.
     versions: of the file's form, for 'stablehlo'.
@@ -139,7 +139,7 @@ def _eval_results(facts):
       metric_value=round(entry['value'], 4),
       metric_args={
         'interval_95': [_rounded(entry['low']), _rounded(entry['high'])],
-        'trivial': _rounded(entry['trivial']),
+        'constant_baseline': _rounded(entry['constant_baseline']),
       },
     )
     for name, entry in facts.scores['metrics'].items()
@@ -201,18 +201,17 @@ def _how_well(facts):
       _shown(_readable(name)),
       _number(entry['value']),
       f'{_number(entry["low"])} to {_number(entry["high"])}',
-      _number(entry['trivial']),
+      _number(entry['constant_baseline']),
     ]
     for name, entry in found['metrics'].items()
   ]
   return [
     f'On {found["num_examples"]:,} posters of the split'
     f' {_shown(found["split"])}, with 95 % bootstrap intervals:',
-    _table(['metric', 'value', '95 % interval', 'trivial'], rows),
-    'Trivial is the best answer that looks at no poster: the same for each.'
-    ' Fitted metrics are of decisions as they were fitted to the validation'
-    ' split, the others of decisions at 0.5. Together are metrics of three'
-    ' genres that say most together, the others of the three highest scores.',
+    _table(['metric', 'value', '95 % interval', 'baseline'], rows),
+    'The baseline is the constant baseline, which is the same for every poster.'
+    ' Fitted metrics are of genres predicted at an operating point that was'
+    ' fitted to the validation split, the others of genres predicted at 0.5.',
   ]
 
 
@@ -230,8 +229,8 @@ def _limits(facts):
   genres, count = facts.scores['genres'], facts.scores['num_examples']
   of_split = f'of the {count:,} posters of {_shown(facts.scores["split"])}'
   for key, words in (
-    ('in_top_three', 'Never among the three likeliest'),
-    ('decided', "Never given at the genres' own thresholds"),
+    ('num_in_top3', 'Never among the top-3 predictions'),
+    ('num_predicted', 'Never predicted at the thresholds of the genres'),
   ):
     if all(entry[key] is not None for entry in genres.values()):
       never = [name for name, entry in genres.items() if not entry[key]]
@@ -258,14 +257,14 @@ def _by_genre(facts):
       f'{entry["support"]:,}',
       _number(entry['average_precision']),
       _number(entry['roc_auc']),
-      '–' if entry['in_top_three'] is None else f'{entry["in_top_three"]:,}',
+      f'{entry["num_in_top3"]:,}',
     ]
     for name, entry in sorted(genres, key=lambda item: -item[1]['support'])
   ]
-  header = ['genre', 'posters', 'average precision', 'ROC-AUC', 'named']
+  header = ['genre', 'posters', 'average precision', 'ROC-AUC', 'top-3']
   return [
     _table(header, rows),
-    'Named: on how many posters it is among the three likeliest.',
+    'Top-3: the number of posters with the genre in their top-3 predictions.',
   ]
 
 

@@ -62,7 +62,8 @@ def score_each_alone(
 ) -> predictor_lib.Predictor:
   """The predictor whose scores the sigmoid of timm's logits gives."""
   return dataclasses.replace(
-    predictor, calibration=predictor.calibration.of_each_alone()
+    predictor,
+    calibration=dataclasses.replace(predictor.calibration, label_sets=None),
   )
 
 

@@ -15,7 +15,7 @@ from genre_flax.export import folder as folder_lib
 from genre_flax.export import graph
 from genre_flax.export import static_files
 from genre_flax.inference import predictor as predictor_lib
-from genre_flax.reports import stored_metrics
+from genre_flax.reports import split_metrics
 from genre_flax.runtime import errors
 from genre_flax.runtime import machine
 from genre_flax.training import train_state
@@ -152,10 +152,10 @@ def _write_timm(predictor, folder, description, *, workdir, **unused):
 
   from genre_flax.export import timm_folder
 
-  # timm has nothing that combinations of genres could be kept in.
+  # timm has no place for label sets.
   predictor = timm_folder.score_each_alone(predictor)
-  description |= timm_folder.describe(predictor) | {'combinations': None}
-  # The head has it; and the thresholds are for what combinations say.
+  description |= timm_folder.describe(predictor) | {'label_sets': None}
+  # The head contains it, and the thresholds are for scores with label sets.
   description['calibration'] = description_lib.describe_calibration(
     calibration.identity(predictor.genres)
   )
@@ -178,7 +178,7 @@ def _write_web(predictor, folder, description, *, workdir, page_runtime):
   from genre_flax.export import web
 
   web.write(folder, description, page_runtime=page_runtime)
-  found = stored_metrics.read(
+  found = split_metrics.read(
     workdir, step=predictor.step, genres=predictor.genres
   )
   description['scores'] = found and {
@@ -210,7 +210,7 @@ def _write_card(
     form=description['form'],
     description=description,
     num_params=train_state.count_parameters(predictor.variables['params']),
-    scores=stored_metrics.read(
+    scores=split_metrics.read(
       workdir, step=predictor.step, genres=predictor.genres
     ),
     agreement=agreement,

@@ -1,1 +1,1 @@
-"""From a checkpoint to scores: predictor, ensembles, image files."""
+"""Inference: from a checkpoint to the scores of images and splits."""

@@ -1,11 +1,10 @@
-"""Evaluates the checkpoints of a run one by one, also while it is training.
+"""Continuous evaluation: the checkpoints of a run, also while it is training.
 
-Nothing but the workdir connects this to the training, so it may run in a
-process of its own, or on another machine that sees the workdir.
+It only needs the workdir, so it may run in another process than the training,
+or on another machine with access to the workdir.
 """
 
 from collections.abc import Callable, Iterator
-import sys
 import time
 from typing import Any
 
@@ -16,172 +15,64 @@ from genre_flax.checkpoints import checkpointer as checkpointer_lib
 from genre_flax.datasets.posters import storage
 from genre_flax.inference import predictor as predictor_lib
 from genre_flax.inference import scored_split as scored_lib
-from genre_flax.reports import summary
 from genre_flax.runtime import errors
 from genre_flax.runtime import metric_writer
 from genre_flax.training import progress
 
 _POLL_SECONDS = 3.0
 
+# Writes the report of a split into a folder; returns the content of its
+# metrics.json.
+WriteReport = Callable[[scored_lib.ScoredSplit, epath.Path], dict[str, Any]]
 
-class StalledError(Exception):
-  """A training that has not ended has saved nothing for a long time."""
+
+class StalledError(errors.UserError):
+  """An unfinished training has not saved a checkpoint for a long time."""
 
 
-def evaluate_many(
+def evaluate_checkpoints(
   workdir: epath.Path,
   split: str,
   *,
   watch_seconds: float | None,
+  write_report: WriteReport,
   data_dir: str,
   batch_size: int,
-  bootstrap_samples: int,
   allow_custom_code: bool = False,
-) -> int:
-  """Evaluates all checkpoints of a run, or each that appears.
+) -> list[int]:
+  """Evaluates all checkpoints of a run, or each new one.
+
+  The report of a checkpoint is written to WORKDIR/eval/SPLIT_STEP, and its
+  metrics are appended to WORKDIR/eval/SPLIT.
 
   Args:
     workdir: of the run.
     split: its name.
-    watch_seconds: longest wait for a new checkpoint of a running training; None
-      for the checkpoints that are there.
+    watch_seconds: maximum wait for a new checkpoint; None to evaluate the
+      existing ones.
+    write_report: called for each checkpoint.
     data_dir: of the split; '' for that of the training.
-    batch_size: posters a step.
-    bootstrap_samples: resamples behind the intervals.
+    batch_size: posters per step.
     allow_custom_code: as in `predictor_lib.restore`.
 
   Returns:
-    The exit status: 0, or 1 where a checkpoint could not be evaluated or the
-    training has stalled.
+    The steps of checkpoints that are damaged, or were deleted meanwhile.
+
+  Raises:
+    InputError: there is no checkpoint, or the dataset has other genres.
+    StalledError: no checkpoint appeared for too long.
   """
   output = workdir / 'eval' / split
   if watch_seconds is None:
     steps = all_checkpoints(workdir)
   else:
-    earlier = metric_writer.read(output)
+    lines = metric_writer.read(output)
     steps = new_checkpoints(
       workdir,
-      last_seen=max((line['step'] for line in earlier), default=-1),
+      last_step=max((line['step'] for line in lines), default=-1),
       timeout_seconds=watch_seconds,
     )
-  try:
-    failed = evaluate_steps(
-      steps,
-      workdir=workdir,
-      data_dir=data_dir,
-      split=split,
-      batch_size=batch_size,
-      bootstrap_samples=bootstrap_samples,
-      allow_custom_code=allow_custom_code,
-    )
-  except StalledError as e:
-    print(f'error: {e}', file=sys.stderr)
-    return 1
-  print(f'Metrics by step: {output / metric_writer.FILE_NAME}')
-  return 1 if failed else 0
-
-
-def all_checkpoints(workdir: epath.PathLike) -> Iterator[int]:
-  """Yields the steps of the checkpoints that a workdir holds, ascending.
-
-  Raises:
-    InputError: there is none.
-  """
-  steps, _ = _look(workdir)
-  if not steps:
-    raise errors.InputError(
-      f'{workdir} has no checkpoint to evaluate. Is it the --workdir of a'
-      ' training run?'
-    )
-  yield from steps
-
-
-def new_checkpoints(
-  workdir: epath.PathLike,
-  *,
-  last_seen: int,
-  timeout_seconds: float,
-  sleep: Callable[[float], None] = time.sleep,
-  clock: Callable[[], float] = time.monotonic,
-) -> Iterator[int]:
-  """Yields the steps of checkpoints as they appear, until the training's last.
-
-  Args:
-    workdir: of the run; it may not exist yet.
-    last_seen: steps up to this one are passed over.
-    timeout_seconds: longest time without a new checkpoint.
-    sleep: waits for so many seconds.
-    clock: gives the time in seconds.
-
-  Yields:
-    The steps, ascending.
-
-  Raises:
-    StalledError: no checkpoint appeared for too long.
-  """
-  last_news = clock()
-  while True:
-    steps, last_of_all = _look(workdir)
-    for step in steps:
-      if step > last_seen:
-        yield step
-        last_seen, last_news = step, clock()
-    if last_of_all is not None and max(last_seen, *steps) >= last_of_all:
-      return
-    if clock() - last_news > timeout_seconds:
-      raise StalledError(
-        f'No new checkpoint in {workdir} for {timeout_seconds / 60:.0f}'
-        f' minutes; the latest is {steps[-1] if steps else "none"},'
-        f' the last will be {last_of_all or "known with the first"}. Has the'
-        ' training stopped? The same command goes on from here.'
-      )
-    sleep(_POLL_SECONDS)
-
-
-def _look(workdir: epath.PathLike) -> tuple[list[int], int | None]:
-  """The steps there are, and the step at which the training will end."""
-  with checkpointer_lib.Checkpointer(workdir, read_only=True) as checkpointer:
-    steps = checkpointer.steps()
-    for step in reversed(steps):
-      try:
-        return steps, int(checkpointer.read_meta(step)['num_train_steps'])
-      except errors.DamageError:
-        continue  # It is told when it is evaluated.
-    return steps, None
-
-
-def evaluate_steps(
-  steps: Iterator[int],
-  *,
-  workdir: epath.Path,
-  split: str,
-  data_dir: str,
-  batch_size: int,
-  bootstrap_samples: int,
-  allow_custom_code: bool = False,
-) -> list[int]:
-  """Evaluates checkpoints as they come, and writes their metrics by step.
-
-  Each gets a folder WORKDIR/eval/SPLIT_STEP, as `summary.summarize` writes
-  it; a line of metrics is added to those in WORKDIR/eval/SPLIT.
-
-  Args:
-    steps: of `all_checkpoints` or `new_checkpoints`.
-    workdir: of the run.
-    split: its name.
-    data_dir: of the split; '' for that of the training.
-    batch_size: posters a step.
-    bootstrap_samples: resamples behind the intervals.
-    allow_custom_code: as in `predictor_lib.restore`.
-
-  Returns:
-    The steps that could not be evaluated, since they are damaged or were
-    deleted meanwhile.
-
-  Raises:
-    InputError: the data set does not fit.
-  """
-  predictor, dataset, writer, failed = None, None, None, []
+  predictor, dataset, writer, skipped = None, None, None, []
   for step in steps:
     started = time.monotonic()
     try:
@@ -192,33 +83,102 @@ def evaluate_steps(
         allow_custom_code=allow_custom_code,
       )
     except errors.InputError as e:
-      logging.error('Checkpoint %d is left out: %s', step, e)
-      failed.append(step)
+      logging.error('Checkpoint %d is skipped: %s', step, e)
+      skipped.append(step)
       continue
     if dataset is None:
       dataset = storage.open_dataset(data_dir or predictor.data_dir(workdir))
-      output = workdir / 'eval' / split
       output.mkdir(parents=True, exist_ok=True)
-      # Lines of this and later steps are of an earlier look at them.
+      # Earlier lines of this and later steps are replaced.
       writer = metric_writer.MetricWriter(
         output, start_step=step - 1, tensorboard=True
       )
-    result = summary.summarize(
+    report = write_report(
       scored_lib.score_split(predictor, dataset, split, batch_size=batch_size),
-      output=workdir / 'eval' / f'{split}_{step}',
-      bootstrap_samples=bootstrap_samples,
+      workdir / 'eval' / f'{split}_{step}',
     )
-    values = _defined_values(result.report)
+    values = _defined_values(report)
     writer.write(step, split, values)
+    seconds = time.monotonic() - started
     logging.info(
-      '%s',
-      progress.describe_metrics(
-        step, split, values, seconds=time.monotonic() - started
-      ),
+      '%s', progress.describe_metrics(step, split, values, seconds=seconds)
     )
   if writer is not None:
     writer.close()
-  return failed
+  print(f'Metrics by step: {output / metric_writer.FILE_NAME}')
+  return skipped
+
+
+def all_checkpoints(workdir: epath.PathLike) -> list[int]:
+  """The steps of the existing checkpoints, ascending.
+
+  Raises:
+    InputError: there are none.
+  """
+  steps, _ = _read_steps(workdir)
+  if not steps:
+    raise errors.InputError(
+      f'{workdir} has no checkpoint to evaluate. Is it the --workdir of a'
+      ' training run?'
+    )
+  return steps
+
+
+def new_checkpoints(
+  workdir: epath.PathLike,
+  *,
+  last_step: int,
+  timeout_seconds: float,
+  sleep: Callable[[float], None] = time.sleep,
+  clock: Callable[[], float] = time.monotonic,
+) -> Iterator[int]:
+  """Yields the steps of new checkpoints until the end of the training.
+
+  Args:
+    workdir: of the run; it may not exist yet.
+    last_step: checkpoints up to this step are skipped.
+    timeout_seconds: maximum time without a new checkpoint.
+    sleep: waits for a number of seconds.
+    clock: the time in seconds.
+
+  Yields:
+    The steps, ascending.
+
+  Raises:
+    StalledError: no checkpoint appeared for too long.
+  """
+  last_time = clock()
+  while True:
+    steps, num_train_steps = _read_steps(workdir)
+    for step in steps:
+      if step > last_step:
+        yield step
+        last_step, last_time = step, clock()
+    if (
+      num_train_steps is not None and max(last_step, *steps) >= num_train_steps
+    ):
+      return
+    if clock() - last_time > timeout_seconds:
+      raise StalledError(
+        f'There was no new checkpoint in {workdir} for'
+        f' {timeout_seconds / 60:.0f} minutes (latest step:'
+        f' {steps[-1] if steps else "none"}, last step of the training:'
+        f' {num_train_steps or "unknown"}). If the training is still running,'
+        ' the same command resumes the evaluation.'
+      )
+    sleep(_POLL_SECONDS)
+
+
+def _read_steps(workdir: epath.PathLike) -> tuple[list[int], int | None]:
+  """The steps of the checkpoints, and the last step of the training."""
+  with checkpointer_lib.Checkpointer(workdir, read_only=True) as checkpointer:
+    steps = checkpointer.steps()
+    for step in reversed(steps):
+      try:
+        return steps, int(checkpointer.read_meta(step)['num_train_steps'])
+      except errors.DamageError:
+        continue  # Its evaluation reports the damage.
+    return steps, None
 
 
 def _defined_values(report: dict[str, Any]) -> dict[str, float]:

@@ -1,7 +1,7 @@
-"""Several networks as one predictor: the mean of their calibrated scores.
+"""Ensembles: the mean of the calibrated scores of several networks.
 
-The mean of several trainings is the more right, the more their errors differ
-(Hansen and Salamon, 1990; Lakshminarayanan et al., 2017).
+The less the errors of the networks correlate, the better the mean (Hansen and
+Salamon, 1990; Lakshminarayanan et al., 2017).
 """
 
 from collections.abc import Sequence
@@ -15,26 +15,25 @@ from scipy import special
 
 from genre_flax.datasets.posters import storage
 from genre_flax.evaluation import calibration as calibration_lib
-from genre_flax.evaluation import evaluate
+from genre_flax.evaluation import evaluator
 from genre_flax.inference import predictor as predictor_lib
-from genre_flax.runtime import checksums
 from genre_flax.runtime import errors
 
 
-class _OfMeans(calibration_lib.Calibration):
-  """Of scores that are calibrated, each by its network, before their mean."""
+class _MeanCalibration(calibration_lib.Calibration):
+  """Of an ensemble, whose logits are those of calibrated scores."""
 
   def to_logits(self, logits: Any, xp: Any = np) -> Any:
-    """The logits as they are."""
+    """The logits, unchanged."""
     del xp
     return logits
 
 
 @dataclasses.dataclass(frozen=True)
 class Ensemble:
-  """Networks of the same genres; image sizes and kinds may differ.
+  """Networks with the same genres; architectures and image sizes may differ.
 
-  It scores as `predictor_lib.Predictor` does, and has no image size of its own.
+  It has the interface of `predictor_lib.Predictor`, but no input size.
 
   Attributes:
     members: at least one.
@@ -49,38 +48,37 @@ class Ensemble:
 
   @property
   def label_prior(self) -> np.ndarray:
-    """[num_genres], of the data set that the first was trained on."""
+    """[num_genres], of the training of the first member."""
     return self.members[0].label_prior
 
   @property
-  def constant_answers(self) -> dict[str, tuple[int, ...]]:
-    """See `meta.Meta`; of the first."""
-    return self.members[0].constant_answers
+  def constant_baseline(self) -> dict[str, tuple[int, ...]]:
+    """Of the first member; see `checkpoint_meta.Meta`."""
+    return self.members[0].constant_baseline
 
   @property
   def step(self) -> str:
-    """The steps of the checkpoints, in words."""
+    """The steps of the checkpoints, joined by ' + '."""
     return ' + '.join(str(member.step) for member in self.members)
 
   @property
   def which(self) -> str:
-    """How they were asked for."""
+    """The number of members and the requested step."""
     return f'{len(self.members)} networks, {self.members[0].which} of each'
 
   @functools.cached_property
   def calibration(self) -> calibration_lib.Calibration:
-    """Leaves the mean as it is, and decides at the mean of the thresholds.
+    """Keeps the scores; operating points are means over the members.
 
-    Combinations are decided on where all know the same ones, with the means of
-    what was fitted to each.
+    The label sets are used if those of all members are equal.
     """
     identity = calibration_lib.identity(self.genres)
-    return _OfMeans(
+    return _MeanCalibration(
       genres=self.genres,
       slope=identity.slope,
       intercept=identity.intercept,
-      combinations=_mean_combinations(
-        [member.calibration.combinations for member in self.members]
+      label_sets=_mean_label_sets(
+        [member.calibration.label_sets for member in self.members]
       ),
       thresholds={
         point: np.mean(
@@ -91,49 +89,45 @@ class Ensemble:
       },
     )
 
-  def checksum(self) -> str:
-    """Tells what it predicts from what any other does."""
-    return checksums.of_json([member.checksum() for member in self.members])
-
   def data_dir(self, workdir: str) -> str:
-    """Where the data set was that the first was trained on."""
+    """The folder of the dataset of the training of the first member."""
     return self.members[0].data_dir(workdir)
 
   def fit_batch_size(self, batch_size: int) -> int:
-    """`batch_size`, rounded up to a multiple of the devices."""
+    """`batch_size`, rounded up to a multiple of the number of devices."""
     return self.members[0].fit_batch_size(batch_size)
 
   def evaluate_split(
     self, dataset: storage.PosterDataset, split: str, *, batch_size: int
-  ) -> evaluate.Predictions:
-    """Scores a whole split by each in turn; see `Predictor.evaluate_split`.
+  ) -> evaluator.Predictions:
+    """Scores a split by each member in turn; see `Predictor.evaluate_split`.
 
     The logits are those of the mean of the calibrated scores.
     """
-    found = [
+    predictions = [
       member.evaluate_split(dataset, split, batch_size=batch_size)
       for member in self.members
     ]
     scores = mean_scores(
       [
-        member.calibration.to_scores(predictions.logits)
-        for member, predictions in zip(self.members, found, strict=True)
+        member.calibration.to_scores(each.logits)
+        for member, each in zip(self.members, predictions, strict=True)
       ]
     )
-    return evaluate.Predictions(special.logit(scores), found[0].labels)
+    return evaluator.Predictions(special.logit(scores), predictions[0].labels)
 
 
-def _mean_combinations(of_each):
-  """None where not all know the same combinations."""
-  first = of_each[0]
+def _mean_label_sets(label_sets):
+  """The mean of the fitted values; None if the label sets differ."""
+  first = label_sets[0]
   if any(
-    one is None or not np.array_equal(one.members, first.members)
-    for one in of_each
+    each is None or not np.array_equal(each.members, first.members)
+    for each in label_sets
   ):
     return None
 
   def mean(name):
-    return np.mean([getattr(one, name) for one in of_each], axis=0)
+    return np.mean([getattr(each, name) for each in label_sets], axis=0)
 
   return dataclasses.replace(
     first,
@@ -144,7 +138,7 @@ def _mean_combinations(of_each):
 
 
 def mean_scores(scores: Sequence[np.ndarray]) -> np.ndarray:
-  """The mean of some [..., num_genres], within (0, 1)."""
+  """The mean of several [..., num_genres], clipped to the open (0, 1)."""
   tiny = np.finfo(np.float64).eps
   return np.clip(np.mean(scores, axis=0), tiny, 1 - tiny)
 
@@ -152,11 +146,11 @@ def mean_scores(scores: Sequence[np.ndarray]) -> np.ndarray:
 def combine(
   members: Sequence[predictor_lib.Predictor], *, origins: Sequence[str]
 ) -> predictor_lib.Predictor | Ensemble:
-  """One predictor of some; of one, that one.
+  """The ensemble of some predictors, or the only predictor.
 
   Args:
     members: of `predictor_lib.restore`.
-    origins: of each its workdir, for messages.
+    origins: the workdir of each, for messages.
 
   Raises:
     InputError: their genres differ.
@@ -166,17 +160,17 @@ def combine(
     return first
   for member, origin in zip(others, origins[1:], strict=True):
     if member.genres != first.genres:
-      lacking = sorted(set(first.genres) - set(member.genres))
-      more = sorted(set(member.genres) - set(first.genres))
+      missing = sorted(set(first.genres) - set(member.genres))
+      extra = sorted(set(member.genres) - set(first.genres))
       raise errors.InputError(
-        f'The networks of {origins[0]} and {origin} have different genres: the'
-        f' second lacks {lacking} and adds {more}. Scores can be averaged of'
-        ' the same genres, in the same order.'
+        f'The genres of {origin} differ from those of {origins[0]}: missing'
+        f' {missing}, extra {extra}. The networks of an ensemble need the same'
+        ' genres in the same order.'
       )
     if member.fingerprint != first.fingerprint:
       logging.warning(
-        'The networks of %s and %s were trained on different data: what is a'
-        ' test split for one, the other may have been trained on.',
+        '%s and %s were trained on different datasets: the test split of one'
+        ' may overlap with the training split of the other.',
         origins[0],
         origin,
       )

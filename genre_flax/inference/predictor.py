@@ -1,7 +1,9 @@
-"""From a workdir to scored genres; all else that is needed is in its meta."""
+"""The predictor: a trained network, restored from a workdir."""
 
+from collections.abc import Callable
 import dataclasses
 import math
+from typing import Any
 
 from etils import epath
 import flax.linen as nn
@@ -12,33 +14,34 @@ from genre_flax import config as config_lib
 from genre_flax.checkpoints import checkpointer as checkpointer_lib
 from genre_flax.data import input_pipeline
 from genre_flax.datasets.posters import storage
-from genre_flax.evaluation import evaluate
-from genre_flax.inference import meta as meta_lib
+from genre_flax.evaluation import evaluator
+from genre_flax.inference import checkpoint_meta
 from genre_flax.models import registry
 from genre_flax.runtime import checksums
 from genre_flax.runtime import errors
 from genre_flax.runtime import parallel
+from genre_flax.runtime import target
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Predictor(meta_lib.Meta):
-  """A trained network, ready to use, and what its checkpoint says of it.
+class Predictor(checkpoint_meta.Meta):
+  """A trained network and the metadata of its checkpoint.
 
   Attributes:
-    step: of its checkpoint.
-    which: how that was asked for: 'best', 'latest' or a number.
-    variables: of the network, placed on the devices.
-    eval_step: of `evaluate.make_eval_step`.
+    step: of the checkpoint.
+    which: the requested step: 'best', 'latest' or a number.
+    variables: of the network, replicated on the devices.
+    eval_step: of `evaluator.make_eval_step`.
   """
 
   step: int
   which: str
-  variables: evaluate.Variables
-  eval_step: evaluate.EvalStep
+  variables: evaluator.Variables
+  eval_step: evaluator.EvalStep
 
   @property
   def preprocessing(self) -> config_lib.Preprocessing:
-    """The preprocessing that the network was trained with."""
+    """The preprocessing of the training."""
     return config_lib.preprocessing(self.config)
 
   @property
@@ -47,7 +50,7 @@ class Predictor(meta_lib.Meta):
     return config_lib.image_shape(self.config)
 
   def checksum(self) -> str:
-    """Tells what it predicts from what any other network does."""
+    """Checksum of the variables, the config and the calibration."""
     leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(self.variables))
     return checksums.of_json(
       [
@@ -61,7 +64,7 @@ class Predictor(meta_lib.Meta):
     )
 
   def in_float32(self) -> 'Predictor':
-    """The same network, computing in float32; this one where it does."""
+    """The same network, computing in float32."""
     if self.config.model.dtype == 'float32':
       return self
     config = self.config.copy_and_resolve_references()
@@ -70,64 +73,63 @@ class Predictor(meta_lib.Meta):
     return dataclasses.replace(changed, eval_step=_make_eval_step(changed))
 
   def data_dir(self, workdir: epath.PathLike) -> str:
-    """Where the data set was that the network was trained on."""
+    """The folder of the dataset of the training."""
     return self.config.dataset.data_dir or str(epath.Path(workdir) / 'data')
 
   def fit_batch_size(self, batch_size: int) -> int:
-    """`batch_size`, rounded up to a multiple of the devices."""
+    """`batch_size`, rounded up to a multiple of the number of devices."""
     num_devices = parallel.num_devices()
     return math.ceil(batch_size / num_devices) * num_devices
 
   def predict(self, images: np.ndarray, *, batch_size: int) -> np.ndarray:
-    """Scores images that `preprocess.decode_and_resize` made.
+    """Scores images of `preprocess.decode_and_resize`.
 
     Args:
       images: uint8 [N, H, W, 3].
-      batch_size: images a step, of `fit_batch_size`; N is padded to a multiple
-        of it.
+      batch_size: images per step, of `fit_batch_size`; N is padded to a
+        multiple of it.
 
     Returns:
       float64 [N, num_genres], calibrated probabilities.
     """
-    pieces = []
+    logits = []
     for start in range(0, len(images), batch_size):
-      piece = images[start : start + batch_size]
-      missing = batch_size - len(piece)
+      chunk = images[start : start + batch_size]
+      missing = batch_size - len(chunk)
       batch = {
-        'image': np.pad(piece, ((0, missing), (0, 0), (0, 0), (0, 0))),
+        'image': np.pad(chunk, ((0, missing), (0, 0), (0, 0), (0, 0))),
         'labels': np.zeros((batch_size, len(self.genres)), np.float32),
         'mask': np.ones(batch_size, np.float32),
         'index': np.arange(batch_size, dtype=np.int32),
       }
       output = self.eval_step(self.variables, parallel.shard_batch(batch))
-      logits = jax.device_get(output['logits'])
-      pieces.append(logits[: len(piece)])
-    return self.calibration.to_scores(np.concatenate(pieces))
+      logits.append(jax.device_get(output['logits'])[: len(chunk)])
+    return self.calibration.to_scores(np.concatenate(logits))
 
   def evaluate_split(
     self, dataset: storage.PosterDataset, split: str, *, batch_size: int
-  ) -> evaluate.Predictions:
+  ) -> evaluator.Predictions:
     """Scores a whole split; all hosts call it.
 
     Args:
-      dataset: with the genres that the network was trained on.
+      dataset: with the genres of the training.
       split: its name.
-      batch_size: posters a step over all hosts, of `fit_batch_size`.
+      batch_size: posters per step over all hosts, of `fit_batch_size`.
 
     Returns:
-      The predictions, in the split's order.
+      The predictions, in the order of the split.
 
     Raises:
-      InputError: the data set has no such split, or other genres.
+      InputError: the dataset has no such split, or other genres.
     """
     if dataset.genres != self.genres:
       missing = sorted(set(self.genres) - set(dataset.genres))
       extra = sorted(set(dataset.genres) - set(self.genres))
       raise errors.InputError(
-        f'The data set in {dataset.data_dir} has other genres than the network'
-        f' was trained on: it lacks {missing} and adds {extra}.'
+        f'The genres of the dataset in {dataset.data_dir} differ from those of'
+        f' the training: missing {missing}, extra {extra}.'
       )
-    return evaluate.evaluate_split(
+    return evaluator.evaluate_split(
       self.eval_step,
       self.variables,
       input_pipeline.DecodedSplit(
@@ -152,41 +154,37 @@ def restore(
   Args:
     workdir: of the run.
     step: 'best' (by validation mean average precision), 'latest' or a number.
-    earlier: of another checkpoint of the run; what it compiled is used again.
-    allow_custom_code: whether a network of one's own, which the workdir names
-      and this machine has, may be loaded, which runs its code.
-
-  Returns:
-    The predictor.
+    earlier: of another checkpoint of the run, to reuse compiled functions.
+    allow_custom_code: as in `checkpoint_meta.parse`.
 
   Raises:
     InputError: there is no such checkpoint, it is damaged, or its network is
-      code of one's own and that is not allowed.
+      custom code and that is not allowed.
   """
   parsed = {}
 
   def make_template(stored):
-    """The variables of the network that the meta describes, as shapes."""
-    meta = parsed['meta'] = meta_lib.parse(
+    """The shapes of the variables of the network."""
+    meta = parsed['meta'] = checkpoint_meta.parse(
       stored, origin=str(workdir), allow_custom_code=allow_custom_code
     )
     try:
       return _variable_shapes(meta)
     except errors.InputError:
       raise
-    except Exception as e:  # Of values that no network has.
+    except Exception as e:  # Depends on the values of the config.
       raise errors.InputError(
-        f'The network {meta.config.model.name!r} of {workdir} cannot be made'
-        f' with what its config says: {e}'
+        f'The network {meta.config.model.name!r} of {workdir} cannot be created'
+        f' from its config: {e}'
       ) from e
 
-  found, _, restored = checkpointer_lib.read_model(
+  found_step, _, restored = checkpointer_lib.read_model(
     workdir, step=step, make_template=make_template
   )
   meta = parsed['meta']
   return Predictor(
     **vars(meta),
-    step=found,
+    step=found_step,
     which=step,
     variables=parallel.replicate(restored),
     eval_step=(
@@ -196,16 +194,16 @@ def restore(
 
 
 def make_model(
-  meta: meta_lib.Meta, *, axis_name: str | None = None
+  meta: checkpoint_meta.Meta, *, axis_name: str | None = None
 ) -> nn.Module:
-  """The network that a meta describes.
+  """The network of a checkpoint.
 
   Args:
-    meta: of a checkpoint.
+    meta: of the checkpoint.
     axis_name: the mapped axis of the devices; None outside of `parallelize`.
 
   Raises:
-    InputError: it is one's own, and is not there.
+    InputError: it is custom code that cannot be imported.
   """
   return registry.create_from_config(
     meta.config.model, num_genres=len(meta.genres), axis_name=axis_name
@@ -225,7 +223,37 @@ def _variable_shapes(meta):
 
 
 def _make_eval_step(meta):
-  return evaluate.make_eval_step(
+  return evaluator.make_eval_step(
     make_model(meta, axis_name=parallel.AXIS_NAME),
     config_lib.preprocessing(meta.config),
   )
+
+
+class OneDevice:
+  """A copy of the variables of a network on the first device of this process.
+
+  For functions that are not parallelized.
+  """
+
+  def __init__(self, predictor: Predictor):
+    """Copies the variables of a predictor."""
+    self._device = jax.local_devices()[0]
+    self.variables = jax.device_put(
+      jax.device_get(predictor.variables), self._device
+    )
+
+  def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Calls a function of the variables and of `arguments` on the device.
+
+    Args:
+      function: to call.
+      *arguments: arrays of the host.
+
+    Returns:
+      The output of the function, as arrays of the host.
+    """
+    with (
+      jax.default_device(self._device),
+      target.traced_for(self._device.platform),
+    ):
+      return jax.device_get(function(self.variables, *arguments))

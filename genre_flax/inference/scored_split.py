@@ -1,4 +1,4 @@
-"""A split with what a network says of it: what all results are made from."""
+"""Scored splits: the posters of a split with their labels and scores."""
 
 import dataclasses
 import functools
@@ -8,21 +8,20 @@ import numpy as np
 from genre_flax.data import preprocess
 from genre_flax.datasets.posters import records as records_lib
 from genre_flax.datasets.posters import storage
-from genre_flax.evaluation import evaluate
+from genre_flax.evaluation import evaluator
 from genre_flax.inference import ensemble
 from genre_flax.inference import predictor as predictor_lib
-from genre_flax.reports import contact_sheet
 from genre_flax.runtime import parallel
 
 
 @dataclasses.dataclass(frozen=True)
 class ScoredSplit:
-  """N posters, their labels and their scores, in the split's order.
+  """N posters with their labels and scores, in the order of the split.
 
   Attributes:
     name: of the split.
-    predictor: the network, or several.
-    dataset: that the split is of.
+    predictor: a network or an ensemble.
+    dataset: of the split.
     records: the posters.
     predictions: of the network, before calibration.
   """
@@ -31,7 +30,7 @@ class ScoredSplit:
   predictor: predictor_lib.Predictor | ensemble.Ensemble
   dataset: storage.PosterDataset
   records: records_lib.Split
-  predictions: evaluate.Predictions
+  predictions: evaluator.Predictions
 
   def __len__(self) -> int:
     return len(self.records)
@@ -53,28 +52,19 @@ class ScoredSplit:
 
   @functools.cached_property
   def ids(self) -> tuple[str, ...]:
-    """Of the posters."""
+    """The ids of the posters."""
     return tuple(self.records[i].id for i in range(len(self)))
 
   def spread(self, number: int) -> list[int]:
-    """At most `number` indices, spread evenly over the split."""
+    """At most `number` indices, evenly spaced over the split."""
     number = min(len(self), number)
     return [i * len(self) // number for i in range(number)]
 
   def decode(self, index: int, image_shape: tuple[int, int]) -> np.ndarray:
-    """A poster, uint8 [H, W, 3], as (H, W) asks."""
+    """A poster, uint8 [H, W, 3], resized to (H, W)."""
     height, width = image_shape
     return preprocess.decode_and_resize(
       self.records[index].image, height=height, width=width
-    )
-
-  def entry(self, index: int) -> contact_sheet.Entry:
-    """A poster with its scores and labels, to be shown."""
-    return contact_sheet.Entry(
-      image=self.decode(index, contact_sheet.IMAGE_SHAPE),
-      scores=self.scores[index],
-      labels=self.labels[index],
-      name=self.ids[index],
     )
 
 
@@ -91,13 +81,13 @@ def score_split(
     predictor: of `ensemble.combine`.
     dataset: with the split.
     split: its name.
-    batch_size: posters a step over all hosts, rounded up to fit the devices.
+    batch_size: posters per step over all hosts, rounded up to fit the devices.
 
   Returns:
     The split on the main host, None on the others.
 
   Raises:
-    InputError: the data set has no such split, or other genres.
+    InputError: the dataset has no such split, or other genres.
   """
   predictions = predictor.evaluate_split(
     dataset, split, batch_size=predictor.fit_batch_size(batch_size)

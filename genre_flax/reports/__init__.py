@@ -1,6 +1,5 @@
-"""From a workdir to what people look at and take away.
+"""Reports: of splits, image files and trainings.
 
-`predict` restores a network, `meta` checks what it says of itself; `summary`
-reports on a split, `image_files` names the genres of files, `follow` goes along
-with a training. `export` hands a network on.
+`split_report` and `image_report` write files and print summaries; `html`
+renders the HTML report of trainings.
 """

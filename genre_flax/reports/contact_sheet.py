@@ -1,36 +1,32 @@
-"""A picture of posters with what was predicted of them."""
+"""Contact sheets: images of posters with their genres and predictions."""
 
 from collections.abc import Sequence
 import dataclasses
-import io
 
 import numpy as np
 from PIL import Image
 from PIL import ImageDraw
 from PIL import ImageFont
 
+from genre_flax.data import drawing
 from genre_flax.evaluation import metrics
-from genre_flax.runtime import text as text_lib
 
 FILE_NAME = 'contact_sheet.png'
-# Posters are shown so, in pixels, whatever the network's input is.
-IMAGE_SHAPE = _POSTER_HEIGHT, _POSTER_WIDTH = 264, 180
+_POSTER_HEIGHT, _POSTER_WIDTH = drawing.POSTER_SHAPE
 _GAP, _LINE = 14, 19
-BACKGROUND = (250, 249, 246)
-INK, _FAINT = (35, 35, 40), (120, 120, 126)
-_RIGHT, _WRONG = (20, 125, 70), (190, 60, 45)
+_CORRECT, _WRONG = (20, 125, 70), (190, 60, 45)
 _BAR = (222, 219, 210)
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-  """One poster of the sheet.
+  """A poster of a contact sheet.
 
   Attributes:
     image: uint8 [H, W, 3].
     scores: [num_genres].
-    labels: [num_genres] of 0 and 1, or None where the truth is not known.
-    name: written above the truth.
+    labels: [num_genres] of 0 and 1, or None where they are unknown.
+    name: the caption.
   """
 
   image: np.ndarray
@@ -42,18 +38,18 @@ class Entry:
 def draw(
   entries: Sequence[Entry], *, genres: Sequence[str], columns: int = 6
 ) -> bytes:
-  """Draws posters in a grid, each with its genres and the top three.
+  """Draws posters in a grid, each with its genres and top-3 predictions.
 
-  A named genre is green where it is right, red where it is wrong, and black
-  where the truth is not known. The bar behind it is as long as its score.
+  A prediction is green if it is correct, red if it is wrong, and black if the
+  labels are unknown. The length of the bar behind it is the score.
 
   Args:
     entries: at least one.
     genres: the label names.
-    columns: posters a row.
+    columns: posters per row.
 
   Returns:
-    A PNG file's bytes.
+    A PNG file.
   """
   columns = min(columns, len(entries))
   rows = -(-len(entries) // columns)
@@ -62,15 +58,13 @@ def draw(
   sheet = Image.new(
     'RGB',
     (columns * cell_width + _GAP, rows * cell_height + _GAP),
-    BACKGROUND,
+    drawing.BACKGROUND,
   )
   for number, entry in enumerate(entries):
     row, column = divmod(number, columns)
     corner = (_GAP + column * cell_width, _GAP + row * cell_height)
     _draw_entry(sheet, entry, corner, genres)
-  encoded = io.BytesIO()
-  sheet.save(encoded, 'PNG', optimize=True)
-  return encoded.getvalue()
+  return drawing.to_png(sheet)
 
 
 def _draw_entry(sheet, entry, corner, genres):
@@ -82,32 +76,24 @@ def _draw_entry(sheet, entry, corner, genres):
   pen = ImageDraw.Draw(sheet)
   small, normal = ImageFont.load_default(12), ImageFont.load_default(14)
   y = top + _POSTER_HEIGHT + 6
-  pen.text((left, y), fit(pen, entry.name, small), _FAINT, small)
+
+  def write(line, text, font, color, indent=0):
+    text = drawing.shorten(pen, text, font)
+    pen.text((left + indent, y + line * _LINE), text, color, font)
+
+  write(0, entry.name, small, drawing.FAINT)
   if entry.labels is not None:
-    truth = ', '.join(genres[i] for i in np.flatnonzero(entry.labels))
-    pen.text((left, y + _LINE), fit(pen, truth, small), INK, small)
-  for place, genre in enumerate(metrics.top_k(entry.scores[None])[0]):
-    line_y = y + (2 + place) * _LINE
-    score = float(entry.scores[genre])
+    labels = ', '.join(genres[i] for i in np.flatnonzero(entry.labels))
+    write(1, labels, small, drawing.INK)
+  for line, genre in enumerate(metrics.top_k(entry.scores[None])[0], 2):
+    score, line_y = float(entry.scores[genre]), y + line * _LINE
     pen.rectangle(
       (left, line_y, left + score * _POSTER_WIDTH, line_y + _LINE - 3), _BAR
     )
-    color = INK
+    color = drawing.INK
     if entry.labels is not None:
-      color = _RIGHT if entry.labels[genre] else _WRONG
-    pen.text((left + 4, line_y), fit(pen, genres[genre], normal), color, normal)
+      color = _CORRECT if entry.labels[genre] else _WRONG
+    write(line, genres[genre], normal, color, indent=4)
     pen.text(
       (left + _POSTER_WIDTH - 2, line_y), f'{score:.2f}', color, normal, 'ra'
     )
-
-
-def fit(
-  pen: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont
-) -> str:
-  """Shortens a text to the width of a poster."""
-  text = text_lib.printable(text)
-  if pen.textlength(text, font) <= _POSTER_WIDTH:
-    return text
-  while text and pen.textlength(text + '...', font) > _POSTER_WIDTH:
-    text = text[:-1]
-  return text + '...'

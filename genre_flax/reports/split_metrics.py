@@ -1,182 +1,276 @@
-"""The scores of a split, as JSON and as a table to read."""
+"""Metrics of a split: metrics.json and tables for the terminal."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 import json
 import math
 from typing import Any
 
+from absl import logging
 from etils import epath
 import numpy as np
 
 from genre_flax.evaluation import bootstrap
 from genre_flax.evaluation import calibration as calibration_lib
-from genre_flax.evaluation import evaluate
 from genre_flax.evaluation import metrics
-from genre_flax.evaluation import ranking
+from genre_flax.inference import scored_split as scored_lib
+from genre_flax.runtime import errors
 from genre_flax.runtime import files
+from genre_flax.runtime import regular_files
 from genre_flax.runtime import text
 
 FILE_NAME = 'metrics.json'
+_MAX_BYTES = 1 << 26
 
 
 def make_report(
-  predictions: evaluate.Predictions,
-  *,
-  calibration: calibration_lib.Calibration,
-  label_prior: np.ndarray,
-  constant_answers: Mapping[str, Sequence[int]],
-  bootstrap_samples: int,
+  scored: scored_lib.ScoredSplit, *, bootstrap_samples: int
 ) -> dict[str, Any]:
-  """All metrics of a split, with what they are worth beside them.
+  """All metrics of a split, with their intervals and the constant baseline.
 
-  Metrics of decisions are given at threshold 0.5 and, with the suffix _fitted,
-  as they were fitted to the validation split; those of three genres of the
-  highest scores and, with the suffix _together, of those that say most
-  together.
+  Metrics of predicted genres are given at threshold 0.5 and, with the suffix
+  _fitted, at the operating point that was fitted to the validation split.
+
+  The constant baseline assigns the shares of the genres in the training split
+  as scores to every poster. For metrics at 3 it predicts the best three genres
+  of the training split, for fitted metrics the best set of most frequent ones.
 
   Args:
-    predictions: of the whole split.
-    calibration: of the network.
-    label_prior: [num_genres], the training split's share of each genre. The
-      trivial predictor gives these scores to every poster; for a fitted metric
-      it gives the best constant set of the most frequent genres.
-    constant_answers: the genres that it names instead, by metric: those that
-      score highest on the training split.
-    bootstrap_samples: resamples behind the intervals; 0 for no intervals.
+    scored: the split.
+    bootstrap_samples: number of resamples; 0 for no intervals.
 
   Returns:
-    {'num_examples', 'loss', 'metrics': {name: {'value', 'low', 'high',
-    'trivial'}}, 'expected_calibration_error': {'network', 'calibrated'},
-    'genres': {name: {'average_precision', 'roc_auc', 'support', 'threshold',
-    'in_top_three', 'decided'}}}; what is not defined is None. The last two
-    count the posters that are given the genre, among three and at its
-    threshold.
+    {'split', 'step', 'num_examples', 'loss', 'metrics': {name: {'value', 'low',
+    'high', 'constant_baseline'}}, 'expected_calibration_error': {'network',
+    'calibrated'}, 'genres': {name: {'average_precision', 'roc_auc', 'support',
+    'threshold', 'num_in_top3', 'num_predicted'}}}; undefined values are None.
+    The last two count the posters whose top-3 predictions contain the genre,
+    and those where its score reaches its threshold.
   """
-  labels = predictions.labels
-  scores = calibration.to_scores(predictions.logits)
-  trivial = _trivial(labels, label_prior, constant_answers)
+  scores, labels = scored.scores, scored.labels
+  label_prior = scored.predictor.label_prior
   entries = _entries(
     scores,
     labels,
-    trivial=trivial,
+    baseline=_constant_baseline(
+      labels, label_prior, scored.predictor.constant_baseline
+    ),
     bootstrap_samples=bootstrap_samples,
   )
-  for point, names in calibration_lib.DECISIONS.items():
+  calibration = scored.predictor.calibration
+  for point in calibration_lib.OPERATING_POINTS:
     fitted = _entries(
       scores,
       labels,
-      decided=calibration.decide(scores, point),
-      names=tuple(names),
-      trivial={
-        # Of three that are named, the best are known.
-        name: trivial[name]
-        if point == calibration_lib.THREE_TOGETHER
-        else _best_constant_set(name, labels, label_prior)
-        for name in names
-      },
+      baseline={point: _best_constant_set(point, labels, label_prior)},
       bootstrap_samples=bootstrap_samples,
+      predicted=calibration.predict_genres(scores, point),
+      names=(point,),
     )
-    entries |= {shown: fitted[name] for name, shown in names.items()}
+    entries[f'{point}_fitted'] = fitted[point]
   error = calibration_lib.expected_calibration_error
   return {
+    'split': scored.name,
+    'step': scored.predictor.step,
     'num_examples': len(labels),
-    'loss': predictions.loss,
+    'loss': scored.predictions.loss,
     'metrics': entries,
     'expected_calibration_error': {
-      'network': error(predictions.scores, labels),
+      'network': error(scored.predictions.scores, labels),
       'calibrated': error(scores, labels),
     },
-    'genres': _of_genres(scores, labels, calibration),
+    'genres': _by_genre(scores, labels, calibration),
   }
 
 
-def _entries(scores, labels, *, trivial, bootstrap_samples, **options):
-  """{name: {'value', 'low', 'high', 'trivial'}} of some metrics."""
+def _entries(scores, labels, *, baseline, bootstrap_samples, **options):
+  """{name: {'value', 'low', 'high', 'constant_baseline'}} of some metrics."""
   values = metrics.compute(scores, labels, **options)
   intervals = bootstrap.intervals(
     scores, labels, num_samples=bootstrap_samples, **options
   )
   return {
     name: {
-      'value': _number(values[name][0]),
-      'low': _number(intervals[name][0]),
-      'high': _number(intervals[name][1]),
-      'trivial': _number(np.max(trivial[name])),
+      'value': _to_json(values[name]),
+      'low': _to_json(intervals[name][0]),
+      'high': _to_json(intervals[name][1]),
+      'constant_baseline': _to_json(baseline[name]),
     }
     for name in values
   }
 
 
-def _of_genres(scores, labels, calibration):
-  """{genre: {'average_precision', ...}}, as `make_report` gives it."""
-  ranked = ranking.Ranked.by_genre(scores, labels)
-  ones = np.ones((1, len(scores)))
-  average_precision = ranking.average_precision(ranked, ones)[0]
-  roc_auc = ranking.roc_auc(ranked, ones)[0]
-  named = np.bincount(
+def _by_genre(scores, labels, calibration):
+  estimates = bootstrap.per_genre(scores, labels, num_samples=0)
+  num_in_top3 = np.bincount(
     metrics.top_k(scores).ravel(), minlength=len(calibration.genres)
   )
-  decided = calibration.decide(scores, 'macro_f1').sum(axis=0)
+  num_predicted = calibration.predict_genres(scores, 'macro_f1').sum(axis=0)
   return {
     genre: {
-      'average_precision': _number(average_precision[i]),
-      'roc_auc': _number(roc_auc[i]),
+      **{name: _to_json(values[i].value) for name, values in estimates.items()},
       'support': int(labels[:, i].sum()),
       'threshold': float(calibration.thresholds['macro_f1'][i]),
-      'in_top_three': int(named[i]),
-      'decided': int(decided[i]),
+      'num_in_top3': int(num_in_top3[i]),
+      'num_predicted': int(num_predicted[i]),
     }
     for i, genre in enumerate(calibration.genres)
   }
 
 
-def _trivial(labels, label_prior, constant_answers):
-  """The metrics of a predictor that says the same of every poster."""
+def _constant_baseline(labels, label_prior, best_genres):
+  """The metrics of the constant baseline."""
   values = metrics.compute(np.tile(label_prior, (len(labels), 1)), labels)
-  for name, named in constant_answers.items():
+  for name, genres in best_genres.items():
     scores = np.zeros(labels.shape)
-    scores[:, list(named)] = 1.0
+    scores[:, list(genres)] = 1.0
     values |= metrics.compute(scores, labels, names=(name,))
   return values
 
 
 def _best_constant_set(name, labels, label_prior):
-  """The metric of the best answer that is the same for every poster."""
+  """The best metric of the n most frequent genres for every poster."""
   by_share = np.argsort(-label_prior, kind='stable')
   values = []
   for size in range(1, len(by_share) + 1):
-    decided = np.zeros(labels.shape, bool)
-    decided[:, by_share[:size]] = True
+    predicted = np.zeros(labels.shape, bool)
+    predicted[:, by_share[:size]] = True
     values.append(
-      metrics.compute(labels, labels, decided=decided, names=(name,))[name]
+      metrics.compute(labels, labels, predicted=predicted, names=(name,))[name]
     )
-  return np.concatenate(values)
+  return max(values)
 
 
-def write_report(report: dict[str, Any], folder: epath.Path) -> epath.Path:
-  """Writes metrics.json into `folder`, and returns its path."""
+def write(report: dict[str, Any], folder: epath.Path) -> epath.Path:
+  """Writes metrics.json into `folder` and returns its path.
+
+  Raises:
+    StorageError: it cannot be written.
+  """
   path = folder / FILE_NAME
   files.write_atomic(path, json.dumps(report, indent=2) + '\n')
   return path
 
 
+def read(
+  workdir: epath.PathLike, *, step: int, genres: tuple[str, ...]
+) -> dict[str, Any] | None:
+  """Reads the metrics of a checkpoint, written by a training or by `top3`.
+
+  Args:
+    workdir: of the run.
+    step: of the checkpoint.
+    genres: of the network.
+
+  Returns:
+    As of `make_report`, without the loss; None if there are none.
+
+  Raises:
+    InputError: a metrics.json is invalid.
+  """
+  reports = _read_all(epath.Path(workdir), step, genres)
+  return next((report for report in reports if report['step'] == step), None)
+
+
+def read_any(
+  workdir: epath.PathLike, *, step: int, genres: tuple[str, ...]
+) -> dict[str, Any] | None:
+  """Reads the metrics of a checkpoint, or else of another one of the run.
+
+  Args:
+    workdir: of the run.
+    step: of the preferred checkpoint.
+    genres: of the network.
+
+  Returns:
+    As `read`; None if there are none, or if a metrics.json is invalid, which is
+    logged.
+  """
+  try:
+    reports = list(_read_all(epath.Path(workdir), step, genres))
+  except errors.InputError as e:
+    logging.warning('No metrics are shown. %s', e)
+    return None
+  return min(reports, key=lambda each: each['step'] != step, default=None)
+
+
+def _read_all(workdir, step, genres) -> Iterator[dict[str, Any]]:
+  """The reports of a workdir, that of the training first."""
+  folders = [f'eval/{split}_{step}' for split in ('test', 'validation')]
+  for folder in (workdir, *(workdir / name for name in folders)):
+    path = folder / FILE_NAME
+    try:
+      content = regular_files.read(path, max_bytes=_MAX_BYTES)
+    except regular_files.NotReadableError:
+      continue
+    try:
+      yield _parse(json.loads(content), genres)
+    except (AttributeError, KeyError, TypeError, ValueError) as e:
+      raise errors.InputError(
+        f'{path} is invalid: {e!r}. Move it away, and evaluate with `python -m'
+        f' genre_flax.top3 --workdir={workdir} --step={step} --split=test`.'
+      ) from e
+
+
+def _parse(stored: Mapping[str, Any], genres) -> dict[str, Any]:
+  """Validates a report, which may come from a stranger."""
+  if set(stored['genres']) != set(genres):
+    raise ValueError('its genres differ from those of the network')
+  error = stored['expected_calibration_error']
+  return {
+    'split': str(stored['split']),
+    'step': int(stored['step']),
+    'num_examples': int(stored['num_examples']),
+    'metrics': {
+      str(name): {
+        key: _parse_number(entry[key])
+        for key in ('value', 'low', 'high', 'constant_baseline')
+      }
+      for name, entry in stored['metrics'].items()
+    },
+    'expected_calibration_error': {
+      key: float(error[key]) for key in ('network', 'calibrated')
+    },
+    'genres': {
+      genre: {
+        **{
+          key: _parse_number(stored['genres'][genre][key])
+          for key in ('average_precision', 'roc_auc', 'threshold')
+        },
+        **{
+          key: int(stored['genres'][genre][key])
+          for key in ('support', 'num_in_top3', 'num_predicted')
+        },
+      }
+      for genre in genres
+    },
+  }
+
+
+def _parse_number(value):
+  return None if value is None else _to_json(float(value))
+
+
+def _to_json(value: float) -> float | None:
+  """A float, or None if it is not finite, which JSON does not support."""
+  return float(value) if math.isfinite(value) else None
+
+
 def format_metrics(report: dict[str, Any]) -> str:
-  """The metrics as a table, the trivial predictor beside them."""
+  """The metrics as a table for the terminal."""
   lines = [
-    f'{"metric":<24}{"value":>8}  {"95 % interval":^18}{"trivial":>8}',
-    '-' * 60,
+    f'{"metric":<24}{"value":>8}  {"95 % interval":^18}{"baseline":>9}',
+    '-' * 61,
   ]
   for name, entry in report['metrics'].items():
     interval = f'{_show(entry["low"])} to {_show(entry["high"])}'
     lines.append(
       f'{name:<24}{_show(entry["value"]):>8}  {interval:^18}'
-      f'{_show(entry["trivial"]):>8}'
+      f'{_show(entry["constant_baseline"]):>9}'
     )
   lines.append(
-    '(trivial: the same answer for every poster, from the shares of the genres'
-    ' in the training\nsplit; _fitted: decided as fitted to the validation'
-    ' split, else at 0.5; _together: three\ngenres that say most together, else'
-    ' the three highest scores)'
+    '(baseline: the constant baseline, the same for every poster; _fitted:'
+    ' at the operating point\nthat was fitted to the validation split, else at'
+    ' 0.5)'
   )
   error = report['expected_calibration_error']
   lines.append(
@@ -187,7 +281,7 @@ def format_metrics(report: dict[str, Any]) -> str:
 
 
 def format_genres(report: dict[str, Any]) -> str:
-  """The genres as a table, the most frequent first."""
+  """The genres as a table for the terminal, the most frequent first."""
   lines = [f'{"genre":<24}{"AP":>8}{"AUC":>8}{"posters":>9}', '-' * 49]
   by_support = sorted(
     report['genres'].items(), key=lambda item: -item[1]['support']
@@ -200,18 +294,11 @@ def format_genres(report: dict[str, Any]) -> str:
   return '\n'.join(lines)
 
 
-def format_top_three(
-  name: str, scores: np.ndarray, genres: Sequence[str]
-) -> str:
-  """One line: the name and the three likeliest genres with their scores."""
-  named = metrics.top_k(scores[None])[0]
-  parts = [name, *(f'{genres[i]} {scores[i]:.2f}' for i in named)]
+def format_top3(name: str, scores: np.ndarray, genres: Sequence[str]) -> str:
+  """A line with the name of a poster and its top-3 predictions."""
+  top3 = metrics.top_k(scores[None])[0]
+  parts = [name, *(f'{genres[i]} {scores[i]:.2f}' for i in top3)]
   return '  '.join(map(text.printable, parts))
-
-
-def _number(value: float) -> float | None:
-  """A float that JSON can hold."""
-  return float(value) if math.isfinite(value) else None
 
 
 def _show(value: float | None) -> str:

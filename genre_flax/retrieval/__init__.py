@@ -1,1 +1,1 @@
-"""Embeddings of posters, and their nearest neighbors."""
+"""Embeddings of posters, and the nearest posters of the training split."""

@@ -1,20 +1,23 @@
-"""What a network sees in a poster, as numbers to compare posters by."""
+"""Embeddings of posters."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from genre_flax.inference import predictor as predictor_lib
-from genre_flax.inference import single_device
 from genre_flax.models import forward
 from genre_flax.models import layers
 from genre_flax.runtime import errors
 
 
 class Embedder:
-  """Makes the features of posters: alike where the network sees the like.
+  """Computes embeddings of posters on one device of this process.
 
-  Runs on one device of this process.
+  The embedding is the output of the method `embed` of the network; of a network
+  without that method, the spatial mean of its last feature map.
+
+  Attributes:
+    num_features: length of an embedding.
   """
 
   def __init__(self, predictor: predictor_lib.Predictor):
@@ -24,47 +27,45 @@ class Embedder:
       predictor: of `predictor_lib.restore`.
 
     Raises:
-      InputError: the network has no method `embed`, and marks no feature
-        map.
+      InputError: the network has no method `embed` and marks no feature map.
     """
     model = predictor_lib.make_model(predictor)
-    config = predictor.config
-    height, width = predictor.image_shape
-    blank = jax.ShapeDtypeStruct((1, height, width, 3), jnp.uint8)
-    self._network = single_device.OneDevice(predictor)
+    preprocessing = predictor.preprocessing
+    images = jax.ShapeDtypeStruct((1, *predictor.image_shape, 3), jnp.uint8)
+    self._device = predictor_lib.OneDevice(predictor)
 
     def embed(variables, images):
       if hasattr(model, 'embed'):
         return forward.forward(
-          model, variables, images, predictor.preprocessing, method='embed'
+          model, variables, images, preprocessing, method='embed'
         )
-      _, seen = forward.forward(
-        model, variables, images, predictor.preprocessing, mutable=[layers.SEEN]
+      _, sown = forward.forward(
+        model, variables, images, preprocessing, mutable=[layers.SEEN]
       )
-      [feature_map] = jax.tree.leaves(seen)
+      [feature_map] = jax.tree.leaves(sown)
       return feature_map.mean(axis=(1, 2))
 
     try:
-      made = jax.eval_shape(embed, self._network.variables, blank)
-      if made.ndim != 2 or made.shape[0] != 1:
-        raise ValueError(f'its features of one poster are {made.shape}')
-    except Exception as e:  # A network of one's own raises what it likes.
+      output = jax.eval_shape(embed, self._device.variables, images)
+      if output.ndim != 2 or output.shape[0] != 1:
+        raise ValueError(f'the embedding of one poster is {output.shape}')
+    except Exception as e:  # A custom network may raise anything.
       raise errors.InputError(
-        f'The network {config.model.name!r} gives no features to compare'
-        ' posters by: it has no method `embed` that maps images to [B, F],'
-        f' and marks no feature map by layers.feature_map ({e}).'
+        f'The network {predictor.config.model.name!r} has no embeddings: it has'
+        ' no method `embed` from images to [B, F] and marks no feature map by'
+        f' layers.feature_map ({e}).'
       ) from e
-    self.num_features = made.shape[1]
-    self._features = jax.jit(embed)
+    self.num_features = output.shape[1]
+    self._embed = jax.jit(embed)
 
   def embed(self, images: np.ndarray) -> np.ndarray:
-    """Makes the features of posters.
+    """Computes embeddings.
 
     Args:
-      images: uint8 [N, H, W, 3], of the network's input size; all calls with
-        one N share a program.
+      images: uint8 [N, H, W, 3] of the input size of the network; compiled once
+        for each N.
 
     Returns:
       float32 [N, num_features].
     """
-    return np.asarray(self._network.run(self._features, images), np.float32)
+    return np.asarray(self._device.run(self._embed, images), np.float32)

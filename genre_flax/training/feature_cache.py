@@ -13,7 +13,7 @@ import numpy as np
 from genre_flax import config as config_lib
 from genre_flax.data import input_pipeline
 from genre_flax.datasets.posters import storage
-from genre_flax.evaluation import evaluate
+from genre_flax.evaluation import evaluator
 from genre_flax.models import forward
 from genre_flax.models import params as params_lib
 from genre_flax.runtime import files
@@ -81,8 +81,8 @@ def open_split(
     return {'features': features, 'labels': batch['labels']}
 
   split = inputs.open_split(config, dataset, name)
-  outputs = evaluate.run_over_split(
-    evaluate.gather_outputs(embed),
+  outputs = evaluator.run_over_split(
+    evaluator.gather_outputs(embed),
     variables,
     input_pipeline.eval_batches(
       split,

@@ -16,7 +16,8 @@ from genre_flax import config as config_lib
 from genre_flax.checkpoints import checkpointer as checkpointer_lib
 from genre_flax.datasets.posters import storage
 from genre_flax.evaluation import calibration_fit
-from genre_flax.evaluation import evaluate
+from genre_flax.evaluation import constant_baseline
+from genre_flax.evaluation import evaluator
 from genre_flax.runtime import lock
 from genre_flax.runtime import metric_writer
 from genre_flax.runtime import parallel
@@ -187,13 +188,13 @@ def _open_splits(config, dataset, model, state, workdir):
 
 def _make_validator(config, dataset, setup, split):
   """A function of the state that returns metrics and a calibration."""
-  eval_step = evaluate.make_eval_step(
+  eval_step = evaluator.make_eval_step(
     setup.model, config_lib.preprocessing(config)
   )
 
   def validate(state):
     started = time.monotonic()
-    predictions = evaluate.evaluate_split(
+    predictions = evaluator.evaluate_split(
       eval_step,
       state.eval_variables(),
       split,
@@ -201,12 +202,12 @@ def _make_validator(config, dataset, setup, split):
       num_threads=config.dataset.num_threads,
       prefetch_batches=config.dataset.prefetch_batches,
     )
-    results = evaluate.validation_metrics(predictions)
+    results = evaluator.validation_metrics(predictions)
     calibration = calibration_fit.fit(
       predictions.logits,
       predictions.labels,
       genres=dataset.genres,
-      counts=dataset.combinations,
+      counts=dataset.label_sets,
     )
     return {**results, 'seconds': time.monotonic() - started}, calibration
 
@@ -223,7 +224,9 @@ def checkpoint_meta(
     'config': config_lib.to_dict(config),
     'genres': list(dataset.genres),
     'label_prior': dataset.label_prior.tolist(),
-    'constant_answers': dataset.constant_answers,
+    'constant_baseline': constant_baseline.find(
+      dataset.label_sets, num_genres=len(dataset.genres)
+    ),
     'dataset_fingerprint': dataset.card['fingerprint'],
     'num_train_steps': sizes.num_train_steps,
   }

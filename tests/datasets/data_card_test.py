@@ -8,7 +8,6 @@ import pytest
 
 from genre_flax.datasets.posters import annotations
 from genre_flax.datasets.posters import collection
-from genre_flax.datasets.posters import combination_counts
 from genre_flax.datasets.posters import data_card
 from genre_flax.datasets.posters import problems
 from genre_flax.datasets.posters import rows as rows_lib
@@ -123,23 +122,10 @@ def test_the_prior_is_of_the_training_split_alone(card):
   assert card['label_prior'] == [0.75, 0.0, 0.75]
 
 
-def test_the_best_constant_answers_are_named(card):
-  # Drama and War are in three posters of train each, Short in none.
-  answer = ['Drama', 'Short', 'War']
-  assert card['constant_answers']['hit_at_3'] == answer
-  answer = ['Drama', 'War', 'Short']
-  assert card['constant_answers']['recall_at_3'] == answer
-  assert card['constant_answers']['precision_at_3'] == answer
-
-
-def test_combinations_are_of_the_training_split_the_most_frequent_first(
-  card, monkeypatch
-):
+def test_label_sets_are_counted_in_the_training_split(card):
   both = [['Drama', 'War'], 2]
-  assert card['combinations'] == [both, [['Drama'], 1], [['War'], 1]]
-  monkeypatch.setattr(combination_counts, 'MAX_COUNTS', 1)
-  assert _make(EXAMPLES)['combinations'] == [both]
-  assert _make(EXAMPLES[-1:])['combinations'] == []
+  assert card['label_sets'] == [both, [['Drama'], 1], [['War'], 1]]
+  assert _make(EXAMPLES[-1:])['label_sets'] == []
 
 
 def test_without_a_training_split_the_prior_is_zero():

@@ -42,7 +42,7 @@ def test_the_prior_is_of_the_labels_in_train(written):
   labels = np.stack([train[index].labels for index in range(len(train))])
   np.testing.assert_allclose(dataset.label_prior, labels.mean(0), rtol=1e-6)
   kinds, counts = np.unique(labels, axis=0, return_counts=True)
-  assert sorted(dataset.combinations) == sorted(
+  assert sorted(dataset.label_sets) == sorted(
     (tuple(np.flatnonzero(kind)), count)
     for kind, count in zip(kinds, counts, strict=True)
   )

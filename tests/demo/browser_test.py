@@ -173,7 +173,7 @@ def test_pasted_dropped_and_drawn_posters(page, posters):
 def test_what_the_page_says(page, page_workdir):
   text = page.inner_text('body')
   assert page_workdir.name in text  # 'run <b>'
-  assert 'trivial answer' in text and 'Hit at 3' in text
+  assert 'constant baseline' in text and 'Hit at 3' in text
   assert 'Grad-CAM' in text and 'What it cannot do' in text
   assert shown(conftest.HOSTILE[0]) in text
   assert shown(conftest.HOSTILE[1]) in text

@@ -12,7 +12,7 @@ from genre_flax.datasets.posters import sources
 from genre_flax.datasets.posters import synthetic
 from genre_flax.demo import service as service_lib
 from genre_flax.inference import predictor as predictor_lib
-from genre_flax.reports import after_training
+from genre_flax.reports import split_report
 from genre_flax.retrieval import embedder as embedder_lib
 from genre_flax.retrieval import neighbors
 from genre_flax.training import train
@@ -36,7 +36,7 @@ def page_workdir(tmp_path_factory):
   config = helpers.tiny_config(folder / 'data', num_train_steps=4)
   workdir = epath.Path(folder / 'run <b>')
   train.train(config, workdir)
-  after_training.evaluate_best(config, workdir)
+  split_report.evaluate_best(config, workdir)
   return workdir
 
 

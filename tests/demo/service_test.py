@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from genre_flax.attribution import attribution
-from genre_flax.attribution import heat_map
+from genre_flax.attribution import map_images
+from genre_flax.attribution import methods
 from genre_flax.data import preprocess
 from genre_flax.datasets.posters import images
 from genre_flax.datasets.posters import synthetic
@@ -94,11 +94,11 @@ def test_the_map_is_that_of_the_explainer(service, page_predictor, posters):
   poster = service.open(service_lib.Upload('a', posters[0]))
   assert poster.picture.shape == (240, 160, 3)
   seen = service.look(poster, 3)
-  maps = attribution.Explainer(page_predictor).maps(
+  maps = methods.Explainer(page_predictor).maps(
     pixels_of(posters[0])[None], np.array([[3]])
   )
   np.testing.assert_array_equal(
-    seen, heat_map.overlay(poster.picture, maps[0, 0])
+    seen, map_images.overlay(poster.picture, maps[0, 0])
   )
 
 

@@ -7,8 +7,8 @@ from genre_flax.evaluation import bootstrap
 from genre_flax.evaluation import metrics
 
 
-def test_interval_of_a_mean_is_that_of_the_normal_approximation():
-  # Half of 400 posters decided right: the standard error is 0.5 / 20.
+def test_interval_of_a_mean_matches_the_normal_approximation():
+  # Half of 400 predictions are correct: the standard error is 0.5 / 20.
   labels = np.ones((400, 1))
   scores = np.repeat([[0.9], [0.1]], 200, axis=0)
   low, high = bootstrap.intervals(scores, labels, num_samples=2000)['accuracy']
@@ -16,7 +16,7 @@ def test_interval_of_a_mean_is_that_of_the_normal_approximation():
   assert high == pytest.approx(0.5 + 1.96 * 0.025, abs=0.006)
 
 
-def test_a_certain_metric_has_an_interval_of_no_width():
+def test_interval_of_a_constant_metric_has_no_width():
   labels = np.tile([[1.0, 0.0, 0.0, 0.0]], (30, 1))
   scores = np.tile([[0.9, 0.1, 0.2, 0.3]], (30, 1))
   found = bootstrap.intervals(scores, labels, num_samples=50)
@@ -25,14 +25,14 @@ def test_a_certain_metric_has_an_interval_of_no_width():
   assert found['precision_at_3'] == pytest.approx((1 / 3, 1 / 3))
 
 
-def test_intervals_hold_the_value_even_where_resamples_are_biased():
-  # Two positives a genre: repeating them raises average precision.
+def test_intervals_contain_the_value_if_resamples_are_biased():
+  # Two positives per genre: repeating them increases average precision.
   rng = np.random.default_rng(0)
   labels = np.zeros((200, 20))
   for genre in range(20):
     labels[rng.choice(200, 2, replace=False), genre] = 1
   scores = rng.random(labels.shape)
-  value = metrics.compute(scores, labels)['mean_average_precision'][0]
+  value = metrics.compute(scores, labels)['mean_average_precision']
   low, high = bootstrap.intervals(scores, labels, num_samples=200)[
     'mean_average_precision'
   ]
@@ -44,17 +44,17 @@ def test_intervals_stay_in_the_range_of_the_metric():
   labels = np.zeros((200, 20))
   labels[rng.choice(200, 3, replace=False)] = 1
   scores = rng.random(labels.shape) + labels * rng.random(labels.shape)
-  found = bootstrap.of_genres(scores, labels, num_samples=200)
-  ends = np.array([e[1:] for of in found.values() for e in of])
+  found = bootstrap.per_genre(scores, labels, num_samples=200)
+  ends = np.array([e[1:] for each in found.values() for e in each])
   assert ends.min() == 0 and ends.max() <= 1
 
 
-def test_how_many_resamples_at_a_time_changes_none(monkeypatch):
+def test_resamples_do_not_depend_on_block_size(monkeypatch):
   def all_weights():
     return np.concatenate(
       list(bootstrap.resample_weights(30, num_samples=120, seed=3))
     )
 
-  fifty = all_weights()
+  expected = all_weights()
   monkeypatch.setattr(bootstrap, '_MAX_WEIGHTS', 100)
-  np.testing.assert_array_equal(all_weights(), fifty)
+  np.testing.assert_array_equal(all_weights(), expected)

@@ -1,3 +1,5 @@
+"""Tests of calibrations and of their fit."""
+
 import json
 
 import numpy as np
@@ -13,26 +15,25 @@ GENRES = ('Comedy', 'Drama', 'War')
 
 
 def random_split(seed=0, num_examples=3000, slope=0.5, intercept=-1.0):
-  """Logits that are too sure, and labels drawn from the right scores."""
+  """Overconfident logits, and labels sampled from the true scores."""
   rng = np.random.default_rng(seed)
   logits = rng.normal(0, 3, (num_examples, 3))
   truth = special.expit(slope * logits + intercept)
   return logits, (rng.random(logits.shape) < truth).astype(float)
 
 
-def test_platt_finds_the_scaling_that_the_labels_were_drawn_with():
+def test_platt_recovers_the_true_scaling():
   logits, labels = random_split()
   slope, intercept = calibration_fit.fit_platt(logits[:, 0], labels[:, 0])
   assert slope == pytest.approx(0.5, abs=0.05)
   assert intercept == pytest.approx(-1.0, abs=0.12)
 
 
-def test_platt_is_penalised_logistic_regression():
-  # scikit-learn's penalty is about 0; shift the problem so that ours is too.
+def test_platt_is_regularized_logistic_regression():
   logits, labels = random_split(num_examples=200)
   x, y = logits[:, 1], labels[:, 1]
   slope, intercept = calibration_fit.fit_platt(x, y)
-  # Optimality: the gradient of the penalised likelihood vanishes.
+  # The gradient of the log posterior vanishes.
   residual = special.expit(slope * x + intercept) - y
   assert (residual * x).sum() + 2.0 * (slope - 1) == pytest.approx(0, abs=1e-5)
   assert residual.sum() + 2.0 * intercept == pytest.approx(0, abs=1e-5)
@@ -40,20 +41,13 @@ def test_platt_is_penalised_logistic_regression():
   assert slope == pytest.approx(free.coef_[0, 0], abs=0.1)
 
 
-def test_few_positives_change_little():
-  logits = np.array([0.3, -0.2, 0.1, -1.0])
-  slope, intercept = calibration_fit.fit_platt(logits, np.array([1.0, 0, 0, 0]))
-  assert 0.7 < slope < 1.5
-  assert -0.8 < intercept < 0.2
-
-
-def test_the_order_within_a_genre_is_kept_even_against_the_labels():
+def test_slope_is_positive_even_if_labels_contradict_the_logits():
   logits, labels = random_split(slope=-2.0)
   slope, _ = calibration_fit.fit_platt(logits[:, 0], labels[:, 0])
   assert slope > 0
 
 
-def test_fitting_lowers_the_calibration_error_on_new_posters():
+def test_fit_lowers_the_calibration_error_of_new_posters():
   fitted = calibration_fit.fit(*random_split(0), genres=GENRES)
   logits, labels = random_split(1)
   before = calibration.expected_calibration_error(special.expit(logits), labels)
@@ -64,7 +58,7 @@ def test_fitting_lowers_the_calibration_error_on_new_posters():
   assert after < 0.02
 
 
-def test_expected_calibration_error_worked_out_by_hand():
+def test_expected_calibration_error_hand_computed():
   # Two bins: scores 0.2 with a third of positives, 0.9 with half.
   scores = np.array([[0.2], [0.2], [0.2], [0.9], [0.9]])
   labels = np.array([[1], [0], [0], [1], [0]])
@@ -74,41 +68,42 @@ def test_expected_calibration_error_worked_out_by_hand():
   ) == pytest.approx(expected)
 
 
-def test_a_clear_threshold_is_found():
+def test_threshold_separates_separable_scores():
   scores = np.array([0.9, 0.8, 0.7, 0.2, 0.1, 0.05])
   labels = np.array([1.0, 1, 1, 0, 0, 0])
   assert calibration_fit.fit_threshold(scores, labels) == pytest.approx(0.45)
 
 
-def test_thresholds_raise_f1_over_one_half():
+def test_fitted_thresholds_improve_f1():
   logits, labels = random_split(2)
   fitted = calibration_fit.fit(logits, labels, genres=GENRES)
   new_logits, new_labels = random_split(3)
   scores = fitted.to_scores(new_logits)
 
-  def f1(decided):
-    true = (decided * new_labels).sum()
-    return 2 * true / (decided.sum() + new_labels.sum())
+  def f1(predicted):
+    true = (predicted * new_labels).sum()
+    return 2 * true / (predicted.sum() + new_labels.sum())
 
-  assert f1(fitted.decide(scores, 'micro_f1')) > f1(scores >= 0.5)
+  assert f1(fitted.predict_genres(scores, 'micro_f1')) > f1(scores >= 0.5)
 
 
 def test_exact_match_threshold_is_the_best_of_its_grid():
   scores = np.array([[0.6, 0.3, 0.1], [0.58, 0.4, 0.1], [0.2, 0.55, 0.52]])
   labels = np.array([[1, 0, 0], [1, 0, 0], [0, 1, 1]])
-  # From 0.41 (0.40 decides a second genre for the second poster) to 0.52.
+  # From 0.41 (0.40 predicts a second genre for the second poster) to 0.52.
   threshold = calibration_fit.fit_exact_match_threshold(scores, labels)
   assert 0.41 <= threshold <= 0.52
-  decided = calibration.decide(scores, threshold)
-  np.testing.assert_array_equal(decided, labels > 0)
+  predicted = calibration.apply_thresholds(scores, threshold)
+  np.testing.assert_array_equal(predicted, labels > 0)
 
 
-def test_every_poster_gets_at_least_its_best_genre():
-  decided = calibration.decide(np.array([[0.1, 0.3, 0.2]]), np.full(3, 0.9))
-  assert decided.tolist() == [[False, True, False]]
+def test_best_genre_is_predicted_if_none_reaches_its_threshold():
+  scores = np.array([[0.1, 0.3, 0.2]])
+  predicted = calibration.apply_thresholds(scores, np.full(3, 0.9))
+  assert predicted.tolist() == [[False, True, False]]
 
 
-def test_a_genre_without_positives_keeps_the_sigmoid():
+def test_genre_without_positives_is_not_scaled():
   logits, labels = random_split()
   labels[:, 1] = 0
   fitted = calibration_fit.fit(logits, labels, genres=GENRES)
@@ -118,27 +113,27 @@ def test_a_genre_without_positives_keeps_the_sigmoid():
   assert thresholds[1] == pytest.approx((thresholds[0] + thresholds[2]) / 2)
 
 
-def test_survives_json():
+def test_json_round_trip():
   fitted = calibration_fit.fit(*random_split(), genres=GENRES)
   stored = json.loads(json.dumps(fitted.to_dict()))
-  again = calibration.from_dict(stored, genres=GENRES)
+  restored = calibration.from_dict(stored, genres=GENRES)
   logits, _ = random_split(5)
   np.testing.assert_array_equal(
-    again.to_scores(logits), fitted.to_scores(logits)
+    restored.to_scores(logits), fitted.to_scores(logits)
   )
   for point in calibration.OPERATING_POINTS:
     np.testing.assert_array_equal(
-      again.thresholds[point], fitted.thresholds[point]
+      restored.thresholds[point], fitted.thresholds[point]
     )
 
 
-def test_that_of_other_genres_is_refused():
+def test_calibration_of_other_genres_is_rejected():
   stored = calibration.identity(GENRES).to_dict()
-  with pytest.raises(errors.InputError, match='other genres'):
+  with pytest.raises(errors.InputError, match='fitted for the genres'):
     calibration.from_dict(stored, genres=('Comedy', 'Drama', 'News'))
 
 
-def test_sure_scores_do_not_tie():
+def test_extreme_scores_do_not_tie():
   scores = calibration.identity(GENRES).to_scores(
     np.array([[20.0, 21.0, -800.0]], np.float32)
   )[0]

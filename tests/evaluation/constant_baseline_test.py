@@ -1,3 +1,5 @@
+"""Tests of the constant baseline."""
+
 import itertools
 
 import numpy as np
@@ -6,61 +8,61 @@ import pytest
 from genre_flax.evaluation import constant_baseline
 
 
-def test_worked_out_by_hand():
+def test_hand_computed():
   # Genre 0 in five posters, always with 1; 2, 3 and 4 alone in two each.
-  labels = np.zeros((11, 5), int)
-  labels[:5, :2] = 1
-  labels[5:7, 2] = labels[7:9, 3] = labels[9:11, 4] = 1
-  found = constant_baseline.find(labels)
-  # 0 or 1 covers five; the other of the two would cover nothing more.
-  assert found['hit_at_3'] == (0, 2, 3)
-  # Half a poster's genres five times are 2.5; whole ones twice are 2.
-  assert found['recall_at_3'] == (0, 1, 2)
-  assert found['precision_at_3'] == (0, 1, 2)
+  counts = [((0, 1), 5), ((2,), 2), ((3,), 2), ((4,), 2)]
+  assert constant_baseline.find(counts, num_genres=5) == {
+    # 0 and 1 cover the same posters.
+    'hit_at_3': (0, 2, 3),
+    # Half the genres of five posters are 2.5; all of two are 2.
+    'recall_at_3': (0, 1, 2),
+    'precision_at_3': (0, 1, 2),
+  }
 
 
-def test_recall_weighs_genres_of_posters_with_few():
-  labels = np.array([[1, 1, 1, 1, 0], [1, 1, 1, 1, 0], [0, 0, 0, 0, 1]])
-  assert constant_baseline.find(labels)['recall_at_3'] == (4, 0, 1)
-  assert constant_baseline.find(labels)['precision_at_3'] == (0, 1, 2)
+def test_recall_prefers_genres_of_posters_with_few_genres():
+  best = constant_baseline.find([((0, 1, 2, 3), 2), ((4,), 1)], num_genres=5)
+  assert best['recall_at_3'] == (4, 0, 1)
+  assert best['precision_at_3'] == (0, 1, 2)
+
+
+def random_counts(seed, *, num_posters, num_genres):
+  rng = np.random.default_rng(seed)
+  labels = rng.random((num_posters, num_genres)) < rng.random(num_genres) * 0.5
+  labels[:, 0] |= ~labels.any(axis=1)
+  return labels, [(tuple(np.flatnonzero(row)), 1) for row in labels]
 
 
 @pytest.mark.parametrize('seed', range(5))
-def test_no_other_three_are_better(seed):
-  rng = np.random.default_rng(seed)
-  labels = (rng.random((60, 7)) < rng.random(7) * 0.5).astype(int)
-  labels[:, 0] |= ~labels.any(axis=1)
-  found = constant_baseline.find(labels)
+def test_no_other_three_genres_are_better(seed):
+  labels, counts = random_counts(seed, num_posters=60, num_genres=7)
 
-  def score(metric, named):
-    right = labels[:, list(named)].sum(axis=1)
+  def score(metric, genres):
+    correct = labels[:, list(genres)].sum(axis=1)
     return {
-      'hit_at_3': (right > 0).mean(),
-      'recall_at_3': (right / labels.sum(axis=1)).mean(),
-      'precision_at_3': right.mean() / 3,
+      'hit_at_3': (correct > 0).mean(),
+      'recall_at_3': (correct / labels.sum(axis=1)).mean(),
+      'precision_at_3': correct.mean() / 3,
     }[metric]
 
-  for metric, named in found.items():
-    best = max(
-      score(metric, other) for other in itertools.combinations(range(7), 3)
+  best = constant_baseline.find(counts, num_genres=7)
+  for metric, genres in best.items():
+    assert score(metric, genres) == pytest.approx(
+      max(score(metric, g) for g in itertools.combinations(range(7), 3))
     )
-    assert score(metric, named) == pytest.approx(best)
 
 
-def test_with_many_genres_the_cover_is_near_the_best(monkeypatch):
-  labels = np.random.default_rng(0).random((200, 9)) < 0.2
-  best = constant_baseline.find(labels)['hit_at_3']
-  monkeypatch.setattr(constant_baseline, '_MAX_SETS', 1)
-  found = constant_baseline.find(labels)['hit_at_3']
-  assert len(set(found)) == 3
-  covered = [
-    labels[:, list(named)].any(axis=1).sum() for named in (found, best)
-  ]
+def test_greedy_cover_of_many_genres_is_near_the_best(monkeypatch):
+  labels, counts = random_counts(0, num_posters=200, num_genres=9)
+  best = constant_baseline.find(counts, num_genres=9)['hit_at_3']
+  monkeypatch.setattr(constant_baseline, '_MAX_TRIED', 1)
+  greedy = constant_baseline.find(counts, num_genres=9)['hit_at_3']
+  assert len(set(greedy)) == 3
+  covered = [labels[:, list(g)].any(axis=1).sum() for g in (greedy, best)]
   assert covered[0] >= 0.63 * covered[1]
 
 
-def test_fewer_genres_than_three():
-  assert constant_baseline.find(np.array([[1, 0], [1, 1]]))['hit_at_3'] == (
-    0,
-    1,
-  )
+@pytest.mark.parametrize('counts', [[((0,), 1), ((0, 1), 1)], []])
+def test_fewer_than_three_genres_or_no_posters(counts):
+  best = constant_baseline.find(counts, num_genres=2)
+  assert set(best.values()) == {(0, 1)}

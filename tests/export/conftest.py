@@ -5,7 +5,7 @@ import pytest
 
 from genre_flax.export import write
 from genre_flax.inference import predictor as predictor_lib
-from genre_flax.reports import after_training
+from genre_flax.reports import split_report
 from genre_flax.training import train
 from tests.support import helpers
 
@@ -17,7 +17,7 @@ def workdir(data_dir, tmp_path_factory):
     data_dir, num_train_steps=20, ema_decay=0.9, eval_crops=(1.0, 0.9)
   )
   train.train(config, folder)
-  after_training.evaluate_best(config, epath.Path(folder))
+  split_report.evaluate_best(config, epath.Path(folder))
   return folder
 
 

@@ -36,14 +36,21 @@ def make_facts(**changes):
       'split': 'test',
       'num_examples': 7,
       'metrics': {
-        'hit_at_3': {'value': 0.5, 'low': 0.25, 'high': 0.75, 'trivial': 0.1},
-        'mean_roc_auc': dict.fromkeys(('value', 'low', 'high', 'trivial')),
+        'hit_at_3': {
+          'value': 0.5,
+          'low': 0.25,
+          'high': 0.75,
+          'constant_baseline': 0.1,
+        },
+        'mean_roc_auc': dict.fromkeys(
+          ('value', 'low', 'high', 'constant_baseline')
+        ),
       },
       'expected_calibration_error': {'network': 0.25, 'calibrated': 0.125},
       'genres': {
-        HOSTILE[0]: entry | {'in_top_three': 7, 'decided': 0},
-        HOSTILE[1]: entry | {'in_top_three': 0, 'decided': 3},
-        HOSTILE[2]: entry | {'in_top_three': 0, 'decided': 1},
+        HOSTILE[0]: entry | {'num_in_top3': 7, 'num_predicted': 0},
+        HOSTILE[1]: entry | {'num_in_top3': 0, 'num_predicted': 3},
+        HOSTILE[2]: entry | {'num_in_top3': 0, 'num_predicted': 1},
       },
     },
     'agreement': {
@@ -68,7 +75,10 @@ def test_a_hub_reads_task_and_metrics(tmp_path):
   assert result.metric_type == 'hit_at_3'
   assert result.metric_value == 0.5
   assert result.dataset_split == 'test'
-  assert result.metric_args == {'interval_95': [0.25, 0.75], 'trivial': 0.1}
+  assert result.metric_args == {
+    'interval_95': [0.25, 0.75],
+    'constant_baseline': 0.1,
+  }
 
 
 def test_names_of_genres_are_text_and_nothing_else():
@@ -83,10 +93,10 @@ def test_names_of_genres_are_text_and_nothing_else():
 def test_limits_are_given_in_numbers():
   card = model_card.make(make_facts())
   assert (
-    'Never among the three likeliest, of the 7 posters of test: 2 of 3'
+    'Never among the top-3 predictions, of the 7 posters of test: 2 of 3'
     in (card)
   )
-  assert "Never given at the genres' own thresholds, of the 7 posters" in card
+  assert 'Never predicted at the thresholds of the genres, of the 7' in card
   assert ': 1 of 3 genres (\\<script' in card
   assert 'Expected calibration error: 0.1250 (0.2500 before' in card
   assert '| hit at 3 | 0.500 | 0.250 to 0.750 | 0.100 |' in card

@@ -63,7 +63,7 @@ def test_names_what_top3_names(onnx_folder, predictor, posters, tmp_path):
   result = run(onnx_folder, *posters, tmp_path=tmp_path)
   assert result.returncode == 0, result.stderr
   expected = [
-    split_metrics.format_top_three(str(one.path), one.scores, predictor.genres)
+    split_metrics.format_top3(str(one.path), one.scores, predictor.genres)
     for one in image_files.predict_files(predictor, posters, batch_size=16)
   ]
   assert result.stdout.splitlines() == expected
@@ -103,7 +103,7 @@ def test_names_what_top3_names_on_real_posters(
   files = sorted(folder.glob('*.jpg'))[:1000:50]
   result = run(onnx_folder, *files, tmp_path=tmp_path)
   expected = [
-    split_metrics.format_top_three(str(one.path), one.scores, predictor.genres)
+    split_metrics.format_top3(str(one.path), one.scores, predictor.genres)
     for one in image_files.predict_files(predictor, files, batch_size=16)
   ]
   assert result.stdout.splitlines() == expected

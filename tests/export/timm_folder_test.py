@@ -124,8 +124,8 @@ def test_the_calibration_is_in_the_head_alone(make, workdir, tmp_path):
   identity = calibration_lib.identity(predictor.genres)
   assert config['calibration']['slope'] == identity.slope.tolist()
   assert config['calibration']['intercept'] == identity.intercept.tolist()
-  assert config['combinations'] is None
-  assert 'thresholds' not in config  # They are for what combinations say.
+  assert config['label_sets'] is None
+  assert 'thresholds' not in config  # They are for scores with label sets.
   assert config['architecture'] == 'vit_small_patch16_224'
   card = (tmp_path / 'out' / 'README.md').read_text()
   assert "timm.create_model('local-dir:.', pretrained=True)" in card

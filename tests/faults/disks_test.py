@@ -179,7 +179,7 @@ def test_predictions_on_a_full_disk(data_dir, disk, tmp_path):
   flags = ('top3', f'--workdir={tmp_path / "run"}', '--batch_size=4', folder)
   plain = binaries.run(*flags, f'--output={tmp_path / "plain"}')
   assert plain.returncode == 0, plain.stderr
-  flags = (*flags, f'--output={disk / "out"}', '--resume')
+  flags = (*flags, f'--output={disk / "out"}')
   for room in (0, 9000, 16_000, 60_000):
     with filled(disk, room):
       done = binaries.run(*flags)

@@ -13,9 +13,10 @@ from genre_flax.datasets.posters import columns
 from genre_flax.datasets.posters import images
 from genre_flax.datasets.posters import sources
 from genre_flax.inference import image_files
+from genre_flax.reports import image_report
 from tests.faults import outcomes as outcomes_lib
 from tests.faults import pictures
-from tests.inference import image_files_test
+from tests.reports import image_report_test
 from tests.support import paths
 
 # The programs ignore them too: what matters is an error.
@@ -37,7 +38,7 @@ def test_naming_genres(made, tmp_path, capsys):
   files = image_files.find([str(folder)])
   assert len(files) == number
   slowest = 0.0
-  predictor = image_files_test.Predictor()
+  predictor = image_report_test.Predictor()
   for file in files:
     started = time.monotonic()
     [result] = image_files.predict_files(predictor, [file], batch_size=1)
@@ -51,19 +52,15 @@ def test_naming_genres(made, tmp_path, capsys):
   outcomes.done()
   # All at once: every file is a row or is told.
   output = epath.Path(tmp_path / 'out')
-  image_files.name_genres(predictor, [str(folder)], output=output, batch_size=9)
+  image_report.predict(predictor, [str(folder)], output=output, batch_size=9)
   told = capsys.readouterr()
-  assert len(told.out.splitlines()) == outcomes['scored'] + 4
+  assert len(told.out.splitlines()) == outcomes['scored'] + 3
   assert '\x1b' not in told.out + told.err
   rows = list(csv.reader((output / 'predictions.csv').read_text().splitlines()))
-  given = list(csv.reader((output / 'decisions.csv').read_text().splitlines()))
   bad = list(csv.reader((output / 'unreadable.csv').read_text().splitlines()))
-  assert [row[0] for row in given] == [row[0] for row in rows]
   assert len(rows) - 1 == outcomes['scored']
   assert len(bad) - 1 == outcomes['refused by name']
-  assert not any(
-    cell.startswith('=') for row in rows + given + bad for cell in row
-  )
+  assert not any(cell.startswith('=') for row in rows + bad for cell in row)
 
 
 def test_making_a_data_set(made, tmp_path):
@@ -112,7 +109,7 @@ from genre_flax.inference import image_files
 files = image_files.find([sys.argv[1]])
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for file in files:
-  image_files._decode(file, (240, 160))
+  image_files.decode(file, (240, 160))
 after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print((after - before) / 1024)
 """

@@ -181,5 +181,5 @@ def test_hostile_names_are_shown_harmlessly(meta, items, tmp_path, capsys):
   assert predictor.genres[: len(names)] == tuple(names)
   scores = np.zeros(number)
   scores[[0, 3, 6]] = 1
-  line = split_metrics.format_top_three('x.jpg', scores, predictor.genres)
+  line = split_metrics.format_top3('x.jpg', scores, predictor.genres)
   assert line == r'x.jpg  \x1b[2J 1.00  a\nb 1.00  \u202e 1.00'

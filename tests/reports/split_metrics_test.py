@@ -1,5 +1,8 @@
+"""Tests of the metrics of a split, and of metrics.json."""
+
 import dataclasses
 import json
+import types
 
 from etils import epath
 import numpy as np
@@ -7,10 +10,11 @@ import pytest
 from scipy import special
 
 from genre_flax.evaluation import calibration
-from genre_flax.evaluation import combinations
-from genre_flax.evaluation import evaluate
+from genre_flax.evaluation import evaluator
 from genre_flax.evaluation import metrics
+from genre_flax.inference import scored_split
 from genre_flax.reports import split_metrics
+from genre_flax.runtime import errors
 
 GENRES = ('Comedy', 'Drama', 'News', 'War')
 SCORES = np.array(
@@ -18,61 +22,59 @@ SCORES = np.array(
 )
 
 
-@pytest.fixture
-def predictions():
-  scores = SCORES
-  labels = np.array([[1, 0, 0, 0], [0, 1, 0, 1], [0, 1, 0, 0]], np.float32)
-  return evaluate.Predictions(special.logit(scores), labels)
+LABELS = np.array([[1, 0, 0, 0], [0, 1, 0, 1], [0, 1, 0, 0]], np.float32)
 
 
-def make(predictions, **kwargs):
-  options = {
+def make(*, bootstrap_samples=50, **changes):
+  predictor = {
+    'step': 7,
     'calibration': calibration.identity(GENRES),
-    'bootstrap_samples': 50,
-    'constant_answers': {},
-    **kwargs,
+    'label_prior': np.array([0.4, 0.6, 0.0, 0.1]),
+    'constant_baseline': {},
+    **changes,
   }
-  return split_metrics.make_report(
-    predictions, label_prior=np.array([0.4, 0.6, 0.0, 0.1]), **options
+  scored = scored_split.ScoredSplit(
+    name='test',
+    predictor=types.SimpleNamespace(**predictor),
+    dataset=None,
+    records=None,
+    predictions=evaluator.Predictions(special.logit(SCORES), LABELS),
   )
+  return split_metrics.make_report(scored, bootstrap_samples=bootstrap_samples)
 
 
-def test_has_every_metric_with_value_interval_and_trivial(predictions):
-  made = make(predictions)
+def test_metrics_have_value_interval_and_baseline():
+  made = make()
+  assert (made['split'], made['step']) == ('test', 7)
   assert made['num_examples'] == 3
-  p = np.where(predictions.labels > 0, SCORES, 1 - SCORES)
+  p = np.where(LABELS > 0, SCORES, 1 - SCORES)
   assert made['loss'] == pytest.approx(-np.log(p).sum(axis=1).mean())
   assert made['metrics'].keys() == metrics.METRICS.keys() | {
     'exact_match_fitted',
     'micro_f1_fitted',
     'macro_f1_fitted',
-    'hit_at_3_together',
-    'recall_at_3_together',
-    'precision_at_3_together',
   }
-  # 11 of 12 decisions are right; the prior decides Drama for all: 8 of 12.
+  # 11 of 12 pairs are correct; the prior predicts Drama for all: 9 of 12.
   accuracy = made['metrics']['accuracy']
   assert accuracy['value'] == pytest.approx(11 / 12)
-  assert accuracy['trivial'] == pytest.approx(8 / 12 + 1 / 12)
+  assert accuracy['constant_baseline'] == pytest.approx(9 / 12)
   assert accuracy['low'] <= accuracy['value'] <= accuracy['high']
 
 
-def test_the_trivial_answer_is_the_best_constant_one_of_its_metric(
-  predictions,
-):
-  # The prior names Drama, Comedy, War, which hits all posters; News, War and
-  # Comedy hit two of three, and have 1 / 1, 1 / 2 and 0 / 1 of their genres.
-  made = make(predictions)['metrics']
-  assert made['hit_at_3']['trivial'] == 1.0
-  answers = dict.fromkeys(('hit_at_3', 'recall_at_3'), (2, 3, 0))
-  made = make(predictions, constant_answers=answers)['metrics']
-  assert made['hit_at_3']['trivial'] == pytest.approx(2 / 3)
-  assert made['recall_at_3']['trivial'] == pytest.approx(1.5 / 3)
-  assert made['precision_at_3']['trivial'] == pytest.approx(4 / 9)
+def test_constant_baseline_predicts_the_best_genres_of_the_training_split():
+  # The prior predicts Drama, Comedy, War, which hits all posters; News, War and
+  # Comedy hit two of three, with recalls 1 / 1, 1 / 2 and 0 / 1.
+  made = make()['metrics']
+  assert made['hit_at_3']['constant_baseline'] == 1.0
+  best = dict.fromkeys(('hit_at_3', 'recall_at_3'), (2, 3, 0))
+  made = make(constant_baseline=best)['metrics']
+  assert made['hit_at_3']['constant_baseline'] == pytest.approx(2 / 3)
+  assert made['recall_at_3']['constant_baseline'] == pytest.approx(1.5 / 3)
+  assert made['precision_at_3']['constant_baseline'] == pytest.approx(4 / 9)
 
 
-def test_genres_have_support_and_none_where_a_metric_is_undefined(predictions):
-  genres = make(predictions)['genres']
+def test_undefined_metrics_of_genres_are_none():
+  genres = make()['genres']
   assert {name: genre['support'] for name, genre in genres.items()} == {
     'Comedy': 1,
     'Drama': 2,
@@ -84,16 +86,16 @@ def test_genres_have_support_and_none_where_a_metric_is_undefined(predictions):
   assert genres['War']['average_precision'] == 1.0
 
 
-def test_genres_count_the_posters_that_are_given_them(predictions):
-  genres = make(predictions)['genres']
-  # Each poster leaves out its lowest score.
-  named = {name: genre['in_top_three'] for name, genre in genres.items()}
-  assert named == {'Comedy': 2, 'Drama': 3, 'News': 2, 'War': 2}
-  decided = {name: genre['decided'] for name, genre in genres.items()}
-  assert decided == {'Comedy': 2, 'Drama': 2, 'News': 0, 'War': 1}
+def test_genres_have_counts_of_predictions():
+  genres = make()['genres']
+  # All genres but the one with the lowest score.
+  in_top3 = {name: genre['num_in_top3'] for name, genre in genres.items()}
+  assert in_top3 == {'Comedy': 2, 'Drama': 3, 'News': 2, 'War': 2}
+  predicted = {name: genre['num_predicted'] for name, genre in genres.items()}
+  assert predicted == {'Comedy': 2, 'Drama': 2, 'News': 0, 'War': 1}
 
 
-def test_fitted_metrics_are_those_of_the_fitted_decisions(predictions):
+def test_fitted_metrics_are_at_their_operating_points():
   fitted = dataclasses.replace(
     calibration.identity(GENRES),
     thresholds={
@@ -102,66 +104,90 @@ def test_fitted_metrics_are_those_of_the_fitted_decisions(predictions):
       'exact_match': np.full(4, 0.65),
     },
   )
-  made = make(predictions, calibration=fitted)['metrics']
-  # At 'micro_f1' War is decided for no poster: 3 right of 4 decided, of 4.
+  made = make(calibration=fitted)['metrics']
+  # At 'micro_f1' War is never predicted: 3 of 4 predictions are correct, of 4.
   assert made['micro_f1_fitted']['value'] == pytest.approx(2 * 3 / (4 + 4))
   assert made['exact_match']['value'] == pytest.approx(2 / 3)
-  # At 0.65 the second poster loses War, the third is right.
+  # At 0.65 the second poster loses War, and the third is correct.
   assert made['exact_match_fitted']['value'] == pytest.approx(2 / 3)
 
 
-def test_the_three_that_say_most_together_have_metrics(predictions):
-  # Comedy and News come together, so they are not both named.
-  found = combinations.from_counts(
-    [((0, 2), 6), ((1,), 5), ((3,), 1)],
-    num_genres=4,
-    sharpness=1.0,
-    weight=1.0,
+def test_constant_baseline_of_fitted_metrics_is_the_best_set():
+  made = make()['metrics']
+  # Drama alone is correct for the third poster. For F1, Drama, Comedy and War
+  # have 4 correct of 9 predictions, with 4 labels.
+  assert made['exact_match_fitted']['constant_baseline'] == pytest.approx(1 / 3)
+  assert made['micro_f1_fitted']['constant_baseline'] == pytest.approx(
+    2 * 4 / (9 + 4)
   )
-  fitted = dataclasses.replace(calibration.identity(GENRES), combinations=found)
-  made = make(predictions, calibration=fitted)['metrics']
-  three = fitted.decide(
-    fitted.to_scores(predictions.logits), calibration.THREE_TOGETHER
-  )
-  np.testing.assert_array_equal(three[:, [1, 3]], True)
-  right = (three & (predictions.labels > 0)).sum(axis=1)
-  recall = right / predictions.labels.sum(axis=1)
-  assert made['recall_at_3_together']['value'] == pytest.approx(recall.mean())
-  assert made['hit_at_3_together']['value'] == pytest.approx((right > 0).mean())
-  assert made['precision_at_3_together']['value'] == pytest.approx(
-    (right / 3).mean()
-  )
-  assert made['hit_at_3_together']['trivial'] == made['hit_at_3']['trivial']
 
 
-def test_the_trivial_answer_of_a_fitted_metric_is_the_best_constant_set(
-  predictions,
-):
-  made = make(predictions)['metrics']
-  # Drama alone for all is right for the third poster. For F1, Drama, Comedy and
-  # War give 4 right of 9 decided, with 4 to be found.
-  assert made['exact_match_fitted']['trivial'] == pytest.approx(1 / 3)
-  assert made['micro_f1_fitted']['trivial'] == pytest.approx(2 * 4 / (9 + 4))
-
-
-def test_without_a_bootstrap_there_are_no_intervals(predictions):
-  entry = make(predictions, bootstrap_samples=0)['metrics']['recall_at_3']
+def test_no_bootstrap_samples_give_no_intervals():
+  entry = make(bootstrap_samples=0)['metrics']['recall_at_3']
   assert entry['low'] is None
   assert entry['high'] is None
 
 
-def test_is_strict_json(predictions, tmp_path):
-  made = make(predictions)
-  path = split_metrics.write_report(made, epath.Path(tmp_path))
+def write(folder, content):
+  folder.mkdir(parents=True, exist_ok=True)
+  split_metrics.write(content, epath.Path(folder))
 
-  def refuse(constant):
+
+def test_reports_are_read_as_written(tmp_path):
+  report = make()
+  write(tmp_path, report)
+
+  def reject(constant):
     raise AssertionError(f'{constant} is not JSON')
 
-  assert json.loads(path.read_text(), parse_constant=refuse) == made
+  text = (tmp_path / split_metrics.FILE_NAME).read_text()
+  assert json.loads(text, parse_constant=reject) == report
+  found = split_metrics.read(tmp_path, step=7, genres=GENRES)
+  assert found == {key: report[key] for key in report if key != 'loss'}
 
 
-def test_tables_have_a_line_for_each_metric_and_genre(predictions):
-  made = make(predictions)
+def test_report_of_the_checkpoint_is_preferred(tmp_path):
+  read, read_any = (
+    lambda step, read=read: read(tmp_path, step=step, genres=GENRES)
+    for read in (split_metrics.read, split_metrics.read_any)
+  )
+  assert read(9) is None
+  assert read_any(9) is None
+  write(tmp_path, make())
+  assert read(9) is None
+  assert read_any(9)['step'] == 7
+  write(tmp_path / 'eval' / 'validation_9', {**make(), 'step': 9})
+  assert read(9)['step'] == read_any(9)['step'] == 9
+
+
+@pytest.mark.parametrize(
+  'change',
+  [
+    {'genres': {}},
+    {'metrics': 3},
+    {'metrics': {'a': 1}},
+    {'num_examples': 'many'},
+    {'step': None},
+  ],
+)
+def test_invalid_report_is_rejected(tmp_path, change, caplog):
+  write(tmp_path, {**make(), **change})
+  with pytest.raises(errors.InputError, match=r'metrics\.json is invalid'):
+    split_metrics.read(tmp_path, step=7, genres=GENRES)
+  assert split_metrics.read_any(tmp_path, step=7, genres=GENRES) is None
+  assert 'No metrics are shown' in caplog.text
+
+
+@pytest.mark.parametrize('content', ['', '{', '[]'])
+def test_invalid_json_is_rejected(tmp_path, content):
+  (tmp_path / split_metrics.FILE_NAME).write_text(content)
+  with pytest.raises(errors.InputError, match='is invalid'):
+    split_metrics.read(tmp_path, step=7, genres=GENRES)
+  assert split_metrics.read_any(tmp_path, step=7, genres=GENRES) is None
+
+
+def test_tables():
+  made = make()
   table = split_metrics.format_metrics(made)
   for name in metrics.METRICS:
     assert name in table
@@ -171,8 +197,8 @@ def test_tables_have_a_line_for_each_metric_and_genre(predictions):
   assert lines[-1].split() == ['News', '-', '-', '0']
 
 
-def test_the_top_three_line():
-  line = split_metrics.format_top_three(
+def test_top3_line():
+  line = split_metrics.format_top3(
     'poster.jpg', np.array([0.2, 0.62, 0.01, 0.414]), GENRES
   )
   assert line == 'poster.jpg  Drama 0.62  War 0.41  Comedy 0.20'

@@ -1,4 +1,4 @@
-"""Similar posters: by hand, and with real networks on drawn posters."""
+"""Embeddings and nearest posters, on synthetic data."""
 
 import dataclasses
 import shutil
@@ -39,7 +39,7 @@ def embedder(predictor):
 
 @pytest.fixture
 def copy(workdir, predictor, embedder, tmp_path):
-  """A workdir with an index, to damage."""
+  """A copy of a workdir with an index."""
   folder = epath.Path(tmp_path / 'run')
   shutil.copytree(workdir, folder)
   neighbors.open_index(predictor, embedder, workdir=folder, data_dir='')
@@ -58,7 +58,7 @@ def pixels_of(dataset, *numbers, shape=(32, 24)):
   )
 
 
-def test_the_nearest_by_hand():
+def test_nearest_by_hand():
   index = neighbors.Index(
     ids=['right', 'up', 'left'],
     labels=np.array([[True, False], [True, True], [False, False]]),
@@ -74,22 +74,20 @@ def test_the_nearest_by_hand():
   np.testing.assert_allclose(
     [each.similarity for each in found], [0.8, 0.6, -0.6], atol=1e-6
   )
-  # The mean itself is like nothing.
+  # The mean has no direction.
   found = index.nearest(np.array([10, 10], np.float32), number=1)
   assert found[0].similarity == 0
 
 
-def test_features_are_the_mean_of_the_last_feature_map(
-  predictor, embedder, dataset
-):
+def test_embedding_is_mean_of_last_feature_map(predictor, embedder, dataset):
   pixels = pixels_of(dataset, 0, 5)
-  _, seen = predictor_lib.make_model(predictor).apply(
+  _, captured = predictor_lib.make_model(predictor).apply(
     jax.device_get(predictor.variables),
     (pixels.astype(np.float32) - 127.5) / 127.5,
     train=False,
     capture_intermediates=True,
   )
-  last = seen['intermediates']['ConvMaxPool_1']['__call__'][0]
+  last = captured['intermediates']['ConvMaxPool_1']['__call__'][0]
   assert embedder.num_features == last.shape[-1] == 16
   np.testing.assert_allclose(
     embedder.embed(pixels), last.mean(axis=(1, 2)), atol=1e-5
@@ -97,7 +95,7 @@ def test_features_are_the_mean_of_the_last_feature_map(
 
 
 def with_network(predictor, model, monkeypatch):
-  """The predictor, as if it were of another network, with random weights."""
+  """The predictor with another network of random weights."""
   monkeypatch.setattr(predictor_lib, 'make_model', lambda _: model)
   images = np.zeros((1, 32, 24, 3), np.float32)
   init = jax.jit(model.init, static_argnames='train')
@@ -106,14 +104,14 @@ def with_network(predictor, model, monkeypatch):
   )
 
 
-def test_a_network_that_says_its_features_is_asked(
+def test_embedding_is_that_of_method_embed(
   short_efficientnet, predictor, dataset, monkeypatch
 ):
   model = registry.create_model('efficientnet_lite', num_genres=12)
   other = with_network(predictor, model, monkeypatch)
   pixels = pixels_of(dataset, 0, 5)
-  features = embedder_lib.Embedder(other).embed(pixels)
-  assert features.shape == (2, 1280)
+  embeddings = embedder_lib.Embedder(other).embed(pixels)
+  assert embeddings.shape == (2, 1280)
   apply = jax.jit(model.apply, static_argnames=('train', 'method'))
   logits = apply(
     other.variables,
@@ -121,14 +119,14 @@ def test_a_network_that_says_its_features_is_asked(
     train=False,
   )
   np.testing.assert_allclose(
-    apply(other.variables, features, train=False, method='classify'),
+    apply(other.variables, embeddings, train=False, method='classify'),
     logits,
     atol=1e-5,
   )
 
 
 @pytest.mark.parametrize('name', registry.MODELS)
-def test_all_networks_give_features(
+def test_all_networks_have_embeddings(
   name, short_networks, predictor, monkeypatch
 ):
   model = registry.create_model(name, num_genres=12)
@@ -144,28 +142,28 @@ def test_all_networks_give_features(
   assert embedder_lib.Embedder(other).num_features >= 16
 
 
-def test_a_network_without_features_is_told(predictor, monkeypatch):
+def test_network_without_embeddings_is_refused(predictor, monkeypatch):
   class Plain(nn.Module):
     @nn.compact
     def __call__(self, images, *, train):
       return nn.Dense(12)(images.mean(axis=(1, 2)))
 
   plain = with_network(predictor, Plain(), monkeypatch)
-  with pytest.raises(errors.InputError, match='gives no features'):
+  with pytest.raises(errors.InputError, match='has no embeddings'):
     embedder_lib.Embedder(plain)
 
 
-def test_a_poster_of_the_training_split_is_found_again(
+def test_nearest_to_training_poster_is_itself(
   copy, predictor, embedder, dataset
 ):
   index = neighbors.open_index(predictor, embedder, workdir=copy, data_dir='')
   records = dataset.open_split('train')
   assert len(index) == len(records) == 93
   numbers = (0, 40, 92)
-  for number, features in zip(
+  for number, embedding in zip(
     numbers, embedder.embed(pixels_of(dataset, *numbers)), strict=True
   ):
-    first, *others = index.nearest(features, number=6)
+    first, *others = index.nearest(embedding, number=6)
     assert first.id == records[number].id
     assert first.genres == tuple(np.flatnonzero(records[number].labels))
     assert first.similarity == pytest.approx(1, abs=2e-3)
@@ -174,7 +172,7 @@ def test_a_poster_of_the_training_split_is_found_again(
     assert first.thumbnail.startswith(b'\xff\xd8\xff')
 
 
-def test_an_index_needs_the_data_set_once(copy, predictor, embedder, tmp_path):
+def test_dataset_is_needed_once(copy, predictor, embedder, tmp_path):
   again = neighbors.open_index(
     predictor, embedder, workdir=copy, data_dir=str(tmp_path / 'gone')
   )
@@ -186,7 +184,7 @@ def test_an_index_needs_the_data_set_once(copy, predictor, embedder, tmp_path):
     )
 
 
-def test_what_is_damaged_is_made_anew(copy, predictor, embedder, caplog):
+def test_damaged_index_is_recomputed(copy, predictor, embedder, caplog):
   path = copy / 'index' / f'{predictor.step}.npz'
   content = path.read_bytes()
   whole = neighbors.open_index(predictor, embedder, workdir=copy, data_dir='')
@@ -201,25 +199,26 @@ def test_what_is_damaged_is_made_anew(copy, predictor, embedder, caplog):
     np.testing.assert_array_equal(index.features, whole.features)
     assert list(index.ids) == list(whole.ids)
     assert index.thumbnails == whole.thumbnails
-    # One bit may be in a place that says nothing.
+    # A single bit may be in an unused place of the archive.
     if is_cut:
-      assert 'is damaged, and made anew' in caplog.text
+      assert 'is damaged and is recomputed' in caplog.text
 
 
-def test_parts_that_do_not_fit_are_made_anew(copy, predictor, embedder, caplog):
+@pytest.mark.parametrize('name', ['features', 'labels', 'sizes', 'ids', 'mean'])
+def test_inconsistent_index_is_recomputed(
+  name, copy, predictor, embedder, caplog
+):
   path = copy / 'index' / f'{predictor.step}.npz'
   with np.load(path) as stored:
-    parts = dict(stored)
-  for name in ('features', 'labels', 'sizes', 'ids', 'mean'):
-    caplog.clear()
-    with path.open('wb') as file:
-      np.savez(file, **{**parts, name: parts[name][:-1]})
-    index = neighbors.open_index(predictor, embedder, workdir=copy, data_dir='')
-    assert len(index) == len(index.features) == len(index.thumbnails) == 93
-    assert 'made anew' in caplog.text, name
+    arrays = dict(stored)
+  with path.open('wb') as file:
+    np.savez(file, **{**arrays, name: arrays[name][:-1]})
+  index = neighbors.open_index(predictor, embedder, workdir=copy, data_dir='')
+  assert len(index) == len(index.features) == len(index.thumbnails) == 93
+  assert 'is damaged and is recomputed' in caplog.text
 
 
-def test_the_index_of_another_network_is_made_anew(
+def test_index_of_another_network_is_recomputed(
   copy, predictor, embedder, caplog
 ):
   other = dataclasses.replace(
@@ -229,17 +228,17 @@ def test_the_index_of_another_network_is_made_anew(
     ),
   )
   before = neighbors.open_index(predictor, embedder, workdir=copy, data_dir='')
-  assert 'made anew' not in caplog.text
+  assert 'recomputed' not in caplog.text
   after = neighbors.open_index(
     other, embedder_lib.Embedder(other), workdir=copy, data_dir=''
   )
-  assert 'of another network' in caplog.text
+  assert 'belongs to another network' in caplog.text
   assert not np.array_equal(after.features, before.features)
 
 
-def test_another_data_set_is_refused(workdir, predictor, embedder, tmp_path):
+def test_another_dataset_is_refused(predictor, embedder, tmp_path):
   build.build_synthetic(data_dir=tmp_path, num_posters=40, seed=5)
-  with pytest.raises(errors.InputError, match='not the one that the network'):
+  with pytest.raises(errors.InputError, match='the network was trained on'):
     neighbors.open_index(
       predictor,
       embedder,
@@ -248,10 +247,10 @@ def test_another_data_set_is_refused(workdir, predictor, embedder, tmp_path):
     )
 
 
-def test_an_index_that_cannot_be_kept_is_used(
+def test_index_that_cannot_be_stored_is_used(
   predictor, embedder, tmp_path, caplog
 ):
-  (tmp_path / 'index').write_text('in the way')
+  (tmp_path / 'index').write_text('a file')
   index = neighbors.open_index(
     predictor,
     embedder,
@@ -259,4 +258,4 @@ def test_an_index_that_cannot_be_kept_is_used(
     data_dir=predictor.data_dir(tmp_path),
   )
   assert len(index) == 93
-  assert 'is not kept' in caplog.text
+  assert 'cannot be stored' in caplog.text

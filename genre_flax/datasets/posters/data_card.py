@@ -1,5 +1,6 @@
 """The data card: what a prepared data set holds, for people and programs."""
 
+import collections
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,11 +9,9 @@ import pandas as pd
 
 from genre_flax.datasets.posters import annotations as annotations_lib
 from genre_flax.datasets.posters import collection as collection_lib
-from genre_flax.datasets.posters import combination_counts
 from genre_flax.datasets.posters import manifest
 from genre_flax.datasets.posters import problems as problems_lib
 from genre_flax.datasets.posters import rows as rows_lib
-from genre_flax.evaluation import constant_baseline
 from genre_flax.runtime import text as text_lib
 
 # Of an example, that the card is made of.
@@ -37,9 +36,8 @@ def make(collection: collection_lib.Collection) -> dict[str, Any]:
 
   Returns:
     A card that JSON can hold. `label_prior` is each genre's share of positives
-    in the training split, in the order of `genres`; `constant_answers` the
-    genres to name where all posters of it get the same, by metric;
-    `combinations` which genres its posters have together, and how many do.
+    in the training split, in the order of `genres`; `label_sets` are the sets
+    of genres of its posters with their numbers of posters.
   """
   frame = pd.DataFrame(
     {
@@ -62,16 +60,9 @@ def make(collection: collection_lib.Collection) -> dict[str, Any]:
       if (frame.split == split).any()
     },
     'label_prior': train_labels.mean().fillna(0.0).tolist(),
-    'constant_answers': {
-      metric: [collection.genres[i] for i in answer]
-      for metric, answer in constant_baseline.find(
-        train_labels.to_numpy()
-      ).items()
-    },
-    'combinations': [
-      [[collection.genres[i] for i in indices], number]
-      for indices, number in combination_counts.count(train_labels.to_numpy())
-    ],
+    'label_sets': _count_label_sets(
+      frame.genres[frame.split == 'train'], collection.genres
+    ),
     'image_size': {
       'height': _describe_sizes(frame.height),
       'width': _describe_sizes(frame.width),
@@ -120,6 +111,22 @@ def _to_labels(of_posters: pd.Series, genres: Sequence[str]) -> pd.DataFrame:
   for row, names in zip(labels, of_posters, strict=True):
     row[[place[name] for name in names]] = 1
   return pd.DataFrame(labels, columns=list(genres))
+
+
+def _count_label_sets(
+  of_posters: pd.Series, genres: Sequence[str]
+) -> list[list[Any]]:
+  """The sets of genres and their numbers of posters, most frequent first."""
+  index = {genre: i for i, genre in enumerate(genres)}
+  counts = collections.Counter(
+    tuple(sorted({index[name] for name in names})) for names in of_posters
+  )
+  return [
+    [[genres[i] for i in indices], number]
+    for indices, number in sorted(
+      counts.items(), key=lambda item: (-item[1], item[0])
+    )
+  ]
 
 
 _text = text_lib.for_markdown

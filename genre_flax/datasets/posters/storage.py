@@ -9,12 +9,10 @@ from etils import epath
 import numpy as np
 import tensorflow_datasets as tfds
 
-from genre_flax.datasets.posters import combination_counts
 from genre_flax.datasets.posters import manifest
 from genre_flax.datasets.posters import posters_dataset_builder
 from genre_flax.datasets.posters import records
 from genre_flax.datasets.posters import staging
-from genre_flax.evaluation import constant_baseline
 from genre_flax.runtime import errors
 from genre_flax.runtime import files
 
@@ -47,7 +45,8 @@ def read_card(data_dir: epath.PathLike) -> dict[str, Any]:
   try:
     card = json.loads(path.read_bytes())
     # What all that reads it relies on.
-    card['fingerprint'], card['label_prior'], card['sources'][0]['csv']
+    card['fingerprint'], card['label_prior'], card['label_sets']
+    card['sources'][0]['csv']
     if not all(isinstance(genre, str) for genre in card['genres']):
       raise ValueError('the genres are no names')
     for split in card['splits'].values():
@@ -84,31 +83,15 @@ class PosterDataset:
     return np.asarray(self.card['label_prior'])
 
   @property
-  def constant_answers(self) -> dict[str, tuple[int, ...]]:
-    """Indices of the genres to name where all get the same, by metric.
+  def label_sets(self) -> list[tuple[tuple[int, ...], int]]:
+    """The sets of genres in the training split, the most frequent first.
 
-    Of the training split; the most frequent ones where the card does not say.
+    The indices of the genres, and the number of posters with exactly these.
     """
-    if 'constant_answers' not in self.card:
-      first = np.argsort(-self.label_prior, kind='stable')
-      answer = tuple(first[: constant_baseline.NUM_NAMED].tolist())
-      return dict.fromkeys(constant_baseline.METRICS, answer)
-    place = {genre: i for i, genre in enumerate(self.genres)}
-    return {
-      metric: tuple(place[genre] for genre in named)
-      for metric, named in self.card['constant_answers'].items()
-    }
-
-  @property
-  def combinations(self) -> list[combination_counts.Count]:
-    """Those of genres in the training split, of `combination_counts.count`.
-
-    Empty where the card does not say.
-    """
-    place = {genre: i for i, genre in enumerate(self.genres)}
+    index = {genre: i for i, genre in enumerate(self.genres)}
     return [
-      (tuple(place[genre] for genre in named), count)
-      for named, count in self.card.get('combinations', [])
+      (tuple(index[genre] for genre in genres), count)
+      for genres, count in self.card['label_sets']
     ]
 
   def num_examples(self, split: str) -> int:

@@ -166,12 +166,12 @@ function describe({network, step, genres, scores}) {
   const parts = [
     `Network ${network.name}, step ${step}, ${genres.length} genres.`];
   if (Number.isFinite(scores?.hit_at_3?.value)) {
-    const {value, low, high, trivial} = scores.hit_at_3;
+    const {value, low, high, constant_baseline: baseline} = scores.hit_at_3;
     parts.push(
       `At least one of the three is right for ${percent(value)}`
       + (low === null ? '' : ` (${percent(low)} to ${percent(high)})`)
       + ` of ${scores.num_examples} posters of the split ${scores.split};`
-      + ` without looking at them, for ${percent(trivial)}.`);
+      + ` without looking at them, for ${percent(baseline)}.`);
   }
   parts.push(
     'A poster says little of a film: take it for what such posters usually'

@@ -1,6 +1,1 @@
-"""The report: one HTML file that shows what a run has learnt.
-
-`write` scores nothing itself: it takes workdirs with their scored splits, works
-out what to show (`facts`, `genre_rows`, `gallery`, `comparison`), draws
-(`charts`) and fills the templates.
-"""
+"""The HTML report of a training run, or of several runs in comparison."""

@@ -1,7 +1,6 @@
-"""Runs beside each other, on the same posters."""
+"""The comparison of two runs on the same posters."""
 
-from collections.abc import Mapping, Sequence
-import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -9,125 +8,105 @@ from genre_flax.evaluation import bootstrap
 from genre_flax.evaluation import calibration as calibration_lib
 from genre_flax.evaluation import metrics
 from genre_flax.inference import scored_split as scored_lib
-from genre_flax.reports.html import gallery
+from genre_flax.reports.html import posters
 from genre_flax.runtime import errors
-
-_NUM_CHANGED = 6
-
-
-@dataclasses.dataclass(frozen=True)
-class Comparison:
-  """A run against the first one.
-
-  Attributes:
-    differences: by metric, how much higher it is than the first one's.
-    gained: posters that got more of their genres named among the three.
-    lost: posters that got fewer.
-    num_gained: of all posters.
-    num_lost: of all posters.
-  """
-
-  differences: Mapping[str, bootstrap.Estimate]
-  gained: Sequence[gallery.Choice]
-  lost: Sequence[gallery.Choice]
-  num_gained: int
-  num_lost: int
 
 
 def check_comparable(splits: Sequence[scored_lib.ScoredSplit]) -> None:
-  """Refuses splits of other posters or genres.
+  """Checks that splits have the same genres, posters and labels.
 
   Raises:
-    InputError: they are not the same.
+    InputError: they differ.
   """
   first = splits[0]
   for other in splits[1:]:
+    difference = None
     for what, ours, theirs in (
       ('genres', first.genres, other.genres),
       ('posters', first.ids, other.ids),
     ):
       if ours != theirs:
-        only = sorted(set(ours) ^ set(theirs))
-        raise errors.InputError(
-          f'The runs cannot be compared: their {what} of the split'
-          f' {first.name} are not the same ({len(ours)} and {len(theirs)};'
-          f' {len(only)} are of one alone'
-          + (f', such as {only[0]!r}' if only else '')
-          + '). Give --data_dir with a data set that all of them can be'
-          ' evaluated on, or make a report of each.'
-        )
-    if not np.array_equal(first.labels, other.labels):
+        difference = f'{what} differ ({len(ours)} and {len(theirs)})'
+        for one in sorted(set(ours) ^ set(theirs))[:1]:
+          difference += f', for example in {one!r}'
+        break
+    else:
+      if not np.array_equal(first.labels, other.labels):
+        difference = 'labels of the same posters differ'
+    if difference:
       raise errors.InputError(
-        f'The runs cannot be compared: posters of the split {first.name} have'
-        ' other genres in the data set of one than in that of the other. Give'
-        ' --data_dir with a data set that all of them can be evaluated on.'
+        f'The runs cannot be compared on the split {first.name}: their'
+        f' {difference}. Set --data_dir to a dataset with the genres of all'
+        ' runs, or write one report per run.'
       )
 
 
-def compare(
+def differences(
   first: scored_lib.ScoredSplit,
   other: scored_lib.ScoredSplit,
   *,
   bootstrap_samples: int,
-) -> Comparison:
-  """Compares a run with the first one, on the same posters.
+) -> dict[str, bootstrap.Estimate]:
+  """The metrics of a run minus those of the first run.
 
   Args:
-    first: the split as the first run scores it.
-    other: as the other does.
-    bootstrap_samples: resamples behind the intervals; 0 for none.
+    first: the split, scored by the first run.
+    other: the split, scored by the other run.
+    bootstrap_samples: number of resamples; 0 for no intervals.
 
   Returns:
-    What differs.
+    An estimate per metric of `split_metrics.make_report`.
   """
-  differences = bootstrap.differences(
+  result = bootstrap.differences(
     other.scores, first.scores, first.labels, num_samples=bootstrap_samples
   )
-  for point, names in calibration_lib.DECISIONS.items():
-    decided, first_decided = (
-      of.predictor.calibration.decide(of.scores, point) for of in (other, first)
+  for point in calibration_lib.OPERATING_POINTS:
+    predicted, first_predicted = (
+      split.predictor.calibration.predict_genres(split.scores, point)
+      for split in (other, first)
     )
     fitted = bootstrap.differences(
       other.scores,
       first.scores,
       first.labels,
-      decided=decided,
-      other_decided=first_decided,
-      names=tuple(names),
+      predicted=predicted,
+      other_predicted=first_predicted,
+      names=(point,),
       num_samples=bootstrap_samples,
     )
-    differences |= {shown: fitted[name] for name, shown in names.items()}
-  hits = [
-    np.take_along_axis(of.labels, metrics.top_k(of.scores), axis=1).sum(axis=1)
-    for of in (other, first)
-  ]
-  change = hits[0] - hits[1]
-  # The change of the genres that the poster has, to order by.
-  moved = ((other.scores - first.scores) * first.labels).sum(axis=1)
-  gained, lost = (
-    sorted(np.flatnonzero(sign * change > 0), key=lambda i: -sign * moved[i])
-    for sign in (1, -1)
-  )
-  return Comparison(
-    differences=differences,
-    gained=[_choose(first, other, i, 1) for i in gained[:_NUM_CHANGED]],
-    lost=[_choose(first, other, i, -1) for i in lost[:_NUM_CHANGED]],
-    num_gained=len(gained),
-    num_lost=len(lost),
-  )
+    result[f'{point}_fitted'] = fitted[point]
+  return result
 
 
-def _choose(first, other, index, sign) -> gallery.Choice:
-  """A poster, for the genre of its own that moved most."""
-  moved = np.where(
-    first.labels[index] > 0,
-    sign * (other.scores[index] - first.scores[index]),
-    -np.inf,
+def changed_posters(
+  first: scored_lib.ScoredSplit, other: scored_lib.ScoredSplit
+) -> dict[str, list[posters.Choice]]:
+  """The posters whose number of correct top-3 predictions changed.
+
+  Args:
+    first: the split, scored by the first run.
+    other: the split, scored by the other run.
+
+  Returns:
+    'improved' and 'degraded' posters, in descending order of the change of the
+    scores of their genres, each with the genre whose score changed most.
+  """
+  first_hits, hits = (
+    metrics.Inputs(split.scores, split.labels).hits for split in (first, other)
   )
-  genre = int(moved.argmax())
-  return gallery.Choice(
-    int(index),
-    genre,
-    f'{first.genres[genre]} {first.scores[index, genre]:.2f} →'
-    f' {other.scores[index, genre]:.2f}',
-  )
+  changes, has_genre = other.scores - first.scores, first.labels > 0
+  result = {}
+  for name, sign in (('improved', 1), ('degraded', -1)):
+    indices = np.flatnonzero(sign * hits > sign * first_hits)
+    totals = (sign * changes * has_genre).sum(axis=1)
+    genres = np.where(has_genre, sign * changes, -np.inf).argmax(axis=1)
+    result[name] = [
+      posters.Choice(
+        int(i),
+        int(genres[i]),
+        f'{first.genres[genres[i]]} {first.scores[i, genres[i]]:.2f} →'
+        f' {other.scores[i, genres[i]]:.2f}',
+      )
+      for i in sorted(indices, key=lambda i: -totals[i])
+    ]
+  return result

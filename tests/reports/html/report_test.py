@@ -1,4 +1,4 @@
-"""The report of real runs, and what a browser makes of it."""
+"""The HTML report of trained networks, parsed and in a browser."""
 
 import html.parser
 import json
@@ -9,47 +9,49 @@ from etils import epath
 import pytest
 
 from genre_flax.datasets.posters import build
-from genre_flax.datasets.posters import sources as posters_sources
+from genre_flax.datasets.posters import sources
 from genre_flax.datasets.posters import synthetic
-from genre_flax.reports.html import render
-from genre_flax.reports.html import sources
-from genre_flax.reports.html import views
+from genre_flax.reports import metric_titles
+from genre_flax.reports.html import report
+from genre_flax.reports.html import runs
 from genre_flax.runtime import errors
 from genre_flax.training import train
 from tests.support import browser
 from tests.support import helpers
 
-# What the names of two genres may hold.
+# Names of genres that would be harmful if they were not escaped.
 HOSTILE = ('<script>alert(1)</script>', '"><img src=x onerror=alert(2)>')
 
 
-def train_run(data_dir, folder, **changes):
-  config = helpers.tiny_config(data_dir, **changes)
-  train.train(config, folder)
-  return epath.Path(folder)
+def open_run(workdir, *, data_dir=''):
+  return runs.open_run(
+    workdir,
+    'test',
+    step='best',
+    data_dir=data_dir,
+    batch_size=16,
+    bootstrap_samples=10,
+    allow_custom_code=False,
+  )
 
 
-def open_source(workdir, **changes):
-  options = {
-    'step': 'best',
-    'data_dir': '',
-    'batch_size': 16,
-    'bootstrap_samples': 10,
-    'allow_custom_code': False,
-  }
-  return sources.open_source(workdir, 'test', **{**options, **changes})
+def write_report(opened, folder):
+  return report.write(
+    opened, epath.Path(folder) / 'new' / 'report.html', bootstrap_samples=10
+  )
 
 
 @pytest.fixture(scope='module')
 def hostile_data(tmp_path_factory):
   folder = tmp_path_factory.mktemp('hostile')
-  csv_file, images = synthetic.write_posters(folder, num_posters=117)
-  text = epath.Path(csv_file).read_text().replace('synthetic', 'a<b>&"c')
-  epath.Path(csv_file).write_text(text.replace('a<b>&"c', 'x&y '))
-  for path in epath.Path(images).iterdir():
+  csv_file, images = map(
+    epath.Path, synthetic.write_posters(folder, num_posters=117)
+  )
+  csv_file.write_text(csv_file.read_text().replace('synthetic', 'x&y '))
+  for path in images.iterdir():
     path.rename(path.parent / path.name.replace('synthetic', 'x&y '))
   build.build(
-    posters_sources.Source(epath.Path(csv_file), epath.Path(images)),
+    sources.Source(csv_file, images),
     data_dir=folder / 'data',
     genre_names=dict(zip(('Drama', 'Comedy'), HOSTILE, strict=True)),
   )
@@ -57,37 +59,34 @@ def hostile_data(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def workdir(hostile_data, tmp_path_factory):
-  return train_run(hostile_data, tmp_path_factory.mktemp('run <b>'))
+def opened(hostile_data, tmp_path_factory):
+  """Two runs."""
+  result = []
+  for name, seed in (('run <b>', 0), ('other', 1)):
+    folder = tmp_path_factory.mktemp(name)
+    config = helpers.tiny_config(hostile_data, seed=seed)
+    train.train(config, folder)
+    result.append(open_run(epath.Path(folder)))
+  return result
 
 
 @pytest.fixture(scope='module')
-def other_workdir(hostile_data, tmp_path_factory):
-  return train_run(hostile_data, tmp_path_factory.mktemp('other'), seed=1)
+def page(opened, tmp_path_factory):
+  return write_report(opened[:1], tmp_path_factory.mktemp('page'))
 
 
 @pytest.fixture(scope='module')
-def page(workdir, tmp_path_factory):
-  path = epath.Path(tmp_path_factory.mktemp('page')) / 'new' / 'report.html'
-  return render.write([open_source(workdir)], path, bootstrap_samples=10)
-
-
-@pytest.fixture(scope='module')
-def comparison(workdir, other_workdir, tmp_path_factory):
-  return render.write(
-    [open_source(workdir), open_source(other_workdir)],
-    epath.Path(tmp_path_factory.mktemp('comparison')) / 'report.html',
-    bootstrap_samples=10,
-  )
+def comparison_page(opened, tmp_path_factory):
+  return write_report(opened, tmp_path_factory.mktemp('comparison'))
 
 
 class Elements(html.parser.HTMLParser):
-  """Collects tags with their attributes, and the texts."""
+  """The tags with their attributes, and the texts, of a page."""
 
-  def __init__(self, content):
+  def __init__(self, path):
     super().__init__()
     self.tags, self.texts = [], []
-    self.feed(content)
+    self.feed(path.read_text())
 
   def handle_starttag(self, tag, attributes):
     self.tags.append((tag, dict(attributes)))
@@ -96,112 +95,74 @@ class Elements(html.parser.HTMLParser):
     self.texts.append(data.strip())
 
 
-def test_names_are_text_and_nothing_else(page, comparison):
-  for path in (page, comparison):
-    elements = Elements(path.read_text())
+def test_names_are_escaped(page, comparison_page):
+  for path in (page, comparison_page):
+    elements = Elements(path)
     assert [tag for tag, _ in elements.tags].count('script') == 1
     assert not any('onerror' in attributes for _, attributes in elements.tags)
     for name in HOSTILE:
       assert name in elements.texts
 
 
-def test_nothing_is_loaded_from_anywhere(page):
-  for tag, attributes in Elements(page.read_text()).tags:
+def test_page_is_self_contained(page):
+  for tag, attributes in Elements(page).tags:
     for name in ('src', 'href'):
-      value = attributes.get(name) or ''
-      assert value.startswith(('data:image/jpeg', '#')) or not value, (
-        tag,
-        name,
-      )
+      value = attributes.get(name) or '#'
+      assert value.startswith(('data:image/jpeg', '#')), (tag, name)
   assert 'url(http' not in page.read_text()
 
 
-def test_the_numbers_are_those_of_the_metrics(page, workdir):
-  metrics = open_source(workdir).metrics
-  texts = Elements(page.read_text()).texts
+def test_page_shows_metrics_and_setup(page, opened):
+  metrics = opened[0].metrics['metrics']
+  texts = Elements(page).texts
   for name in ('mean_average_precision', 'hit_at_3', 'macro_f1_fitted'):
-    assert f'{metrics["metrics"][name]["value"]:.3f}' in texts
+    assert f'{metrics[name]["value"]:.3f}' in texts
+    assert f'{metrics[name]["constant_baseline"]:.3f}' in texts
+  assert {name for name, _, _ in metric_titles.METRICS} <= metrics.keys()
   assert sum(text.startswith('step (dashed: ') for text in texts) == 4
+  joined = ' '.join(texts)
+  assert 'config.batch_size' in joined
+  assert 'config.seed' not in joined  # It has the default value.
+  assert '1 x cpu' in joined or '8 x cpu' in joined
+  assert re.findall(r'from step (\d+), on', joined) == ['0']
 
 
-def test_four_of_them_stand_at_the_top(page):
-  [top] = re.findall(
-    r'<div class="numbers">(.*?)</section>', page.read_text(), re.S
-  )
-  titles = {name: title for name, title, _ in views.METRICS}
-  assert re.findall('<span>(.*?)</span>', top) == [
-    titles[name] for name in views.HEADLINES
-  ]
-  assert len(views.HEADLINES) == 4
-
-
-def test_a_run_that_was_evaluated_without_a_metric_has_none_of_it(workdir):
-  report = dict(open_source(workdir).metrics)
-  del report['metrics']['hit_at_3_together']
-  rows = views.metric_rows(report)
-  assert len(rows) == len(views.METRICS) - 1
-  run = views.RunView(
-    facts=None,
-    metrics=rows,
-    headlines=[],
-    report=report,
-    curves={},
-    posters=None,
-  )
-  assert run.value_of('hit_at_3_together') is None
-  expected = report['metrics']['accuracy']['value']
-  assert run.value_of('accuracy') == expected
-
-
-def test_it_says_how_the_run_was_made(page):
-  texts = ' '.join(Elements(page.read_text()).texts)
-  assert 'config.batch_size' in texts
-  assert 'config.seed' not in texts  # It is the default's.
-  assert '1 x cpu' in texts or '8 x cpu' in texts
-  (start,) = re.findall(r'from step (\d+), on', texts)
-  assert start == '0'
-
-
-def test_every_poster_has_a_map(page):
-  tags = Elements(page.read_text()).tags
-  classes = [a.get('class') for tag, a in tags if tag == 'img']
+def test_posters_have_attribution_maps(page):
+  classes = [a.get('class') for tag, a in Elements(page).tags if tag == 'img']
   assert classes.count('poster') == classes.count('map') > 24
 
 
-def test_without_the_data_set_it_has_what_the_workdir_keeps(
-  workdir, tmp_path, caplog
-):
-  moved = tmp_path / 'run'
-  shutil.copytree(workdir, moved)
-  config = json.loads((moved / 'config.json').read_text())
-  source = open_source(epath.Path(moved))
-  (moved / 'metrics.json').write_text(json.dumps(source.metrics))
-  data = epath.Path(config['dataset']['data_dir'])
-  away = data.parent / 'away'
-  data.rename(away)
+def test_missing_dataset(opened, hostile_data, tmp_path):
+  workdir = epath.Path(shutil.copytree(opened[0].workdir, tmp_path / 'run'))
+  metrics = opened[0].metrics
+  (workdir / 'metrics.json').write_text(json.dumps(metrics))
+  moved = hostile_data.parent / 'moved'
+  hostile_data.rename(moved)
   try:
-    source = open_source(epath.Path(moved))
-    assert source.scored is None
-    path = render.write(
-      [source], epath.Path(tmp_path) / 'report.html', bootstrap_samples=10
-    )
-    elsewhere = open_source(epath.Path(moved), data_dir=str(away))
-    assert elsewhere.scored is not None
-    with pytest.raises(errors.InputError, match='gone'):
-      open_source(epath.Path(moved), data_dir=str(tmp_path / 'gone'))
+    run = open_run(workdir)
+    assert run.scored is None
+    texts = Elements(write_report([run], tmp_path)).texts
+    assert open_run(workdir, data_dir=str(moved)).scored is not None
+    with pytest.raises(errors.InputError, match='absent'):
+      open_run(workdir, data_dir=str(tmp_path / 'absent'))
   finally:
-    away.rename(data)
-  texts = Elements(path.read_text()).texts
-  assert f'{source.metrics["metrics"]["hit_at_3"]["value"]:.3f}' in texts
-  assert any('--data_dir' in text for text in texts)
-  assert 'Sure and right' not in texts
+    moved.rename(hostile_data)
+  assert f'{metrics["metrics"]["hit_at_3"]["value"]:.3f}' in texts
+  assert '--data_dir' in texts
+  assert 'Most confident correct predictions' not in texts
 
 
-def test_a_comparison_has_both_and_the_difference(comparison, other_workdir):
-  elements = Elements(comparison.read_text())
-  value = open_source(other_workdir).metrics['metrics']['mean_roc_auc']['value']
-  assert f'{value:.3f}' in elements.texts
-  assert any(re.match(r'[+−]\d\.\d{3}\s', text) for text in elements.texts)
+def test_run_without_metrics(opened, tmp_path):
+  run = runs.Run(opened[0].workdir, opened[0].predictor, None, None)
+  texts = ' '.join(Elements(write_report([run], tmp_path)).texts)
+  assert 'The workdir contains no metrics' in texts
+
+
+def test_comparison_shows_values_and_differences(comparison_page, opened):
+  texts = Elements(comparison_page).texts
+  value = opened[1].metrics['metrics']['mean_roc_auc']['value']
+  assert f'{value:.3f}' in texts
+  assert any(re.match(r'[+−]\d\.\d{3}\s', text) for text in texts)
 
 
 @pytest.fixture(scope='module')
@@ -210,29 +171,27 @@ def chromium():
     yield launched
 
 
-class TestInABrowser:
+class TestInBrowser:
   @pytest.mark.parametrize('width', [390, 1100])
   @pytest.mark.parametrize('scheme', ['light', 'dark'])
-  def test_it_fits_and_has_the_colours_of_its_theme(
-    self, chromium, page, width, scheme
-  ):
+  def test_width_and_theme(self, chromium, page, width, scheme):
     with browser.opened(
       chromium, f'file://{page}', width=width, color_scheme=scheme
     ) as tab:
       assert tab.evaluate('document.documentElement.scrollWidth') <= width
-      back, ink = (
+      background, ink = (
         tab.evaluate(f'getComputedStyle(document.body).{name}')
         for name in ('backgroundColor', 'color')
       )
-      light = sum(map(int, re.findall(r'\d+', back)[:3])) > 600
+      light = sum(map(int, re.findall(r'\d+', background)[:3])) > 600
       assert light == (scheme == 'light')
-      # A text of a chart has the colour that the theme gives it.
+      # Charts have the colors of the theme.
       label = tab.locator('svg text').first
       color = label.evaluate('e => getComputedStyle(e).fill')
-      assert color not in (back, 'rgb(2, 2, 2)')
-      assert ink != back
+      assert color not in (background, 'rgb(2, 2, 2)')
+      assert ink != background
 
-  def test_tables_are_sorted_by_their_headings(self, chromium, page):
+  def test_headings_sort_table(self, chromium, page):
     with browser.opened(chromium, f'file://{page}') as tab:
       table = tab.locator('#r0-genres table')
 
@@ -253,7 +212,7 @@ class TestInABrowser:
       assert heading.get_attribute('aria-sort') == 'descending'
       assert heading.inner_text().startswith('average precision')
 
-  def test_a_poster_that_is_pressed_shows_the_map(self, chromium, page):
+  def test_attribution_maps_are_shown_on_request(self, chromium, page):
     with browser.opened(chromium, f'file://{page}') as tab:
       button = tab.locator('#r0-posters .card button').first
       button.focus()
@@ -266,11 +225,11 @@ class TestInABrowser:
       assert map_.evaluate(opacity) == '1'
       other = tab.locator('#r0-posters .card .map').last
       assert other.evaluate(opacity) == '0'
-      tab.get_by_label('where it looked').check()
+      tab.get_by_label('attribution maps').check()
       tab.wait_for_timeout(300)
       assert other.evaluate(opacity) == '1'
 
-  def test_a_link_to_a_genre_opens_it(self, chromium, page):
+  def test_link_opens_genre(self, chromium, page):
     with browser.opened(chromium, f'file://{page}') as tab:
       details = tab.locator('#r0-genre-0')
       assert not details.evaluate('e => e.open')
@@ -278,7 +237,10 @@ class TestInABrowser:
       tab.wait_for_function("document.getElementById('r0-genre-0').open")
       assert details.locator('svg').is_visible()
 
-  def test_a_comparison_opens_too(self, chromium, comparison):
-    with browser.opened(chromium, f'file://{comparison}', width=390) as tab:
-      assert tab.locator('#comparison tbody tr').count() == len(views.METRICS)
+  def test_comparison(self, chromium, comparison_page):
+    with browser.opened(
+      chromium, f'file://{comparison_page}', width=390
+    ) as tab:
+      rows = tab.locator('#comparison tbody tr')
+      assert rows.count() == len(metric_titles.METRICS)
       assert tab.evaluate('document.documentElement.scrollWidth') <= 390

@@ -1,4 +1,4 @@
-// Sorts a table by the column whose heading is pressed.
+// Sorts a table by a column when its heading is clicked.
 for (const button of document.querySelectorAll('th button')) {
   button.addEventListener('click', () => {
     const heading = button.closest('th');
@@ -11,7 +11,7 @@ for (const button of document.querySelectorAll('th button')) {
     }
     heading.setAttribute('aria-sort', isUp ? 'ascending' : 'descending');
     const key = (row) => row.cells[heading.cellIndex].dataset.value;
-    // What is not defined comes last, either way.
+    // Undefined values come last in both orders.
     const number = (row) => (key(row) === '' ? NaN : Number(key(row)));
     const order = (a, b) => {
       if (isText) return (isUp ? 1 : -1) * key(a).localeCompare(key(b));
@@ -26,7 +26,7 @@ for (const button of document.querySelectorAll('th button')) {
   });
 }
 
-// A poster that is pressed shows where the network looked, and back again.
+// A click on a poster shows or hides its attribution map.
 document.addEventListener('click', (event) => {
   const button = event.target.closest('.card button');
   if (button) {
@@ -35,7 +35,7 @@ document.addEventListener('click', (event) => {
   }
 });
 
-// A genre that is linked to is opened; on paper all of them are.
+// A link to a genre opens its details; printing opens all of them.
 const openLinked = () => {
   const target = document.getElementById(location.hash.slice(1));
   if (target && target.tagName === 'DETAILS') target.open = true;

@@ -1,4 +1,4 @@
-"""What the meta of a checkpoint says, checked: it may come from a stranger."""
+"""The metadata of a checkpoint, validated: it may come from a stranger."""
 
 from collections.abc import Mapping, Sequence
 import dataclasses
@@ -18,21 +18,21 @@ _MAX_NAME_LENGTH = 200
 
 @dataclasses.dataclass(frozen=True)
 class Meta:
-  """All that is needed to use a network, beside its variables.
+  """Everything that is needed to use a network, except its variables.
 
   Attributes:
     genres: the label names.
-    label_prior: [num_genres], each genre's share of the training split.
-    constant_answers: indices of the genres that score highest on it where all
-      posters get the same, by metric.
-    config: that it was trained with.
-    fingerprint: of the data set that it was trained on.
+    label_prior: [num_genres], the share of each genre in the training split.
+    constant_baseline: indices of the genres that maximize a metric on the
+      training split if they are predicted for all posters, by metric.
+    config: of the training.
+    fingerprint: of the dataset of the training.
     calibration: fitted to the validation split.
   """
 
   genres: tuple[str, ...]
   label_prior: np.ndarray
-  constant_answers: Mapping[str, tuple[int, ...]]
+  constant_baseline: Mapping[str, tuple[int, ...]]
   config: ml_collections.ConfigDict
   fingerprint: str
   calibration: calibration_lib.Calibration
@@ -41,53 +41,50 @@ class Meta:
 def parse(
   stored: Mapping[str, Any], *, origin: str, allow_custom_code: bool
 ) -> Meta:
-  """Reads the meta of a checkpoint.
+  """Parses and validates the metadata of a checkpoint.
 
   Args:
     stored: of `Checkpointer.read_meta`.
-    origin: of it, for messages.
-    allow_custom_code: whether a network of one's own, which the config names
-      and this machine has, may be loaded, which runs its code.
-
-  Returns:
-    The meta.
+    origin: the workdir, for messages.
+    allow_custom_code: whether a custom network, which the config names as
+      'module:attribute', may be imported, which runs its code.
 
   Raises:
-    InputError: it says what cannot be, or its network is code of one's own and
-      that is not allowed.
+    InputError: a value is invalid, or the network is custom code and that is
+      not allowed.
   """
   try:
     config = ml_collections.ConfigDict(stored['config'])
     if custom.is_custom(config.model.name) and not allow_custom_code:
       raise errors.InputError(
-        f'The network of {origin} is {config.model.name!r}, code that is not'
-        ' part of genre_flax, and loading it would run it. If you trust the'
-        ' workdir and what this machine has under that name, pass'
+        f'The network of {origin} is {config.model.name!r}, which is not part'
+        ' of genre_flax; loading it would run its code. If you trust the'
+        ' workdir and the installed module of that name, pass'
         ' --allow_custom_code.'
       )
     config_lib.validate_values(config)
-    genres = _read_genres(stored['genres'])
+    genres = _parse_genres(stored['genres'])
     return Meta(
       genres=genres,
-      label_prior=_read_numbers(stored['label_prior'], len(genres)),
-      constant_answers={
-        str(metric): _read_indices(answer, len(genres))
-        for metric, answer in stored.get('constant_answers', {}).items()
+      label_prior=_parse_numbers(stored['label_prior'], len(genres)),
+      constant_baseline={
+        str(metric): _parse_indices(indices, len(genres))
+        for metric, indices in stored['constant_baseline'].items()
       },
       config=config,
       fingerprint=str(stored['dataset_fingerprint']),
-      calibration=_read_calibration(stored.get('calibration'), genres),
+      calibration=_parse_calibration(stored.get('calibration'), genres),
     )
   except errors.InputError:
     raise
-  except Exception as e:  # Whatever a stranger put there.
+  except Exception as e:  # Depends on the stored values.
     raise errors.InputError(
-      f'What {origin} says of its network cannot be used: {e!r}. Was it written'
-      ' by this program?'
+      f'The metadata of the checkpoint in {origin} is invalid: {e!r}. Was it'
+      ' written by this version of genre_flax?'
     ) from e
 
 
-def _read_genres(names: Sequence[str]) -> tuple[str, ...]:
+def _parse_genres(names: Sequence[str]) -> tuple[str, ...]:
   genres = tuple(names)
   if (
     not 1 <= len(genres) <= _MAX_GENRES
@@ -95,27 +92,25 @@ def _read_genres(names: Sequence[str]) -> tuple[str, ...]:
     or max(map(len, genres)) > _MAX_NAME_LENGTH
     or len(set(genres)) < len(genres)
   ):
-    raise ValueError(
-      f'the genres are no list of at most {_MAX_GENRES:,} different names'
-    )
+    raise ValueError(f'expected 1 to {_MAX_GENRES:,} unique names of genres')
   return genres
 
 
-def _read_numbers(values: Any, length: int) -> np.ndarray:
+def _parse_numbers(values: Any, length: int) -> np.ndarray:
   numbers = np.asarray(values, float)
   if numbers.shape != (length,) or not np.isfinite(numbers).all():
     raise ValueError(f'expected {length} numbers, got {values!r:.100}')
   return numbers
 
 
-def _read_indices(values: Sequence[int], length: int) -> tuple[int, ...]:
+def _parse_indices(values: Sequence[int], length: int) -> tuple[int, ...]:
   indices = tuple(int(value) for value in values)
   if not all(0 <= index < length for index in indices):
-    raise ValueError(f'{indices} are no genres, of {length}')
+    raise ValueError(f'{indices} are not indices of {length} genres')
   return indices
 
 
-def _read_calibration(
+def _parse_calibration(
   stored: Mapping[str, Any] | None, genres: tuple[str, ...]
 ) -> calibration_lib.Calibration:
   if stored is None:
@@ -123,5 +118,5 @@ def _read_calibration(
   calibration = calibration_lib.from_dict(stored, genres=genres)
   arrays = (calibration.slope, calibration.intercept)
   for array in (*arrays, *calibration.thresholds.values()):
-    _read_numbers(array, len(genres))
+    _parse_numbers(array, len(genres))
   return calibration

@@ -1,4 +1,4 @@
-"""The runs that a report is made of: restored, and scored where that can be."""
+"""The runs of a report: restored checkpoints with a scored split."""
 
 import dataclasses
 from typing import Any
@@ -10,20 +10,18 @@ from genre_flax.datasets.posters import storage
 from genre_flax.inference import predictor as predictor_lib
 from genre_flax.inference import scored_split as scored_lib
 from genre_flax.reports import split_metrics
-from genre_flax.reports import stored_metrics
 from genre_flax.runtime import errors
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
-  """A run.
+class Run:
+  """A run to report on.
 
   Attributes:
     workdir: of the run.
-    predictor: restored from it.
-    scored: the split to report on; None where its data set is not there.
-    metrics: of `split_metrics.make_report`, with 'split' and 'step'; None where
-      they were never computed.
+    predictor: restored from the workdir.
+    scored: the split; None if the dataset is missing.
+    metrics: of `split_metrics.make_report`; None if the run was not evaluated.
   """
 
   workdir: epath.Path
@@ -33,13 +31,13 @@ class Source:
 
   @property
   def data_dir(self) -> str:
-    """Where the data set is, or should be."""
+    """The folder of the dataset, which may be missing."""
     if self.scored is not None:
       return str(self.scored.dataset.data_dir)
     return self.predictor.data_dir(self.workdir)
 
 
-def open_source(
+def open_run(
   workdir: epath.Path,
   split: str,
   *,
@@ -48,24 +46,24 @@ def open_source(
   batch_size: int,
   bootstrap_samples: int,
   allow_custom_code: bool,
-) -> Source:
-  """Restores a run, and scores a split of its data set.
+) -> Run:
+  """Restores a checkpoint and scores a split.
 
   Args:
     workdir: of the run.
     split: its name.
-    step: of the checkpoint, as `predictor_lib.restore` takes it.
-    data_dir: of the split; '' for that of the training.
-    batch_size: posters a step.
-    bootstrap_samples: resamples behind the intervals.
+    step: of the checkpoint, as in `predictor_lib.restore`.
+    data_dir: the dataset; '' for that of the training.
+    batch_size: posters per step.
+    bootstrap_samples: number of resamples; 0 for no intervals.
     allow_custom_code: as in `predictor_lib.restore`.
 
   Returns:
-    The run. Where the data set of the training is not there any more, it has
-    the metrics that the workdir keeps, and no posters.
+    The run. If the dataset of the training is missing, it has no scored split,
+    and the metrics that are stored in the workdir.
 
   Raises:
-    InputError: there is no such run or split, or `data_dir` is no data set.
+    InputError: there is no such run or split, or no dataset in `data_dir`.
   """
   predictor = predictor_lib.restore(
     workdir, step=step, allow_custom_code=allow_custom_code
@@ -76,27 +74,19 @@ def open_source(
     if data_dir:
       raise
     logging.warning(
-      'The report has no posters, and the metrics that the workdir keeps: %s'
-      ' --data_dir names another place.',
+      'The report has no posters, since the dataset is missing: %s Set'
+      ' --data_dir if the dataset was moved.',
       e,
     )
-    metrics = stored_metrics.read_any(
+    metrics = split_metrics.read_any(
       workdir, step=predictor.step, genres=predictor.genres
     )
-    return Source(workdir, predictor, None, metrics)
+    return Run(workdir, predictor, None, metrics)
   logging.info('Scoring the split %s for %s.', split, workdir)
   scored = scored_lib.score_split(
     predictor, dataset, split, batch_size=batch_size
   )
-  metrics = {
-    'split': split,
-    'step': predictor.step,
-    **split_metrics.make_report(
-      scored.predictions,
-      calibration=predictor.calibration,
-      label_prior=predictor.label_prior,
-      constant_answers=predictor.constant_answers,
-      bootstrap_samples=bootstrap_samples,
-    ),
-  }
-  return Source(workdir, predictor, scored, metrics)
+  metrics = split_metrics.make_report(
+    scored, bootstrap_samples=bootstrap_samples
+  )
+  return Run(workdir, predictor, scored, metrics)

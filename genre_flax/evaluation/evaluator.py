@@ -1,4 +1,4 @@
-"""The one evaluation that training and the eval binary share."""
+"""Exact evaluation: applies a network to each example of a split once."""
 
 from collections.abc import Callable
 import dataclasses
@@ -21,7 +21,7 @@ EvalStep = Callable[[Variables, parallel.Batch], dict[str, jax.Array]]
 
 @dataclasses.dataclass(frozen=True)
 class Predictions:
-  """What a network says of every example of a split, in the split's order.
+  """The output of a network for all examples of a split, in its order.
 
   Attributes:
     logits: float32 [N, num_genres].
@@ -33,8 +33,8 @@ class Predictions:
 
   @property
   def scores(self) -> np.ndarray:
-    """float64 [N, num_genres], probabilities as the network gives them."""
-    # In float32 sure ones would tie at 1.
+    """float64 [N, num_genres], probabilities before calibration."""
+    # In float32 high ones would tie at 1.
     return special.expit(self.logits.astype(np.float64))
 
   @property
@@ -48,7 +48,7 @@ class Predictions:
 def make_eval_step(
   model: nn.Module, preprocessing: config_lib.Preprocessing
 ) -> EvalStep:
-  """Makes the evaluation step for all devices.
+  """Creates the evaluation step for all devices.
 
   Args:
     model: a network of `registry.create_model`.
@@ -73,15 +73,15 @@ def make_eval_step(
 
 
 def gather_outputs(step: EvalStep) -> EvalStep:
-  """Runs a step on all devices, and gives all of them all examples' outputs.
+  """Runs a step on all devices and gathers its outputs on all of them.
 
   Args:
-    step: takes variables and one device's slice of a batch; returns arrays of
-      [per_device_batch_size, ...].
+    step: takes variables and the slice of a batch of one device; returns arrays
+      of [per_device_batch_size, ...].
 
   Returns:
     Takes the variables and a sharded batch; returns arrays of
-    [global_batch_size, ...], with the batch's 'mask' and 'index'.
+    [global_batch_size, ...], with 'mask' and 'index' of the batch.
   """
 
   def gathering_step(variables, batch):
@@ -103,24 +103,24 @@ def run_over_split(
 
   Args:
     step: of `gather_outputs`.
-    variables: of the network, placed by `parallel.replicate`.
+    variables: of the network, replicated by `parallel.replicate`.
     batches: of `input_pipeline.eval_batches`.
     num_examples: of the split over all hosts; at least 1.
 
   Returns:
-    The step's outputs, [num_examples, ...] in the split's order, on all hosts.
+    The outputs of the step, [num_examples, ...] in the order of the split.
 
   Raises:
-    RuntimeError: an example was missing, or was seen twice.
+    RuntimeError: an example is missing or repeated.
   """
   collected: dict[str, np.ndarray] = {}
-  times_seen = np.zeros(num_examples, int)
+  counts = np.zeros(num_examples, int)
 
   def collect(outputs):
     outputs = jax.device_get(outputs)
     is_real = outputs.pop('mask') > 0
     index = outputs.pop('index')[is_real]
-    np.add.at(times_seen, index, 1)
+    np.add.at(counts, index, 1)
     for name, values in outputs.items():
       if name not in collected:
         shape = (num_examples, *values.shape[1:])
@@ -130,16 +130,16 @@ def run_over_split(
   pending = None
   for batch in parallel.shard_ahead(batches):
     outputs = step(variables, batch)
-    # The last batch is fetched while this one is computed.
+    # The previous batch is fetched while this one is computed.
     if pending is not None:
       collect(pending)
     pending = outputs
   if pending is not None:
     collect(pending)
-  if not (times_seen == 1).all():
+  if not (counts == 1).all():
     raise RuntimeError(
-      f'Of {num_examples} examples, {(times_seen == 0).sum()} were never seen,'
-      f' {(times_seen > 1).sum()} more than once.'
+      f'Of {num_examples} examples, {(counts == 0).sum()} are missing and'
+      f' {(counts > 1).sum()} repeated.'
     )
   return collected
 
@@ -157,17 +157,18 @@ def evaluate_split(
 
   Args:
     eval_step: of `make_eval_step`.
-    variables: 'params' and 'batch_stats', placed by `parallel.replicate`.
+    variables: 'params' and 'batch_stats', replicated by `parallel.replicate`.
     split: with at least one example.
-    global_batch_size: posters a step over all hosts; a multiple of the devices.
-    num_threads: that read and decode, per host; None: twice the CPU cores.
-    prefetch_batches: batches to keep ready, per host.
+    global_batch_size: posters per step over all hosts; a multiple of the number
+      of devices.
+    num_threads: per host, to read and decode; None: twice the CPU cores.
+    prefetch_batches: batches to prepare in advance, per host.
 
   Returns:
     The predictions, the same on all hosts.
 
   Raises:
-    RuntimeError: an example was missing, or was seen twice.
+    RuntimeError: an example is missing or repeated.
   """
   outputs = run_over_split(
     eval_step,
@@ -186,9 +187,6 @@ def evaluate_split(
 
 
 def validation_metrics(predictions: Predictions) -> dict[str, float]:
-  """The loss and all metrics, without intervals: cheap enough for training."""
+  """The loss and all metrics, without intervals."""
   values = metrics.compute(predictions.scores, predictions.labels)
-  return {
-    'loss': predictions.loss,
-    **{name: float(value[0]) for name, value in values.items()},
-  }
+  return {'loss': predictions.loss, **values}

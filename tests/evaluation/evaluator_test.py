@@ -1,3 +1,5 @@
+"""Tests of exact evaluation."""
+
 import flax.linen as nn
 import jax
 import numpy as np
@@ -6,7 +8,7 @@ import pytest
 
 from genre_flax import config as config_lib
 from genre_flax.data import input_pipeline
-from genre_flax.evaluation import evaluate
+from genre_flax.evaluation import evaluator
 from genre_flax.models import forward
 from genre_flax.models import registry
 from genre_flax.runtime import parallel
@@ -32,8 +34,8 @@ def decoded(dataset, split='train'):
 
 def run(network, split, batch_size, crops=(1.0,)):
   model, params = network
-  return evaluate.evaluate_split(
-    evaluate.make_eval_step(
+  return evaluator.evaluate_split(
+    evaluator.make_eval_step(
       model, config_lib.Preprocessing(*SHAPE, 127.5, 127.5, tuple(crops))
     ),
     parallel.replicate({'params': params, 'batch_stats': {}}),
@@ -45,12 +47,12 @@ def run(network, split, batch_size, crops=(1.0,)):
 
 
 @pytest.mark.parametrize('batch_size', [8, 16, 64, 104, 256])
-def test_equals_the_network_applied_to_each_example(
+def test_matches_the_network_applied_to_each_example(
   network, dataset, batch_size
 ):
   model, params = network
   split = decoded(dataset)
-  assert len(split) % 8  # Padding has to be left out.
+  assert len(split) % 8  # Padding must be ignored.
   predictions = run(network, split, batch_size)
   images = np.stack([split[i]['image'] for i in range(len(split))])
   labels = np.stack([split[i]['labels'] for i in range(len(split))])
@@ -65,20 +67,20 @@ def test_equals_the_network_applied_to_each_example(
   assert predictions.loss == pytest.approx(float(expected), rel=1e-5)
 
 
-def test_logits_are_averaged_over_zooms(network, dataset):
+def test_logits_are_means_over_crops(network, dataset):
   split = decoded(dataset, 'test')
-  whole, half, both, alone = (
-    run(network, split, 8, zooms).logits
-    for zooms in ((1.0,), (0.5,), (1.0, 0.5, 0.5), (1.0, 1.0))
+  whole, half, both, repeated = (
+    run(network, split, 8, crops).logits
+    for crops in ((1.0,), (0.5,), (1.0, 0.5, 0.5), (1.0, 1.0))
   )
   assert np.abs(whole - half).max() > 1e-3
   np.testing.assert_allclose(both, (whole + 2 * half) / 3, atol=1e-5)
-  np.testing.assert_allclose(alone, whole, atol=1e-5)
+  np.testing.assert_allclose(repeated, whole, atol=1e-5)
 
 
-@pytest.mark.parametrize('zooms', [(1.0,), (1.0, 0.5)])
+@pytest.mark.parametrize('crops', [(1.0,), (1.0, 0.5)])
 @pytest.mark.parametrize(
-  ('images', 'at_most', 'size'),
+  ('images', 'limit', 'size'),
   [
     (8, 1, 1),
     (8, 2, 2),
@@ -89,30 +91,30 @@ def test_logits_are_averaged_over_zooms(network, dataset):
     (7, 3, 7),
   ],
 )
-def test_a_batch_is_looked_at_in_parts_that_divide_it(
-  zooms, images, at_most, size, network, dataset, monkeypatch
+def test_chunks_divide_the_batch(
+  crops, images, limit, size, network, dataset, monkeypatch
 ):
   split = decoded(dataset, 'test')
   batch_size = images * jax.device_count()
-  expected = run(network, split, batch_size, zooms).logits
+  expected = run(network, split, batch_size, crops).logits
   model, params = network
-  seen = []
+  sizes = []
 
-  class Watched(nn.Module):
+  class Recording(nn.Module):
     @nn.compact
     def __call__(self, images, *, train):
-      seen.append(len(images))
+      sizes.append(len(images))
       return model.apply({'params': params}, images, train=train)
 
-  monkeypatch.setattr(forward, '_CHUNK_PIXELS', at_most * SHAPE[0] * SHAPE[1])
-  logits = run((Watched(), params), split, batch_size, zooms).logits
-  assert set(seen) == {size}
+  monkeypatch.setattr(forward, '_CHUNK_PIXELS', limit * SHAPE[0] * SHAPE[1])
+  logits = run((Recording(), params), split, batch_size, crops).logits
+  assert set(sizes) == {size}
   np.testing.assert_allclose(logits, expected, atol=1e-5)
 
 
-def test_validation_metrics_have_the_loss_and_all_metrics(network, dataset):
+def test_validation_metrics_include_the_loss(network, dataset):
   predictions = run(network, decoded(dataset, 'test'), 8)
-  results = evaluate.validation_metrics(predictions)
+  results = evaluator.validation_metrics(predictions)
   assert results['loss'] == predictions.loss
   assert 0 <= results['mean_average_precision'] <= 1
 
@@ -128,8 +130,8 @@ def batches_of(split, batch_size=16):
   )
 
 
-@pytest.mark.parametrize('fault', ['missing', 'twice'])
-def test_a_lost_or_doubled_example_raises(network, dataset, fault):
+@pytest.mark.parametrize('fault', ['missing', 'repeated'])
+def test_missing_or_repeated_example_raises(network, dataset, fault):
   model, params = network
   split = decoded(dataset)
 
@@ -140,9 +142,9 @@ def test_a_lost_or_doubled_example_raises(network, dataset, fault):
     else:
       yield from [*batches, batches[0]]
 
-  with pytest.raises(RuntimeError, match='never|more than once'):
-    evaluate.run_over_split(
-      evaluate.make_eval_step(
+  with pytest.raises(RuntimeError, match=rf'[1-9]\d* (are )?{fault}'):
+    evaluator.run_over_split(
+      evaluator.make_eval_step(
         model, config_lib.Preprocessing(*SHAPE, 0.0, 1.0)
       ),
       parallel.replicate({'params': params, 'batch_stats': {}}),

@@ -1,0 +1,151 @@
+"""Metrics per genre, and confusions between genres."""
+
+from collections.abc import Sequence
+import dataclasses
+
+import numpy as np
+
+from genre_flax.evaluation import bootstrap
+from genre_flax.evaluation import ranking
+from genre_flax.inference import scored_split as scored_lib
+
+# The operating point of precision and recall.
+_OPERATING_POINT = 'macro_f1'
+_MAX_CONFUSIONS = 12
+
+
+@dataclasses.dataclass(frozen=True)
+class GenreMetrics:
+  """The metrics of a genre.
+
+  Attributes:
+    name: of the genre.
+    support: number of posters that have the genre.
+    average_precision: with its interval.
+    roc_auc: with its interval.
+    baseline: average precision of a constant score.
+    threshold: of the calibrated score, fitted to the validation split.
+    precision: at the threshold; NaN if no poster reaches it.
+    recall: at the threshold; NaN if no poster has the genre.
+    curve: recalls and precisions at each distinct score, in descending order.
+  """
+
+  name: str
+  support: int
+  average_precision: bootstrap.Estimate
+  roc_auc: bootstrap.Estimate
+  baseline: float
+  threshold: float
+  precision: float
+  recall: float
+  curve: tuple[np.ndarray, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Confusion:
+  """A genre with high scores for posters of another genre.
+
+  Attributes:
+    label: a genre that the posters have.
+    predicted: a genre that the posters do not have.
+    score: mean score of `predicted` over the posters.
+    usual: mean score of `predicted` over all posters without it.
+    support: number of the posters.
+  """
+
+  label: str
+  predicted: str
+  score: float
+  usual: float
+  support: int
+
+
+def compute_metrics(
+  scored: scored_lib.ScoredSplit, *, bootstrap_samples: int
+) -> list[GenreMetrics]:
+  """The metrics of all genres of a split, the most frequent genre first.
+
+  Args:
+    scored: the split.
+    bootstrap_samples: number of resamples; 0 for no intervals.
+  """
+  scores, labels = scored.scores, scored.labels > 0
+  calibration = scored.predictor.calibration
+  predicted = calibration.predict_genres(scores, _OPERATING_POINT)
+  estimates = bootstrap.per_genre(
+    scores, scored.labels, num_samples=bootstrap_samples
+  )
+  ranked = ranking.Ranked.by_genre(scores, scored.labels)
+  correct = (predicted & labels).sum(axis=0)
+  precision = ranking.divide(correct, predicted.sum(axis=0), empty=np.nan)
+  recall = ranking.divide(correct, labels.sum(axis=0), empty=np.nan)
+  genres = [
+    GenreMetrics(
+      name=name,
+      support=int(labels[:, i].sum()),
+      average_precision=estimates['average_precision'][i],
+      roc_auc=estimates['roc_auc'][i],
+      baseline=float(labels[:, i].mean()),
+      threshold=float(calibration.thresholds[_OPERATING_POINT][i]),
+      precision=float(precision[i]),
+      recall=float(recall[i]),
+      curve=_precision_recall_curve(ranked, i),
+    )
+    for i, name in enumerate(scored.genres)
+  ]
+  return sorted(genres, key=lambda genre: -genre.support)
+
+
+def _precision_recall_curve(ranked, genre):
+  ends = ranked.is_last_of_tie[genre]
+  true = np.cumsum(ranked.labels[genre])[ends]
+  return true / max(true[-1], 1), true / (np.flatnonzero(ends) + 1)
+
+
+def means_by_label(labels: np.ndarray, values: np.ndarray) -> np.ndarray:
+  """Means over the posters of each genre.
+
+  Args:
+    labels: [N, L] of 0 and 1.
+    values: [N, L], such as scores, or the labels for their co-occurrence.
+
+  Returns:
+    [L, L]: the mean of values[:, j] over the posters with genre i; NaN if there
+    are none.
+  """
+  labels = labels.astype(float)
+  return ranking.divide(
+    labels.T @ values, labels.sum(axis=0)[:, None], empty=np.nan
+  )
+
+
+def find_confusions(
+  scored: scored_lib.ScoredSplit, *, min_support: int = 5
+) -> Sequence[Confusion]:
+  """Finds genres whose scores are high for posters of another genre.
+
+  Args:
+    scored: the split.
+    min_support: least number of posters with one genre and without the other.
+
+  Returns:
+    At most 12, in descending order of the difference of the score to the usual
+    one.
+  """
+  scores, labels = scored.scores, scored.labels > 0
+  confusions = []
+  for i, predicted in enumerate(scored.genres):
+    without = ~labels[:, i]
+    for j, label in enumerate(scored.genres):
+      chosen = labels[:, j] & without
+      if i == j or chosen.sum() < min_support:
+        continue
+      score, usual = scores[chosen, i].mean(), scores[without, i].mean()
+      if score > usual:
+        confusions.append(
+          Confusion(
+            label, predicted, float(score), float(usual), int(chosen.sum())
+          )
+        )
+  confusions.sort(key=lambda confusion: confusion.usual - confusion.score)
+  return confusions[:_MAX_CONFUSIONS]

@@ -1,0 +1,128 @@
+"""The report of image files: their top-3 predictions, printed and in files."""
+
+from collections.abc import Sequence
+import contextlib
+import csv
+import io
+import sys
+
+from etils import epath
+import numpy as np
+import tqdm
+
+from genre_flax.attribution import map_images
+from genre_flax.data import drawing
+from genre_flax.inference import ensemble
+from genre_flax.inference import image_files
+from genre_flax.inference import predictions_csv
+from genre_flax.inference import predictor as predictor_lib
+from genre_flax.reports import contact_sheet
+from genre_flax.reports import split_metrics
+from genre_flax.runtime import files as files_lib
+from genre_flax.runtime import text
+
+UNREADABLE_CSV = 'unreadable.csv'
+_NUM_SHOWN = 60  # On the contact sheet.
+
+
+def predict(
+  predictor: predictor_lib.Predictor | ensemble.Ensemble,
+  paths: Sequence[str],
+  *,
+  output: epath.Path | None,
+  batch_size: int,
+  explain: bool = False,
+  explain_by: str | None = None,
+) -> int:
+  """Prints the top-3 predictions of image files.
+
+  Args:
+    predictor: of `ensemble.combine`.
+    paths: image files, and folders of them.
+    output: folder for predictions.csv, a contact sheet, and unreadable.csv if
+      there are unreadable files; None to write no files.
+    batch_size: files per step.
+    explain: whether to write attribution maps into the folder maps of `output`.
+    explain_by: the method, as in `attribution.methods.Explainer`.
+
+  Returns:
+    The exit status: 0, or 1 if a file is unreadable.
+
+  Raises:
+    InputError: a folder contains no image.
+    StorageError: `output` cannot be written to.
+  """
+  files = image_files.find(paths)
+  unreadable, entries = [], []
+  writer = maps = None
+  with contextlib.ExitStack() as stack:
+    if output is not None:
+      writer = stack.enter_context(
+        predictions_csv.Writer(output, calibration=predictor.calibration)
+      )
+    if explain:
+      maps = map_images.MapWriter(
+        predictor, output / map_images.FOLDER, method=explain_by
+      )
+    results = image_files.predict_files(predictor, files, batch_size=batch_size)
+    # A bar on a terminal, if the lines are redirected.
+    is_shown = sys.stderr.isatty() and not sys.stdout.isatty()
+    results = tqdm.tqdm(results, 'Scoring', len(files), disable=not is_shown)
+    for batch in image_files.batched(results, batch_size):
+      readable = [result for result in batch if result.error is None]
+      unreadable += [result for result in batch if result.error is not None]
+      if maps is not None:
+        posters = [
+          map_images.Poster(r.path.name, _image(r), r.pixels, r.scores)
+          for r in readable
+        ]
+        maps.write(posters, first=writer.num_rows)
+      if writer is not None:
+        writer.add([(result.path, result.scores) for result in readable])
+        entries += [
+          contact_sheet.Entry(_image(r), r.scores, None, r.path.name)
+          for r in readable[: _NUM_SHOWN - len(entries)]
+        ]
+      for result in batch:
+        _print(result, predictor.genres)
+  if output is not None:
+    _write_unreadable(unreadable, output / UNREADABLE_CSV)
+    print(f'Wrote {writer.path}')
+    if entries:
+      sheet = output / contact_sheet.FILE_NAME
+      files_lib.write_atomic(
+        sheet, contact_sheet.draw(entries, genres=predictor.genres)
+      )
+      print(f'Wrote {sheet}')
+  if unreadable:
+    print(f'{len(unreadable)} file(s) could not be read.', file=sys.stderr)
+  return 1 if unreadable else 0
+
+
+def _image(result) -> np.ndarray:
+  """The poster to show; the input of the network if the file has changed."""
+  image = image_files.decode(result.path, drawing.POSTER_SHAPE)
+  return image if isinstance(image, np.ndarray) else result.pixels
+
+
+def _print(result, genres) -> None:
+  name = str(result.path)
+  if result.error is None:
+    print(split_metrics.format_top3(name, result.scores, genres), flush=True)
+  else:
+    line = f'error: {text.printable(name)}: {text.printable(result.error)}'
+    print(line, file=sys.stderr)
+
+
+def _write_unreadable(results, path) -> None:
+  """Writes the list of unreadable files, or deletes that of an earlier run."""
+  if not results:
+    path.unlink(missing_ok=True)
+    return
+  table = io.StringIO()
+  writer = csv.writer(table, lineterminator='\n')
+  writer.writerow(['file', 'reason'])
+  for result in results:
+    writer.writerow(map(text.for_spreadsheet, (str(result.path), result.error)))
+  files_lib.write_atomic(path, table.getvalue())
+  print(f'Wrote {path}')

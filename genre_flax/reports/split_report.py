@@ -1,0 +1,195 @@
+"""The report of a split: metrics, predictions and a contact sheet."""
+
+from typing import Any
+
+from etils import epath
+import ml_collections
+import numpy as np
+
+from genre_flax.attribution import map_images
+from genre_flax.data import drawing
+from genre_flax.datasets.posters import storage
+from genre_flax.evaluation import metrics
+from genre_flax.inference import ensemble
+from genre_flax.inference import predictions_csv
+from genre_flax.inference import predictor as predictor_lib
+from genre_flax.inference import scored_split as scored_lib
+from genre_flax.reports import contact_sheet
+from genre_flax.reports import split_metrics
+from genre_flax.runtime import custom
+from genre_flax.runtime import files
+from genre_flax.runtime import text
+from genre_flax.training import inputs
+
+_NUM_SHOWN = 24  # On the contact sheet.
+_NUM_PRINTED = 5
+
+
+def write(
+  scored: scored_lib.ScoredSplit,
+  output: epath.Path,
+  *,
+  bootstrap_samples: int,
+) -> dict[str, Any]:
+  """Writes metrics.json, predictions.csv and the contact sheet of a split.
+
+  Args:
+    scored: the split.
+    output: folder to write to; created if missing.
+    bootstrap_samples: number of resamples for the intervals.
+
+  Returns:
+    The content of metrics.json, of `split_metrics.make_report`.
+
+  Raises:
+    StorageError: `output` cannot be written to.
+  """
+  report = split_metrics.make_report(
+    scored, bootstrap_samples=bootstrap_samples
+  )
+  with files.storage_errors(output):
+    output.mkdir(parents=True, exist_ok=True)
+  rows = list(zip(scored.ids, scored.scores, strict=True))
+  files.write_atomic(
+    output / predictions_csv.FILE_NAME,
+    predictions_csv.to_csv(rows, calibration=scored.predictor.calibration),
+  )
+  entries = [
+    contact_sheet.Entry(
+      image=scored.decode(i, drawing.POSTER_SHAPE),
+      scores=scored.scores[i],
+      labels=scored.labels[i],
+      name=scored.ids[i],
+    )
+    for i in scored.spread(_NUM_SHOWN)
+  ]
+  files.write_atomic(
+    output / contact_sheet.FILE_NAME,
+    contact_sheet.draw(entries, genres=scored.genres),
+  )
+  split_metrics.write(report, output)
+  return report
+
+
+def evaluate(
+  predictor: predictor_lib.Predictor | ensemble.Ensemble,
+  split: str,
+  *,
+  data_dir: str,
+  output: epath.Path,
+  batch_size: int,
+  bootstrap_samples: int,
+  explain: bool,
+  explain_by: str | None,
+) -> None:
+  """Scores a split, writes its report, and prints a summary.
+
+  All hosts call it; the main one writes and prints.
+
+  Args:
+    predictor: of `ensemble.combine`.
+    split: its name.
+    data_dir: of the dataset.
+    output: folder to write to.
+    batch_size: posters per step over all hosts.
+    bootstrap_samples: number of resamples for the intervals.
+    explain: whether to write attribution maps of some posters.
+    explain_by: the method, as in `attribution.methods.Explainer`.
+
+  Raises:
+    InputError: there is no such dataset or split, or its genres differ.
+    StorageError: `output` cannot be written to.
+  """
+  scored = scored_lib.score_split(
+    predictor, storage.open_dataset(data_dir), split, batch_size=batch_size
+  )
+  if scored is None:
+    return
+  report = write(scored, output, bootstrap_samples=bootstrap_samples)
+  print(
+    f'Split {split}: {len(scored)} posters, checkpoint'
+    f' {predictor.step} ({predictor.which})\n'
+  )
+  print(f'{split_metrics.format_metrics(report)}\n')
+  print(f'{split_metrics.format_genres(report)}\n')
+  if explain:
+    _write_maps(scored, output / map_images.FOLDER, method=explain_by)
+  _print_paths(output)
+
+
+def _write_maps(scored, folder, *, method) -> None:
+  writer = map_images.MapWriter(scored.predictor, folder, method=method)
+  posters = [
+    map_images.Poster(
+      scored.ids[i],
+      scored.decode(i, drawing.POSTER_SHAPE),
+      scored.decode(i, scored.predictor.image_shape),
+      scored.scores[i],
+    )
+    for i in scored.spread(_NUM_SHOWN)
+  ]
+  writer.write(posters)
+  print(f'Attribution maps: {folder} ({len(posters)} posters)')
+
+
+def _print_paths(output) -> None:
+  print(f'Contact sheet: {output / contact_sheet.FILE_NAME}')
+  print(f'Metrics:       {output / split_metrics.FILE_NAME}')
+
+
+def evaluate_best(
+  config: ml_collections.ConfigDict, workdir: epath.Path
+) -> None:
+  """Evaluates the best checkpoint of a training on the test split.
+
+  All hosts call it; the main one writes the reports of the split and of the
+  training into the workdir, and prints a summary.
+
+  Args:
+    config: of the training.
+    workdir: of the training.
+  """
+  predictor = predictor_lib.restore(
+    workdir, step='best', allow_custom_code=True
+  )
+  split = config.dataset.test_split
+  scored = scored_lib.score_split(
+    predictor,
+    inputs.open_dataset(config, workdir),
+    split,
+    batch_size=config.eval_batch_size or config.batch_size,
+  )
+  if scored is None:
+    return
+  report = write(scored, workdir, bootstrap_samples=config.bootstrap_samples)
+  print(
+    f'\nThe best checkpoint (step {predictor.step}) on the'
+    f' {len(scored)} posters of the split {split}:\n'
+  )
+  print(f'{split_metrics.format_metrics(report)}\n')
+  print('Top-3 predictions of some posters:')
+  for i in scored.spread(_NUM_PRINTED):
+    print(f'  {_describe_predictions(scored, i)}')
+  print()
+  _print_paths(workdir)
+  if config.report:
+    from genre_flax.reports.html import report as html_report  # Slow to import.
+    from genre_flax.reports.html import runs
+
+    path = html_report.write(
+      [runs.Run(workdir, predictor, scored, report)],
+      workdir / html_report.FILE_NAME,
+      bootstrap_samples=config.bootstrap_samples,
+    )
+    print(f'Report:        {path}   (open it in a browser)')
+  flag = ' --allow_custom_code' if custom.is_custom(config.model.name) else ''
+  print('To predict the genres of other posters:')
+  print(f'  python -m genre_flax.top3 --workdir={workdir}{flag} POSTER.jpg')
+
+
+def _describe_predictions(scored: scored_lib.ScoredSplit, index: int) -> str:
+  scores, labels = scored.scores[index], scored.labels[index]
+  genres = ', '.join(scored.genres[i] for i in np.flatnonzero(labels))
+  line = split_metrics.format_top3(scored.ids[index], scores, scored.genres)
+  num_correct = int(labels[metrics.top_k(scores[None])[0]].sum())
+  return f'{line}   (labels: {text.printable(genres)}; {num_correct} correct)'
