@@ -1,4 +1,4 @@
-"""Fine-tuning of the last stages of an EfficientNet-Lite2, after a linear probe.
+"""Fine-tuning of the end of an EfficientNet-Lite2, after a linear probe.
 
 Set config.init_from to the workdir of configs/linear_probe.py. A head that is
 trained before the backbone avoids distorted features (Kumar et al., 2022). All

@@ -1,10 +1,10 @@
-r"""Makes a data set of folders of posters and CSV files of their genres.
+r"""Builds a dataset from label tables and folders of posters.
 
 python -m genre_flax.prepare --csv=train.csv --images=Images --data_dir=data
 
-Every row and every image is read and checked before anything is written. Then
-the posters are split into train, validation and test, and stored as ArrayRecord
-files with a data card.
+Every row and every image is validated before anything is written. The posters
+are then split into train, validation and test, and stored as ArrayRecord files
+with a data card.
 """
 
 import os
@@ -21,40 +21,39 @@ from genre_flax.datasets.posters import data_card
 from genre_flax.datasets.posters import sources
 from genre_flax.datasets.posters import splits
 from genre_flax.datasets.posters import storage
-from genre_flax.datasets.posters import verify
 from genre_flax.runtime import command_line
 from genre_flax.runtime import errors
 
 _CSV = flags.DEFINE_multi_string(
   'csv',
   [],
-  'CSV file with a row for each poster. To make one data set of several files,'
-  ' give --csv and --images several times, in the same order.',
+  'CSV file with a row for each poster. To build one dataset from several'
+  ' files, give --csv and --images several times, in the same order.',
 )
 _IMAGES = flags.DEFINE_multi_string(
-  'images', [], 'Folder of the poster images of the CSV at the same place.'
+  'images', [], 'Folder of the images of the --csv at the same position.'
 )
 _DATA_DIR = flags.DEFINE_string(
-  'data_dir', None, 'Folder to write the data set to.', required=True
+  'data_dir', None, 'Folder to write the dataset to.', required=True
 )
 _SYNTHETIC = flags.DEFINE_integer(
   'synthetic',
   0,
-  'Draw this many synthetic posters instead of reading --csv and --images.',
+  'Number of synthetic posters to generate in place of --csv and --images.',
   lower_bound=0,
 )
 _ID_COLUMN = flags.DEFINE_string(
-  'id_column', None, 'Column of the film ids; default: found by its name.'
+  'id_column', None, 'Column of the film ids; default: by its name.'
 )
 _GENRE_COLUMN = flags.DEFINE_string(
   'genre_column',
   None,
-  'Column of the genre lists, "" for none; default: found by its name.',
+  'Column of the genre lists, "" for none; default: by its name.',
 )
 _LABEL_COLUMNS = flags.DEFINE_list(
   'label_columns',
   None,
-  'One-hot columns, "" for none; default: all that hold 0 and 1.',
+  'One-hot columns, "" for none; default: all columns of 0 and 1.',
 )
 _IMAGE_COLUMN = flags.DEFINE_string(
   'image_column', None, 'Column of the image paths below --images.'
@@ -62,47 +61,47 @@ _IMAGE_COLUMN = flags.DEFINE_string(
 _IMAGE_PATTERN = flags.DEFINE_string(
   'image_pattern',
   '{id}.jpg',
-  'Image path below --images, where there is no --image_column.',
+  'Image path below --images, if there is no --image_column.',
 )
 _SPLITS = flags.DEFINE_string(
   'splits',
   '80,10,10',
-  'Percent for train, validation and test, drawn by a hash of the id; a column'
-  ' Split in the CSV wins.',
+  'Percent for train, validation and test, assigned by a hash of the id; a'
+  ' column Split in the CSV wins.',
 )
 _EXCLUDE_GENRES = flags.DEFINE_list(
-  'exclude_genres', [], 'Labels to drop, such as N/A.'
+  'exclude_genres', [], 'Genres to drop, such as N/A.'
 )
 _GENRE_NAMES = flags.DEFINE_string(
   'genre_names',
   None,
-  'Text file of genres to call otherwise, with a line such as `Sci-Fi = Science'
-  ' Fiction` for each.',
+  'Text file of genres to rename, with lines such as `Sci-Fi = Science'
+  ' Fiction`.',
 )
 _MAX_SIDE = flags.DEFINE_integer(
   'max_side',
   None,
-  'Scale images down whose longer side has more pixels; default: keep.',
+  'Scale larger images down to this longer side, in pixels; default: keep.',
   lower_bound=16,
 )
 _ON_ERROR = flags.DEFINE_enum(
   'on_error',
   'fail',
   ['fail', 'skip'],
-  'What to do about rows and images that cannot be used. Either way all are'
-  ' counted and listed in a file.',
+  'What to do if rows or images cannot be used. They are counted and listed in'
+  ' a file in both cases.',
 )
 _OVERWRITE = flags.DEFINE_bool(
-  'overwrite', False, 'Replace another data set in --data_dir.'
+  'overwrite', False, 'Replace another dataset in --data_dir.'
 )
 _VERIFY = flags.DEFINE_bool(
   'verify',
   False,
-  'Read all files of the data set in --data_dir, and tell whether they are what'
-  ' was written. Writes nothing.',
+  'Compare all files of the dataset in --data_dir with their checksums, and'
+  ' write nothing.',
 )
 _DRY_RUN = flags.DEFINE_bool(
-  'dry_run', False, 'Read and check everything, print the card, write nothing.'
+  'dry_run', False, 'Validate everything, print the card, and write nothing.'
 )
 
 
@@ -110,12 +109,11 @@ def main(argv: list[str]) -> None:
   command_line.refuse_arguments(argv)
   if not _DATA_DIR.value:
     raise errors.InputError(
-      '--data_dir is empty: name the folder to write the data set to.'
+      '--data_dir is empty: name the folder to write the dataset to.'
     )
   data_dir = os.path.expanduser(_DATA_DIR.value)
   if _VERIFY.value:
-    _refuse_sources_with_verify()
-    print(verify.verify(data_dir, progress=_progress_bar))
+    _verify(data_dir)
     return
   options = {
     'data_dir': data_dir,
@@ -127,6 +125,7 @@ def main(argv: list[str]) -> None:
       else None
     ),
     'max_side': _MAX_SIDE.value,
+    'skip_bad': _ON_ERROR.value == 'skip',
     'overwrite': _OVERWRITE.value,
     'dry_run': _DRY_RUN.value,
     'progress': _progress_bar,
@@ -138,29 +137,31 @@ def main(argv: list[str]) -> None:
       )
     card = build.build_synthetic(num_posters=_SYNTHETIC.value, **options)
   else:
-    card = build.build(
-      *_sources_from_flags(), skip_bad=_ON_ERROR.value == 'skip', **options
-    )
+    card = build.build(*_sources_from_flags(), **options)
   print(data_card.to_markdown(card))
   if _DRY_RUN.value:
-    print('Dry run: no data set was written.')
+    print('Dry run: no dataset was written.')
     return
   print(
-    f'The data set is in {storage.dataset_path(data_dir)}. Train on it with:'
-  )
-  print(
+    f'The dataset is in {storage.dataset_path(data_dir)}. Train on it with:\n'
     '  python -m genre_flax.main --config=configs/poster_cnn.py'
     f' --workdir=WORKDIR --config.dataset.data_dir={shlex.quote(data_dir)}'
   )
 
 
-def _refuse_sources_with_verify() -> None:
+def _verify(data_dir: str) -> None:
   given = [f'--{f.name}' for f in (_CSV, _IMAGES, _SYNTHETIC) if f.value]
   if given:
     raise errors.InputError(
-      '--verify reads the data set in --data_dir alone; leave out'
-      f' {" and ".join(given)}.'
+      f'--verify reads the dataset in --data_dir; omit {" and ".join(given)}.'
     )
+  dataset = storage.open_dataset(data_dir)
+  dataset.verify(progress=_progress_bar)
+  size = sum(entry['bytes'] for entry in dataset.manifest.values())
+  print(
+    f'All {len(dataset.manifest)} files of {storage.dataset_path(data_dir)}'
+    f' ({size / 1e6:,.1f} MB) match their checksums.'
+  )
 
 
 def _sources_from_flags() -> list[sources.Source]:
@@ -168,7 +169,7 @@ def _sources_from_flags() -> list[sources.Source]:
   if missing:
     raise errors.InputError(
       f'{" and ".join(missing)} missing: name the CSV file and the folder of'
-      ' images, or try the program on drawn posters with --synthetic=600.'
+      ' images, or try synthetic posters with --synthetic=600.'
     )
   if len(_CSV.value) != len(_IMAGES.value):
     raise errors.InputError(
@@ -177,8 +178,8 @@ def _sources_from_flags() -> list[sources.Source]:
     )
   if '{id}' not in _IMAGE_PATTERN.value:
     raise errors.InputError(
-      f'--image_pattern={_IMAGE_PATTERN.value} needs {{id}} in it, where the'
-      " film's id goes; the default is '{id}.jpg'."
+      f'--image_pattern={_IMAGE_PATTERN.value}: expected {{id}} in place of the'
+      " film's id; the default is '{id}.jpg'."
     )
   labels = _LABEL_COLUMNS.value
   given = columns.Columns(
@@ -199,7 +200,7 @@ def _sources_from_flags() -> list[sources.Source]:
 
 
 def _progress_bar(items, total, description):
-  """A bar on a terminal, and a line now and then in a log file."""
+  """Shows a bar on a terminal, and infrequent lines in a log file."""
   interval = 0.1 if sys.stderr.isatty() else 10.0
   return tqdm.tqdm(items, description, total, unit='', mininterval=interval)
 

@@ -1,11 +1,12 @@
-"""Batches of posters, on the host.
+"""Batches of posters on the host.
 
-A batch is a function of the seed and the step alone: which posters are in the
-global batch at a step does not depend on the number of hosts or threads, nor on
-whether the run was interrupted. So nothing of the input needs to be saved.
+The global batch at a step is a function of the seed and the step alone. It does
+not depend on the number of hosts or threads, nor on interruptions, so a
+checkpoint needs no state of the input pipeline.
 """
 
 from collections.abc import Generator, Sequence
+import dataclasses
 import math
 import os
 from typing import Protocol
@@ -13,28 +14,45 @@ from typing import Protocol
 import grain
 import numpy as np
 
-from genre_flax.data import decoded_cache
-from genre_flax.data import preprocess
+from genre_flax.data import cache as cache_lib
+from genre_flax.data import image_decoding
 from genre_flax.datasets.posters import images
 from genre_flax.datasets.posters import records
+from genre_flax.runtime import parallel
 
 Batch = dict[str, np.ndarray]
 Batches = Generator[Batch, None, None]
 
 
-class Examples(Protocol):
-  """A split that batches are made of; safe to use from threads.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LoaderOptions:
+  """Size of the batches and resources of a host.
 
-  An example is a dict of arrays with 'labels', float32 [num_genres]; all have
-  the same names, shapes and dtypes.
+  Attributes:
+    global_batch_size: posters per step over all hosts; a multiple of num_hosts.
+    num_threads: threads that read and decode, one batch each, so that at most
+      `prefetch_batches` are used; None: twice the CPU cores.
+    prefetch_batches: batches to keep ready.
+    host_index: index of this host, from 0.
+    num_hosts: number of hosts of the run.
   """
 
-  @property
-  def num_genres(self) -> int:
-    """Number of labels."""
+  global_batch_size: int
+  num_threads: int | None = None
+  prefetch_batches: int = 2
+  host_index: int = dataclasses.field(default_factory=parallel.host_index)
+  num_hosts: int = dataclasses.field(default_factory=parallel.num_hosts)
+
+
+class Examples(Protocol):
+  """A split with random access; safe to use from threads.
+
+  An example is a dict of arrays with 'labels', float32 [num_genres]. All
+  examples have the same keys, shapes and dtypes.
+  """
 
   def blank_example(self) -> dict[str, np.ndarray]:
-    """An example of zeros, to pad with."""
+    """An example of zeros, used as padding."""
 
   def __len__(self) -> int:
     """Number of examples."""
@@ -44,7 +62,7 @@ class Examples(Protocol):
 
 
 class DecodedSplit:
-  """A split as decoded examples, by random access; safe to use from threads.
+  """A split as decoded examples with random access; safe to use from threads.
 
   An example is {'image': uint8 [H, W, 3], 'labels': float32 [num_genres]}.
   """
@@ -54,14 +72,14 @@ class DecodedSplit:
     split: records.Split,
     *,
     image_shape: tuple[int, int],
-    cache: decoded_cache.Cache | None = None,
+    cache: cache_lib.Cache | None = None,
   ):
     """Wraps a split.
 
     Args:
-      split: of stored records.
-      image_shape: (height, width) to scale the posters to, in pixels.
-      cache: that keeps every poster decoded.
+      split: the stored records.
+      image_shape: (height, width) of the resized posters, in pixels.
+      cache: cache of decoded posters; None: decode a poster at each access.
     """
     self._split = split
     self._image_shape = image_shape
@@ -70,16 +88,11 @@ class DecodedSplit:
   def __len__(self) -> int:
     return len(self._split)
 
-  @property
-  def num_genres(self) -> int:
-    """Number of labels."""
-    return self._split.num_genres
-
   def blank_example(self) -> dict[str, np.ndarray]:
-    """An example of zeros, to pad with."""
+    """An example of zeros, used as padding."""
     return {
       'image': np.zeros((*self._image_shape, 3), np.uint8),
-      'labels': np.zeros(self.num_genres, np.float32),
+      'labels': np.zeros(self._split.num_genres, np.float32),
     }
 
   def __getitem__(self, index: int) -> dict[str, np.ndarray]:
@@ -91,7 +104,7 @@ class DecodedSplit:
     record = self._split[index]
     height, width = self._image_shape
     try:
-      image = preprocess.decode_and_resize(
+      image = image_decoding.decode_and_resize(
         record.image, height=height, width=width
       )
     except images.BadImageError as e:
@@ -100,36 +113,32 @@ class DecodedSplit:
 
 
 class _HostBatches:
-  """One host's block of every global batch; safe to use from threads."""
+  """One host's slice of every global batch; safe to use from threads."""
 
   def __init__(
     self,
     split: Examples,
     order: Sequence[int],
+    options: LoaderOptions,
     *,
-    global_batch_size: int,
-    host_index: int,
-    num_hosts: int,
-    counts_on: bool,
+    index_in_order: bool,
   ):
     """Describes the batches.
 
     Args:
-      split: where the examples are.
-      order: of the examples, batch after batch; what the split does not have
-        is padding.
-      global_batch_size: a multiple of num_hosts.
-      host_index: from 0.
-      num_hosts: of the run.
-      counts_on: whether 'index' is the place in the order, instead of that in
-        the global batch.
+      split: the examples.
+      order: their indices, batch after batch; an index past the end of the
+        split is padding.
+      options: batch size and resources.
+      index_in_order: whether 'index' is the position in `order`; otherwise it
+        is the position in the global batch.
     """
     self._split = split
     self._order = order
-    self._global_batch_size = global_batch_size
-    self._block = global_batch_size // num_hosts
-    self._start = host_index * self._block
-    self._counts_on = counts_on
+    self._global_batch_size = options.global_batch_size
+    self._batch_size = options.global_batch_size // options.num_hosts
+    self._start = options.host_index * self._batch_size
+    self._index_in_order = index_in_order
     self._blank = split.blank_example()
 
   def __len__(self) -> int:
@@ -137,132 +146,75 @@ class _HostBatches:
 
   def __getitem__(self, step: int) -> Batch:
     first = step * self._global_batch_size + self._start
-    number = first if self._counts_on else self._start
+    start = first if self._index_in_order else self._start
     batch = {
-      'mask': np.empty(self._block, np.float32),
-      'index': np.arange(number, number + self._block, dtype=np.int32),
+      'mask': np.empty(self._batch_size, np.float32),
+      'index': np.arange(start, start + self._batch_size, dtype=np.int32),
     }
     for name, value in self._blank.items():
-      batch[name] = np.empty((self._block, *value.shape), value.dtype)
-    # Each example is copied to its place at once. To stack them in the end
-    # would touch all of them again, while the other threads wait.
-    for place in range(self._block):
-      index = self._order[first + place]
+      batch[name] = np.empty((self._batch_size, *value.shape), value.dtype)
+    # Each example is copied to its row when it is read. Stacking them at the
+    # end would read all of them again while the other threads wait.
+    for row in range(self._batch_size):
+      index = self._order[first + row]
       is_real = index < len(self._split)
-      batch['mask'][place] = is_real
+      batch['mask'][row] = is_real
       example = self._split[index] if is_real else self._blank
       for name, value in example.items():
-        batch[name][place] = value
+        batch[name][row] = value
     return batch
 
 
 def train_batches(
-  split: Examples,
-  *,
-  seed: int,
-  start_step: int,
-  global_batch_size: int,
-  host_index: int,
-  num_hosts: int,
-  num_threads: int | None,
-  prefetch_batches: int,
+  split: Examples, options: LoaderOptions, *, seed: int, start_step: int
 ) -> Batches:
-  """This host's part of the training batches, without end.
+  """This host's slices of the training batches, without end.
 
-  Every epoch is a permutation of the split; batches run on over the ends of
-  epochs.
+  Every epoch is a permutation of the split. Batches cross the ends of epochs.
 
   Args:
-    split: with at least one example.
-    seed: decides the order.
-    start_step: updates done so far; the first batch is that of the next one.
-    global_batch_size: posters a step over all hosts; a multiple of num_hosts.
-    host_index: of this host, from 0.
-    num_hosts: of the run.
-    num_threads: that read and decode, a batch each, so that at most
-      `prefetch_batches` are used; None: twice the CPU cores.
-    prefetch_batches: batches to keep ready.
+    split: a split with at least one example.
+    options: batch size and resources.
+    seed: seed of the order.
+    start_step: completed updates; the first batch is that of the next update.
 
   Yields:
     {'image': uint8 [B, H, W, 3], 'labels': float32 [B, num_genres], 'mask':
-    float32 [B] of ones, 'index': int32 [B], the example's place in the global
-    batch}, where B = global_batch_size / num_hosts; other examples than
-    DecodedSplit's have what they have in place of 'image'. The hosts' batches,
-    one after the other, are the global batch.
+    float32 [B] of ones, 'index': int32 [B], the example's position in the
+    global batch}, where B = global_batch_size / num_hosts. Examples other than
+    those of DecodedSplit have their own keys in place of 'image'. The slices of
+    all hosts, concatenated, are the global batch.
   """
-  batches = _HostBatches(
-    split,
-    grain.MapDataset.range(len(split)).seed(seed).shuffle().repeat(),
-    global_batch_size=global_batch_size,
-    host_index=host_index,
-    num_hosts=num_hosts,
-    counts_on=False,
-  )
-  return _iterate(
-    grain.MapDataset.source(batches)[start_step:],
-    num_threads=num_threads,
-    prefetch_batches=prefetch_batches,
-  )
+  order = grain.MapDataset.range(len(split)).seed(seed).shuffle().repeat()
+  batches = _HostBatches(split, order, options, index_in_order=False)
+  return _iterate(grain.MapDataset.source(batches)[start_step:], options)
 
 
-def num_eval_batches(num_examples: int, *, global_batch_size: int) -> int:
-  """Number of evaluation batches; the same on all hosts."""
-  return math.ceil(num_examples / global_batch_size)
-
-
-def eval_batches(
-  split: Examples,
-  *,
-  global_batch_size: int,
-  host_index: int,
-  num_hosts: int,
-  num_threads: int | None,
-  prefetch_batches: int,
-) -> Batches:
-  """This host's part of a split, every example once, padded to full batches.
+def eval_batches(split: Examples, options: LoaderOptions) -> Batches:
+  """This host's slices of a split: each example once, the last batch padded.
 
   Args:
-    split: of any length.
-    global_batch_size: posters a step over all hosts; a multiple of num_hosts.
-    host_index: of this host, from 0.
-    num_hosts: of the run.
-    num_threads: that read and decode, a batch each, so that at most
-      `prefetch_batches` are used; None: twice the CPU cores.
-    prefetch_batches: batches to keep ready.
+    split: a split of any length.
+    options: batch size and resources.
 
   Yields:
     As `train_batches`, but 'mask' is 0 on padding, and 'index' is the example's
-    place in the split. All hosts get the same number of batches.
+    position in the split. All hosts get the same number of batches.
   """
-  count = num_eval_batches(len(split), global_batch_size=global_batch_size)
-  batches = _HostBatches(
-    split,
-    range(count * global_batch_size),
-    global_batch_size=global_batch_size,
-    host_index=host_index,
-    num_hosts=num_hosts,
-    counts_on=True,
-  )
-  return _iterate(
-    grain.MapDataset.source(batches),
-    num_threads=num_threads,
-    prefetch_batches=prefetch_batches,
-  )
+  num_batches = math.ceil(len(split) / options.global_batch_size)
+  order = range(num_batches * options.global_batch_size)
+  batches = _HostBatches(split, order, options, index_in_order=True)
+  return _iterate(grain.MapDataset.source(batches), options)
 
 
-def _iterate(
-  batches: grain.MapDataset,
-  *,
-  num_threads: int | None,
-  prefetch_batches: int,
-) -> Batches:
-  """Makes batches in threads, ahead of the consumer; stops them at the end."""
-  num_threads = num_threads or 2 * (os.cpu_count() or 1)
+def _iterate(batches: grain.MapDataset, options: LoaderOptions) -> Batches:
+  """Loads batches in threads ahead of the consumer, and stops the threads."""
+  num_threads = options.num_threads or 2 * (os.cpu_count() or 1)
   iterator = iter(
     batches.to_iter_dataset(
       grain.ReadOptions(
-        num_threads=min(num_threads, prefetch_batches),
-        prefetch_buffer_size=prefetch_batches,
+        num_threads=min(num_threads, options.prefetch_batches),
+        prefetch_buffer_size=options.prefetch_batches,
       )
     )
   )

@@ -13,7 +13,7 @@ from PIL import Image
 from genre_flax.attribution import map_images
 from genre_flax.attribution import methods
 from genre_flax.data import drawing
-from genre_flax.data import preprocess
+from genre_flax.data import image_decoding
 from genre_flax.datasets.posters import images
 from genre_flax.evaluation import metrics
 from genre_flax.inference import predictor as predictor_lib
@@ -189,7 +189,7 @@ class Service:
       return self._too_late()
     height, width = self.predictor.image_shape
     try:
-      return preprocess.decode_and_resize(
+      return image_decoding.decode_and_resize(
         self._read(upload), height=height, width=width
       )
     except images.BadImageError as e:
@@ -224,7 +224,7 @@ class Service:
     image, _ = images.open_rgb(content, at_least=(_SHOWN_SIDE, _SHOWN_SIDE))
     image.thumbnail((_SHOWN_SIDE, _SHOWN_SIDE), Image.Resampling.LANCZOS)
     return Poster(
-      preprocess.decode_and_resize(content, height=height, width=width),
+      image_decoding.decode_and_resize(content, height=height, width=width),
       np.asarray(image, np.uint8),
     )
 

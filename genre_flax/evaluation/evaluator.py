@@ -148,10 +148,7 @@ def evaluate_split(
   eval_step: EvalStep,
   variables: Variables,
   split: input_pipeline.Examples,
-  *,
-  global_batch_size: int,
-  num_threads: int | None,
-  prefetch_batches: int,
+  options: input_pipeline.LoaderOptions,
 ) -> Predictions:
   """Scores a whole split; all hosts call it.
 
@@ -159,10 +156,7 @@ def evaluate_split(
     eval_step: of `make_eval_step`.
     variables: 'params' and 'batch_stats', replicated by `parallel.replicate`.
     split: with at least one example.
-    global_batch_size: posters per step over all hosts; a multiple of the number
-      of devices.
-    num_threads: per host, to read and decode; None: twice the CPU cores.
-    prefetch_batches: batches to prepare in advance, per host.
+    options: of the loader; the batch size is a multiple of the devices.
 
   Returns:
     The predictions, the same on all hosts.
@@ -173,14 +167,7 @@ def evaluate_split(
   outputs = run_over_split(
     eval_step,
     variables,
-    input_pipeline.eval_batches(
-      split,
-      global_batch_size=global_batch_size,
-      host_index=parallel.host_index(),
-      num_hosts=parallel.num_hosts(),
-      num_threads=num_threads,
-      prefetch_batches=prefetch_batches,
-    ),
+    input_pipeline.eval_batches(split, options),
     num_examples=len(split),
   )
   return Predictions(outputs['logits'], outputs['labels'])

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import tqdm
 
-from genre_flax.data import preprocess
+from genre_flax.data import image_decoding
 from genre_flax.datasets.posters import images as images_lib
 from genre_flax.datasets.posters import storage
 from genre_flax.datasets.posters import synthetic
@@ -51,7 +51,7 @@ def choose_posters(
       for index in range(NUM_POSTERS)
     ]
   decoded = [
-    preprocess.decode_and_resize(content, height=height, width=width)
+    image_decoding.decode_and_resize(content, height=height, width=width)
     for content in contents
   ]
   return Posters(np.stack(decoded), origin)

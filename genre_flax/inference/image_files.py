@@ -9,7 +9,7 @@ from typing import TypeVar
 from etils import epath
 import numpy as np
 
-from genre_flax.data import preprocess
+from genre_flax.data import image_decoding
 from genre_flax.datasets.posters import images
 from genre_flax.inference import ensemble
 from genre_flax.inference import predictor as predictor_lib
@@ -147,7 +147,7 @@ def decode(
   """A file as uint8 [H, W, 3], resized to (H, W), or the error."""
   height, width = image_shape
   try:
-    return preprocess.decode_and_resize(
+    return image_decoding.decode_and_resize(
       images.read(file), height=height, width=width
     )
   except images.BadImageError as e:

@@ -82,7 +82,7 @@ class Predictor(checkpoint_meta.Meta):
     return math.ceil(batch_size / num_devices) * num_devices
 
   def predict(self, images: np.ndarray, *, batch_size: int) -> np.ndarray:
-    """Scores images of `preprocess.decode_and_resize`.
+    """Scores images of `image_decoding.decode_and_resize`.
 
     Args:
       images: uint8 [N, H, W, 3].
@@ -136,9 +136,11 @@ class Predictor(checkpoint_meta.Meta):
         dataset.open_split(split, check_records=True),
         image_shape=self.image_shape,
       ),
-      global_batch_size=batch_size,
-      num_threads=self.config.dataset.num_threads,
-      prefetch_batches=self.config.dataset.prefetch_batches,
+      input_pipeline.LoaderOptions(
+        global_batch_size=batch_size,
+        num_threads=self.config.dataset.num_threads,
+        prefetch_batches=self.config.dataset.prefetch_batches,
+      ),
     )
 
 

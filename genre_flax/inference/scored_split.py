@@ -5,7 +5,7 @@ import functools
 
 import numpy as np
 
-from genre_flax.data import preprocess
+from genre_flax.data import image_decoding
 from genre_flax.datasets.posters import records as records_lib
 from genre_flax.datasets.posters import storage
 from genre_flax.evaluation import evaluator
@@ -63,7 +63,7 @@ class ScoredSplit:
   def decode(self, index: int, image_shape: tuple[int, int]) -> np.ndarray:
     """A poster, uint8 [H, W, 3], resized to (H, W)."""
     height, width = image_shape
-    return preprocess.decode_and_resize(
+    return image_decoding.decode_and_resize(
       self.records[index].image, height=height, width=width
     )
 

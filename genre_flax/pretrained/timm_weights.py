@@ -97,9 +97,13 @@ def to_variables(
       missing.append(entry.timm_name)
   if missing or left:
     described = ', '.join(f'{key}={value!r}' for key, value in options.items())
+    missing, extra = (
+      text.join_first(list(names), limit=3) or 'none'
+      for names in (missing, left)
+    )
     raise errors.InputError(
-      f'{origin} does not fit config.model.name={network!r} with {described}:'
-      f' {_few(missing)} missing, {_few(left)} left over.'
+      f'{origin} does not fit config.model.name={network!r} with {described};'
+      f' missing: {missing}; left over: {extra}.'
     )
   for path in unset:
     kernel = params[path.replace('bias', 'kernel')]
@@ -188,7 +192,3 @@ def _merge_norm_into_head(
     params['head/bias'] + (offset - mean * factor) @ kernel
   )
   return params
-
-
-def _few(names: Sequence[str] | Mapping[str, Any]) -> str:
-  return text.join_first(list(names), limit=3) or 'none'

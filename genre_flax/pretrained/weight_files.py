@@ -34,6 +34,7 @@ _TORCH_DTYPES = {
 # The first two pickles of an old PyTorch file: magic number and version.
 _TORCH_HEADER = (0x1950A86A20F9469CFC6C, 1001)
 _MAX_MEMO_INDEX = 1 << 20
+_MAX_TUPLES = 10_000
 
 _Arrays = dict[str, np.ndarray]
 
@@ -132,12 +133,16 @@ class _Unpickler(pickle.Unpickler):
 
 def _unpickle(file: io.BytesIO) -> Any:
   """Loads the next pickle of a file."""
-  start = file.tell()
-  # The unpickler allocates memory for any announced length and memo index.
-  # genops raises an error for lengths that exceed the file.
+  start, num_tuples = file.tell(), 0
+  # The unpickler allocates memory for any announced length and memo index, and
+  # Python crashes on the hash of deeply nested tuples. genops raises an error
+  # for lengths that exceed the file.
   for opcode, argument, _ in pickletools.genops(file):
-    if opcode.name.endswith('PUT') and argument > _MAX_MEMO_INDEX:
-      raise ValueError(f'its pickle has the memo index {argument}')
+    num_tuples += opcode.name.startswith('TUPLE')
+    if num_tuples > _MAX_TUPLES or (
+      opcode.name.endswith('PUT') and argument > _MAX_MEMO_INDEX
+    ):
+      raise ValueError('its pickle has too many tuples or memo entries')
   file.seek(start)
   return _Unpickler(file).load()
 

@@ -17,7 +17,7 @@ import numpy as np
 import tqdm
 
 from genre_flax.data import drawing
-from genre_flax.data import preprocess
+from genre_flax.data import image_decoding
 from genre_flax.datasets.posters import storage
 from genre_flax.inference import predictor as predictor_lib
 from genre_flax.retrieval import embedder as embedder_lib
@@ -162,7 +162,7 @@ def _compute(predictor, embedder, dataset) -> Index:
   def read(number):
     record = records[number]
     pixels, thumbnail = (
-      preprocess.decode_and_resize(record.image, height=height, width=width)
+      image_decoding.decode_and_resize(record.image, height=height, width=width)
       for height, width in (predictor.image_shape, THUMBNAIL_SHAPE)
     )
     return record.id, record.labels > 0, drawing.to_jpeg(thumbnail), pixels

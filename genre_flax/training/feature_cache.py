@@ -28,7 +28,6 @@ class FeatureSplit:
     """Wraps features [N, F] and labels [N, num_genres]."""
     self._features = features
     self._labels = labels
-    self.num_genres = labels.shape[1]
 
   def blank_example(self) -> dict[str, np.ndarray]:
     """An example of zeros, for padding."""
@@ -86,13 +85,10 @@ def open_split(
     variables,
     input_pipeline.eval_batches(
       split,
-      global_batch_size=config_lib.global_eval_batch_size(
-        config, parallel.num_devices()
+      inputs.loader_options(
+        config,
+        config_lib.global_eval_batch_size(config, parallel.num_devices()),
       ),
-      host_index=parallel.host_index(),
-      num_hosts=parallel.num_hosts(),
-      num_threads=config.dataset.num_threads,
-      prefetch_batches=config.dataset.prefetch_batches,
     ),
     num_examples=len(split),
   )

@@ -6,7 +6,7 @@ from etils import epath
 import ml_collections
 
 from genre_flax import config as config_lib
-from genre_flax.data import decoded_cache
+from genre_flax.data import cache as cache_lib
 from genre_flax.data import input_pipeline
 from genre_flax.datasets.posters import build
 from genre_flax.datasets.posters import storage
@@ -65,13 +65,13 @@ def open_split(
   shape = (*image_shape, 3)
   cache = None
   if config.dataset.cache == 'memory':
-    cache = decoded_cache.MemoryCache(len(split), shape)
+    cache = cache_lib.MemoryCache(len(split), shape)
   elif config.dataset.cache == 'disk':
     folder = config.dataset.cache_dir or files.cache_dir() / 'decoded'
-    file_name = decoded_cache.disk_cache_name(
+    file_name = cache_lib.disk_cache_name(
       fingerprint=dataset.card['fingerprint'], split=name, image_shape=shape
     )
-    cache = decoded_cache.DiskCache(
+    cache = cache_lib.DiskCache(
       os.path.join(os.path.expanduser(folder), file_name),
       num_examples=len(split),
       image_shape=shape,
@@ -79,6 +79,17 @@ def open_split(
     )
   return input_pipeline.DecodedSplit(
     split, image_shape=image_shape, cache=cache
+  )
+
+
+def loader_options(
+  config: ml_collections.ConfigDict, global_batch_size: int
+) -> input_pipeline.LoaderOptions:
+  """Options to load batches on this host, with the threads of a config."""
+  return input_pipeline.LoaderOptions(
+    global_batch_size=global_batch_size,
+    num_threads=config.dataset.num_threads,
+    prefetch_batches=config.dataset.prefetch_batches,
   )
 
 
@@ -92,11 +103,7 @@ def train_batches(
   """This host's training batches after `start_step` updates, without end."""
   return input_pipeline.train_batches(
     split,
+    loader_options(config, sizes.global_batch_size),
     seed=config.seed,
     start_step=start_step,
-    global_batch_size=sizes.global_batch_size,
-    host_index=parallel.host_index(),
-    num_hosts=parallel.num_hosts(),
-    num_threads=config.dataset.num_threads,
-    prefetch_batches=config.dataset.prefetch_batches,
   )

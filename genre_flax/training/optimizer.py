@@ -1,6 +1,7 @@
 """The learning rate schedule and the optax chain."""
 
 from collections.abc import Callable, Iterable, Sequence
+import re
 from typing import Any
 
 import jax
@@ -64,7 +65,7 @@ def make_optimizer(
   Args:
     config: `config.optimizer`.
     learning_rate_fn: of `make_learning_rate_fn`.
-    layer_order: of the network, an argument of `params.layers_below_head`;
+    layer_order: of the network, an argument of `layers_below_head`;
       None where it has none.
     paths: of all its parameters, frozen ones included.
 
@@ -118,7 +119,7 @@ def _scale_by_layer(decay, layer_order, paths):
       ' paths of its parameters from the images to the logits, such as'
       r" (r'block_(\d+)', 'head'), or leave layer_decay at 1."
     )
-  below = params_lib.layers_below_head(paths, layer_order)
+  below = layers_below_head(paths, layer_order)
   return optax.stateless(
     lambda updates, _: {
       path: decay ** below[path] * update for path, update in updates.items()
@@ -134,3 +135,37 @@ def is_decayed(params: dict[str, Any]) -> dict[str, bool]:
 def is_backbone(params: dict[str, Any]) -> dict[str, bool]:
   """False for the head, which returns the logits; by flat paths."""
   return {path: not params_lib.is_head(path) for path in params}
+
+
+def layers_below_head(
+  paths: Iterable[str], layer_order: Sequence[str]
+) -> dict[str, int]:
+  r"""The number of layers between each parameter and the logits.
+
+  Args:
+    paths: flat, such as 'backbone/block_03/mlp/expand/kernel'.
+    layer_order: regular expressions of the starts of paths, from the images to
+      the logits. Paths that match one with the same numbers in its groups form
+      a layer: r'backbone/block_(\d+)' makes each block a layer.
+
+  Returns:
+    By path; 0 in the last layer, 1 in the layer before it.
+
+  Raises:
+    InputError: a path matches no expression.
+  """
+  layers = {path: _layer(path, layer_order) for path in paths}
+  ranks = {
+    layer: rank for rank, layer in enumerate(sorted(set(layers.values())))
+  }
+  return {path: len(ranks) - 1 - ranks[layers[path]] for path in layers}
+
+
+def _layer(path, layer_order):
+  for number, pattern in enumerate(layer_order):
+    if match := re.match(pattern, path):
+      return number, *(int(group or -1) for group in match.groups())
+  raise errors.InputError(
+    f'The parameter {path} matches no expression of layer_order'
+    f' {tuple(layer_order)}.'
+  )

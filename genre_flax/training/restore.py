@@ -14,7 +14,7 @@ from genre_flax import config as config_lib
 from genre_flax.checkpoints import checkpointer as checkpointer_lib
 from genre_flax.checkpoints import recovery
 from genre_flax.datasets.posters import storage
-from genre_flax.models import params as params_lib
+from genre_flax.models import initialization
 from genre_flax.pretrained import loader
 from genre_flax.runtime import errors
 from genre_flax.runtime import files
@@ -145,7 +145,7 @@ def initial_variables(
     )
   )
   if config.pretrained:
-    variables = params_lib.merge_pretrained(
+    variables = initialization.merge_pretrained(
       variables,
       loader.load(
         config.pretrained, model=config.model, preprocessing=preprocessing
@@ -154,7 +154,7 @@ def initial_variables(
       with_head=False,
     )
   if config.head_bias_from_prior:
-    variables['params'] = params_lib.with_prior_bias(
+    variables['params'] = initialization.with_prior_bias(
       variables['params'], dataset.label_prior
     )
   if config.init_from:
@@ -169,7 +169,7 @@ def initial_variables(
         f' {list(dataset.genres)}. Use the backbone only, with'
         ' --config.init_from_parts=backbone.'
       )
-    variables = params_lib.merge_pretrained(
+    variables = initialization.merge_pretrained(
       variables,
       source,
       origin=f'checkpoint {step} in {config.init_from}',

@@ -12,6 +12,7 @@ import optax
 
 from genre_flax import config as config_lib
 from genre_flax.datasets.posters import storage
+from genre_flax.models import initialization
 from genre_flax.models import params as params_lib
 from genre_flax.models import registry
 from genre_flax.runtime import parallel
@@ -113,7 +114,7 @@ def build(
   params = variable_shapes['params']
   params_lib.check_pattern(params, config.trainable)
   if config.head_bias_from_prior:
-    params_lib.check_head_bias(params, model_name=config.model.name)
+    initialization.check_head_bias(params, model_name=config.model.name)
   loss_fn = losses.make_loss(
     config.loss,
     label_prior=dataset.label_prior,

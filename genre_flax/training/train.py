@@ -198,9 +198,7 @@ def _make_validator(config, dataset, setup, split):
       eval_step,
       state.eval_variables(),
       split,
-      global_batch_size=setup.sizes.global_eval_batch_size,
-      num_threads=config.dataset.num_threads,
-      prefetch_batches=config.dataset.prefetch_batches,
+      inputs.loader_options(config, setup.sizes.global_eval_batch_size),
     )
     results = evaluator.validation_metrics(predictions)
     calibration = calibration_fit.fit(

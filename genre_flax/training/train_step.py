@@ -14,7 +14,7 @@ import ml_collections
 import optax
 
 from genre_flax import config as config_lib
-from genre_flax.data import augment
+from genre_flax.data import augmentation
 from genre_flax.models import forward
 from genre_flax.models import params as params_lib
 from genre_flax.runtime import parallel
@@ -113,7 +113,7 @@ def _make_objective(model, *, loss_fn, config):
         variables, batch['features'], method='classify', **options
       )
     else:
-      images, labels = augment.augment(
+      images, labels = augmentation.augment(
         batch['image'],
         labels,
         key=keys['augment'],

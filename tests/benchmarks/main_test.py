@@ -51,7 +51,7 @@ def test_results_are_printed_and_written(data_dir, tmp_path):
 @pytest.mark.parametrize(
   ('arguments', 'message'),
   [
-    ([], 'holds no prepared data'),
+    ([], 'contains no prepared data'),
     (['--libraries=mxnet'], '--libraries: mxnet is unavailable'),
   ],
 )

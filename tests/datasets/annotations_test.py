@@ -37,7 +37,7 @@ def _only_problem(found):
     'Genre,Id\nAction,a\nAction|Drama,b\n',
   ],
 )
-def test_all_shapes_of_a_csv_say_the_same(tmp_path, text):
+def test_all_layouts_of_a_csv_give_the_same_rows(tmp_path, text):
   found = _read(tmp_path, text)
   assert found.genres == ('Action', 'Drama')
   assert [
@@ -50,15 +50,9 @@ def test_all_shapes_of_a_csv_say_the_same(tmp_path, text):
   assert (found.num_rows, found.num_repeated) == (2, 0)
 
 
-def test_one_hot_columns_without_a_poster_are_genres(tmp_path):
+def test_one_hot_columns_without_posters_are_genres(tmp_path):
   found = _read(tmp_path, 'Id,War,Drama\na,0,1\n')
   assert found.genres == ('Drama', 'War')
-
-
-def test_ignored_columns_and_encoding_are_told(tmp_path):
-  found = _read(tmp_path, 'Id,Title,Genre\na,x,Drama\n')
-  assert found.ignored_columns == ('Title',)
-  assert found.encoding == 'utf-8'
 
 
 @pytest.mark.parametrize(
@@ -80,7 +74,7 @@ def test_an_image_column_wins_over_the_pattern(tmp_path):
     image='File',
     image_pattern='{id}.jpg',
   )
-  # The id names no file then, and may look like a path.
+  # The id is not part of a path then, and may contain slashes.
   assert (found.rows[0].id, found.rows[0].image) == ('2001/a', 'sub/x.png')
 
 
@@ -121,15 +115,15 @@ def test_ids_that_differ_by_case_or_zeros_are_different_films(tmp_path):
   [
     (
       'Id,Genre\na,Drama\nb,War\na,War\n',
-      ["id 'a'", 'row 2', "genres ['Drama'] there, ['War'] here"],
+      ["id 'a'", 'row 2', "genres ['Drama'] there and ['War'] here"],
     ),
     (
       'Id,Genre,Split\na,War,test\nb,War,\na,War,train\n',
-      ['row 2', 'split test there, train here'],
+      ['row 2', 'split test there and train here'],
     ),
   ],
 )
-def test_a_repeated_id_with_other_content_is_a_problem(tmp_path, text, words):
+def test_contradicting_rows_of_a_film_are_problems(tmp_path, text, words):
   found = _read(tmp_path, text)
   problem = _only_problem(found)
   assert (problem.row, problem.kind) == (4, 'repeated id, other content')
@@ -180,9 +174,9 @@ def test_genres_are_renamed_in_lists_and_columns(tmp_path):
     (
       'a,Drama,1,0,train',
       'labels disagree',
-      ["'Genre' says ['Drama']", "one-hot columns say ['Action']"],
+      ["'Genre' has ['Drama']", "one-hot columns have ['Action']"],
     ),
-    ('a,,0,1,train', 'labels disagree', ['says []', "say ['Drama']"]),
+    ('a,,0,1,train', 'labels disagree', ['has []', "have ['Drama']"]),
     (
       'a,Drama,0,1,half',
       'unknown split',
@@ -190,7 +184,7 @@ def test_genres_are_renamed_in_lists_and_columns(tmp_path):
     ),
   ],
 )
-def test_a_bad_row_is_a_problem_and_the_others_are_kept(
+def test_invalid_rows_are_problems_and_the_others_are_kept(
   tmp_path, row, kind, words
 ):
   found = _read(
@@ -221,7 +215,7 @@ def test_an_id_with_a_path_in_it_is_a_problem(tmp_path, name):
 
 
 @pytest.mark.parametrize('name', ['a..b', '...', 'a.b', 'N:A', 'tt 1', 'é'])
-def test_odd_ids_without_a_path_are_fine(tmp_path, name):
+def test_unusual_ids_without_a_path_are_accepted(tmp_path, name):
   path = epath.Path(tmp_path) / 'posters.csv'
   path.write_bytes(f'Id,Genre\n{name},Drama\n'.encode())
   assert [row.id for row in annotations.read_csv(path).rows] == [name]
@@ -256,16 +250,16 @@ def test_excluded_genres_are_dropped(tmp_path):
     'Id,Genre,Drama,War\na,Drama|N/A,1,0\nb,War,0,1\n',
     'Id,Genre,Drama,War,N/A\na,Drama,1,0,1\nb,War,0,1,0\n',
   ],
-  ids=['in the list alone', 'in the one-hot columns alone'],
+  ids=['list only', 'one-hot columns only'],
 )
-def test_an_excluded_genre_may_lack_in_list_or_columns(tmp_path, text):
+def test_an_excluded_genre_may_be_missing_in_list_or_columns(tmp_path, text):
   found = _read(tmp_path, text, exclude_genres=['N/A'])
   assert found.problems == []
   assert found.genres == ('Drama', 'War')
   assert [row.genres for row in found.rows] == [('Drama',), ('War',)]
 
 
-def test_problems_are_in_the_order_of_the_rows(tmp_path):
+def test_problems_are_sorted_by_row(tmp_path):
   found = _read(tmp_path, 'Id,Genre\n../a,War\nb,War,x,y\nc,\nd,War\n,War\n')
   assert [(problem.row, problem.kind) for problem in found.problems] == [
     (2, 'id with a path'),
@@ -276,7 +270,7 @@ def test_problems_are_in_the_order_of_the_rows(tmp_path):
   assert found.num_rows == 5
 
 
-def test_list_or_columns_alone_can_be_used_where_they_disagree(tmp_path):
+def test_list_or_columns_can_be_disabled(tmp_path):
   text = 'Id,Genre,Drama,War\na,War,1,0\nb,War,0,1\n'
   listed = _read(tmp_path, text, labels=())
   assert [row.genres for row in listed.rows] == [('War',), ('War',)]

@@ -1,4 +1,4 @@
-"""Tests of finding out what the columns of a CSV file hold."""
+"""Tests of the roles of the columns of a CSV file."""
 
 from etils import epath
 import pytest
@@ -17,14 +17,14 @@ def _find(tmp_path, text, **given):
 @pytest.mark.parametrize(
   'header', ['Id,Genre', 'imdbId,genres', 'movie_id,GENRES', ' ID , Genre ']
 )
-def test_columns_are_found_by_their_usual_names(tmp_path, header):
+def test_default_column_names(tmp_path, header):
   found = _find(tmp_path, f'{header}\na,Drama\n')
   names = [name.strip() for name in header.split(',')]
   assert [found.id, found.genre] == names
   assert (found.labels, found.image, found.split) == ((), '', '')
 
 
-def test_given_names_win_over_usual_ones(tmp_path):
+def test_given_names_win_over_default_names(tmp_path):
   found = _find(
     tmp_path,
     'Id,Genre,film,kinds,file\n1,x,a,Drama,a.png\n',
@@ -35,13 +35,13 @@ def test_given_names_win_over_usual_ones(tmp_path):
   assert (found.id, found.genre, found.image) == ('film', 'kinds', 'file')
 
 
-def test_the_first_of_two_columns_that_differ_by_case_is_taken(tmp_path):
+def test_the_first_of_columns_that_differ_by_case_is_used(tmp_path):
   found = _find(tmp_path, 'ID,id,Genre\na,1x,Drama\n')
   assert found.id == 'ID'
   assert found.ignored == ('id',)
 
 
-def test_columns_of_0_and_1_are_labels_and_others_are_ignored(tmp_path):
+def test_columns_of_0_and_1_are_labels(tmp_path):
   found = _find(
     tmp_path,
     'Id,Drama,Year,Action,Split,Notes\n'
@@ -49,18 +49,18 @@ def test_columns_of_0_and_1_are_labels_and_others_are_ignored(tmp_path):
     'b,1.0,2000,0,test,0\n'
     'c,x,2001,0,test,\n',
   )
-  # Two of three cells of Drama are 0 or 1: its x is a fault in one row.
+  # Two of three cells of Drama are 0 or 1; the x is a problem of its row.
   assert found.labels == ('Drama', 'Action')
   assert found.ignored == ('Year', 'Notes')
   assert found.split == 'Split'
 
 
-def test_half_0_and_1_are_no_labels(tmp_path):
+def test_columns_with_half_of_0_and_1_are_not_labels(tmp_path):
   found = _find(tmp_path, 'Id,Genre,Votes\na,x,1\nb,x,7\n')
   assert found.labels == ()
 
 
-def test_a_row_index_without_a_name_is_no_label(tmp_path):
+def test_an_unnamed_row_index_is_not_a_label(tmp_path):
   found = _find(
     tmp_path,
     ',Id,Drama,Genre,Split,File\n0,a,1,x,test,y\n1,b,0,x,test,z\n',
@@ -70,7 +70,7 @@ def test_a_row_index_without_a_name_is_no_label(tmp_path):
   assert found.ignored == ()
 
 
-def test_given_labels_are_taken_as_they_are(tmp_path):
+def test_given_label_columns(tmp_path):
   found = _find(
     tmp_path, 'Id,Drama,Adult,War\na,1,0,3\nb,1,0,4\n', labels=('Drama', 'War')
   )
@@ -78,7 +78,7 @@ def test_given_labels_are_taken_as_they_are(tmp_path):
   assert found.ignored == ('Adult',)
 
 
-def test_lists_and_labels_can_be_told_apart_from_none(tmp_path):
+def test_genre_list_or_labels_can_be_disabled(tmp_path):
   text = 'Id,Genre,Drama\na,x,1\n'
   assert _find(tmp_path, text, genre='').genre == ''
   found = _find(tmp_path, text, labels=())
@@ -91,12 +91,12 @@ def test_lists_and_labels_can_be_told_apart_from_none(tmp_path):
     (
       'Name,Genre\na,x\n',
       {},
-      ['no column named like an id', "['Name', 'Genre']", '--id_column'],
+      ['no id column', "['Name', 'Genre']", '--id_column'],
     ),
     (
       'Id,Kind\na,x\n',
       {},
-      ['genre lists', 'one-hot', '--genre_column', '--label_columns'],
+      ['genre list', 'one-hot', '--genre_column', '--label_columns'],
     ),
     ('Id,Genre\na,x\n', {'id': 'id'}, ["no column 'id'", "['Id', 'Genre']"]),
     ('Id,Genre\na,x\n', {'genre': 'kind'}, ["no column 'kind'"]),
@@ -104,7 +104,7 @@ def test_lists_and_labels_can_be_told_apart_from_none(tmp_path):
     ('Id,Genre\na,x\n', {'labels': ('War',)}, ["no column 'War'"]),
   ],
 )
-def test_a_missing_column_is_named_with_those_there_are(
+def test_the_error_for_a_missing_column_names_the_others(
   tmp_path, text, given, words
 ):
   with pytest.raises(errors.InputError) as error:

@@ -1,4 +1,4 @@
-"""Two sets of drawn posters, and the first as a data set."""
+"""Two collections of synthetic posters, and the first as a dataset."""
 
 from etils import epath
 import pytest
@@ -18,7 +18,7 @@ def others(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def written(posters, tmp_path_factory):
-  """A data set to read, and to copy."""
+  """A dataset to read and to copy."""
   data_dir = epath.Path(tmp_path_factory.mktemp('written'))
   assert posters.write(data_dir)
   return data_dir

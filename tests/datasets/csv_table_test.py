@@ -1,4 +1,4 @@
-"""Tests of reading CSV files into cells."""
+"""Tests of parsing CSV files into cells."""
 
 from etils import epath
 import pytest
@@ -19,7 +19,7 @@ def _kinds(table):
   return [(problem.row, problem.kind) for problem in table.problems]
 
 
-def test_cells_are_text_under_the_row_numbers_of_a_spreadsheet(tmp_path):
+def test_cells_are_text_with_the_row_numbers_of_a_spreadsheet(tmp_path):
   table = _read(tmp_path, 'Id,Year\n007,1.50\nNA,\n')
   assert table.columns == ('Id', 'Year')
   assert dict(table.rows()) == {
@@ -46,30 +46,30 @@ def test_cells_are_text_under_the_row_numbers_of_a_spreadsheet(tmp_path):
     'latin-1',
     'crlf',
     'cr',
-    'no last line end',
+    'no newline at the end',
     'blanks',
   ],
 )
-def test_encodings_and_line_ends_are_read(tmp_path, content, encoding, name):
+def test_encodings_and_line_endings(tmp_path, content, encoding, name):
   table = _read(tmp_path, content)
   assert table.encoding == encoding
   assert table.columns == ('Id', 'Genre')
   assert dict(table.rows()) == {2: {'Id': 'tt1', 'Genre': name}}
 
 
-def test_quoted_cells_hold_commas_quotes_and_line_ends(tmp_path):
+def test_quoted_cells_with_commas_quotes_and_newlines(tmp_path):
   table = _read(tmp_path, 'Id,Title\r\na,"x, ""y""\r\nz"\r\nb,w\r\n')
   assert dict(table.rows())[2]['Title'] == 'x, "y"\nz'
-  # A cell over two lines is one row, as in a spreadsheet.
+  # A cell with a newline is in one row, as in a spreadsheet.
   assert dict(table.rows())[3] == {'Id': 'b', 'Title': 'w'}
 
 
-def test_a_name_over_two_lines_is_one_line(tmp_path):
+def test_newlines_in_column_names_become_spaces(tmp_path):
   table = _read(tmp_path, '"Film\n  Id",Genre\na,Drama\n')
   assert table.columns == ('Film Id', 'Genre')
 
 
-def test_blank_lines_are_no_rows_but_are_counted(tmp_path):
+def test_blank_rows_are_numbered_but_skipped(tmp_path):
   table = _read(tmp_path, '\nId,Genre\n\na,Drama\n,\n \nb,Action\n\n')
   assert [row for row, _ in table.rows()] == [4, 7]
 
@@ -79,7 +79,7 @@ def test_a_short_row_has_empty_cells(tmp_path):
   assert dict(table.rows()) == {2: {'Id': 'a', 'Genre': '', 'Year': ''}}
 
 
-def test_commas_at_the_ends_of_rows_are_harmless(tmp_path):
+def test_trailing_commas_are_ignored(tmp_path):
   table = _read(tmp_path, 'Id,Genre\na,Drama,\nb,Action,,\n')
   assert dict(table.rows()) == {
     2: {'Id': 'a', 'Genre': 'Drama'},
@@ -87,14 +87,14 @@ def test_commas_at_the_ends_of_rows_are_harmless(tmp_path):
   }
 
 
-def test_a_row_with_too_many_cells_is_a_problem_of_its_own(tmp_path):
+def test_a_row_with_too_many_cells_is_a_problem(tmp_path):
   table = _read(tmp_path, 'Id,Genre\na,Action, Drama\nb,Drama\n')
   assert _kinds(table) == [(2, 'too many cells')]
   assert '3 cells, the header 2 names' in table.problems[0].reason
   assert [row for row, _ in table.rows()] == [3]
 
 
-def test_broken_quotes_in_a_row_are_a_problem_of_its_own(tmp_path):
+def test_a_row_with_unbalanced_quotes_is_a_problem(tmp_path):
   table = _read(tmp_path, 'Id,Genre\na,"Action "or" Drama"\nb,Drama\n')
   assert _kinds(table) == [(2, 'broken quotes')]
   assert dict(table.rows()) == {3: {'Id': 'b', 'Genre': 'Drama'}}
@@ -116,12 +116,12 @@ def test_a_quote_in_the_middle_of_a_cell_is_text(tmp_path):
     ('Id,Genre,Genre\na,b,c\n', ["['Genre']", 'more than once']),
     ('Id;Genre\na;b\n', ["'Id;Genre'", "';'", 'expected commas']),
     ('Id\tGenre\na\tb\n', ["'\\t'", 'expected commas']),
-    # The quote of row 3 opens in line 4, and swallows rows 4 and 5.
+    # The quote of row 3 opens in line 4, and its cell extends to line 6.
     ('Id,Genre\n"a\n",b\nc,"d\ne,f\ng,h\n', ['row 3', 'line 4', 'line 6']),
     ('"Id"x,Genre\na,b\n', ['row 1', 'header', 'quotes']),
   ],
 )
-def test_a_file_that_is_no_table_is_refused(tmp_path, content, words):
+def test_invalid_files_are_refused(tmp_path, content, words):
   with pytest.raises(errors.InputError) as error:
     _read(tmp_path, content)
   for word in ['posters.csv', *words]:

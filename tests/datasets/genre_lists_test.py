@@ -34,19 +34,19 @@ from genre_flax.datasets.posters import genre_lists
     ('  ', ()),
   ],
 )
-def test_genre_lists_of_all_kinds_are_read(text, genres):
+def test_notations_of_genre_lists(text, genres):
   assert genre_lists.parse_genres(text) == genres
 
 
 @pytest.mark.parametrize(
   'text', ["['Drama'", '[1, 2]', "{'id': 18}", '[Drama, Action]', "[['Drama']]"]
 )
-def test_a_list_that_is_no_list_of_names_is_refused(text):
+def test_lists_of_other_values_are_refused(text):
   with pytest.raises(ValueError, match='is not a list of names; expected one'):
     genre_lists.parse_genres(text)
 
 
 @pytest.mark.parametrize('text', ["['Drama' 'Action']", '[\'Drama\'\n "War"]'])
-def test_names_without_a_comma_are_not_joined_to_one(text):
+def test_a_missing_comma_is_refused(text):
   with pytest.raises(ValueError, match='lacks a comma between two names'):
     genre_lists.parse_genres(text)

@@ -1,4 +1,4 @@
-"""Tests of which poster is in which split."""
+"""Tests of the assignment of posters to splits."""
 
 import collections
 import hashlib
@@ -10,6 +10,9 @@ from genre_flax.datasets.posters import splits
 from genre_flax.runtime import errors
 
 _SHARES = {'train': 80, 'validation': 10, 'test': 10}
+# By `printf ID | sha256sum`, which starts with 4f (31 % of 100), cd0a (80.1 %)
+# and ee (93 %).
+_TRAIN, _VALIDATION, _TEST = 'tt0084867', 'g', 'tt0000013'
 
 
 def _row(name, split=None):
@@ -23,12 +26,8 @@ def _row(name, split=None):
   )
 
 
-def _first_id(split, *, start=0):
-  """The first id of the form tt<number> that the hash puts into `split`."""
-  number = start
-  while splits.by_hash(f'tt{number}', _SHARES) != split:
-    number += 1
-  return f'tt{number}'
+def _assign(rows, contents):
+  return splits.assign(rows, contents, shares=_SHARES)
 
 
 def test_default_shares_are_80_10_10():
@@ -43,7 +42,7 @@ def test_default_shares_are_80_10_10():
     ('100,0,0', (100, 0, 0)),
   ],
 )
-def test_shares_are_read(text, shares):
+def test_shares_are_parsed(text, shares):
   names = ('train', 'validation', 'test')
   parsed = splits.parse_shares(text)
   assert list(parsed.items()) == list(zip(names, shares, strict=True))
@@ -53,18 +52,17 @@ def test_shares_are_read(text, shares):
   'text',
   ['', '80,20', '80,10,10,0', '80,10,9', '110,-10,0', '80.5,9.5,10', 'a,b,c'],
 )
-def test_shares_that_are_no_three_percentages_of_100_are_refused(text):
+def test_invalid_shares_are_refused(text):
   with pytest.raises(errors.InputError) as error:
     splits.parse_shares(text)
   message = str(error.value)
   assert message.startswith(f'--splits={text}: expected three whole percent')
   assert 'train, validation, test' in message
-  assert 'such as 80,10,10' in message
 
 
 @pytest.mark.parametrize('name', ['tt0084867', 'é', ''])
-def test_the_hash_rule_is_the_first_eight_bytes_of_sha256(name):
-  # Worked out another way: as a fraction of 2**64, against percentiles.
+def test_the_hash_is_the_first_eight_bytes_of_sha256(name):
+  # The same rule in integers: a fraction of 2**64.
   value = int(hashlib.sha256(name.encode()).hexdigest()[:16], 16)
   expected = 'test'
   if value * 100 < 80 * 2**64:
@@ -74,11 +72,10 @@ def test_the_hash_rule_is_the_first_eight_bytes_of_sha256(name):
   assert splits.by_hash(name, _SHARES) == expected
 
 
-def test_these_films_never_move():
-  # By `printf ID | sha256sum`, of which the first bytes are 4f (31 % of 100),
-  # cd0a (80.1 %) and ee (93 %).
-  known = {'tt0084867': 'train', 'g': 'validation', 'tt0000013': 'test'}
-  assert {name: splits.by_hash(name, _SHARES) for name in known} == known
+def test_known_films_keep_their_splits():
+  assert [
+    splits.by_hash(name, _SHARES) for name in (_TRAIN, _VALIDATION, _TEST)
+  ] == ['train', 'validation', 'test']
 
 
 def test_the_hash_gives_each_split_its_share():
@@ -90,16 +87,16 @@ def test_the_hash_gives_each_split_its_share():
   assert abs(counts['test'] - 1000) < 150
 
 
-def test_a_split_without_a_share_gets_no_poster():
+def test_a_split_with_share_0_is_empty():
   shares = {'train': 50, 'validation': 0, 'test': 50}
   names = [f'tt{number}' for number in range(1000)]
   assert {splits.by_hash(name, shares) for name in names} == {'train', 'test'}
-  all_train = {'train': 100, 'validation': 0, 'test': 0}
-  assert {splits.by_hash(name, all_train) for name in names} == {'train'}
 
 
-@pytest.mark.parametrize('digest', [b'\xff' * 32, b'\0' * 32])
-def test_the_ends_of_the_hash_are_in_the_outer_splits(monkeypatch, digest):
+@pytest.mark.parametrize(
+  ('digest', 'expected'), [(b'\0' * 32, 'train'), (b'\xff' * 32, 'test')]
+)
+def test_the_smallest_and_largest_hash(monkeypatch, digest, expected):
   class Digest:
     def __init__(self, content):
       del content
@@ -108,76 +105,46 @@ def test_the_ends_of_the_hash_are_in_the_outer_splits(monkeypatch, digest):
       return digest
 
   monkeypatch.setattr(splits.hashlib, 'sha256', Digest)
-  expected = 'train' if digest[0] == 0 else 'test'
   assert splits.by_hash('tt1', _SHARES) == expected
-  middle = {'train': 0, 'validation': 100, 'test': 0}
-  assert splits.by_hash('tt1', middle) == 'validation'
+  only_validation = {'train': 0, 'validation': 100, 'test': 0}
+  assert splits.by_hash('tt1', only_validation) == 'validation'
 
 
-def test_adding_posters_moves_none():
+def test_added_posters_move_no_others():
   rows = [_row(f'tt{number}') for number in range(200)]
   contents = [row.id for row in rows]
-  before = splits.assign(rows[::2], contents[::2], shares=_SHARES)
-  after = splits.assign(rows, contents, shares=_SHARES)
-  assert after[::2] == before
+  before = _assign(rows[::2], contents[::2])
+  assert _assign(rows, contents)[::2] == before
   assert len(set(before)) == 3
 
 
-def test_images_with_the_same_bytes_fall_in_the_same_split():
-  train, test = _first_id('train'), _first_id('test')
-  rows = [_row(train), _row(test)]
-  assert splits.assign(rows, ['x', 'y'], shares=_SHARES) == ['train', 'test']
-  assert splits.assign(rows, ['x', 'x'], shares=_SHARES) == ['train', 'train']
-  assert splits.assign(rows[::-1], ['x', 'x'], shares=_SHARES) == ['test'] * 2
-
-
-def test_a_copy_that_is_appended_does_not_move_the_earlier_poster():
-  train, test = _first_id('train'), _first_id('test')
-  rows = [_row(test), _row(train)]
-  assert splits.assign(rows, ['x', 'x'], shares=_SHARES)[0] == 'test'
-
-
-def test_the_split_of_the_csv_wins_over_the_hash():
-  name = _first_id('train')
-  rows = [_row(name, 'test'), _row(_first_id('test'), 'validation')]
-  assert splits.assign(rows, ['x', 'y'], shares=_SHARES) == [
-    'test',
-    'validation',
-  ]
-
-
-@pytest.mark.parametrize('order', [1, -1])
-def test_the_split_of_the_csv_takes_equal_images_with_it(order):
-  other = _first_id('train', start=1000)
-  rows = [_row(_first_id('train'), 'test'), _row(other)][::order]
-  assert splits.assign(rows, ['x', 'x'], shares=_SHARES) == ['test', 'test']
-
-
-def test_equal_images_with_splits_of_their_own_keep_them():
-  # The data card tells about these.
-  rows = [_row('a', 'train'), _row('b', 'test')]
-  assert splits.assign(rows, ['x', 'x'], shares=_SHARES) == ['train', 'test']
+@pytest.mark.parametrize(
+  ('rows', 'contents', 'expected'),
+  [
+    # Posters with equal images get the split of the first one.
+    ([_row(_TRAIN), _row(_TEST)], 'xy', ['train', 'test']),
+    ([_row(_TRAIN), _row(_TEST)], 'xx', ['train', 'train']),
+    ([_row(_TEST), _row(_TRAIN)], 'xx', ['test', 'test']),
+    # The split column wins over the hash, also for equal images.
+    ([_row(_TRAIN, 'test'), _row(_TEST, 'train')], 'xy', ['test', 'train']),
+    ([_row('g', 'test'), _row(_TRAIN)], 'xx', ['test', 'test']),
+    ([_row(_TRAIN), _row('g', 'test')], 'xx', ['test', 'test']),
+    # Equal images with different splits keep them; the data card lists them.
+    ([_row('a', 'train'), _row('b', 'test')], 'xx', ['train', 'test']),
+    # Posters of a film are in one split, even if another film has the image.
+    (
+      [_row(_TRAIN), _row(_TEST), _row(_TRAIN), _row(_TEST)],
+      'abbc',
+      ['train', 'test', 'train', 'test'],
+    ),
+    # The split of one row holds for the whole film.
+    ([_row(_TRAIN), _row(_TRAIN, 'test')], 'ab', ['test', 'test']),
+  ],
+)
+def test_films_and_equal_images_share_a_split(rows, contents, expected):
+  assert _assign(rows, contents) == expected
 
 
 def test_every_row_needs_a_hash():
   with pytest.raises(ValueError, match='shorter'):
-    splits.assign([_row('a'), _row('b')], ['x'], shares=_SHARES)
-
-
-def test_a_further_poster_of_a_film_goes_where_the_film_is():
-  train, test = _first_id('train'), _first_id('test')
-  rows = [_row(train), _row(test), _row(train), _row(test)]
-  # The third poster has the picture of the other film: the film wins.
-  contents = ['a', 'b', 'b', 'c']
-  assert splits.assign(rows, contents, shares=_SHARES) == [
-    'train',
-    'test',
-    'train',
-    'test',
-  ]
-
-
-def test_the_split_of_one_row_holds_for_the_whole_film():
-  train = _first_id('train')
-  rows = [_row(train), _row(train, 'test')]
-  assert splits.assign(rows, ['a', 'b'], shares=_SHARES) == ['test', 'test']
+    _assign([_row('a'), _row('b')], ['x'])

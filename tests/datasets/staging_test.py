@@ -1,4 +1,4 @@
-"""Cloud storage played by fsspec's file system in memory."""
+"""Tests of datasets on cloud storage, with fsspec's in-memory file system."""
 
 from etils import epath
 import fsspec
@@ -9,6 +9,7 @@ from genre_flax.datasets.posters import build
 from genre_flax.datasets.posters import staging
 from genre_flax.datasets.posters import storage
 from genre_flax.runtime import errors
+from tests.support import prepared
 
 
 class Cloud(memory.MemoryFileSystem):
@@ -23,6 +24,7 @@ class Cloud(memory.MemoryFileSystem):
 
 @pytest.fixture
 def cloud(tmp_path, monkeypatch):
+  """A data_dir on gs://; the cache folder is in `tmp_path`."""
   systems = {'gcs': Cloud(), 'file': fsspec.filesystem('file')}
   monkeypatch.setattr(
     epath.backend.fsspec_backend, '_get_filesystem', systems.__getitem__
@@ -37,45 +39,40 @@ def _images(split):
   return [split[i].image for i in range(len(split))]
 
 
-def test_a_data_set_is_written_to_the_cloud_and_read_from_a_copy(
-  cloud, tmp_path
+def test_a_dataset_on_cloud_storage_is_read_from_a_local_copy(
+  cloud, tmp_path, caplog
 ):
-  card = build.build_synthetic(data_dir=cloud, num_posters=40)
-  assert (storage.dataset_path(cloud) / storage.CARD_JSON).exists()
+  caplog.set_level('INFO')
+  for _ in range(2):
+    card = build.build_synthetic(data_dir=cloud, num_posters=40)
+  assert caplog.text.count('Generating 40 synthetic posters') == 1
   dataset = storage.open_dataset(cloud)
   assert dataset.card == card
-  build.build_synthetic(data_dir=tmp_path / 'here', num_posters=40)
-  expected = storage.open_dataset(tmp_path / 'here').open_split('train')
-  split = dataset.open_split('train')
-  assert _images(split) == _images(expected)
-  # The copy is made once: it outlives the cloud.
+  build.build_synthetic(data_dir=tmp_path / 'local', num_posters=40)
+  expected = storage.open_dataset(tmp_path / 'local').open_split('train')
+  assert _images(dataset.open_split('train')) == _images(expected)
+  # The second time, the copy is used.
   for path in storage.dataset_path(cloud).iterdir():
     path.unlink()
   assert len(dataset.open_split('train')) == len(expected)
-  assert [path.name for path in (tmp_path / 'cache').rglob('*.partial')] == []
+  [copy] = (tmp_path / 'cache' / 'genre_flax' / 'data').iterdir()
+  assert copy.name == card['fingerprint']
 
 
-def test_the_same_data_set_is_not_written_again(cloud, caplog):
-  caplog.set_level('INFO')
-  for _ in range(2):
-    build.build_synthetic(data_dir=cloud, num_posters=40)
-  assert caplog.text.count('Drawing 40 synthetic posters') == 1
-
-
-def test_a_copy_that_is_damaged_is_made_anew(cloud, tmp_path, caplog):
+def test_a_damaged_copy_is_replaced(cloud, tmp_path, caplog):
   build.build_synthetic(data_dir=cloud, num_posters=40)
   dataset = storage.open_dataset(cloud)
   expected = _images(dataset.open_split('train'))
   [shard] = (tmp_path / 'cache').rglob('*train*')
-  content = bytearray(shard.read_bytes())
-  content[len(content) // 2] ^= 1
-  shard.write_bytes(content)
+  prepared.flip_bit(shard)
   split = dataset.open_split('train', check_records=True)
-  assert 'copied anew' in caplog.text
+  assert 'copied again' in caplog.text
   assert _images(split) == expected
 
 
-def test_a_copy_that_cannot_be_made_is_told(cloud, tmp_path, monkeypatch):
+def test_a_copy_that_cannot_be_written_is_a_storage_error(
+  cloud, tmp_path, monkeypatch
+):
   build.build_synthetic(data_dir=cloud, num_posters=40)
   (tmp_path / 'file').touch()
   monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'file'))
@@ -83,7 +80,7 @@ def test_a_copy_that_cannot_be_made_is_told(cloud, tmp_path, monkeypatch):
     storage.open_dataset(cloud).open_split('train')
 
 
-def test_the_card_is_copied_last(tmp_path, monkeypatch):
+def test_the_card_is_copied_last(tmp_path):
   source = epath.Path(tmp_path / 'source')
   source.mkdir()
   for name in ('a', 'b', 'z'):

@@ -1,22 +1,20 @@
-"""Tests of reading data sets, whole and damaged."""
+"""Tests of reading datasets, intact and damaged."""
 
 from concurrent import futures
 import json
 import re
 
-from etils import epath
 import numpy as np
 import pytest
 
 from genre_flax.datasets.posters import data_card
 from genre_flax.datasets.posters import storage
 from genre_flax.datasets.posters import synthetic
-from genre_flax.datasets.posters import writing
 from genre_flax.runtime import errors
 from tests.support import prepared
 
 
-def test_a_data_set_is_read_as_it_was_written(written, posters):
+def test_a_dataset_is_read_as_it_was_written(written, posters):
   dataset = storage.open_dataset(written)
   assert dataset.genres == tuple(sorted(synthetic.GENRES))
   examples = posters.collection.examples
@@ -36,7 +34,7 @@ def test_a_data_set_is_read_as_it_was_written(written, posters):
     assert not expected
 
 
-def test_the_prior_is_of_the_labels_in_train(written):
+def test_prior_and_label_sets_are_of_the_training_split(written):
   dataset = storage.open_dataset(written)
   train = dataset.open_split('train')
   labels = np.stack([train[index].labels for index in range(len(train))])
@@ -48,9 +46,7 @@ def test_the_prior_is_of_the_labels_in_train(written):
   )
 
 
-def test_the_card_lies_beside_the_records_in_json_and_markdown(
-  written, posters
-):
+def test_the_card_is_stored_as_json_and_markdown(written, posters):
   folder = storage.dataset_path(written)
   assert json.loads((folder / 'data_card.json').read_text()) == posters.card
   markdown = (folder / 'data_card.md').read_text()
@@ -66,118 +62,76 @@ def test_records_can_be_read_from_threads(written):
   assert ids == [split[index].id for index in indices]
 
 
-def test_a_missing_data_set_is_told_with_how_to_make_one(tmp_path):
+def test_the_error_for_a_missing_dataset_names_prepare(tmp_path):
   with pytest.raises(errors.InputError) as error:
     storage.open_dataset(tmp_path / 'none')
   message = str(error.value)
-  assert f'{tmp_path / "none"} holds no prepared data set' in message
+  assert f'{tmp_path / "none"} contains no prepared dataset' in message
   assert 'python -m genre_flax.prepare --csv=FILE' in message
 
 
-def test_an_unknown_split_is_told_with_those_there_are(written):
-  dataset = storage.open_dataset(written)
-  with pytest.raises(errors.InputError) as error:
-    dataset.open_split('dev')
-  message = str(error.value)
-  assert "no split 'dev'" in message
-  assert "['train', 'validation', 'test']" in message
+def test_the_error_for_an_unknown_split_names_the_others(written):
+  expected = r"no split 'dev'.*\['train', 'validation', 'test'\]"
+  with pytest.raises(errors.InputError, match=expected):
+    storage.open_dataset(written).open_split('dev')
 
 
-def _remove(name):
-  return lambda folder: (folder / name).unlink()
+def _remove(pattern):
+  def remove(folder):
+    [path] = folder.glob(pattern)
+    path.unlink()
+
+  return remove
 
 
-def _truncate_records(folder):
-  [records] = folder.glob('*train.array_record*')
-  records.write_bytes(records.read_bytes()[:100000])
+def _truncate(pattern):
+  def truncate(folder):
+    [path] = folder.glob(pattern)
+    path.write_bytes(path.read_bytes()[:100])
+
+  return truncate
 
 
-def _remove_records(folder):
-  [records] = folder.glob('*train.array_record*')
-  records.unlink()
+def _flip_bit(pattern):
+  def flip(folder):
+    [path] = folder.glob(pattern)
+    prepared.flip_bit(path)
 
-
-def _shorten_the_info(folder):
-  path = folder / 'dataset_info.json'
-  info = json.loads(path.read_text())
-  for split in info['splits']:
-    split['shardLengths'] = ['1']
-  path.write_text(json.dumps(info))
+  return flip
 
 
 @pytest.mark.parametrize(
-  ('damage', 'words'),
+  ('damage', 'message'),
   [
-    (_remove_records, 'train.* is missing'),
-    (_truncate_records, 'train.* has 100,000 bytes, expected'),
+    (_remove('*train*'), 'train.* is missing'),
+    (_truncate('*train*'), 'train.* has 100 bytes, expected'),
     (_remove('dataset_info.json'), 'dataset_info.json is missing'),
     (_remove('features.json'), 'features.json is missing'),
     (_remove('genres.labels.txt'), 'genres.labels.txt is missing'),
-    (_shorten_the_info, 'dataset_info.json has .* bytes, expected'),
+    (_flip_bit('dataset_info.json'), 'info.json does not match its checksum'),
+    (_remove('checksums.json'), 'checksums.json is missing'),
+    (_truncate('checksums.json'), 'checksums.json is damaged'),
+    (_flip_bit('checksums.json'), 'checksums.json is damaged'),
+    (_truncate('data_card.json'), 'data_card.json is damaged'),
   ],
 )
-def test_damaged_files_are_told_with_the_remedy(
-  written, tmp_path, damage, words
+def test_damaged_files_are_reported_with_a_remedy(
+  written, tmp_path, damage, message
 ):
   damage(prepared.copy(written, tmp_path))
   with pytest.raises(errors.DamageError) as error:
     storage.open_dataset(tmp_path).open_split('train')
-  assert re.search(words, str(error.value))
+  assert re.search(message, str(error.value))
   assert 'Run prepare again with --overwrite' in str(error.value)
 
 
-@pytest.mark.parametrize(
-  ('damage', 'words'),
-  [
-    (_remove_records, 'Record 0 of .*train.* cannot be read'),
-    (_truncate_records, 'Record 0 of .*train.* cannot be read'),
-    (_remove('dataset_info.json'), "The split 'train' in .* is damaged"),
-    (_shorten_the_info, 'has 1 records; its data card says'),
-  ],
-)
-def test_damage_to_a_data_set_of_earlier_versions_is_told_too(
-  written, tmp_path, damage, words
-):
-  damage(_without_digests(prepared.copy(written, tmp_path)))
-  with pytest.raises(errors.DamageError) as error:
-    storage.open_dataset(tmp_path).open_split('train')
-  assert re.search(words, str(error.value))
-
-
-def _without_digests(folder):
-  """Makes it a data set of before there were any."""
-  (folder / 'digests.json').unlink()
-  card = json.loads((folder / 'data_card.json').read_text())
-  del card['digests']
-  (folder / 'data_card.json').write_text(json.dumps(card))
-  return folder
-
-
-def test_a_data_set_of_earlier_versions_is_read_and_said_to_be_unverified(
-  written, tmp_path, caplog
-):
-  _without_digests(prepared.copy(written, tmp_path))
-  assert len(storage.open_dataset(tmp_path).open_split('train'))
-  assert 'read unverified' in caplog.text
-
-
-def test_without_its_list_of_digests_a_data_set_is_damaged(written, tmp_path):
-  (prepared.copy(written, tmp_path) / 'digests.json').unlink()
-  with pytest.raises(errors.DamageError, match=r'digests\.json is missing'):
-    storage.open_dataset(tmp_path)
-
-
-def test_a_flipped_bit_in_a_record_is_found_where_it_is_asked_for(
-  written, tmp_path
-):
-  [records] = prepared.copy(written, tmp_path).glob('*train.array_record*')
-  content = bytearray(records.read_bytes())
-  content[len(content) // 2] ^= 4
-  records.write_bytes(content)
+def test_a_flipped_bit_in_a_record_is_detected(written, tmp_path):
+  [records] = prepared.copy(written, tmp_path).glob('*train*')
+  prepared.flip_bit(records)
   dataset = storage.open_dataset(tmp_path)
-  with pytest.raises(errors.DamageError, match='does not fit its digest'):
+  with pytest.raises(errors.DamageError, match='does not match its checksum'):
     dataset.open_split('train', check_records=True)
-  split = dataset.open_split('train')  # Sizes and headers are as they were.
+  split = dataset.open_split('train')  # Checks sizes and headers only.
   with pytest.raises(
     errors.DamageError, match=rf'Record \d+ of {records} cannot be read'
   ):
@@ -185,20 +139,15 @@ def test_a_flipped_bit_in_a_record_is_found_where_it_is_asked_for(
       split[index]
 
 
-def test_a_damaged_card_is_told_with_the_remedy(written, tmp_path):
-  path = prepared.copy(written, tmp_path) / 'data_card.json'
-  path.write_text(path.read_text()[:100])
-  with pytest.raises(errors.InputError, match=r'is damaged: .*--overwrite'):
-    storage.open_dataset(tmp_path)
-
-
-@pytest.mark.parametrize('below', ['', 'data', 'data/deep'])
-def test_a_data_dir_that_is_a_file_is_refused(tmp_path, below):
-  file = epath.Path(tmp_path) / 'file'
-  file.write_text('')
-  with (
-    pytest.raises(errors.InputError) as error,
-    writing.working_in(file / below),
-  ):
-    pass
-  assert f'{file} is a file; expected a folder' in str(error.value)
+def test_verify_reports_every_damaged_file(written, tmp_path):
+  folder = prepared.copy(written, tmp_path)
+  storage.open_dataset(tmp_path).verify()
+  [train] = folder.glob('*train*')
+  [test] = folder.glob('*-test*')
+  train.write_bytes(train.read_bytes()[:-1])
+  prepared.flip_bit(test)
+  with pytest.raises(errors.DamageError) as error:
+    storage.open_dataset(tmp_path).verify()
+  assert '2 file(s) are damaged' in str(error.value)
+  assert f'{test} does not match its checksum' in str(error.value)
+  assert f'{train} has' in str(error.value)

@@ -11,7 +11,7 @@ import pytest
 
 from genre_flax.attribution import map_images
 from genre_flax.attribution import methods
-from genre_flax.data import preprocess
+from genre_flax.data import image_decoding
 from genre_flax.datasets.posters import images
 from genre_flax.datasets.posters import synthetic
 from genre_flax.demo import examples
@@ -25,7 +25,9 @@ def uploads_of(paths):
 
 
 def pixels_of(path):
-  return preprocess.decode_and_resize(path.read_bytes(), height=32, width=24)
+  return image_decoding.decode_and_resize(
+    path.read_bytes(), height=32, width=24
+  )
 
 
 @pytest.mark.parametrize('number', [1, 3, 8, 20])

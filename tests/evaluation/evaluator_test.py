@@ -40,9 +40,7 @@ def run(network, split, batch_size, crops=(1.0,)):
     ),
     parallel.replicate({'params': params, 'batch_stats': {}}),
     split,
-    global_batch_size=batch_size,
-    num_threads=1,
-    prefetch_batches=2,
+    input_pipeline.LoaderOptions(global_batch_size=batch_size, num_threads=1),
   )
 
 
@@ -122,11 +120,7 @@ def test_validation_metrics_include_the_loss(network, dataset):
 def batches_of(split, batch_size=16):
   return input_pipeline.eval_batches(
     split,
-    global_batch_size=batch_size,
-    host_index=0,
-    num_hosts=1,
-    num_threads=1,
-    prefetch_batches=2,
+    input_pipeline.LoaderOptions(global_batch_size=batch_size, num_threads=1),
   )
 
 

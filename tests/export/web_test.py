@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from genre_flax.data import preprocess
+from genre_flax.data import image_decoding
 from genre_flax.datasets.posters import synthetic
 from genre_flax.evaluation import metrics
 from genre_flax.export import ort_web
@@ -115,7 +115,9 @@ def test_makes_pictures_smaller_as_training_does(page, width, height):
   picture = rng.integers(0, 256, (height, width, 3), np.uint8)
   file = io.BytesIO()
   Image.fromarray(picture).save(file, 'PNG')
-  expected = preprocess.decode_and_resize(file.getvalue(), height=32, width=24)
+  expected = image_decoding.decode_and_resize(
+    file.getvalue(), height=32, width=24
+  )
   made = page.evaluate(
     """async ([width, height, data]) => {
       const {resize} = await import('./resize.js');

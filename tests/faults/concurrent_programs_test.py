@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from genre_flax.data import decoded_cache
+from genre_flax.data import cache as cache_lib
 from genre_flax.runtime import errors
 from genre_flax.runtime import lock
 from tests.faults import programs
@@ -21,7 +21,11 @@ BUSY = errors.BusyError.exit_status
 
 def test_trainings_in_one_workdir(data_dir, tmp_path):
   arguments = programs.training(
-    tmp_path / 'run', data_dir, '--config.num_train_steps=400'
+    tmp_path / 'run',
+    data_dir,
+    '--config.num_train_steps=400',
+    '--config.checkpoint_every_steps=None',
+    '--config.eval_every_epochs=1000',
   )
   first = binaries.start(*arguments)
   end = time.monotonic() + 60
@@ -57,7 +61,7 @@ def fill_cache(path, seed):
   rng = np.random.default_rng(0)
   images = rng.integers(0, 256, (200, 16, 8, 3), np.uint8)
   labels = rng.integers(0, 2, (200, 5)).astype(np.float32)
-  cache = decoded_cache.DiskCache(
+  cache = cache_lib.DiskCache(
     path, num_examples=200, image_shape=(16, 8, 3), num_genres=5
   )
 

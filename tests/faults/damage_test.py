@@ -11,7 +11,7 @@ import pytest
 
 from genre_flax.checkpoints import checkpointer as checkpointer_lib
 from genre_flax.checkpoints import recovery
-from genre_flax.data import decoded_cache
+from genre_flax.data import cache as cache_lib
 from genre_flax.datasets.posters import build
 from genre_flax.datasets.posters import storage
 from genre_flax.runtime import errors
@@ -224,7 +224,7 @@ def test_image_cache(tmp_path, num_flips):
 
   def check(folder):
     decoded.clear()
-    cache = decoded_cache.DiskCache(
+    cache = cache_lib.DiskCache(
       folder / 'posters.rows',
       num_examples=6,
       image_shape=(8, 4, 3),

@@ -105,7 +105,7 @@ def test_prepare(tmp_path):
     try:
       assert storage.open_dataset(data_dir).card == card
     except errors.InputError as e:
-      assert 'holds no prepared data set' in str(e)
+      assert 'contains no prepared dataset' in str(e)
   programs.run(*flags)
   programs.run('prepare', '--verify', f'--data_dir={data_dir}')
   assert storage.open_dataset(data_dir).card == card

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from genre_flax.data import preprocess
+from genre_flax.data import image_decoding
 from genre_flax.datasets.posters import build
 from genre_flax.datasets.posters import storage
 from genre_flax.datasets.posters import synthetic
@@ -40,7 +40,7 @@ def test_padding_does_not_change_scores(trained_predictor, dataset, count):
   records = dataset.open_split('train')
   pixels = np.stack(
     [
-      preprocess.decode_and_resize(records[i].image, height=32, width=24)
+      image_decoding.decode_and_resize(records[i].image, height=32, width=24)
       for i in range(count)
     ]
   )

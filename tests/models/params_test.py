@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from genre_flax.models import initialization
 from genre_flax.models import params
 from genre_flax.runtime import errors
 
@@ -48,7 +49,7 @@ def test_invalid_patterns_raise_an_error(pattern, message):
 
 
 def merge(pretrained, *, with_head=False, own=None):
-  return params.merge_pretrained(
+  return initialization.merge_pretrained(
     own or variables(), pretrained, origin='a source', with_head=with_head
   )
 
@@ -85,6 +86,6 @@ def test_errors_list_missing_extra_and_mismatched_variables():
 
 def test_the_bias_of_the_head_gives_the_prior():
   prior = np.array([0.5, 0.1, 0.0, 1.0])
-  bias = params.with_prior_bias(TREE, prior)['head']['bias']
+  bias = initialization.with_prior_bias(TREE, prior)['head']['bias']
   scores = 1 / (1 + np.exp(-bias))
   np.testing.assert_allclose(scores, [0.5, 0.1, 1e-4, 1 - 1e-4], rtol=1e-4)

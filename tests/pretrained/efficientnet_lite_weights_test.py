@@ -193,8 +193,8 @@ def test_variants_have_the_published_number_of_parameters(variant, millions):
 
 @installed
 def test_weights_of_another_variant_raise_an_error(weights):
-  with pytest.raises(errors.InputError, match='variant=1: .* missing'):
+  with pytest.raises(errors.InputError, match=r'variant=1; missing: blocks\.'):
     convert(weights, variant=1)
   fewer = {k: v for k, v in weights.items() if k != '_bn1.weight'}
-  with pytest.raises(errors.InputError, match=r'1 \(bn2.weight\) missing'):
+  with pytest.raises(errors.InputError, match='missing: bn2.weight;'):
     convert(fewer, variant=0)

@@ -54,8 +54,8 @@ def test_changes_are_logged(tmp_path, caplog):
 @pytest.mark.parametrize(
   ('options', 'drop', 'replaced', 'message'),
   [
-    ({}, ['norm.weight'], {}, r'1 \(norm.weight\) missing'),
-    ({}, [], {'fc_norm.bias': (3,)}, r'1 \(fc_norm.bias\) left over'),
+    ({}, ['norm.weight'], {}, 'missing: norm.weight; left over: none'),
+    ({}, [], {'fc_norm.bias': (3,)}, 'missing: none; left over: fc_norm.bias'),
     ({}, [], {'pos_embed': (1, 18, 32)}, 'no square'),
     ({}, [], {'patch_embed.proj.weight': (32, 3, 4, 4)}, 'proj.weight has'),
     ({}, [], {'patch_embed.proj.weight': (32, 1, 8, 8)}, 'proj.weight has'),
@@ -77,7 +77,7 @@ def test_changes_are_logged(tmp_path, caplog):
       {'pre_norm': True},
       ['patch_embed.proj.weight', 'patch_embed.proj.bias'],
       {'norm_pre.weight': (32,), 'norm_pre.bias': (32,)},
-      'proj.weight. missing',
+      'missing: patch_embed.proj.weight;',
     ),
   ],
 )

@@ -149,6 +149,11 @@ class TestTorch:
       with pytest.raises(errors.InputError, match=message):
         weight_files.read_torch(path)
 
+  def test_deeply_nested_keys_raise_an_error(self, path):
+    path.write_bytes(b'\x80\x02})' + b'\x85' * 400_000 + b'Ns.')
+    with pytest.raises(errors.InputError, match='too many tuples'):
+      weight_files.read_torch(path)
+
   def test_other_formats_raise_an_error(self, path, tensors):
     torch_files.write(path, tensors, magic=1234)
     with pytest.raises(errors.InputError, match='does not start with'):

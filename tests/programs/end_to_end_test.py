@@ -63,7 +63,7 @@ def test_training_ends_with_scores_top_threes_and_the_next_command(trained):
   for name in metrics.METRICS:
     assert re.search(rf'^{name} +\d\.\d{{4}} +\d.* to \d', result.stdout, re.M)
   assert (
-    len(re.findall(r'^  synthetic\d+  .* right\)$', result.stdout, re.M)) == 5
+    len(re.findall(r'^  synthetic\d+  .* correct\)$', result.stdout, re.M)) == 5
   )
   assert f'Contact sheet: {workdir}/contact_sheet.png' in result.stdout
   assert f'python -m genre_flax.top3 --workdir={workdir}' in result.stdout
@@ -110,9 +110,12 @@ def test_top3_evaluates_a_split_on_eight_devices_and_on_one_alike(trained):
 @pytest.mark.parametrize(
   ('arguments', 'words'),
   [
-    (['--split=test'], 'give them a folder with --output'),
-    (['--split=test', '--step=all'], '--watch and --step=all need one network'),
-    (['--output=x', '--explain', 'a.jpg'], '--explain need one network'),
+    (['--split=test'], 'an ensemble needs --output'),
+    (['--split=test', '--step=all'], 'not support --watch and --step=all'),
+    (
+      ['--output=x', '--explain', 'a.jpg'],
+      'ensemble does not support --explain',
+    ),
   ],
 )
 def test_top3_refuses_of_several_networks_what_needs_one(

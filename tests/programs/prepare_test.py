@@ -1,4 +1,4 @@
-"""Tests of the prepare binary, as a user runs it."""
+"""Tests of the program prepare."""
 
 import csv
 import io
@@ -27,7 +27,7 @@ def _prepare(*arguments):
 
 
 def _assert_fails(result, *words):
-  """A message for a person, and nothing else."""
+  """An error message without a traceback, and no output."""
   assert result.returncode == 2, result.stderr
   assert 'Traceback' not in result.stderr
   error = result.stderr[result.stderr.index('error: ') :]
@@ -36,16 +36,21 @@ def _assert_fails(result, *words):
   assert result.stdout == ''
 
 
+def _png(color):
+  file = io.BytesIO()
+  Image.new('RGB', (16, 24), color).save(file, 'PNG')
+  return file.getvalue()
+
+
 @pytest.fixture
 def folder(tmp_path):
-  """Three good posters in a CSV that needs flags, and two bad rows."""
+  """Three valid posters in a CSV that needs flags, and two invalid rows."""
   folder = epath.Path(tmp_path)
   (folder / 'images' / 'big').mkdir(parents=True)
   for index, name in enumerate(['x1', 'x2']):
-    file = io.BytesIO()
-    Image.new('RGB', (16, 24), (80 * index, 9, 9)).save(file, 'PNG')
-    (folder / 'images' / 'big' / f'{name}.png').write_bytes(file.getvalue())
-  # A JPEG under a wrong name, with EXIF data that Pillow warns about.
+    path = folder / 'images' / 'big' / f'{name}.png'
+    path.write_bytes(_png((80 * index, 9, 9)))
+  # A JPEG with the wrong suffix, and EXIF data that Pillow warns about.
   broken_exif = b'Exif\0\0II*\0\x08\0\0\0\x05\0\x12\x01\x03'
   file = io.BytesIO()
   Image.new('RGB', (16, 24), (9, 9, 9)).save(file, 'JPEG', exif=broken_exif)
@@ -75,17 +80,16 @@ def _flags(folder, name):
   ]
 
 
-def test_a_csv_with_flags_becomes_a_data_set_and_twice_does_nothing(folder):
+def test_a_dataset_is_written_once_and_verified(folder):
   result = _prepare(*_flags(folder, 'good.csv'))
   assert result.returncode == 0, result.stderr
-  card = (storage.dataset_path(folder / 'my data') / 'data_card.md').read_text(
-    encoding='utf-8'
-  )
+  path = storage.dataset_path(folder / 'my data')
+  card = (path / 'data_card.md').read_text(encoding='utf-8')
   assert result.stdout.startswith(card)
   assert '- CSV: ' in card
   assert '(3 rows, latin-1)' in card
   assert f"--config.dataset.data_dir='{folder / 'my data'}'" in result.stdout
-  # A progress bar, and no chatter of TFDS.
+  # A progress bar, and no messages of TFDS.
   assert 'Reading posters: 100%' in result.stderr
   assert '3/3' in result.stderr
   for word in ('Warning', 'WARNING', 'Generating', 'Downloading', 'Done'):
@@ -97,8 +101,8 @@ def test_a_csv_with_flags_becomes_a_data_set_and_twice_does_nothing(folder):
   for split in ('train', 'validation', 'test'):
     record = dataset.open_split(split)[0]
     labels[split, record.id] = list(record.labels)
-    image, is_normal = images.open_rgb(record.image)
-    assert is_normal
+    image, is_rgb_jpeg = images.open_rgb(record.image)
+    assert is_rgb_jpeg
     assert image.size == (12, 18)
   assert labels == {
     ('train', 'x1'): [1, 1],
@@ -108,11 +112,17 @@ def test_a_csv_with_flags_becomes_a_data_set_and_twice_does_nothing(folder):
 
   again = _prepare(*_flags(folder, 'good.csv'))
   assert again.returncode == 0
-  assert 'holds this very data set already' in again.stderr
+  assert 'contains this dataset already' in again.stderr
   assert again.stdout == result.stdout
 
+  verified = _prepare('--verify', f'--data_dir={folder / "my data"}')
+  assert verified.returncode == 0, verified.stderr
+  number = len(list(path.iterdir())) - 1  # Without the checksums.
+  assert f'All {number} files of {path}' in verified.stdout
+  assert 'match their checksums' in verified.stdout
 
-def test_problems_fail_with_status_2_and_a_full_list(folder):
+
+def test_problems_exit_with_status_2_and_a_full_list(folder):
   result = _prepare(*_flags(folder, 'bad.csv'))
   full_list = folder / 'my data' / 'problems.csv'
   _assert_fails(
@@ -122,7 +132,7 @@ def test_problems_fail_with_status_2_and_a_full_list(folder):
     '1  id with a path',
     f'{folder / "bad.csv"}, row 5: {folder / "images" / "big" / "x4.png"}: ',
     "row 6: column 'film' is '../x5'",
-    f'All are in {full_list}.',
+    f'The full list is in {full_list}.',
     '--on_error=skip',
   )
   rows = list(csv.reader(io.StringIO(full_list.read_text())))
@@ -135,46 +145,38 @@ def test_problems_fail_with_status_2_and_a_full_list(folder):
   assert [path for path in written if path.name != '.lock'] == [full_list]
 
 
-def test_a_dry_run_writes_nothing(folder):
-  result = _prepare(*_flags(folder, 'bad.csv'), '--on_error=skip', '--dry_run')
-  assert result.returncode == 0, result.stderr
-  assert '3 posters, 2 genres' in result.stdout
-  for fate in ('skipped: id with a path', 'skipped: missing image'):
-    assert re.search(rf'\| {fate} +\| +1 \|', result.stdout), result.stdout
-  assert 'Dry run: no data set was written.' in result.stdout
-  assert 'genre_flax.main' not in result.stdout
-  assert '2 problem(s)' in result.stderr
+def test_bad_rows_are_skipped_on_request(folder):
+  flags = [*_flags(folder, 'bad.csv'), '--on_error=skip']
+  dry_run = _prepare(*flags, '--dry_run')
+  assert dry_run.returncode == 0, dry_run.stderr
+  assert '3 posters, 2 genres' in dry_run.stdout
+  for kind in ('skipped: id with a path', 'skipped: missing image'):
+    assert re.search(rf'\| {kind} +\| +1 \|', dry_run.stdout), dry_run.stdout
+  assert 'Dry run: no dataset was written.' in dry_run.stdout
+  assert 'genre_flax.main' not in dry_run.stdout
   assert not (folder / 'my data').exists()
 
-
-def test_skipping_goes_on_without_bad_rows(folder):
-  result = _prepare(*_flags(folder, 'bad.csv'), '--on_error=skip')
+  result = _prepare(*flags)
   assert result.returncode == 0, result.stderr
-  assert '2 problem(s)' in result.stderr
-  assert 'Going on without them.' in result.stderr
+  for stderr in (dry_run.stderr, result.stderr):
+    assert '2 problem(s)' in stderr
+    assert 'These rows are skipped.' in stderr
   data_dir = folder / 'my data'
   assert storage.open_dataset(data_dir).card['num_examples'] == 3
   assert (storage.dataset_path(data_dir) / 'skipped.csv').exists()
 
 
-def test_flags_hold_for_synthetic_posters_too(tmp_path):
+def test_flags_apply_to_synthetic_posters(tmp_path):
   flags = [f'--data_dir={tmp_path}/new', '--synthetic=20', '--max_side=60']
   flags += ['--splits=40,30,30', '--exclude_genres=Drama']
-  result = _prepare(*flags, '--dry_run')
-  # Posters of Drama alone have no genre left; that is what was asked for.
-  assert result.returncode == 0, result.stderr
-  excluded = re.search(r'excluded genres alone +\| +(\d+) \|', result.stdout)
-  posters = re.search(r'posters of the data set +\| +(\d+) \|', result.stdout)
-  assert int(excluded[1]) + int(posters[1]) == 20
-  assert int(excluded[1]) > 0
-  assert not (tmp_path / 'new').exists()
-  flags.remove('--exclude_genres=Drama')
   result = _prepare(*flags)
   assert result.returncode == 0, result.stderr
   card = storage.open_dataset(tmp_path / 'new').card
-  assert card['num_examples'] == 20
+  # Posters without any other genre are excluded.
+  assert card['excluded_rows'] > 0
+  assert card['num_examples'] + card['excluded_rows'] == 20
   assert card['image_size']['width']['max'] == 40
-  # By default it would be about 16 of 20.
+  # The default shares would give about 16 of 20.
   assert card['splits']['train']['num_examples'] < 13
 
 
@@ -189,24 +191,32 @@ def test_flags_hold_for_synthetic_posters_too(tmp_path):
       ['either --synthetic, or --csv and --images'],
     ),
     (
+      ['--data_dir=new', '--csv=a', '--csv=b', '--images=.'],
+      ['Got 2 --csv and 1 --images', 'in the same order'],
+    ),
+    (
       ['--data_dir=new', '--csv=a', '--images=.', '--image_pattern=a.jpg'],
-      ['--image_pattern=a.jpg needs {id}'],
+      ['--image_pattern=a.jpg: expected {id}'],
     ),
     (
       ['--data_dir=new', '--csv=a', '--images=.', '--splits=80,20'],
       ['--splits=80,20: expected three whole percentages'],
+    ),
+    (
+      ['--data_dir=new', '--verify', '--synthetic=3'],
+      ['--verify reads the dataset in --data_dir; omit --synthetic'],
     ),
     (['--data_dir=new', '--on_error=ignore'], ['fail|skip', 'ignore']),
     (['--data_dir=new', '--nope'], ["'nope'", '--help']),
   ],
   ids=lambda value: ' '.join(value) if isinstance(value, list) else None,
 )
-def test_wrong_flags_are_told(flags, words):
+def test_invalid_flags_are_refused(flags, words):
   _assert_fails(_prepare(*flags), *words)
   assert not (paths.ROOT / 'new').exists()
 
 
-def test_help_names_the_flags():
+def test_help_lists_the_flags():
   result = _prepare('--help')
   assert 'Traceback' not in result.stderr
   assert 'python -m genre_flax.prepare --csv=' in result.stdout
@@ -214,13 +224,11 @@ def test_help_names_the_flags():
     assert f'--{flag}:' in result.stdout
 
 
-def test_several_csv_files_become_one_data_set(folder):
+def test_several_csv_files_become_one_dataset(folder):
   more = folder / 'more'
   (more / 'big').mkdir(parents=True)
   for name in ('x1', 'x9'):
-    file = io.BytesIO()
-    Image.new('RGB', (16, 24), (200, 200, 9)).save(file, 'PNG')
-    (more / 'big' / f'{name}.png').write_bytes(file.getvalue())
+    (more / 'big' / f'{name}.png').write_bytes(_png((200, 200, 9)))
   (folder / 'more.csv').write_text(
     'film,kinds,Split\nx1,Comedy|Drama,train\nx9,Comedy,test\n'
   )
@@ -233,14 +241,9 @@ def test_several_csv_files_become_one_data_set(folder):
   )
   assert result.returncode == 0, result.stderr
   assert '5 posters, 2 genres' in result.stdout
-  assert '- Films: 4, of them 1 with several posters' in result.stdout
+  assert '- Films: 4, of which 1 have several posters' in result.stdout
   assert '- Overlap: 1 films are in several sources, 0 of them' in result.stdout
   dataset = storage.open_dataset(folder / 'my data')
   assert dataset.genres == ('Comedy', 'Drama')
   train = dataset.open_split('train')
   assert {train[i].id for i in range(len(train))} == {'x1', 'x1#2'}
-
-
-def test_a_csv_without_its_folder_is_refused(folder):
-  result = _prepare(*_flags(folder, 'good.csv'), f'--csv={folder / "bad.csv"}')
-  _assert_fails(result, 'Got 2 --csv and 1 --images', 'in the same order')

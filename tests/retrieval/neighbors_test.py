@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from genre_flax.data import preprocess
+from genre_flax.data import image_decoding
 from genre_flax.datasets.posters import build
 from genre_flax.inference import predictor as predictor_lib
 from genre_flax.models import registry
@@ -50,7 +50,7 @@ def pixels_of(dataset, *numbers, shape=(32, 24)):
   records = dataset.open_split('train')
   return np.stack(
     [
-      preprocess.decode_and_resize(
+      image_decoding.decode_and_resize(
         records[i].image, height=shape[0], width=shape[1]
       )
       for i in numbers

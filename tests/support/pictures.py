@@ -27,7 +27,7 @@ def noise():
 
 
 def png(width, height, *, depth, color_type, rows, chunks=()):
-  """A PNG file by hand: Pillow does not write all kinds."""
+  """A PNG file of a kind that Pillow does not write."""
 
   def chunk(name, data):
     crc = zlib.crc32(name + data)

@@ -1,4 +1,4 @@
-"""Posters that are drawn and checked, and data sets of them on disk."""
+"""Synthetic posters as collections, and datasets of them on disk."""
 
 import pathlib
 
@@ -17,7 +17,7 @@ _SHARES = {'train': 50, 'validation': 25, 'test': 25}
 
 
 class Posters:
-  """A checked collection with its card."""
+  """A collection of synthetic posters with its data card."""
 
   def __init__(self, folder, num_posters, seed=0):
     csv_file, images = synthetic.write_posters(
@@ -31,18 +31,18 @@ class Posters:
     self.card = data_card.make(self.collection)
 
   def write(self, data_dir, **options):
-    with writing.working_in(data_dir) as partial:
+    with writing.scratch_folder(data_dir) as scratch:
       return writing.write(
         self.collection,
         card=self.card,
         data_dir=data_dir,
-        partial=partial,
+        scratch=scratch,
         **options,
       )
 
 
 def files(folder):
-  """The content of all files below a folder but the lock, by their paths."""
+  """The contents of all files below a folder except the lock, by path."""
   folder = pathlib.Path(folder)
   return {
     str(path.relative_to(folder)): path.read_bytes()
@@ -59,8 +59,15 @@ def copy(written, tmp_path):
   return storage.dataset_path(tmp_path)
 
 
-def assert_holds(data_dir, posters):
-  """All splits can be read, and nothing else lies there."""
+def flip_bit(path):
+  """Flips one bit in the middle of a file."""
+  content = bytearray(path.read_bytes())
+  content[len(content) // 2] ^= 4
+  path.write_bytes(content)
+
+
+def assert_contains(data_dir, posters):
+  """All splits can be read, and there are no other files."""
   dataset = storage.open_dataset(data_dir)
   assert dataset.card == posters.card
   ids = set()
@@ -73,6 +80,6 @@ def assert_holds(data_dir, posters):
   ] == ['1.0.0']
 
 
-def assert_holds_nothing(data_dir):
-  with pytest.raises(errors.InputError, match='holds no prepared data set'):
+def assert_no_dataset(data_dir):
+  with pytest.raises(errors.InputError, match='contains no prepared dataset'):
     storage.open_dataset(data_dir)

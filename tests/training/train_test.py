@@ -290,4 +290,4 @@ def test_synthetic_dataset_is_written_once(config, tmp_path, caplog):
   caplog.set_level('INFO')
   for _ in range(2):
     setup_lib.set_up(config, tmp_path)
-  assert caplog.text.count('Drawing 80 synthetic posters') == 1
+  assert caplog.text.count('Generating 80 synthetic posters') == 1

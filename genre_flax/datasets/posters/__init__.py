@@ -1,6 +1,7 @@
-"""From CSV files and images to a TFDS data set of posters.
+"""From label tables and images to a TFDS dataset of posters.
 
-`build` goes through it: `sources`, `annotations` and `rows` read the CSV files,
-`collection` joins them with the `images`, `splits` divides, `writing` stores,
-`storage` opens, and `verify` tells whether it is whole.
+`build` runs all steps: `sources` reads the label tables (with `annotations`,
+`csv_table`, `columns`, `rows`), `collection` joins them with the `images`,
+`splits` assigns the splits, and `writing` stores the dataset. `storage` opens
+it.
 """

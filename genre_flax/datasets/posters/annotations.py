@@ -1,4 +1,4 @@
-"""Reads the CSV file of a poster collection, in the shapes met in the wild."""
+"""Reads the CSV file of a poster collection."""
 
 from collections.abc import Mapping, Sequence
 import dataclasses
@@ -16,18 +16,19 @@ Problem = problems_lib.Problem
 
 @dataclasses.dataclass
 class Annotations:
-  """What `read_csv` found.
+  """The contents of one CSV file.
 
   Attributes:
-    rows: the good rows, in the file's order, each poster of a film once.
-    genres: all genres, sorted, those without a poster among them.
-    listed_names: all genres as the file calls them, the excluded ones too.
-    problems: the bad rows.
+    rows: valid rows in the file's order, one per poster of a film.
+    genres: all genres, sorted, including those without a poster.
+    listed_names: all genres by their names in the file, including excluded
+      ones.
+    problems: the invalid rows.
     num_rows: rows in the file, without the header and blank rows.
-    num_repeated: rows left out since an earlier one says the same.
-    num_excluded: rows left out since all of their genres are excluded.
-    ignored_columns: that hold neither id, image, split nor genres.
-    encoding: of the file.
+    num_repeated: rows dropped as repetitions of an earlier one.
+    num_excluded: rows dropped since all of their genres are excluded.
+    ignored_columns: columns without a role.
+    encoding: encoding of the file.
   """
 
   rows: list[rows_lib.Annotation]
@@ -48,24 +49,24 @@ def read_csv(
   exclude_genres: Sequence[str] = (),
   genre_names: Mapping[str, str] | None = None,
 ) -> Annotations:
-  """Reads a CSV of posters and their genres.
+  """Reads a CSV file of posters and their genres.
 
   Genres come from a list column, from one-hot columns, or from both, which must
-  then agree in every row. A film may have several rows with an image each. The
+  then agree in every row. A film may have several rows with one image each. The
   encoding may be UTF-8, with or without a byte order mark, or Latin-1.
 
   Args:
-    path: of the CSV file.
-    columns: which columns hold what.
-    exclude_genres: labels to drop, such as 'N/A'; a row that is left with none
-      is left out.
-    genre_names: what to call a genre instead; first of all.
+    path: the CSV file.
+    columns: names of the columns.
+    exclude_genres: labels to drop, such as 'N/A'; rows without any other genre
+      are dropped.
+    genre_names: new names of genres, applied before `exclude_genres`.
 
   Returns:
-    The rows, and the problems of those that cannot be used.
+    The valid rows, and the problems of the others.
 
   Raises:
-    InputError: the file is missing, empty or no CSV, or lacks a column.
+    InputError: the file is missing, empty or not a CSV file, or lacks a column.
   """
   table = csv_table.read(epath.Path(path))
   names = columns_lib.find(table, columns)
@@ -92,7 +93,7 @@ def read_csv(
 
 
 def _listed_genres(
-  table: csv_table.Table, names: columns_lib.Found
+  table: csv_table.Table, names: columns_lib.ColumnRoles
 ) -> frozenset[str]:
   """All genres of the list column."""
   if not names.genre:
@@ -102,5 +103,5 @@ def _listed_genres(
     try:
       listed.update(genre_lists.parse_genres(text))
     except ValueError:
-      continue  # Its rows are reported one by one.
+      continue  # RowReader reports each such row.
   return frozenset(listed)

@@ -1,4 +1,4 @@
-"""Makes a prepared data set of a poster collection, from start to end."""
+"""Builds a prepared dataset from label tables and image folders."""
 
 from collections.abc import Mapping, Sequence
 import contextlib
@@ -10,7 +10,7 @@ from etils import epath
 
 from genre_flax.datasets.posters import collection as collection_lib
 from genre_flax.datasets.posters import data_card
-from genre_flax.datasets.posters import image_columns
+from genre_flax.datasets.posters import images
 from genre_flax.datasets.posters import problems as problems_lib
 from genre_flax.datasets.posters import sources as sources_lib
 from genre_flax.datasets.posters import splits
@@ -33,40 +33,41 @@ def build(
   skip_bad: bool = False,
   overwrite: bool = False,
   dry_run: bool = False,
-  progress: collection_lib.Progress = lambda items, total, description: items,
+  progress: collection_lib.Progress = collection_lib.no_progress,
 ) -> dict[str, Any]:
-  """Reads, checks, splits and stores a collection.
+  """Reads, validates, splits and stores posters.
 
   Args:
-    *sources: the CSV files and the image folders.
+    *sources: label tables and image folders.
     data_dir: the folder to write to.
     shares: percent of each split; they sum up to 100.
-    exclude_genres: labels to drop.
-    genre_names: what to call a genre instead.
-    max_side: larger images are scaled down to it, in pixels.
-    skip_bad: go on without the rows that have a problem.
-    overwrite: replace another data set that is there.
-    dry_run: read and check everything, and write no data set.
-    progress: shows how far the images are.
+    exclude_genres: genres to drop.
+    genre_names: new names of genres.
+    max_side: larger images are scaled down to this longer side, in pixels.
+    skip_bad: skip rows with problems instead of raising an error.
+    overwrite: replace another dataset in `data_dir`.
+    dry_run: read and validate everything, but write nothing.
+    progress: shows the progress over posters and records.
 
   Returns:
     The data card.
 
   Raises:
-    InputError: there is a problem (all of them are then listed in
-      `data_dir`/problems.csv), or no data set can be made.
-    BusyError: another program writes to `data_dir`.
-    StorageError: it cannot be written to.
+    InputError: there are problems (listed in `data_dir`/problems.csv), or no
+      dataset can be built.
+    BusyError: another process writes to `data_dir`.
+    StorageError: `data_dir` cannot be written to.
   """
   data_dir = epath.Path(data_dir)
   with contextlib.ExitStack() as stack:
-    if dry_run:
-      scratch = stack.enter_context(
+    scratch = epath.Path(
+      stack.enter_context(
         tempfile.TemporaryDirectory(prefix='genre_flax_')
+        if dry_run
+        else writing.scratch_folder(data_dir)
       )
-    else:
-      scratch = stack.enter_context(writing.working_in(data_dir))
-    spool = epath.Path(scratch) / 'converted'
+    )
+    spool = scratch / 'converted'
     spool.mkdir()
     collection = collection_lib.collect(
       sources,
@@ -77,87 +78,93 @@ def build(
       max_side=max_side,
       progress=progress,
     )
-    _report(collection, data_dir, skip_bad=skip_bad, dry_run=dry_run)
-    collection_lib.require_usable(collection)
+    _report_problems(collection, data_dir, skip_bad=skip_bad, dry_run=dry_run)
+    collection.require_usable()
     card = data_card.make(collection)
     if not dry_run and not writing.write(
       collection,
       card=card,
       data_dir=data_dir,
-      partial=epath.Path(scratch),
+      scratch=scratch,
       overwrite=overwrite,
       progress=progress,
     ):
-      logging.info('%s holds this very data set already.', data_dir)
+      logging.info('%s contains this dataset already.', data_dir)
     return card
 
 
-def _report(
+def _report_problems(
   collection: collection_lib.Collection,
   data_dir: epath.Path,
   *,
   skip_bad: bool,
   dry_run: bool,
 ) -> None:
-  """Lists all problems in a file, and fails unless they are to be skipped."""
+  """Writes all problems to a file; raises an error unless they are skipped."""
   problems = collection.problems
-  full_list = data_dir / PROBLEMS_CSV
+  path = data_dir / PROBLEMS_CSV
   if not problems:
     if not dry_run:
-      full_list.unlink(missing_ok=True)  # Those of an earlier run are mended.
+      path.unlink(missing_ok=True)  # Of an earlier run.
     return
+  lines = [problems_lib.summarize(problems)]
   if dry_run:
-    where = f'Without --dry_run all are written to {full_list}.'
+    lines.append(f'Without --dry_run the full list is written to {path}.')
   else:
     try:
-      files.write_atomic(full_list, problems_lib.to_csv(problems))
-      where = f'All are in {full_list}.'
+      files.write_atomic(path, problems_lib.to_csv(problems))
+      lines.append(f'The full list is in {path}.')
     except errors.StorageError as e:
-      where = f'They could not be listed. {e}'
-  hints = image_columns.hints(
-    collection.sources, problems, num_posters=collection.num_posters
-  )
-  summary = '\n'.join([problems_lib.summarize(problems), where, *hints])
+      lines.append(f'The full list could not be written. {e}')
+  missing = {p.file for p in problems if p.kind == images.MISSING}
+  for number, source in enumerate(collection.sources):
+    is_used = any(example.source == number for example in collection.examples)
+    if not is_used and not source.columns.image and str(source.csv) in missing:
+      lines.append(
+        f'No image of {source.csv} was found. If one of its columns has the'
+        ' paths of the images, name it with --image_column; if they follow'
+        ' from the ids, describe them with --image_pattern.'
+      )
   if not skip_bad:
     raise errors.InputError(
-      f'{summary}\nNothing was prepared. Mend them, or go on without these rows'
-      ' with --on_error=skip.'
+      '\n'.join(lines) + '\nNo dataset was written. Correct these rows, or skip'
+      ' them with --on_error=skip.'
     )
-  logging.warning('%s\nGoing on without them.', summary)
+  logging.warning('%s\nThese rows are skipped.', '\n'.join(lines))
 
 
 def build_synthetic(
   *, data_dir: epath.PathLike, num_posters: int, seed: int = 0, **options: Any
 ) -> dict[str, Any]:
-  """Draws synthetic posters and prepares them as any other collection.
+  """Generates synthetic posters and builds a dataset of them.
 
   Args:
     data_dir: the folder to write to.
-    num_posters: how many to draw.
-    seed: of the collection.
-    **options: of `build`. Without any, nothing is done if `data_dir` holds
-      these posters already.
+    num_posters: number of posters to generate.
+    seed: seed of the posters.
+    **options: of `build`. Without options, a dataset of the same synthetic
+      posters in `data_dir` is used as it is.
 
   Returns:
     The data card.
 
   Raises:
-    InputError: `data_dir` holds other posters.
+    InputError: `data_dir` contains other posters.
   """
   name = f'synthetic posters (number {num_posters}, seed {seed})'
   if not options and storage.dataset_path(data_dir).exists():
     card = storage.read_card(data_dir)
-    held = card['sources'][0]['csv']
-    if held == name:
+    present = card['sources'][0]['csv']
+    if present == name:
       return card
     raise errors.InputError(
-      f'{data_dir} holds other posters: {held}, where these are to be: {name}.'
-      ' Choose another folder; for a training, another --workdir.'
+      f'{data_dir} contains other posters: {present}; expected {name}. Choose'
+      ' another folder; for training, another --workdir.'
     )
-  logging.info('Drawing %d synthetic posters.', num_posters)
+  logging.info('Generating %d synthetic posters.', num_posters)
   with tempfile.TemporaryDirectory(prefix='genre_flax_') as folder:
-    csv, images = synthetic.write_posters(
+    csv, image_folder = synthetic.write_posters(
       folder, num_posters=num_posters, seed=seed
     )
-    source = sources_lib.Source(csv, images, name=name)
+    source = sources_lib.Source(csv, image_folder, name=name)
     return build(source, data_dir=data_dir, **options)

@@ -1,11 +1,10 @@
-"""From CSV files and folders of images to examples that are known to be good.
+"""Joins label tables with image folders into validated examples.
 
-Nothing is written here but scaled or re-encoded images, into a folder that the
-caller throws away after the data set is made from it.
+The only files written here are scaled or re-encoded images, in a folder that
+the caller deletes once the dataset is written.
 """
 
-import collections
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import dataclasses
 import hashlib
 import itertools
@@ -25,26 +24,34 @@ from genre_flax.runtime import files
 from genre_flax.runtime import threads
 
 _T = TypeVar('_T')
-# Shows how far a loop is: (items, number of items, description) -> items.
+# Shows the progress of a loop: (items, number of items, description) -> items.
 Progress = Callable[[Iterable[_T], int, str], Iterable[_T]]
+
+
+def no_progress(
+  items: Iterable[_T], total: int, description: str
+) -> Iterable[_T]:
+  """The `Progress` that shows nothing."""
+  del total, description
+  return items
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Example:
-  """One poster that has been read, decoded and given its split.
+  """One validated poster.
 
   Attributes:
-    id: unique: that of the film, with #2, #3, ... for its further posters.
+    id: unique: the film's id, with #2, #3, ... for its further posters.
     film: id of the film.
     source: number of the source, from 0.
-    folder: of the RGB JPEG to store.
-    file: its path below it.
+    folder: folder of the RGB JPEG to store.
+    file: path of the JPEG below `folder`.
     genres: sorted.
     split: one of rows_lib.SPLITS.
     height: in pixels.
     width: in pixels.
-    num_bytes: of the RGB JPEG.
-    sha256: of the original file's bytes.
+    num_bytes: size of the RGB JPEG.
+    sha256: hash of the original file's bytes.
     is_reencoded: whether the RGB JPEG is a converted copy.
   """
 
@@ -63,14 +70,14 @@ class Example:
 
   @property
   def path(self) -> epath.Path:
-    """Of the RGB JPEG to store."""
+    """Path of the RGB JPEG to store."""
     return self.folder / self.file
 
   def read(self) -> bytes:
     """The bytes of the JPEG.
 
     Raises:
-      InputError: the file is not the one that was checked.
+      InputError: the file is no longer the one that was validated.
     """
     if self.is_reencoded:
       return self.path.read_bytes()
@@ -80,24 +87,24 @@ class Example:
       content = None
     if content is None or hashlib.sha256(content).hexdigest() != self.sha256:
       raise errors.InputError(
-        f'{self.path} was changed or removed after it was checked; run prepare'
-        ' again, and leave the images alone meanwhile.'
+        f'{self.path} was changed or removed after it was validated. Run'
+        ' prepare again, and do not change the images while it runs.'
       )
     return content
 
 
 @dataclasses.dataclass(frozen=True)
 class Collection:
-  """What `collect` found.
+  """All examples and problems of the sources of a dataset.
 
   Attributes:
-    examples: the good posters, in the order of the sources and their rows.
-    problems: the others.
-    sources: where they lie.
-    annotations: what the CSV of each source said.
-    num_merged: posters left out since the film has the same image already.
+    examples: valid posters, in the order of the sources and their rows.
+    problems: problems of the other rows.
+    sources: label tables and image folders.
+    annotations: the contents of each source's CSV file.
+    num_merged: posters dropped since their film has the same image already.
     shares: percent of each split.
-    max_side: that images were scaled down to, or None.
+    max_side: longer side that images were scaled down to, or None.
   """
 
   examples: tuple[Example, ...]
@@ -110,23 +117,33 @@ class Collection:
 
   @property
   def genres(self) -> tuple[str, ...]:
-    """The label names of all sources, sorted."""
+    """The genres of all sources, sorted."""
     return tuple(sorted({g for one in self.annotations for g in one.genres}))
 
-  @property
-  def num_posters(self) -> list[int]:
-    """Good posters of each source."""
-    counts = collections.Counter(example.source for example in self.examples)
-    return [counts[number] for number in range(len(self.sources))]
-
   def fingerprint(self) -> str:
-    """A hash of all that decides what the data set holds."""
+    """A hash of everything that determines the dataset's contents."""
     digest = hashlib.sha256()
     digest.update(json.dumps([self.genres, self.max_side]).encode())
     for example in sorted(self.examples, key=lambda example: example.id):
       line = [example.id, example.genres, example.split, example.sha256]
       digest.update(json.dumps(line).encode())
     return digest.hexdigest()[:16]
+
+  def require_usable(self) -> None:
+    """Raises InputError if there are no posters, or none for some split."""
+    if not self.examples:
+      raise errors.InputError('No posters are left for the dataset.')
+    counts = dict.fromkeys(rows_lib.SPLITS, 0)
+    for example in self.examples:
+      counts[example.split] += 1
+    empty = [name for name, n in counts.items() if not n and self.shares[name]]
+    if empty:
+      raise errors.InputError(
+        f'The split(s) {", ".join(empty)} would be empty: the'
+        f' {len(self.examples)} posters give {counts}. Add posters, add a'
+        ' column Split to the CSV, or set the share of a split to 0, as in'
+        ' --splits=100,0,0.'
+      )
 
 
 def collect(
@@ -137,45 +154,46 @@ def collect(
   exclude_genres: Sequence[str] = (),
   genre_names: Mapping[str, str] | None = None,
   max_side: int | None = None,
-  progress: Progress = lambda items, total, description: items,
+  progress: Progress = no_progress,
 ) -> Collection:
-  """Reads the CSVs, decodes every image once, and fixes the splits.
+  """Reads the label tables, decodes every image once, and assigns the splits.
 
   Args:
-    sources: the CSV files and the image folders.
+    sources: label tables and image folders.
     shares: percent of each split; they sum up to 100.
     spool: an existing folder for converted images.
-    exclude_genres: labels to drop.
-    genre_names: what to call a genre instead.
-    max_side: larger images are scaled down to it, in pixels.
-    progress: shows how far the images are.
+    exclude_genres: genres to drop.
+    genre_names: new names of genres.
+    max_side: larger images are scaled down to this longer side, in pixels.
+    progress: shows the progress over the images.
 
   Returns:
-    The good examples and the problems of the others.
+    The valid examples, and the problems of the other rows.
 
   Raises:
-    InputError: a CSV or a folder cannot be read at all.
+    InputError: a CSV file or a folder cannot be read at all.
   """
   annotations = sources_lib.read(
     sources, exclude_genres=exclude_genres, genre_names=genre_names
   )
-  num_rows = sum(len(one.rows) for one in annotations)
   problems = [problem for one in annotations for problem in one.problems]
-  posters: dict[tuple[str, str], _Poster] = {}
+  rows = [
+    (number, row) for number, one in enumerate(annotations) for row in one.rows
+  ]
+  found: dict[tuple[str, str], tuple[rows_lib.Annotation, Example]] = {}
   num_merged = 0
-  for poster in progress(
-    _check_all(sources, annotations, spool, max_side),
-    num_rows,
-    'Reading posters',
+  checked = _check_images(sources, rows, spool, max_side)
+  for (_, row), example in zip(
+    rows, progress(checked, len(rows), 'Reading posters'), strict=True
   ):
-    if isinstance(poster, problems_lib.Problem):
-      problems.append(poster)
+    if isinstance(example, problems_lib.Problem):
+      problems.append(example)
       continue
-    film_and_image = (poster.row.id, poster.checked.sha256)
-    num_merged += film_and_image in posters
-    posters.setdefault(film_and_image, poster)
+    film_and_image = (example.film, example.sha256)
+    num_merged += film_and_image in found
+    found.setdefault(film_and_image, (row, example))
   return Collection(
-    examples=_make_examples(list(posters.values()), shares),
+    examples=_assign_ids_and_splits(list(found.values()), shares),
     problems=tuple(sorted(problems)),
     sources=tuple(sources),
     annotations=annotations,
@@ -185,20 +203,13 @@ def collect(
   )
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Poster:
-  """A row whose image is good: below a folder, the RGB JPEG to store."""
-
-  source: int
-  row: rows_lib.Annotation
-  folder: epath.Path
-  file: str
-  checked: images.CheckedImage
-  is_reencoded: bool
-
-
-def _check_all(sources, annotations, spool, max_side):
-  """Yields a _Poster or a Problem for each row, in the order of the sources."""
+def _check_images(
+  sources: Sequence[sources_lib.Source],
+  rows: Sequence[tuple[int, rows_lib.Annotation]],
+  spool: epath.Path,
+  max_side: int | None,
+) -> Iterator[Example | problems_lib.Problem]:
+  """Yields an example without split, or a problem, for each row in order."""
 
   def check(numbered):
     number, (source, row) = numbered
@@ -206,34 +217,53 @@ def _check_all(sources, annotations, spool, max_side):
     try:
       checked = images.check(folder / file, max_side=max_side)
     except images.BadImageError as e:
-      path = folder / file
-      e = _with_hint(e, path)
-      return problems_lib.Problem(
-        file=row.file, row=row.row, kind=e.kind, reason=f'{path}: {e.reason}'
-      )
-    is_reencoded = checked.jpeg is not None
-    if is_reencoded:
+      reason = f'{folder / file}: {e.reason}'
+      if e.kind == images.MISSING:
+        reason += _other_suffix_hint(folder / file)
+      return problems_lib.Problem(row.file, row.row, e.kind, reason)
+    if checked.jpeg is not None:
       folder, file = spool, f'{number}.jpg'
       with files.storage_errors(folder):
         (folder / file).write_bytes(checked.jpeg)
-      # The bytes are on disk now; a large collection has no room for them.
-      checked = dataclasses.replace(checked, jpeg=None)
-    return _Poster(source, row, folder, file, checked, is_reencoded)
+    # The example has no pixels: a large collection does not fit into memory.
+    return Example(
+      id=row.id,
+      film=row.id,
+      source=source,
+      folder=folder,
+      file=file,
+      genres=row.genres,
+      split='',
+      height=checked.height,
+      width=checked.width,
+      num_bytes=checked.num_bytes,
+      sha256=checked.sha256,
+      is_reencoded=checked.jpeg is not None,
+    )
 
-  rows = (
-    (number, row) for number, one in enumerate(annotations) for row in one.rows
-  )
   return threads.map_in_order(check, enumerate(rows))
 
 
-def _make_examples(posters, shares) -> tuple[Example, ...]:
+def _other_suffix_hint(path: epath.Path) -> str:
+  """Names an existing file that differs from `path` in the suffix only."""
+  for suffix in ('.jpg', '.jpeg', '.png', '.webp', '.gif'):
+    for other in (path.with_suffix(suffix), path.with_suffix(suffix.upper())):
+      if other.exists():
+        return f', but there is {other.name}; see --image_pattern'
+  return ''
+
+
+def _assign_ids_and_splits(
+  found: Sequence[tuple[rows_lib.Annotation, Example]],
+  shares: Mapping[str, int],
+) -> tuple[Example, ...]:
   assigned = splits.assign(
-    [poster.row for poster in posters],
-    [poster.checked.sha256 for poster in posters],
+    [row for row, _ in found],
+    [example.sha256 for _, example in found],
     shares=shares,
   )
-  # A film's further posters must not take the id of another film.
-  taken = {poster.row.id for poster in posters}
+  # Ids of a film's further posters must differ from the ids of other films.
+  taken = {example.film for _, example in found}
   seen = set()
 
   def unique_id(film):
@@ -245,54 +275,6 @@ def _make_examples(posters, shares) -> tuple[Example, ...]:
     return f'{film}#{number}'
 
   return tuple(
-    Example(
-      id=unique_id(poster.row.id),
-      film=poster.row.id,
-      source=poster.source,
-      folder=poster.folder,
-      file=poster.file,
-      genres=poster.row.genres,
-      split=split,
-      height=poster.checked.height,
-      width=poster.checked.width,
-      num_bytes=poster.checked.num_bytes,
-      sha256=poster.checked.sha256,
-      is_reencoded=poster.is_reencoded,
-    )
-    for poster, split in zip(posters, assigned, strict=True)
+    dataclasses.replace(example, id=unique_id(example.film), split=split)
+    for (_, example), split in zip(found, assigned, strict=True)
   )
-
-
-def _with_hint(error: images.BadImageError, path: epath.Path):
-  """Names the file that was perhaps meant, where there is none at `path`."""
-  if error.kind != images.MISSING:
-    return error
-  for suffix in ('.jpg', '.jpeg', '.png', '.webp', '.gif'):
-    for other in (path.with_suffix(suffix), path.with_suffix(suffix.upper())):
-      if other.exists():
-        reason = (
-          f'{error.reason}, but there is {other.name}; see --image_pattern'
-        )
-        return images.BadImageError(error.kind, reason)
-  return error
-
-
-def require_usable(collection: Collection) -> None:
-  """Raises InputError where no data set can be made of the collection."""
-  if not collection.examples:
-    raise errors.InputError('No poster is left to make a data set of.')
-  counts = {split: 0 for split in rows_lib.SPLITS}
-  for example in collection.examples:
-    counts[example.split] += 1
-  empty = [
-    split
-    for split, count in counts.items()
-    if not count and collection.shares[split]
-  ]
-  if empty:
-    raise errors.InputError(
-      f'The split(s) {", ".join(empty)} would be empty: the'
-      f' {len(collection.examples)} posters give {counts}. Add posters, put a'
-      ' column Split into the CSV, or give a split no share, as in'
-      ' --splits=100,0,0.'
-    )

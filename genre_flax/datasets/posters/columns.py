@@ -1,4 +1,4 @@
-"""Finds out what the columns of a CSV file hold."""
+"""The roles of the columns of a CSV file: id, image, genres, split."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -6,25 +6,25 @@ import dataclasses
 from genre_flax.datasets.posters import csv_table
 from genre_flax.runtime import errors
 
-# Column names to look for when none is given, compared without case.
+# Default column names, compared without case.
 _ID_COLUMNS = ('id', 'imdbid', 'imdb_id', 'movie_id', 'film_id')
 _GENRE_COLUMNS = ('genre', 'genres')
 _SPLIT_COLUMN = 'split'
-# What a one-hot cell may say.
+# Values of a one-hot cell.
 BINARY = {'0': False, '1': True, '0.0': False, '1.0': True}
 
 
 @dataclasses.dataclass(frozen=True)
 class Columns:
-  """Which columns of the CSV hold what; None means: find it by its name.
+  """Column names that the user gave; None: use the default names.
 
   Attributes:
-    id: of the film; its posters' file names and splits follow from it.
-    genre: a list of genres. '' means that there is none.
-    labels: the one-hot columns. () means that there are none.
-    image: the image's path below the image folder; without one the path is
-      `image_pattern` with the id.
-    image_pattern: such as '{id}.jpg'.
+    id: ids of the films, which determine image files and splits.
+    genre: lists of genres; '' for none.
+    labels: one-hot columns; () for none.
+    image: paths of the images below the image folder; without this column the
+      path is `image_pattern` with the id.
+    image_pattern: path with the id as '{id}', such as '{id}.jpg'.
   """
 
   id: str | None = None
@@ -38,8 +38,8 @@ BY_NAME = Columns()
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
-  """The columns of one file by name; '' and () where there is none."""
+class ColumnRoles:
+  """Names of a file's columns by role; '' and () for none."""
 
   id: str
   genre: str
@@ -50,26 +50,28 @@ class Found:
   ignored: tuple[str, ...]
 
 
-def find(table: csv_table.Table, columns: Columns) -> Found:
-  """Finds each column by its given or its usual name.
+def find(table: csv_table.Table, columns: Columns) -> ColumnRoles:
+  """Finds each column by its given or default name.
 
   Args:
     table: the CSV file.
-    columns: those that are given.
+    columns: names that the user gave.
 
   Returns:
-    What each column holds.
+    The roles of the columns.
 
   Raises:
-    InputError: a column that is given or needed is not there.
+    InputError: a given or required column is missing.
   """
-  # A column without a name is the row index of some program.
+  # Unnamed columns are row indices written by other programs.
   named = [name for name in table.columns if name]
   by_lower_case = {name.lower(): name for name in reversed(named)}
 
-  def named_column(given: str | None, usual: Sequence[str]) -> str:
+  def named_column(given: str | None, defaults: Sequence[str]) -> str:
     if given is None:
-      return next((by_lower_case[n] for n in usual if n in by_lower_case), '')
+      return next(
+        (by_lower_case[n] for n in defaults if n in by_lower_case), ''
+      )
     if given and given not in named:
       raise errors.InputError(
         f'{table.path} has no column {given!r}; its columns are {named}.'
@@ -79,8 +81,8 @@ def find(table: csv_table.Table, columns: Columns) -> Found:
   id_column = named_column(columns.id, _ID_COLUMNS)
   if not id_column:
     raise errors.InputError(
-      f'{table.path} has no column named like an id ({", ".join(_ID_COLUMNS)});'
-      f' its columns are {named}. Name one with --id_column.'
+      f'{table.path} has no id column ({", ".join(_ID_COLUMNS)}); its columns'
+      f' are {named}. Name the id column with --id_column.'
     )
   genre = named_column(columns.genre, _GENRE_COLUMNS)
   image = named_column(columns.image, ())
@@ -94,12 +96,12 @@ def find(table: csv_table.Table, columns: Columns) -> Found:
     labels = tuple(named_column(name, ()) for name in columns.labels)
   if not genre and not labels:
     raise errors.InputError(
-      f'{table.path} has neither a column of genre lists'
+      f'{table.path} has neither a genre list column'
       f' ({", ".join(_GENRE_COLUMNS)}) nor one-hot columns of 0 and 1; its'
-      f' columns are {named}. Name the list with --genre_column, or the one-hot'
-      ' columns with --label_columns.'
+      f' columns are {named}. Name the genre lists with --genre_column, or the'
+      ' one-hot columns with --label_columns.'
     )
-  return Found(
+  return ColumnRoles(
     id=id_column,
     genre=genre,
     labels=labels,
@@ -113,7 +115,7 @@ def find(table: csv_table.Table, columns: Columns) -> Found:
 def _find_one_hot(
   table: csv_table.Table, names: Sequence[str]
 ) -> tuple[str, ...]:
-  """The columns most of whose cells are 0 or 1; the others are bad labels."""
+  """Columns with a majority of 0 and 1; other cells in them are problems."""
   num_binary = dict.fromkeys(names, 0)
   for _, cells in table.rows():
     for name in names:

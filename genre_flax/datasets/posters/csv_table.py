@@ -1,4 +1,4 @@
-"""Reads a CSV file into cells of text, and says which rows are broken."""
+"""Cells of a CSV file as text, and the rows that cannot be parsed."""
 
 from collections.abc import Iterator, Sequence
 import csv
@@ -13,24 +13,24 @@ from genre_flax.runtime import regular_files
 
 Problem = problems_lib.Problem
 
-# Of a CSV file; ten million rows have no more.
+# Largest CSV file; enough for ten million rows.
 MAX_BYTES = 1 << 31
 
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-  """The cells of a CSV file, as they stand there.
+  """The cells of a CSV file.
 
-  The bytes of the file are held, and read anew for each look at the rows: a
-  million of them as Python objects would take ten times the memory.
+  The file's bytes are kept and parsed again for each pass over the rows, since
+  rows as Python objects would take ten times the memory.
 
   Attributes:
-    path: of the file.
-    encoding: of the file.
-    content: its bytes.
-    columns: the header's names, on one line each; '' where a column has none.
-    num_rows: of those that fit the header.
-    problems: the rows that do not.
+    path: the CSV file.
+    encoding: encoding of the file.
+    content: the file's bytes.
+    columns: names in the header, without line breaks; '' for unnamed columns.
+    num_rows: rows that match the header.
+    problems: the other rows.
   """
 
   path: epath.Path
@@ -41,7 +41,7 @@ class Table:
   problems: list[Problem]
 
   def rows(self) -> Iterator[tuple[int, dict[str, str]]]:
-    """The number of each row, and a cell for each column."""
+    """Yields the number of each row and its cells by column."""
     for row, cells in _read(self.path, self.content, self.encoding):
       if isinstance(cells, dict):
         yield row, cells
@@ -52,18 +52,18 @@ class Table:
 
 
 def read(path: epath.Path) -> Table:
-  """Reads all cells as text, under the row numbers of a spreadsheet.
+  """Reads all cells as text, with the row numbers of a spreadsheet.
 
   The encoding may be UTF-8, with or without a byte order mark, or Latin-1.
 
   Args:
-    path: of the file.
+    path: the CSV file.
 
   Returns:
-    The cells, and the problems of the rows that do not fit the header.
+    The cells, and the problems of rows that do not match the header.
 
   Raises:
-    InputError: the file is missing or empty, or no CSV file.
+    InputError: the file is missing, empty or not a CSV file.
   """
   content, encoding = _read_content(path)
   num_rows, problems, columns = 0, [], None
@@ -84,17 +84,17 @@ def read(path: epath.Path) -> Table:
 def _read(
   path: epath.Path, content: bytes, encoding: str
 ) -> Iterator[tuple[int, tuple[str, ...] | dict[str, str] | Problem]]:
-  """Yields the header, then each row or what is wrong with it, by number."""
+  """Yields the header, then each row or its problem, with row numbers."""
   columns = None
   for row, cells in _numbered_rows(path, content, encoding):
     if isinstance(cells, csv.Error):
       if columns is None:
         raise errors.InputError(
-          f'{path}, row {row}: the quotes of the header do not match: {cells}.'
+          f'{path}, row {row}: unbalanced quotes in the header: {cells}.'
         )
       reason = (
-        f'the quotes do not match: {cells}; double each quote (") that belongs'
-        ' to the text of a cell'
+        f'unbalanced quotes: {cells}; double each quote (") that is part of a'
+        " cell's text"
       )
       yield row, Problem(str(path), row, 'broken quotes', reason)
     elif not any(cell.strip() for cell in cells):
@@ -105,7 +105,7 @@ def _read(
     elif any(cell.strip() for cell in cells[len(columns) :]):
       reason = (
         f'the row has {len(cells)} cells, the header {len(columns)} names; a'
-        ' genre list with commas in it needs quotes around it'
+        ' genre list that contains commas needs quotes around it'
       )
       yield row, Problem(str(path), row, 'too many cells', reason)
     else:
@@ -114,19 +114,19 @@ def _read(
 
 
 def _read_content(path: epath.Path) -> tuple[bytes, str]:
-  """The bytes of a file of text, and its encoding."""
+  """The bytes of a text file, and its encoding."""
   if not path.exists():
     raise errors.InputError(f'There is no CSV file {path}.')
   if path.is_dir():
-    raise errors.InputError(f'{path} is a folder; --csv wants a CSV file.')
+    raise errors.InputError(f'{path} is a folder; --csv expects a CSV file.')
   try:
     content = regular_files.read(path, max_bytes=MAX_BYTES)
   except regular_files.NotReadableError as e:
     raise errors.InputError(f'{path} cannot be read: {e}.') from None
   if b'\0' in content:
     raise errors.InputError(
-      f'{path} is no text file in UTF-8 or Latin-1: it has zero bytes, as a'
-      ' spreadsheet or a file in UTF-16 has. Save it as CSV in UTF-8.'
+      f'{path} is not a text file in UTF-8 or Latin-1: it contains zero bytes,'
+      ' like a spreadsheet or a file in UTF-16. Save it as CSV in UTF-8.'
     )
   try:
     content.decode('utf-8')
@@ -138,11 +138,11 @@ def _read_content(path: epath.Path) -> tuple[bytes, str]:
 def _numbered_rows(
   path: epath.Path, content: bytes, encoding: str
 ) -> Iterator[tuple[int, list[str] | csv.Error]]:
-  """Yields the rows, or what is wrong with one of them, counted from 1."""
-  # Line ends of all kinds become \n, also in cells.
+  """Yields the rows or their parse errors, counted from 1."""
+  # All line endings become \n, also in cells.
   lines = io.TextIOWrapper(
     io.BytesIO(content),
-    # Without the byte order mark, where there is one.
+    # utf-8-sig skips a byte order mark.
     'utf-8-sig' if encoding == 'utf-8' else encoding,
     newline=None,
   )
@@ -157,27 +157,28 @@ def _numbered_rows(
       return
     except csv.Error as e:
       if reader.line_num > first_line:
-        # To go on would be to lose all the rows in between.
+        # Skipping this row would lose all rows up to the closing quote.
         raise errors.InputError(
-          f'{path}, row {row}: a quote (") that opens in line {first_line} is'
-          f' not closed well; the text up to line {reader.line_num} would be'
-          ' one cell. Close it, or double it where it belongs to the text.'
+          f'{path}, row {row}: a quote (") opened in line {first_line} is not'
+          f' closed correctly; the text up to line {reader.line_num} would be'
+          " one cell. Close it, or double it if it is part of the cell's text."
         ) from e
       yield row, e
 
 
 def _header(cells: Sequence[str], path: epath.Path) -> tuple[str, ...]:
-  """The column names, each once."""
+  """The column names, which must be unique."""
   names = tuple(' '.join(cell.split()) for cell in cells)
   repeated = sorted({name for name in names if name and names.count(name) > 1})
   if repeated:
     raise errors.InputError(
-      f'The header of {path} has {repeated} more than once; rename one of them.'
+      f'The header of {path} has {repeated} more than once; rename one of the'
+      ' columns.'
     )
   separator = next((s for s in ';\t|' if s in cells[0]), None)
   if len(names) == 1 and separator:
     raise errors.InputError(
-      f'The header of {path} is the one name {cells[0]!r}; its cells seem to be'
-      f' separated by {separator!r}, expected commas.'
+      f'The header of {path} has the single name {cells[0]!r}; its cells seem'
+      f' to be separated by {separator!r}, expected commas.'
     )
   return names

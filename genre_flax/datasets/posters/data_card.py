@@ -1,4 +1,4 @@
-"""The data card: what a prepared data set holds, for people and programs."""
+"""The data card: a summary of a dataset for people and programs."""
 
 import collections
 from collections.abc import Sequence
@@ -9,12 +9,11 @@ import pandas as pd
 
 from genre_flax.datasets.posters import annotations as annotations_lib
 from genre_flax.datasets.posters import collection as collection_lib
-from genre_flax.datasets.posters import manifest
 from genre_flax.datasets.posters import problems as problems_lib
 from genre_flax.datasets.posters import rows as rows_lib
 from genre_flax.runtime import text as text_lib
 
-# Of an example, that the card is made of.
+# Attributes of an example that the card summarizes.
 _COLUMNS = (
   'id',
   'film',
@@ -29,13 +28,13 @@ _COLUMNS = (
 
 
 def make(collection: collection_lib.Collection) -> dict[str, Any]:
-  """Counts everything that a user of the data set should know.
+  """Summarizes a collection.
 
   Args:
-    collection: with at least one example.
+    collection: a collection with at least one example.
 
   Returns:
-    A card that JSON can hold. `label_prior` is each genre's share of positives
+    A JSON-serializable card. `label_prior` is each genre's share of positives
     in the training split, in the order of `genres`; `label_sets` are the sets
     of genres of its posters with their numbers of posters.
   """
@@ -49,8 +48,6 @@ def make(collection: collection_lib.Collection) -> dict[str, Any]:
   train_labels = labels[frame.split == 'train']
   return {
     'fingerprint': collection.fingerprint(),
-    # The file that has the digests of all others.
-    'digests': manifest.FILE_NAME,
     'sources': _describe_sources(frame, collection),
     'genres': list(collection.genres),
     'num_examples': len(frame),
@@ -106,10 +103,10 @@ def _describe_duplicates(frame, collection):
 
 def _to_labels(of_posters: pd.Series, genres: Sequence[str]) -> pd.DataFrame:
   """[posters, genres] of 0 and 1."""
-  place = {genre: number for number, genre in enumerate(genres)}
+  column = {genre: number for number, genre in enumerate(genres)}
   labels = np.zeros((len(of_posters), len(genres)), int)
   for row, names in zip(labels, of_posters, strict=True):
-    row[[place[name] for name in names]] = 1
+    row[[column[name] for name in names]] = 1
   return pd.DataFrame(labels, columns=list(genres))
 
 
@@ -129,11 +126,8 @@ def _count_label_sets(
   ]
 
 
-_text = text_lib.for_markdown
-
-
 def _describe_split(labels: pd.DataFrame) -> dict[str, Any]:
-  """Counts of one split, of its [posters, genres]."""
+  """Summarizes one split, by its labels [posters, genres]."""
   numbers = labels.sum(axis='columns')
   return {
     'num_examples': len(labels),
@@ -157,7 +151,7 @@ def _describe_sizes(sizes: pd.Series) -> dict[str, int]:
 def _describe_films(
   frame: pd.DataFrame, annotations: Sequence[annotations_lib.Annotations]
 ) -> dict[str, Any]:
-  """Which films have several posters, and where the sources overlap."""
+  """Films with several posters, and films in several sources."""
   rows = pd.DataFrame(
     [
       (row.id, number, row.genres)
@@ -179,7 +173,7 @@ def _films(chosen: pd.Series) -> list[str]:
 
 
 def _identical_images(frame: pd.DataFrame) -> dict[str, list[list[str]]]:
-  """Ids of posters whose files have the same bytes, in groups."""
+  """Groups of ids of posters whose files have the same bytes."""
   repeated = frame[frame.duplicated('sha256', keep=False)]
   groups = [group for _, group in repeated.groupby('sha256', sort=False)]
   return {
@@ -194,35 +188,31 @@ def _identical_images(frame: pd.DataFrame) -> dict[str, list[list[str]]]:
 
 
 def to_markdown(card: dict[str, Any]) -> str:
-  """The card as a page of Markdown that also reads well in a terminal."""
+  """The card as Markdown with aligned tables, readable in a terminal."""
   splits = card['splits']
   lines = _facts(card)
-  lines += ['', '## Rows', '']
-  lines += _table(
-    ['what became of them', 'rows'],
-    [[fate, f'{count:,}'] for fate, count in _fates(card)],
+  lines += _section(
+    'Rows',
+    ['outcome', 'rows'],
+    [[outcome, f'{count:,}'] for outcome, count in _row_outcomes(card)],
   )
   if card['skipped']:
-    lines += ['', 'Those skipped are listed in skipped.csv.']
-  lines += ['', '## Splits', '']
-  lines += _table(
-    ['split', 'posters', 'genres a poster'],
+    lines += ['', 'Skipped rows are listed in skipped.csv.']
+  lines += _section(
+    'Splits',
+    ['split', 'posters', 'genres per poster'],
     [
-      [
-        split,
-        f'{described["num_examples"]:,}',
-        f'{described["mean_genres_per_poster"]:.2f}',
-      ]
-      for split, described in splits.items()
+      [name, f'{one["num_examples"]:,}', f'{one["mean_genres_per_poster"]:.2f}']
+      for name, one in splits.items()
     ],
   )
-  lines += ['', '## Genres', '']
-  lines += _table(
+  lines += _section(
+    'Genres',
     ['genre', *splits, 'share of train'],
     [
       [
-        _text(genre),
-        *(f'{described["genres"][genre]:,}' for described in splits.values()),
+        text_lib.for_markdown(genre),
+        *(f'{one["genres"][genre]:,}' for one in splits.values()),
         f'{100 * prior:.1f} %',
       ]
       for genre, prior in zip(card['genres'], card['label_prior'], strict=True)
@@ -232,7 +222,8 @@ def to_markdown(card: dict[str, Any]) -> str:
 
 
 def _facts(card: dict[str, Any]) -> list[str]:
-  """The title, and what there is to say of the whole."""
+  """The title and the properties of the whole dataset."""
+  text = text_lib.for_markdown
   lines = [
     '# Data card: posters',
     '',
@@ -242,71 +233,64 @@ def _facts(card: dict[str, Any]) -> list[str]:
   ]
   for source in card['sources']:
     lines += [
-      f'- CSV: {_text(source["csv"])} ({source["rows"]:,} rows,'
+      f'- CSV: {text(source["csv"])} ({source["rows"]:,} rows,'
       f' {source["encoding"]})',
-      f'- Images: {_text(source["images"])} ({source["posters"]:,} posters)',
+      f'- Images: {text(source["images"])} ({source["posters"]:,} posters)',
     ]
     if source['ignored_columns']:
-      ignored = ', '.join(map(_text, source['ignored_columns']))
+      ignored = ', '.join(map(text, source['ignored_columns']))
       lines.append(f'- Ignored columns: {ignored}')
+  image_size, films = card['image_size'], card['films']
   for side in ('height', 'width'):
-    sizes = card['image_size'][side]
+    sizes = image_size[side]
     lines.append(
       f'- {side.capitalize()}: {sizes["min"]} to {sizes["max"]} pixels, median'
       f' {sizes["median"]}'
     )
-  lines.append(
-    f'- Converted to RGB JPEG: {card["image_size"]["num_reencoded"]:,}'
+  num_identical, num_other_genres, num_other_splits = (
+    len(card['duplicates'][f'identical_{name}'])
+    for name in ('images', 'with_other_genres', 'in_other_splits')
   )
-  duplicates = card['duplicates']
-  lines.append(
-    f'- Groups of identical images: {len(duplicates["identical_images"])}'
-    f' ({len(duplicates["identical_with_other_genres"])} with unlike genres,'
-    f' {len(duplicates["identical_in_other_splits"])} across splits)'
-  )
-  films = card['films']
   lines += [
-    f'- Films: {films["num_films"]:,}, of them'
-    f' {films["num_with_several_posters"]:,} with several posters'
+    f'- Converted to RGB JPEG: {image_size["num_reencoded"]:,}',
+    f'- Groups of identical images: {num_identical} ({num_other_genres} with'
+    f' different genres, {num_other_splits} across splits)',
+    f'- Films: {films["num_films"]:,}, of which'
+    f' {films["num_with_several_posters"]:,} have several posters',
   ]
   if len(card['sources']) > 1:
-    lines += [
+    lines.append(
       f'- Overlap: {len(films["in_several_sources"]):,} films are in several'
       f' sources, {len(films["with_other_genres_elsewhere"]):,} of them with'
-      ' unlike genres'
-    ]
+      ' different genres'
+    )
   return lines
 
 
-def _fates(card: dict[str, Any]) -> list[tuple[str, int]]:
-  """What became of the rows, and how many; the last is their number."""
+def _row_outcomes(card: dict[str, Any]) -> list[tuple[str, int]]:
+  """Number of rows by outcome; the last entry is the total."""
   duplicates = card['duplicates']
-  fates = [
-    ('posters of the data set', card['num_examples']),
-    ('the same row again', duplicates['num_repeated_rows']),
-    ('the same film and picture again', duplicates['num_merged_posters']),
-    ('excluded genres alone', card['excluded_rows']),
+  return [
+    ('poster in the dataset', card['num_examples']),
+    ('repeated row', duplicates['num_repeated_rows']),
+    ('repeated film and image', duplicates['num_merged_posters']),
+    ('only excluded genres', card['excluded_rows']),
     *((f'skipped: {kind}', n) for kind, n in card['skipped'].items()),
+    ('total', sum(source['rows'] for source in card['sources'])),
   ]
-  num_rows = sum(source['rows'] for source in card['sources'])
-  return [*fates, ('rows in all', num_rows)]
 
 
-def _table(header: list[str], rows: list[list[str]]) -> list[str]:
-  """A Markdown table, first column left, the others right."""
-  widths = [
-    max(len(row[column]) for row in [header, *rows])
-    for column in range(len(header))
-  ]
+def _section(title: str, header: list[str], rows: list[list[str]]) -> list[str]:
+  """A heading and a table; all columns but the first are right-aligned."""
+  widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
 
   def line(cells):
-    first, *others = cells
-    padded = [first.ljust(widths[0])]
-    padded += [
-      cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)
+    padded = [
+      cell.rjust(width) if i else cell.ljust(width)
+      for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
     ]
     return f'| {" | ".join(padded)} |'
 
-  rule = ['-' * widths[0]]
-  rule += ['-' * (width - 1) + ':' for width in widths[1:]]
-  return [line(header), line(rule), *(line(row) for row in rows)]
+  first, *others = widths
+  rule = ['-' * first, *('-' * (width - 1) + ':' for width in others)]
+  return ['', f'## {title}', '', *map(line, [header, rule, *rows])]

@@ -1,26 +1,26 @@
-"""Reads the list of a poster's genres, in the ways that people write one."""
+"""Parses the usual notations of a list of genres."""
 
 import ast
 import re
 
-# `Action / Adventure` and `Action/Adventure` are two genres, N/A is one.
+# `Action / Adventure` and `Action/Adventure` are two genres; N/A is one.
 _SEPARATORS = re.compile(r'\s*[|,;]\s*|\s+/\s+|(?<!\bN)/|/(?!A\b)', re.I)
 # As numpy prints an array of strings: ['Action' 'Drama'].
 _NO_COMMA = re.compile(r"""['"]\s+['"]""")
 
 
 def parse_genres(text: str) -> tuple[str, ...]:
-  """Reads a list of genres: a Python list, or names between | , ; or /.
+  """Parses a list of genres: a Python list, or names separated by | , ; or /.
 
   Args:
-    text: such as "['Action', 'Drama']", 'Action|Drama', 'Action, Drama' or
-      'Action / Drama'.
+    text: a list such as "['Action', 'Drama']", 'Action|Drama', 'Action, Drama'
+      or 'Action / Drama'.
 
   Returns:
-    The sorted names, each once. Empty for an empty cell.
+    The sorted unique names; empty for an empty cell.
 
   Raises:
-    ValueError: the text starts like a Python list and is none.
+    ValueError: the text starts like a Python list but is not one.
   """
   text = text.strip()
   if text.startswith(('[', '(', '{')):
@@ -36,7 +36,7 @@ def parse_genres(text: str) -> tuple[str, ...]:
         " 'Drama'] or Action|Drama"
       )
     if _NO_COMMA.search(text):
-      # Python would join the two into one name.
+      # Python joins adjacent strings into one.
       raise ValueError(
         f"{text!r} lacks a comma between two names; expected ['Action',"
         " 'Drama']"

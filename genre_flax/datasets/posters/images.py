@@ -1,4 +1,4 @@
-"""Checks image files, and brings them all to one form: RGB JPEG."""
+"""Validates image files and converts them to upright RGB JPEG."""
 
 import dataclasses
 import hashlib
@@ -15,18 +15,18 @@ from PIL import WebPImagePlugin
 
 from genre_flax.runtime import regular_files
 
-# A poster has well under a megapixel. A small file can unpack to gigabytes;
-# 64 megapixels are 192 MB.
+# A poster has well under a megapixel, but a small file can decode to gigabytes.
+# 64 megapixels take 192 MB.
 MAX_PIXELS = 1 << 26
-# Of a file; that many pixels without compression have no more.
+# Largest file; uncompressed, MAX_PIXELS take less.
 MAX_BYTES = 1 << 28
-JPEG_QUALITY = 95
-MISSING = 'missing image'  # The kind of error.
+MISSING = 'missing image'  # A kind of BadImageError.
 _KINDS = {
   regular_files.MISSING: MISSING,
   regular_files.UNREADABLE: 'unreadable image',
 }
-_MAX_JPEG_SIDE = 65500  # libjpeg writes no more.
+_JPEG_QUALITY = 95
+_MAX_JPEG_SIDE = 65500  # The limit of libjpeg.
 
 _READERS = {
   'JPEG': JpegImagePlugin.JpegImageFile,
@@ -35,7 +35,7 @@ _READERS = {
   'GIF': GifImagePlugin.GifImageFile,
 }
 _ORIENTATION_TAG = 0x0112
-# How to turn an image upright, by its EXIF orientation.
+# The transposition that turns an image upright, by its EXIF orientation.
 _TO_UPRIGHT = {
   2: Image.Transpose.FLIP_LEFT_RIGHT,
   3: Image.Transpose.ROTATE_180,
@@ -61,14 +61,14 @@ class BadImageError(ValueError):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CheckedImage:
-  """An image that decodes.
+  """A validated image.
 
   Attributes:
-    height: in pixels, after normalisation.
-    width: in pixels, after normalisation.
-    sha256: of the file's bytes, in hexadecimal.
-    num_bytes: of the JPEG to keep.
-    jpeg: the image as RGB JPEG; None where the file's own bytes are that.
+    height: in pixels, upright and after scaling.
+    width: in pixels, upright and after scaling.
+    sha256: hash of the file's bytes, in hexadecimal.
+    num_bytes: size of the RGB JPEG to store.
+    jpeg: the image as RGB JPEG; None if the file itself is stored.
   """
 
   height: int
@@ -82,27 +82,28 @@ def check(path: epath.Path, *, max_side: int | None = None) -> CheckedImage:
   """Reads and decodes one image file.
 
   Args:
-    path: of the file.
-    max_side: larger images are scaled down to it, in pixels.
+    path: the image file.
+    max_side: larger images are scaled down to this longer side, in pixels.
 
   Returns:
-    Its size, hash, and RGB JPEG where the file itself is not fit to be kept.
+    The image's size and hash, and an RGB JPEG if the file is not one already.
 
   Raises:
     BadImageError: the file is missing or empty, or does not decode.
   """
   content = read(path)
-  image, is_normal = open_rgb(content)
+  image, is_rgb_jpeg = open_rgb(content)
   if max_side is not None and max(image.size) > max_side:
     image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
-    is_normal = False
-  if not is_normal and max(image.size) > _MAX_JPEG_SIDE:
+    is_rgb_jpeg = False
+  if not is_rgb_jpeg and max(image.size) > _MAX_JPEG_SIDE:
     raise BadImageError(
       'image too large',
-      f'{image.width} x {image.height} pixels; a JPEG has at most'
-      f' {_MAX_JPEG_SIDE:,} a side. Scale it down, or pass --max_side',
+      f'{image.width} x {image.height} pixels; expected at most'
+      f' {_MAX_JPEG_SIDE:,} per side, the limit of JPEG. Scale the image down,'
+      ' or pass --max_side',
     )
-  jpeg = None if is_normal else to_jpeg(image)
+  jpeg = None if is_rgb_jpeg else to_jpeg(image)
   return CheckedImage(
     height=image.height,
     width=image.width,
@@ -116,12 +117,12 @@ def read(path: epath.Path, *, max_bytes: int = MAX_BYTES) -> bytes:
   """The bytes of an image file.
 
   Args:
-    path: of the file.
-    max_bytes: that it may have.
+    path: the image file.
+    max_bytes: limit of the file's size.
 
   Raises:
-    BadImageError: there is no such file, it cannot be read, is larger than
-      `max_bytes`, or is no regular file.
+    BadImageError: the file is missing, unreadable, larger than `max_bytes`, or
+      not a regular file.
   """
   try:
     return regular_files.read(path, max_bytes=max_bytes)
@@ -133,17 +134,17 @@ def read(path: epath.Path, *, max_bytes: int = MAX_BYTES) -> bytes:
 def to_jpeg(image: Image.Image) -> bytes:
   """Encodes an RGB image as JPEG of quality 95 without chroma subsampling."""
   encoded = io.BytesIO()
-  image.save(encoded, 'JPEG', quality=JPEG_QUALITY, subsampling=0)
+  image.save(encoded, 'JPEG', quality=_JPEG_QUALITY, subsampling=0)
   return encoded.getvalue()
 
 
 def open_rgb(
   content: bytes, *, at_least: tuple[int, int] | None = None
 ) -> tuple[Image.Image, bool]:
-  """Decodes an image file fully, upright and in RGB.
+  """Decodes an image file completely, upright and in RGB.
 
-  Transparency is laid on white; of an animation the first frame is taken; 16
-  bits are scaled to 8; the EXIF orientation is applied.
+  Transparent images are composed on white, animations give their first frame,
+  16 bits are scaled to 8, and the EXIF orientation is applied.
 
   Args:
     content: the file's bytes.
@@ -154,16 +155,16 @@ def open_rgb(
     The image in mode RGB, and whether `content` was an upright RGB JPEG.
 
   Raises:
-    BadImageError: the bytes are no image of a known format, or do not decode.
+    BadImageError: the format is not supported, or the bytes do not decode.
   """
   if not content:
     raise BadImageError('empty image', 'the file has no bytes')
   image_format = _find_format(content)
   if image_format is None:
     raise BadImageError('not an image', _describe(content))
-  # Not by Image.open: what that says about large or odd files it says through
-  # the warning filters of the process, which threads cannot set safely, and it
-  # takes a phone's JPEG with a second picture in it for another format.
+  # Image.open warns about large or odd files through the warning filters of the
+  # process, which are not safe to set in threads, and it opens a phone's JPEG
+  # that embeds a second picture as another format.
   try:
     with _READERS[image_format](io.BytesIO(content)) as image:
       return _decode(image, at_least)
@@ -171,7 +172,7 @@ def open_rgb(
     raise
   except Image.DecompressionBombError as e:
     raise BadImageError('decompression bomb', str(e)) from None
-  except Exception as e:  # Pillow's readers raise whatever they meet.
+  except Exception as e:  # Pillow's readers raise exceptions of many types.
     raise BadImageError(
       'truncated or corrupt image',
       f'it does not decode: {str(e) or type(e).__name__}',
@@ -179,7 +180,7 @@ def open_rgb(
 
 
 def _find_format(content: bytes) -> str | None:
-  """The format by the first bytes, whatever the file is called."""
+  """The format by the first bytes; the file name is not used."""
   if content.startswith(b'\xff\xd8\xff'):
     return 'JPEG'
   if content.startswith(b'\x89PNG\r\n\x1a\n'):
@@ -194,7 +195,7 @@ def _find_format(content: bytes) -> str | None:
 def _decode(
   image: ImageFile.ImageFile, at_least: tuple[int, int] | None
 ) -> tuple[Image.Image, bool]:
-  """As `open_rgb`, of an image whose pixels are not yet read."""
+  """Decodes an image whose pixels are not yet read; see `open_rgb`."""
   if image.width * image.height > MAX_PIXELS:
     raise BadImageError(
       'decompression bomb',
@@ -202,32 +203,32 @@ def _decode(
       ' are accepted',
     )
   if at_least is not None:
-    # Of a JPEG the EXIF data is known before the pixels; others have no draft.
+    # Only JPEG has a draft mode; its EXIF data precedes the pixels.
     swaps_sides = image.format == 'JPEG' and _orientation(image) >= 5
     image.draft('RGB', at_least[::-1] if swaps_sides else at_least)
   image.load()
   orientation = _orientation(image)
-  is_normal = (
+  is_rgb_jpeg = (
     image.format == 'JPEG' and image.mode == 'RGB' and orientation == 1
   )
   if orientation != 1:
     image = image.transpose(_TO_UPRIGHT[orientation])
-  return _to_rgb(image), is_normal
+  return _to_rgb(image), is_rgb_jpeg
 
 
 def _orientation(image: ImageFile.ImageFile) -> int:
-  """By the EXIF data, 1 to 8; 1 is upright."""
+  """The EXIF orientation, 1 to 8; 1 is upright."""
   try:
     orientation = image.getexif().get(_ORIENTATION_TAG)
     return orientation if orientation in _TO_UPRIGHT else 1
-  except Exception:  # Broken EXIF data is no fault of the picture.
+  except Exception:  # The pixels are usable without the EXIF data.
     return 1
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
   if image.mode.startswith('I') or image.mode == 'F':
     image = _to_8_bits(image)
-  if image.has_transparency_data:  # RGB may have a transparent colour.
+  if image.has_transparency_data:  # RGB may have a transparent color.
     image = image.convert('RGBA')
     white = Image.new('RGBA', image.size, 'white')
     image = Image.alpha_composite(white, image)
@@ -235,7 +236,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _to_8_bits(image: Image.Image) -> Image.Image:
-  """16-bit grey, which Pillow has as I;16 or, in older versions, as I."""
+  """Converts 16-bit gray, mode I;16 or, in older Pillow versions, I."""
   values = np.asarray(image, np.float32)
   transparent = image.info.get('transparency')
   if transparent is not None:
@@ -246,6 +247,6 @@ def _to_8_bits(image: Image.Image) -> Image.Image:
 def _describe(content: bytes) -> str:
   head = content[:64].removeprefix(b'\xef\xbb\xbf').lstrip().lower()
   if head.startswith((b'<!doctype html', b'<html')):
-    return 'the file is an HTML page; download the image anew'
+    return 'the file is an HTML page; download the image again'
   expected = ', '.join(_READERS)
   return f'the file starts with {content[:8]!r}; expected one of {expected}'

@@ -1,6 +1,6 @@
-"""The motifs of the synthetic posters, one a genre.
+"""Motifs of the synthetic posters, one per genre.
 
-Each is drawn about (x, y), its size about `size`, all in pixels of a poster.
+Each is centered near (x, y) with a radius of about `size`, in pixels.
 """
 
 import math
@@ -8,9 +8,10 @@ import random
 
 from PIL import ImageDraw
 
-# Of a poster, in pixels.
+# Size of a poster in pixels.
 WIDTH, HEIGHT = 160, 240
 
+Draw = ImageDraw.ImageDraw
 Rng = random.Random
 
 
@@ -33,10 +34,8 @@ def _star(x: float, y: float, outer: float, inner: float, points: int, phase):
   return [p for pair in zip(tips, notches, strict=True) for p in pair]
 
 
-def explosion(
-  draw: ImageDraw.ImageDraw, rng: Rng, x: float, y: float, size: float
-) -> None:
-  """A burst of three stars in one another."""
+def explosion(draw: Draw, rng: Rng, x: float, y: float, size: float) -> None:
+  """Three concentric stars."""
   phase = rng.uniform(0, 1)
   for scale, color in (
     (1.0, (235, 70, 20)),
@@ -47,10 +46,8 @@ def explosion(
     draw.polygon(points, fill=color)
 
 
-def mountains(
-  draw: ImageDraw.ImageDraw, rng: Rng, x: float, y: float, size: float
-) -> None:
-  """Three peaks with snow."""
+def mountains(draw: Draw, rng: Rng, x: float, y: float, size: float) -> None:
+  """Three snowy peaks."""
   base = y + size * 0.6
   for offset, scale in ((-0.6, 0.8), (0.7, 0.7), (0.0, 1.0)):
     peak = (x + offset * size, base - scale * 1.5 * size)
@@ -69,9 +66,7 @@ def mountains(
     )
 
 
-def balloons(
-  draw: ImageDraw.ImageDraw, rng: Rng, x: float, y: float, size: float
-) -> None:
+def balloons(draw: Draw, rng: Rng, x: float, y: float, size: float) -> None:
   """Four balloons on strings."""
   colors = [(255, 80, 90), (80, 200, 90), (70, 130, 255), (255, 200, 40)]
   rng.shuffle(colors)
@@ -83,9 +78,7 @@ def balloons(
     draw.ellipse(_box(*shine, size * 0.08, size * 0.1), fill=(255, 255, 255))
 
 
-def smile(
-  draw: ImageDraw.ImageDraw, rng: Rng, x: float, y: float, size: float
-) -> None:
+def smile(draw: Draw, rng: Rng, x: float, y: float, size: float) -> None:
   """A smiling face."""
   radius = size * 0.75
   draw.ellipse(
@@ -98,9 +91,7 @@ def smile(
   draw.chord(mouth, 0, 180, fill=(150, 30, 30))
 
 
-def blinds(
-  draw: ImageDraw.ImageDraw, rng: Rng, x: float, y: float, size: float
-) -> None:
+def blinds(draw: Draw, rng: Rng, x: float, y: float, size: float) -> None:
   """Light through slanted blinds."""
   slant = rng.uniform(-0.2, 0.2) * size
   for i in range(6):
@@ -116,9 +107,7 @@ def blinds(
     )
 
 
-def film_strip(
-  draw: ImageDraw.ImageDraw, rng: Rng, x: float, y: float, size: float
-) -> None:
+def film(draw: Draw, rng: Rng, x: float, y: float, size: float) -> None:
   """A strip of three frames."""
   half_width, half_height = size * 0.55, size * 0.95
   draw.rectangle(_box(x, y, half_width, half_height), fill=(25, 25, 25))
@@ -133,10 +122,8 @@ def film_strip(
     draw.rectangle(frame, fill=(shade, shade, shade))
 
 
-def face(
-  draw: ImageDraw.ImageDraw, rng: Rng, x: float, y: float, size: float
-) -> None:
-  """A face, half of it in shadow."""
+def face(draw: Draw, rng: Rng, x: float, y: float, size: float) -> None:
+  """A face half in shadow."""
   side = rng.choice((-1, 1))
   skin = rng.choice([(196, 150, 120), (120, 85, 65), (226, 188, 160)])
   draw.ellipse(_box(x, y, size * 0.5, size * 0.7), fill=skin)
@@ -155,10 +142,8 @@ def face(
   )
 
 
-def moon_and_stars(
-  draw: ImageDraw.ImageDraw, rng: Rng, x: float, y: float, size: float
-) -> None:
-  """A crescent, and seven stars."""
+def moon(draw: Draw, rng: Rng, x: float, y: float, size: float) -> None:
+  """A crescent and seven stars."""
   draw.ellipse(_box(x, y, size * 0.6, size * 0.6), fill=(250, 240, 190))
   shade = (x + size * 0.25, y - size * 0.1)
   draw.ellipse(_box(*shade, size * 0.5, size * 0.5), fill=(70, 45, 120))
@@ -168,10 +153,8 @@ def moon_and_stars(
     draw.polygon(points, fill=(255, 240, 170))
 
 
-def dripping_blood(
-  draw: ImageDraw.ImageDraw, rng: Rng, x: float, y: float, size: float
-) -> None:
-  """Drops from the upper edge."""
+def blood(draw: Draw, rng: Rng, x: float, y: float, size: float) -> None:
+  """Drops from the upper edge of the poster."""
   del x
   draw.rectangle((0, 0, WIDTH, y * 0.25), fill=(140, 0, 5))
   for i in range(9):
@@ -181,9 +164,7 @@ def dripping_blood(
     draw.ellipse(_box(left + 3, length, 4, 6), fill=(140, 0, 5))
 
 
-def heart(
-  draw: ImageDraw.ImageDraw, rng: Rng, x: float, y: float, size: float
-) -> None:
+def heart(draw: Draw, rng: Rng, x: float, y: float, size: float) -> None:
   """A heart."""
   color = rng.choice([(225, 30, 70), (240, 80, 130), (200, 20, 40)])
   for side in (-1, 1):
@@ -195,9 +176,7 @@ def heart(
   )
 
 
-def planet(
-  draw: ImageDraw.ImageDraw, rng: Rng, x: float, y: float, size: float
-) -> None:
+def planet(draw: Draw, rng: Rng, x: float, y: float, size: float) -> None:
   """A planet with a ring, among stars."""
   for _ in range(14):
     place = (rng.uniform(0, WIDTH), rng.uniform(0, HEIGHT * 0.7))
@@ -209,10 +188,8 @@ def planet(
   )
 
 
-def cactus(
-  draw: ImageDraw.ImageDraw, rng: Rng, x: float, y: float, size: float
-) -> None:
-  """A cactus before the sun."""
+def cactus(draw: Draw, rng: Rng, x: float, y: float, size: float) -> None:
+  """A cactus in front of the sun."""
   sun = (x + rng.choice((-1, 1)) * size * 0.6, y - size * 0.3)
   draw.ellipse(_box(*sun, size * 0.5, size * 0.5), fill=(250, 120, 40))
   green, trunk = (50, 110, 60), size * 0.12

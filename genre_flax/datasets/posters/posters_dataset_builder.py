@@ -1,4 +1,4 @@
-"""The TFDS builder of the posters data set."""
+"""The TFDS builder of the posters dataset."""
 
 from collections.abc import Iterator
 import math
@@ -15,17 +15,17 @@ from genre_flax.runtime import threads
 
 NAME = 'posters'
 VERSION = '1.0.0'
-# Of a file of records; a split that has more gets several.
+# Target size of a file of records; larger splits get several files.
 MAX_SHARD_BYTES = 256 * 10**6
-# Random access, and no compression: a JPEG has none left in it.
+# Random access without compression, since JPEGs are compressed already.
 _WRITER_OPTIONS = 'group_size:1,uncompressed'
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
-  """Stores checked posters; `genre_flax.prepare` is the way to run it.
+  """Stores validated posters; run by `genre_flax.prepare`.
 
-  It takes a collection that was read and checked before, since only then are
-  the label names known, and since a data set is made whole or not at all.
+  The builder takes a collection that is read and validated, since the label
+  names come from it and a dataset is written completely or not at all.
   """
 
   VERSION = tfds.core.Version(VERSION)
@@ -36,15 +36,15 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     *,
     collection: collection_lib.Collection,
     card: dict[str, Any],
-    progress: collection_lib.Progress = lambda items, total, description: items,
+    progress: collection_lib.Progress = collection_lib.no_progress,
     **kwargs,
   ):
-    """Makes a builder.
+    """Creates a builder.
 
     Args:
       collection: the examples to store.
-      card: the data card, kept as the data set's metadata.
-      progress: shows how far the writing is.
+      card: the data card, stored as the dataset's metadata.
+      progress: shows the progress over the records.
       **kwargs: of `tfds.core.DatasetBuilder`, such as data_dir.
     """
     self._collection = collection
@@ -71,13 +71,13 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     )
 
   def _split_generators(self, dl_manager: tfds.download.DownloadManager):
-    del dl_manager  # Everything is here already.
+    del dl_manager  # Nothing to download.
     return {
       split: self._generate_examples(split) for split in self._card['splits']
     }
 
   def _examples_of(self, split: str) -> list[collection_lib.Example]:
-    """In the order that TFDS shuffles records into, by a hash of the id."""
+    """Examples in the shuffled order of TFDS, by a hash of the id."""
     hasher = hashing.Hasher(split)
     return sorted(
       (one for one in self._collection.examples if one.split == split),
@@ -103,11 +103,10 @@ class Builder(tfds.core.GeneratorBasedBuilder):
   def _generate_splits(
     self, dl_manager: tfds.download.DownloadManager, download_config: Any
   ) -> list[tfds.core.SplitInfo]:
-    """Writes each record as it is read.
+    """Writes each record as it is read, in the order that TFDS would use.
 
-    TFDS itself would hold up to a gigabyte of them in memory to shuffle them,
-    and needs TensorFlow for more. Here they come in the order that it would
-    give them.
+    The shuffler of TFDS keeps up to a gigabyte of records in memory, and needs
+    TensorFlow for more.
     """
     del download_config
     return [
@@ -146,7 +145,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     )
 
   def _shard_lengths(self, split) -> list[int]:
-    """Number of records of each file of a split, all but equal."""
+    """Number of records of each file of a split; they differ by at most 1."""
     sizes = [
       one.num_bytes for one in self._collection.examples if one.split == split
     ]

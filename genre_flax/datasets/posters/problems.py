@@ -1,5 +1,6 @@
-"""What is wrong with the rows and images of a data set, named one by one."""
+"""Problems of the rows and images of a dataset, listed one by one."""
 
+import collections
 from collections.abc import Sequence
 import csv
 import dataclasses
@@ -7,16 +8,18 @@ import io
 
 from genre_flax.runtime import text as text_lib
 
+_NUM_IN_SUMMARY = 10
+
 
 @dataclasses.dataclass(frozen=True, order=True)
 class Problem:
-  """One fault of one row of a CSV file.
+  """One problem of one row of a CSV file.
 
   Attributes:
-    file: the CSV or image file at fault.
-    row: the row of the CSV as a spreadsheet counts it: the header is row 1.
-    kind: a short name that problems are counted by, such as 'truncated image'.
-    reason: what was got, what was expected.
+    file: the CSV file.
+    row: number of the row as in a spreadsheet: the header is row 1.
+    kind: a short name that problems are counted by, such as 'missing image'.
+    reason: what was given and what was expected.
   """
 
   file: str
@@ -27,27 +30,19 @@ class Problem:
 
 def count_by_kind(problems: Sequence[Problem]) -> dict[str, int]:
   """Number of problems of each kind, the most frequent first."""
-  counts: dict[str, int] = {}
-  for problem in problems:
-    counts[problem.kind] = counts.get(problem.kind, 0) + 1
+  counts = collections.Counter(problem.kind for problem in problems)
   return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
-def summarize(problems: Sequence[Problem], *, first: int = 10) -> str:
-  """The count by kind and the first few problems, to print.
-
-  Args:
-    problems: at least one.
-    first: how many to spell out.
-  """
+def summarize(problems: Sequence[Problem]) -> str:
+  """The counts by kind and the first few problems, as lines of text."""
   lines = [f'{len(problems)} problem(s):']
   lines += [
     f'  {count:6d}  {kind}' for kind, count in count_by_kind(problems).items()
   ]
-  shown = problems[:first]
-  lines.append(
-    'The first of them:' if len(shown) < len(problems) else 'They are:'
-  )
+  shown = problems[:_NUM_IN_SUMMARY]
+  if len(shown) < len(problems):
+    lines.append(f'The first {len(shown)}:')
   for problem in shown:
     reason = text_lib.printable(problem.reason)
     lines.append(f'  {problem.file}, row {problem.row}: {reason}')

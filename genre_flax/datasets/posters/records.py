@@ -1,4 +1,4 @@
-"""Random access to the records of a split, each of them whole or an error."""
+"""Random access to the records of a split; damaged records raise."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -8,9 +8,8 @@ from etils import epath
 import numpy as np
 from tensorflow_datasets.proto import tf_example_pb2
 
+from genre_flax.datasets.posters import manifest
 from genre_flax.runtime import errors
-
-REMEDY = 'Run prepare again with --overwrite, or copy the data set anew.'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +17,7 @@ class Record:
   """One stored poster.
 
   Attributes:
-    id: of the film.
+    id: id of the film.
     image: the bytes of an RGB JPEG.
     labels: float32 [num_genres] of 0 and 1.
   """
@@ -42,12 +41,12 @@ class Split:
     *,
     shards: Sequence[tuple[epath.PathLike, int]] = (),
   ):
-    """Wraps the source of TFDS.
+    """Wraps a data source of TFDS.
 
     Args:
-      source: of the records, each a serialized tf.train.Example.
+      source: the records, each a serialized tf.train.Example.
       num_genres: number of labels.
-      shards: the files that they are in, in order, and the records of each.
+      shards: paths and numbers of records of the split's files, in order.
     """
     self._source = source
     self._shards = tuple(shards)
@@ -60,12 +59,12 @@ class Split:
     """The record at `index`.
 
     Raises:
-      DamageError: it cannot be read.
+      DamageError: the record cannot be read.
     """
     try:
-      # Not by the parser of TFDS, which takes seven times as long.
+      # The parser of TFDS takes seven times as long.
       example = tf_example_pb2.Example.FromString(self._source[int(index)])
-      # As a dict, which has no values for names that are missing.
+      # Unlike the protobuf map, a dict raises KeyError for missing names.
       stored = dict(example.features.feature)
       labels = np.zeros(self.num_genres, np.float32)
       labels[list(stored['genres'].int64_list.value)] = 1.0
@@ -74,25 +73,25 @@ class Split:
         image=stored['image'].bytes_list.value[0],
         labels=labels,
       )
-    except Exception as e:  # Damaged files raise whatever their reader does.
+    except Exception as e:  # Damaged bytes raise exceptions of many types.
       raise self.damage(index, e) from e
 
   def damage(self, index: int, error: BaseException) -> errors.DamageError:
-    """The error of a record that cannot be used: where it is, what to do.
+    """The error for a record that cannot be read, with its file and a remedy.
 
     Args:
-      index: of the record.
-      error: what its reader says.
+      index: index of the record.
+      error: raised by its reader.
     """
-    words = str(error).partition('\n')[0] or type(error).__name__
+    reason = str(error).partition('\n')[0] or type(error).__name__
     return errors.DamageError(
-      f'{self._place(int(index))} cannot be read: {words}. `python -m'
-      ' genre_flax.prepare --verify --data_dir=DIR` tells which files are'
-      f' damaged. {REMEDY}'
+      f'{self._location(int(index))} cannot be read: {reason}. `python -m'
+      ' genre_flax.prepare --verify --data_dir=DIR` lists the damaged files.'
+      f' {manifest.REMEDY}'
     )
 
-  def _place(self, index: int) -> str:
-    """A record's place in words: its number in its file, from 0."""
+  def _location(self, index: int) -> str:
+    """File of a record, and its number in the file, from 0."""
     start = 0
     for path, length in self._shards:
       if index < start + length:
@@ -104,7 +103,7 @@ class Split:
     """Reads the header, the index and the first record of every file.
 
     Raises:
-      DamageError: of one, they cannot be read.
+      DamageError: a file cannot be read.
     """
     lengths = (length for _, length in self._shards[:-1])
     for first in itertools.accumulate(lengths, initial=0):

@@ -1,4 +1,4 @@
-"""From the cells of a row to a poster's id, image, genres and split."""
+"""Parses the cells of a row into a poster's id, image, genres and split."""
 
 from collections.abc import Mapping
 import dataclasses
@@ -25,15 +25,15 @@ _SPLIT_ALIASES = {
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Annotation:
-  """One row of the CSV.
+  """One row of a CSV file.
 
   Attributes:
-    id: of the film.
+    id: id of the film.
     image: path below the image folder.
     genres: sorted.
-    split: one of SPLITS, or None where the CSV does not say.
+    split: one of SPLITS, or None if the row has none.
     file: the CSV file.
-    row: as a spreadsheet counts: the header is row 1.
+    row: number of the row as in a spreadsheet: the header is row 1.
   """
 
   id: str
@@ -45,20 +45,20 @@ class Annotation:
 
 
 class _BadRow(Exception):
-  """A row cannot be used; arguments: kind, reason."""
+  """A row has a problem; arguments: kind, reason."""
 
 
 class _ExcludedRow(Exception):
-  """A row has excluded genres alone."""
+  """All genres of a row are excluded."""
 
 
 class RowReader:
-  """Collects the rows of one file, or what is wrong with them."""
+  """Parses the rows of one file; collects valid rows and problems."""
 
   def __init__(
     self,
     file: str,
-    names: columns_lib.Found,
+    names: columns_lib.ColumnRoles,
     vocabulary: frozenset[str],
     excluded: frozenset[str],
     renamed: Mapping[str, str],
@@ -69,9 +69,9 @@ class RowReader:
     self._excluded = excluded
     self._renamed = renamed
     self._first_rows: dict[str, Annotation] = {}
-    # Those of films with several posters, after the first.
+    # (id, image) of the second and later posters of each film.
     self._further: set[tuple[str, str]] = set()
-    # Many posters have the same genres: they share one tuple.
+    # Posters with equal genres share one tuple.
     self._genre_sets: dict[tuple[str, ...], tuple[str, ...]] = {}
     self.rows: list[Annotation] = []
     self.problems: list[Problem] = []
@@ -79,7 +79,7 @@ class RowReader:
     self.num_excluded = 0
 
   def read(self, row: int, cells: dict[str, str]) -> None:
-    """Takes one row: among `rows`, `problems`, or those that are counted."""
+    """Adds one row to `rows`, `problems`, or a counter."""
     try:
       annotation = Annotation(
         id=self._id(cells),
@@ -102,9 +102,9 @@ class RowReader:
     if not self._names.image and _escapes(name, separators=True):
       raise _BadRow(
         'id with a path',
-        f'column {self._names.id!r} is {name!r}, which has a path in it;'
-        ' expected a plain name. Name the column of the image paths, if there'
-        ' is one, with --image_column',
+        f'column {self._names.id!r} is {name!r}, which contains a path;'
+        ' expected a plain name. Name the column of the image paths, if any,'
+        ' with --image_column',
       )
     return name
 
@@ -118,13 +118,13 @@ class RowReader:
     if _escapes(image):
       raise _BadRow(
         'image outside the folder',
-        f'column {self._names.image!r} is {image!r}, which leads out of the'
-        ' image folder; expected a path below it',
+        f'column {self._names.image!r} is {image!r}, a path outside the image'
+        ' folder; expected a path below it',
       )
     return image
 
   def _genres(self, cells: dict[str, str]) -> tuple[str, ...]:
-    """The row's genres, agreed on by the list and the one-hot columns."""
+    """The row's genres; list and one-hot columns must agree."""
     names = self._names
     one_hot = self._one_hot(cells) if names.labels else None
     listed = self._listed(cells) if names.genre else one_hot
@@ -134,9 +134,9 @@ class RowReader:
     if kept != also:
       raise _BadRow(
         'labels disagree',
-        f'column {names.genre!r} says {sorted(kept)}, the one-hot columns say'
-        f' {sorted(also)}; correct the row, or use the one-hot columns alone'
-        " (--genre_column='') or the list alone (--label_columns='')",
+        f'column {names.genre!r} has {sorted(kept)}, the one-hot columns have'
+        f' {sorted(also)}; correct the row, or use only the one-hot columns'
+        " (--genre_column='') or only the list (--label_columns='')",
       )
     if not kept and listed:
       raise _ExcludedRow
@@ -151,7 +151,7 @@ class RowReader:
       cell = cells[label].strip()
       if cell not in columns_lib.BINARY:
         raise _BadRow(
-          'label not 0 or 1', f'column {label!r} is {cell!r}, not 0 or 1'
+          'label not 0 or 1', f'column {label!r} is {cell!r}; expected 0 or 1'
         )
       if columns_lib.BINARY[cell]:
         genres.add(self._renamed.get(label, label))
@@ -168,8 +168,7 @@ class RowReader:
     if unknown:
       raise _BadRow(
         'unknown genre',
-        f'column {column!r} has {unknown}, for which there is no one-hot'
-        ' column',
+        f'column {column!r} has {unknown}, which have no one-hot column',
       )
     return genres
 
@@ -190,19 +189,19 @@ class RowReader:
   def _add(self, annotation: Annotation) -> None:
     earlier = self._first_rows.setdefault(annotation.id, annotation)
     differences = [
-      f'{what} {there} there, {here} here'
-      for what, there, here in (
+      f'{name} {theirs} there and {ours} here'
+      for name, theirs, ours in (
         ('genres', list(earlier.genres), list(annotation.genres)),
         ('split', earlier.split, annotation.split),
       )
-      if there != here
+      if theirs != ours
     ]
     if differences:
       raise _BadRow(
         'repeated id, other content',
-        f'id {annotation.id!r} stands in row {earlier.row} too, but with'
+        f'id {annotation.id!r} is also in row {earlier.row}, with'
         f' {"; ".join(differences)}. Make the rows agree, keep one of them, or'
-        ' give them ids of their own',
+        ' give them different ids',
       )
     poster = (annotation.id, annotation.image)
     is_first = earlier is annotation
@@ -217,9 +216,7 @@ class RowReader:
 
 
 def _escapes(path: str, *, separators: bool = False) -> bool:
-  """Whether a path leads out of its folder, or has any separator in it."""
+  """Whether a path may leave its folder (or contains any separator)."""
   parts = re.split(r'[/\\]', path)
-  if separators and len(parts) > 1:
-    return True
   is_absolute = not parts[0] or re.match(r'[A-Za-z]:$', parts[0])
-  return bool(is_absolute) or '..' in parts
+  return bool(is_absolute) or '..' in parts or (separators and len(parts) > 1)

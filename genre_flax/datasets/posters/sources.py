@@ -1,4 +1,4 @@
-"""The CSV files and image folders that one data set is made of."""
+"""The CSV files and image folders of one dataset."""
 
 from collections.abc import Mapping, Sequence
 import dataclasses
@@ -14,13 +14,13 @@ from genre_flax.runtime import errors
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-  """A CSV file and the images it speaks of.
+  """A CSV file and its images.
 
   Attributes:
     csv: the CSV file.
-    images: the folder of its images.
-    columns: which columns of the CSV hold what.
-    name: what the data card calls it, in place of the paths.
+    images: the folder of the images.
+    columns: names of the columns.
+    name: shown in the data card in place of the paths.
   """
 
   csv: epath.Path
@@ -30,18 +30,17 @@ class Source:
 
 
 def read_genre_names(path: epath.PathLike) -> dict[str, str]:
-  """Reads which genres of one source are called otherwise in another.
+  """Reads a file of new names of genres.
 
   Args:
-    path: of a text file with a line such as `Sci-Fi = Science Fiction` for each
-      genre that is to get another name. Empty lines and what follows a # do not
-      count.
+    path: a text file with one line per genre to rename, such as `Sci-Fi =
+      Science Fiction`. Empty lines and comments after # are ignored.
 
   Returns:
-    The new name of each old one.
+    The new names by old name.
 
   Raises:
-    InputError: there is no such file, or a line does not say what to do.
+    InputError: the file cannot be read, or a line is invalid.
   """
   path = epath.Path(path)
   try:
@@ -61,14 +60,14 @@ def read_genre_names(path: epath.PathLike) -> dict[str, str]:
       )
     if names.setdefault(old, new[0]) != new[0]:
       raise errors.InputError(
-        f'{path}, line {number}: {old!r} is to be called {new[0]!r}, and'
-        f' {names[old]!r} before; keep one of the lines.'
+        f'{path}, line {number}: {old!r} is renamed to {new[0]!r}, but to'
+        f' {names[old]!r} in an earlier line; keep one of the lines.'
       )
   for old, new in names.items():
     if new in names:
       raise errors.InputError(
-        f'{path}: {old!r} is to be called {new!r}, and {new!r} itself'
-        f' {names[new]!r}; give {old!r} its last name at once.'
+        f'{path}: {old!r} is renamed to {new!r}, and {new!r} to'
+        f' {names[new]!r}; rename {old!r} to its final name.'
       )
   return names
 
@@ -83,23 +82,23 @@ def read(
 
   Args:
     sources: at least one.
-    exclude_genres: labels to drop, as they are called after renaming.
-    genre_names: what to call a genre instead, in all sources.
+    exclude_genres: labels to drop, by their new names.
+    genre_names: new names of genres, in all sources.
 
   Returns:
-    The rows of each source. A film that an earlier row put into another split
-    is a problem.
+    The rows of each source. A row that contradicts the split of an earlier row
+    of its film is a problem.
 
   Raises:
-    InputError: a folder or a CSV file cannot be used at all, or a genre that is
-      to be dropped or renamed is in none of them.
+    InputError: a folder or a CSV file cannot be read, or no source has a genre
+      that is excluded or renamed.
   """
   genre_names = dict(genre_names or {})
   for source in sources:
     if not source.images.is_dir():
-      what = 'is a file' if source.images.exists() else 'does not exist'
+      fault = 'is a file' if source.images.exists() else 'does not exist'
       raise errors.InputError(
-        f'--images={source.images} {what}; expected the folder of the posters.'
+        f'--images={source.images} {fault}; expected the folder of the posters.'
       )
   found = tuple(
     annotations_lib.read_csv(
@@ -120,18 +119,18 @@ def read(
     unknown = sorted(set(names) - known)
     if unknown:
       raise errors.InputError(
-        f'{flag} names {unknown}, which {files} does not have; its genres are'
+        f'{flag} has {unknown}, which are not in {files}; expected genres among'
         f' {sorted(known)}.'
       )
-  return _one_split_a_film(found)
+  return _require_one_split_per_film(found)
 
 
-def _one_split_a_film(
+def _require_one_split_per_film(
   found: Sequence[annotations_lib.Annotations],
 ) -> tuple[annotations_lib.Annotations, ...]:
-  """Makes a problem of each row whose split is not that of its film."""
+  """Turns rows whose split is not that of their film into problems."""
   first: dict[str, rows_lib.Annotation] = {}
-  agreeing = []
+  checked = []
   for one in found:
     rows, problems = [], list(one.problems)
     for row in one.rows:
@@ -144,12 +143,12 @@ def _one_split_a_film(
           row.file,
           row.row,
           'film in two splits',
-          f'film {row.id!r} is in {row.split} here, and in {earlier.split} in'
-          f' {earlier.file}, row {earlier.row}; all posters of a film belong'
+          f'film {row.id!r} is in {row.split} here, but in {earlier.split} in'
+          f' {earlier.file}, row {earlier.row}; expected all posters of a film'
           ' in one split',
         )
       )
-    agreeing.append(
+    checked.append(
       dataclasses.replace(one, rows=rows, problems=sorted(problems))
     )
-  return tuple(agreeing)
+  return tuple(checked)

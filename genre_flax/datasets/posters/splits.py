@@ -1,4 +1,4 @@
-"""Which poster is in which split: a rule that moves none as more are added."""
+"""Assignment of posters to splits; adding posters moves none of the others."""
 
 from collections.abc import Mapping, Sequence
 import hashlib
@@ -6,15 +6,15 @@ import hashlib
 from genre_flax.datasets.posters import rows as rows_lib
 from genre_flax.runtime import errors
 
-# Shares of the whole in percent.
+# Shares in percent.
 DEFAULT_SHARES = {'train': 80, 'validation': 10, 'test': 10}
 
 
 def parse_shares(text: str) -> dict[str, int]:
-  """Reads shares such as '80,10,10' for train, validation and test.
+  """Parses shares such as '80,10,10' for train, validation and test.
 
   Raises:
-    InputError: these are not three whole percentages that sum up to 100.
+    InputError: the text is not three whole percentages that sum up to 100.
   """
   try:
     shares = [int(part) for part in text.split(',')]
@@ -29,10 +29,10 @@ def parse_shares(text: str) -> dict[str, int]:
 
 
 def by_hash(name: str, shares: Mapping[str, int]) -> str:
-  """The split of an example by its name alone.
+  """The split of a name, by its SHA-256 alone.
 
   Args:
-    name: of the example (or of its group).
+    name: id of a film.
     shares: percent of each split; they sum up to 100.
 
   Returns:
@@ -55,17 +55,17 @@ def assign(
   *,
   shares: Mapping[str, int],
 ) -> list[str]:
-  """Gives each row its split.
+  """Assigns a split to each row.
 
-  A row's own split wins, and holds for all posters of its film. Else a row
-  shares the split of an earlier one of its film, or else of one whose image has
-  the same bytes; the first of them goes by the hash of its id. So all posters
-  of a film are in one split, and a poster that is appended later moves none of
-  the earlier ones.
+  The split column of a row wins and holds for all posters of its film.
+  Otherwise a row gets the split of an earlier row of its film, or of an earlier
+  row whose image has the same bytes. The first such row gets its split by the
+  hash of its id. All posters of a film are in one split, and posters appended
+  later do not move earlier ones.
 
   Args:
-    rows: of the CSVs, in their order; the splits of a film's rows agree.
-    content_hashes: of the rows' image files.
+    rows: rows of the CSV files, in order; the splits of a film's rows agree.
+    content_hashes: hashes of the rows' image files.
     shares: percent of each split; they sum up to 100.
 
   Returns:

@@ -1,7 +1,7 @@
-"""Data sets on cloud storage, whose ArrayRecord files are on disk while used.
+"""Local copies of datasets on cloud storage.
 
-ArrayRecord writes to disk alone. Reading thousands of small records from cloud
-storage in random order would be slow.
+ArrayRecord writes to local disks only, and random access to thousands of small
+records on cloud storage would be slow.
 """
 
 import pathlib
@@ -16,39 +16,39 @@ from genre_flax.runtime import files
 def fetch(
   folder: epath.Path, *, key: str, is_damaged: bool = False
 ) -> epath.Path:
-  """A copy of a data set's folder on this machine's disk, made once.
+  """Copies a dataset's folder to the user's cache folder, once.
 
   Args:
-    folder: of the data set, with NAME/VERSION as its end.
-    key: tells the content; the copy of an earlier call with it is taken.
-    is_damaged: whether that copy is known to be, and another is to be made.
+    folder: folder of the dataset, ending in NAME/VERSION.
+    key: identifies the contents; an existing copy with this key is used.
+    is_damaged: whether to replace an existing copy.
 
   Returns:
-    The copy, in the user's cache folder ($XDG_CACHE_HOME or ~/.cache).
+    The copy.
 
   Raises:
-    StorageError: it cannot be copied.
+    StorageError: the copy cannot be written.
   """
-  whole = files.cache_dir() / 'data' / key
+  target = files.cache_dir() / 'data' / key
   relative = pathlib.Path(folder.parent.name) / folder.name
-  with files.storage_errors(epath.Path(whole)):
+  with files.storage_errors(epath.Path(target)):
     if is_damaged:
-      shutil.rmtree(whole)
-    if not whole.exists():
-      logging.info('Copying %s to %s.', folder, whole)
-      # Another process of this machine may be quicker; then its copy is kept.
-      with files.replace_folder(whole, overwrite=False) as temporary:
+      shutil.rmtree(target)
+    if not target.exists():
+      logging.info('Copying %s to %s.', folder, target)
+      # If another process on this machine is faster, its copy is kept.
+      with files.replace_folder(target, overwrite=False) as temporary:
         copy(folder, temporary / relative)
-  return epath.Path(whole / relative)
+  return epath.Path(target / relative)
 
 
 def copy(source: epath.Path, target: epath.Path, *, last: str = '') -> None:
-  """Copies the files of a folder, which has no folders in it.
+  """Copies the files of a folder without subfolders.
 
   Args:
     source: the folder.
-    target: its copy; made where there is none.
-    last: name of the file without which the copy counts as nothing.
+    target: its copy; created if necessary.
+    last: name of the file to copy last, which marks the copy as complete.
   """
   target.mkdir(parents=True, exist_ok=True)
   for path in sorted(source.iterdir(), key=lambda path: path.name == last):

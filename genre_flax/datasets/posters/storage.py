@@ -1,4 +1,4 @@
-"""A prepared data set on disk: its card, and random access to its posters."""
+"""Prepared datasets on disk: the data card and access to the records."""
 
 import dataclasses
 import json
@@ -9,7 +9,8 @@ from etils import epath
 import numpy as np
 import tensorflow_datasets as tfds
 
-from genre_flax.datasets.posters import manifest
+from genre_flax.datasets.posters import collection
+from genre_flax.datasets.posters import manifest as manifest_lib
 from genre_flax.datasets.posters import posters_dataset_builder
 from genre_flax.datasets.posters import records
 from genre_flax.datasets.posters import staging
@@ -20,7 +21,7 @@ CARD_JSON = 'data_card.json'
 
 
 def dataset_path(data_dir: epath.PathLike) -> epath.Path:
-  """Where the files lie below `data_dir`, as TFDS lays them out."""
+  """The folder of the dataset's files below `data_dir`, by TFDS's layout."""
   return (
     epath.Path(data_dir)
     / posters_dataset_builder.NAME
@@ -29,52 +30,53 @@ def dataset_path(data_dir: epath.PathLike) -> epath.Path:
 
 
 def read_card(data_dir: epath.PathLike) -> dict[str, Any]:
-  """The data card of the data set in `data_dir`.
+  """Reads the data card of the dataset in `data_dir`.
 
   Raises:
-    InputError: there is no data set.
-    DamageError: its card is damaged.
+    InputError: there is no dataset.
+    DamageError: the card is damaged.
   """
   path = dataset_path(data_dir) / CARD_JSON
   if not path.exists():
     raise errors.InputError(
-      f'{data_dir or "(empty)"} holds no prepared data set: there is no {path}.'
-      ' Make one with `python -m genre_flax.prepare --csv=FILE --images=FOLDER'
-      ' --data_dir=FOLDER`.'
+      f'{data_dir or "(empty)"} contains no prepared dataset: there is no'
+      f' {path}. Create one with `python -m genre_flax.prepare --csv=FILE'
+      ' --images=FOLDER --data_dir=FOLDER`.'
     )
   try:
     card = json.loads(path.read_bytes())
-    # What all that reads it relies on.
+    # The entries that other modules rely on.
     card['fingerprint'], card['label_prior'], card['label_sets']
     card['sources'][0]['csv']
     if not all(isinstance(genre, str) for genre in card['genres']):
-      raise ValueError('the genres are no names')
+      raise ValueError('the genres are not strings')
     for split in card['splits'].values():
       int(split['num_examples'])
-  except Exception as e:  # The bytes decide what is raised.
+  except Exception as e:  # Damaged bytes raise exceptions of many types.
     raise errors.DamageError(
-      f'The data card {path} is damaged: {e!r}. {records.REMEDY}'
+      f'The data card {path} is damaged or of an earlier version: {e!r}.'
+      f' {manifest_lib.REMEDY}'
     ) from None
   return card
 
 
 @dataclasses.dataclass(frozen=True)
 class PosterDataset:
-  """A prepared data set.
+  """A prepared dataset.
 
   Attributes:
-    data_dir: where it lies.
+    data_dir: folder that `prepare` wrote.
     card: the data card.
-    listed: its files, of `manifest.read`; None of earlier versions.
+    manifest: sizes and checksums of the files.
   """
 
   data_dir: str
   card: dict[str, Any]
-  listed: manifest.Manifest | None = None
+  manifest: manifest_lib.Manifest
 
   @property
   def genres(self) -> tuple[str, ...]:
-    """The label names, in the order of the labels."""
+    """The genres, in the order of the labels."""
     return tuple(self.card['genres'])
 
   @property
@@ -98,13 +100,13 @@ class PosterDataset:
     """Number of posters in `split`.
 
     Raises:
-      InputError: there is no such split.
+      InputError: the dataset has no such split.
     """
     splits = self.card['splits']
     if split not in splits:
       raise errors.InputError(
-        f'The data set in {self.data_dir} has no split {split!r}; it has'
-        f' {list(splits)}.'
+        f'The dataset in {self.data_dir} has no split {split!r}; expected one'
+        f' of {list(splits)}.'
       )
     return splits[split]['num_examples']
 
@@ -114,13 +116,13 @@ class PosterDataset:
     """Opens the records of `split`, and checks the sizes of their files.
 
     Args:
-      split: its name.
-      check_records: whether to compare the digests of the files, which reads
-        all of them; else a damaged record is found when it is read.
+      split: name of the split.
+      check_records: whether to verify the checksums of the files, which reads
+        all of them. Otherwise a damaged record raises when it is read.
 
     Raises:
-      InputError: there is no such split.
-      DamageError: its files are damaged.
+      InputError: the dataset has no such split.
+      DamageError: the split's files are damaged.
     """
     expected = self.num_examples(split)
     folder = self._local_folder(split, check_records=check_records)
@@ -132,85 +134,76 @@ class PosterDataset:
       )
       info = builder.info.splits[split]
       shards = list(zip(info.filepaths, info.shard_lengths, strict=True))
-    except Exception as e:  # Damaged files raise whatever their reader does.
+    except Exception as e:  # Damaged files raise exceptions of many types.
       raise errors.DamageError(
         f'The split {split!r} in {self.data_dir} is damaged: {e}.'
-        f' {records.REMEDY}'
+        f' {manifest_lib.REMEDY}'
       ) from e
     if len(source) != expected:
       raise errors.DamageError(
-        f'The split {split!r} in {self.data_dir} has {len(source)} records; its'
-        f' data card says {expected}. {records.REMEDY}'
+        f'The split {split!r} in {self.data_dir} has {len(source)} records,'
+        f' expected {expected} by its data card. {manifest_lib.REMEDY}'
       )
     opened = records.Split(source, len(self.genres), shards=shards)
     opened.open_shards()
     return opened
 
+  def verify(
+    self, *, progress: collection.Progress = collection.no_progress
+  ) -> None:
+    """Compares all files with their checksums.
+
+    Args:
+      progress: shows the progress over the files.
+
+    Raises:
+      DamageError: files are missing or differ; the message names all of them.
+    """
+    manifest_lib.check(
+      dataset_path(self.data_dir),
+      self.manifest,
+      with_checksums=True,
+      progress=lambda names: progress(names, len(names), 'Reading files'),
+    )
+
   def _local_folder(self, split, *, check_records):
-    """The folder of the data set, or of its copy on this machine, checked."""
+    """The dataset's folder or its local copy; checks the files of the split."""
     folder = dataset_path(self.data_dir)
     shards = {
-      name: listed
-      for name, listed in (self.listed or {}).items()
-      if manifest.is_shard(name, split)
+      name: entry
+      for name, entry in self.manifest.items()
+      if manifest_lib.is_shard(name, split)
     }
     if not files.is_remote(folder):
-      self._check(folder, shards, with_digest=check_records)
+      manifest_lib.check(folder, shards, with_checksums=check_records)
       return folder
     key = self.card['fingerprint']
     copy = staging.fetch(folder, key=key)
     try:
-      self._check(copy, shards, with_digest=check_records)
+      manifest_lib.check(copy, shards, with_checksums=check_records)
     except errors.DamageError as e:
-      logging.warning('%s\nIt is copied anew.', e)
+      logging.warning('%s\nThe dataset is copied again.', e)
       copy = staging.fetch(folder, key=key, is_damaged=True)
-      self._check(copy, shards, with_digest=check_records)
+      manifest_lib.check(copy, shards, with_checksums=check_records)
     return copy
-
-  def check_small_files(self) -> None:
-    """Compares all files but those of the records with their digests.
-
-    Raises:
-      DamageError: one differs.
-    """
-    if self.listed is not None:
-      small = {
-        name: listed
-        for name, listed in self.listed.items()
-        if not manifest.is_shard(name)
-      }
-      self._check(dataset_path(self.data_dir), small, with_digest=True)
-
-  def _check(self, folder, listed, *, with_digest):
-    try:
-      manifest.check(folder, listed, with_digest=lambda name: with_digest)
-    except errors.DamageError as e:
-      raise errors.DamageError(
-        f'The data set in {self.data_dir}: {e}\n{records.REMEDY}'
-      ) from None
 
 
 def open_dataset(data_dir: epath.PathLike) -> PosterDataset:
-  """Opens the data set that prepare wrote into `data_dir`.
+  """Opens the dataset that prepare wrote to `data_dir`.
+
+  The checksums of all files except those of the records are verified.
 
   Raises:
-    InputError: there is none.
-    DamageError: a file of it, other than those of the records, is damaged.
+    InputError: there is no dataset.
+    DamageError: a file is damaged.
   """
   card = read_card(data_dir)
   folder = dataset_path(data_dir)
-  listed = manifest.read(folder)
-  if listed is None and card.get('digests'):
-    raise errors.DamageError(
-      f'{folder / manifest.FILE_NAME} is missing, the list of the files of the'
-      f' data set. {records.REMEDY}'
-    )
-  if listed is None:
-    logging.warning(
-      'The data set in %s is of an earlier version, without digests: it is read'
-      ' unverified.',
-      data_dir,
-    )
-  dataset = PosterDataset(str(data_dir), card, listed)
-  dataset.check_small_files()
-  return dataset
+  manifest = manifest_lib.read(folder)
+  small = {
+    name: entry
+    for name, entry in manifest.items()
+    if not manifest_lib.is_shard(name)
+  }
+  manifest_lib.check(folder, small, with_checksums=True)
+  return PosterDataset(str(data_dir), card, manifest)

@@ -1,9 +1,8 @@
-"""Draws film posters of a dozen genres, to try the software on.
+"""Synthetic film posters of a dozen genres, for tests and examples.
 
-Every genre has a palette and a motif. A poster has one to three genres, drawn
-over one another at random places and sizes. So that the task is not trivial,
-motifs are sometimes missing, sometimes belong to a genre that the poster has
-not, the palette may come from anywhere, and the picture is noisy.
+Every genre has a palette and a motif. A poster has one to three genres, with
+their motifs at random positions and sizes. To make the task harder, motifs may
+be missing or belong to another genre, as may the palette, and pixels are noisy.
 """
 
 from collections.abc import Callable
@@ -25,6 +24,10 @@ _MISSING_MOTIF_RATE = 0.12
 _STRAY_MOTIF_RATE = 0.12
 _STRAY_PALETTE_RATE = 0.25
 _NOISE = 14.0  # Standard deviation, in levels of 255.
+_SYLLABLES = (
+  *('ka', 'lo', 'ri', 'ven', 'dar', 'mo', 'sul', 'ta', 'ne', 'bri'),
+  *('on', 'el', 'gar', 'th', 'us', 'mar', 'li', 'co', 'ze', 'ra'),
+)
 
 Color = tuple[int, int, int]
 Rng = random.Random
@@ -34,27 +37,27 @@ Motif = Callable[[ImageDraw.ImageDraw, Rng, float, float, float], None]
 def draw_poster(
   index: int, *, seed: int = 0
 ) -> tuple[Image.Image, tuple[str, ...]]:
-  """Draws one poster, always the same for the same arguments.
+  """Draws one poster; deterministic in its arguments.
 
   Args:
-    index: of the poster.
-    seed: of the collection.
+    index: index of the poster.
+    seed: seed of the collection.
 
   Returns:
     An RGB image of 160 x 240 pixels, and its sorted genres.
   """
   rng = random.Random(f'{seed}/{index}')
-  genres = _draw_genres(rng)
+  genres = _sample_genres(rng)
   palette = rng.choice(genres)
   if rng.random() < _STRAY_PALETTE_RATE:
     palette = rng.choice(list(GENRES))
   image = _gradient(*GENRES[palette][1], rng)
   draw = ImageDraw.Draw(image, 'RGBA')
-  motifs = [name for name in genres if rng.random() >= _MISSING_MOTIF_RATE]
+  names = [name for name in genres if rng.random() >= _MISSING_MOTIF_RATE]
   if rng.random() < _STRAY_MOTIF_RATE:
-    motifs.append(rng.choice(list(GENRES)))
-  rng.shuffle(motifs)
-  for name in motifs:
+    names.append(rng.choice(list(GENRES)))
+  rng.shuffle(names)
+  for name in names:
     size = rng.uniform(0.16, 0.30) * HEIGHT
     x = rng.uniform(0.2, 0.8) * WIDTH
     y = rng.uniform(0.2, 0.68) * HEIGHT
@@ -66,12 +69,12 @@ def draw_poster(
 def write_posters(
   folder: epath.PathLike, *, num_posters: int, seed: int = 0
 ) -> tuple[epath.Path, epath.Path]:
-  """Writes a collection: a CSV file, and a folder of JPEG files.
+  """Writes a collection as a CSV file and a folder of JPEG files.
 
   Args:
-    folder: made where it does not exist.
-    num_posters: how many to draw.
-    seed: of the collection.
+    folder: the folder to write to; created if it does not exist.
+    num_posters: number of posters.
+    seed: seed of the collection.
 
   Returns:
     The paths of the CSV file and of the image folder.
@@ -93,8 +96,8 @@ def write_posters(
   return csv_file, image_folder
 
 
-def _draw_genres(rng: Rng) -> list[str]:
-  """One to three genres, the frequent ones as frequent as in real sets."""
+def _sample_genres(rng: Rng) -> list[str]:
+  """Samples one to three genres, with frequencies as in real datasets."""
   names = list(GENRES)
   weights = [GENRES[name][0] for name in names]
   count = rng.choices((1, 2, 3), (0.3, 0.4, 0.3))[0]
@@ -115,36 +118,12 @@ def _gradient(top: Color, bottom: Color, rng: Rng) -> Image.Image:
 
 
 def _add_noise(image: Image.Image, rng: Rng) -> Image.Image:
-  # RandomState's stream is frozen, so the posters are the same on every numpy.
+  # RandomState's stream is the same in all versions of NumPy.
   noise = np.random.RandomState(rng.getrandbits(32)).normal(
     0, _NOISE, (HEIGHT, WIDTH, 1)
   )
   pixels = np.asarray(image, np.float64) + noise
   return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
-
-
-_SYLLABLES = [
-  'ka',
-  'lo',
-  'ri',
-  'ven',
-  'dar',
-  'mo',
-  'sul',
-  'ta',
-  'ne',
-  'bri',
-  'on',
-  'el',
-  'gar',
-  'th',
-  'us',
-  'mar',
-  'li',
-  'co',
-  'ze',
-  'ra',
-]
 
 
 def _draw_title(draw: ImageDraw.ImageDraw, rng: Rng) -> None:
@@ -159,17 +138,17 @@ def _draw_title(draw: ImageDraw.ImageDraw, rng: Rng) -> None:
     draw.line((left, top, WIDTH - left, top), fill=(*ink, 120))
 
 
-# Genre: how frequent it is, the background's colours (top, bottom), the motif.
+# Genre: relative frequency, colors of the background (top, bottom), motif.
 GENRES: dict[str, tuple[float, tuple[Color, Color], Motif]] = {
   'Action': (3.0, ((40, 50, 70), (170, 90, 40)), motifs.explosion),
   'Adventure': (2.0, ((120, 180, 220), (200, 190, 140)), motifs.mountains),
   'Animation': (1.2, ((130, 220, 255), (180, 255, 170)), motifs.balloons),
   'Comedy': (5.0, ((250, 250, 245), (255, 225, 130)), motifs.smile),
   'Crime': (2.5, ((25, 25, 35), (70, 65, 60)), motifs.blinds),
-  'Documentary': (1.5, ((190, 190, 185), (120, 120, 118)), motifs.film_strip),
+  'Documentary': (1.5, ((190, 190, 185), (120, 120, 118)), motifs.film),
   'Drama': (6.0, ((90, 95, 110), (50, 45, 50)), motifs.face),
-  'Fantasy': (1.2, ((60, 35, 110), (150, 90, 170)), motifs.moon_and_stars),
-  'Horror': (1.5, ((10, 5, 10), (60, 10, 15)), motifs.dripping_blood),
+  'Fantasy': (1.2, ((60, 35, 110), (150, 90, 170)), motifs.moon),
+  'Horror': (1.5, ((10, 5, 10), (60, 10, 15)), motifs.blood),
   'Romance': (3.0, ((255, 205, 215), (245, 150, 175)), motifs.heart),
   'Sci-Fi': (1.2, ((5, 10, 40), (30, 60, 110)), motifs.planet),
   'Western': (1.0, ((240, 190, 110), (190, 120, 60)), motifs.cactus),

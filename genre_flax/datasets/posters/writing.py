@@ -1,4 +1,4 @@
-"""Writes a data set: whole or not at all, and one program at a time."""
+"""Writes a dataset atomically, one process at a time."""
 
 from collections.abc import Iterator
 import contextlib
@@ -25,62 +25,57 @@ from genre_flax.runtime import lock
 
 CARD_MARKDOWN = 'data_card.md'
 SKIPPED_CSV = 'skipped.csv'
-_PARTIAL = 'incomplete.'
+_SCRATCH_PREFIX = 'incomplete.'
 _LOCK = '.lock'
 
 
 @contextlib.contextmanager
-def working_in(data_dir: epath.PathLike) -> Iterator[epath.Path]:
-  """Keeps others out of a folder, and makes one in it for what is not whole.
+def scratch_folder(data_dir: epath.PathLike) -> Iterator[epath.Path]:
+  """Locks a dataset's folder, and creates a temporary folder in it.
 
-  What an interrupted run left there is removed.
+  Temporary folders of interrupted runs are deleted.
 
   Args:
-    data_dir: that the data set is written to.
+    data_dir: folder of the dataset.
 
   Yields:
-    The folder; it is removed at the end.
+    The temporary folder, which is deleted at the end. For a dataset on cloud
+    storage it is on the local disk.
 
   Raises:
-    BusyError: another program writes to `data_dir`.
-    InputError: it cannot be a folder.
-    StorageError: it cannot be written to.
+    BusyError: another process writes to `data_dir`.
+    InputError: `data_dir` cannot be a folder.
+    StorageError: `data_dir` cannot be written to.
   """
-  _check_place(epath.Path(data_dir))
+  data_dir = epath.Path(data_dir)
+  for path in (data_dir, *data_dir.parents):
+    if path.exists() and not path.is_dir():
+      raise errors.InputError(
+        f'--data_dir={data_dir} cannot be created: {path} is a file; expected a'
+        ' folder.'
+      )
   if files.is_remote(data_dir):
     with tempfile.TemporaryDirectory(prefix='genre_flax_') as scratch:
       yield epath.Path(scratch)
     return
-  place = storage.dataset_path(data_dir).parent
+  parent = storage.dataset_path(data_dir).parent
   with lock.hold(
-    epath.Path(data_dir) / _LOCK,
-    f'Another prepare (process {{pid}}) writes to {data_dir}. Wait for its end,'
-    ' or choose another --data_dir.',
+    data_dir / _LOCK,
+    f'Another prepare (process {{pid}}) writes to {data_dir}. Wait until it has'
+    ' finished, or choose another --data_dir.',
   ):
-    for left in place.glob(f'{_PARTIAL}*'):
-      logging.warning('Removing %s, left of a run that was interrupted.', left)
+    for left in parent.glob(f'{_SCRATCH_PREFIX}*'):
+      logging.warning('Deleting %s of an interrupted run.', left)
       left.rmtree()
-    partial = place / f'{_PARTIAL}{uuid.uuid4().hex[:8]}'
-    with files.storage_errors(partial):
-      partial.mkdir(parents=True)
+    scratch = parent / f'{_SCRATCH_PREFIX}{uuid.uuid4().hex[:8]}'
+    with files.storage_errors(scratch):
+      scratch.mkdir(parents=True)
     try:
-      yield partial
+      yield scratch
     finally:
-      partial.rmtree(missing_ok=True)
-      if not list(place.iterdir()):
-        place.rmdir()
-
-
-def _check_place(data_dir: epath.Path) -> None:
-  """Raises InputError where `data_dir` cannot be a folder."""
-  for path in (data_dir, *data_dir.parents):
-    if path.exists():
-      if not path.is_dir():
-        raise errors.InputError(
-          f'--data_dir={data_dir} cannot be made: {path} is a file; expected a'
-          ' folder.'
-        )
-      return
+      scratch.rmtree(missing_ok=True)
+      if not list(parent.iterdir()):
+        parent.rmdir()
 
 
 def write(
@@ -88,36 +83,36 @@ def write(
   *,
   card: dict[str, Any],
   data_dir: epath.PathLike,
-  partial: epath.Path,
+  scratch: epath.Path,
   overwrite: bool = False,
-  progress: collection_lib.Progress = lambda items, total, description: items,
+  progress: collection_lib.Progress = collection_lib.no_progress,
 ) -> bool:
   """Writes a collection as ArrayRecord files with its data card.
 
-  All is written into a folder beside the final one, which gets its name last.
-  So an interrupted run leaves nothing that reads as a data set.
+  All files are written to `scratch`, which is renamed at the end. An
+  interrupted run therefore leaves no incomplete dataset.
 
   Args:
-    collection: with at least one example.
-    card: of `data_card.make`.
+    collection: a collection with at least one example.
+    card: the card of `data_card.make`.
     data_dir: the folder that `open_dataset` takes.
-    partial: of `working_in(data_dir)`.
-    overwrite: whether to replace what is there, be it the same.
-    progress: shows how far the writing is.
+    scratch: the folder of `scratch_folder(data_dir)`.
+    overwrite: whether to replace an existing dataset, even the same one.
+    progress: shows the progress over the records.
 
   Returns:
-    False if this very data set was there already, and nothing was done.
+    False if `data_dir` contains this dataset already, and nothing was written.
 
   Raises:
-    InputError: another data set is there.
-    StorageError: it cannot be written.
+    InputError: `data_dir` contains another dataset.
+    StorageError: the dataset cannot be written.
   """
   final = storage.dataset_path(data_dir)
   if final.exists() and not overwrite:
     _require_same(final, card['fingerprint'], data_dir)
     return False
   with files.storage_errors(data_dir):
-    written = _write_beside(collection, card, partial, progress)
+    written = _write_files(collection, card, scratch, progress)
     if files.is_remote(final):
       if final.exists():
         final.rmtree()
@@ -127,11 +122,16 @@ def write(
   return True
 
 
-def _write_beside(collection, card, partial, progress) -> epath.Path:
-  """Writes all files of a data set; returns their folder."""
-  _write_records(collection, card, partial, progress)
-  # TFDS has laid its files out as NAME/VERSION once more.
-  written = storage.dataset_path(partial)
+def _write_files(collection, card, scratch, progress) -> epath.Path:
+  """Writes all files of a dataset; returns their folder."""
+  tfds.disable_progress_bar()
+  builder = posters_dataset_builder.Builder(
+    collection=collection, card=card, progress=progress, data_dir=scratch
+  )
+  # TFDS prints messages about downloads, of which there are none.
+  with contextlib.redirect_stdout(io.StringIO()):
+    builder.download_and_prepare()
+  written = storage.dataset_path(scratch)
   texts = {
     storage.CARD_JSON: json.dumps(card, indent=2) + '\n',
     CARD_MARKDOWN: data_card.to_markdown(card),
@@ -147,36 +147,22 @@ def _write_beside(collection, card, partial, progress) -> epath.Path:
 def _require_same(
   final: epath.Path, fingerprint: str, data_dir: epath.PathLike
 ) -> None:
-  """Raises InputError where a folder holds anything but this data set."""
-  present = _read_fingerprint(final)
+  """Raises InputError unless a folder contains the dataset of a fingerprint."""
+  try:
+    present = json.loads((final / storage.CARD_JSON).read_text())['fingerprint']
+  except (OSError, ValueError, KeyError, TypeError):
+    present = None
   if present == fingerprint:
     return
   if present is None:
-    what = f'something that is no data set: {final} has no {storage.CARD_JSON}'
+    found = (
+      f'files that are not a dataset: {final} has no valid {storage.CARD_JSON}'
+    )
   else:
-    what = (
-      f'another data set: its fingerprint is {present}, that of this one'
-      f' {fingerprint}'
+    found = (
+      f'another dataset, with the fingerprint {present}; expected {fingerprint}'
     )
   raise errors.InputError(
-    f'{data_dir} holds {what}. Choose another --data_dir, or pass --overwrite'
-    ' to replace it.'
+    f'{data_dir} contains {found}. Choose another --data_dir, or pass'
+    ' --overwrite to replace it.'
   )
-
-
-def _read_fingerprint(final: epath.Path) -> str | None:
-  """That of the data set in a folder; None where there is no whole one."""
-  try:
-    return json.loads((final / storage.CARD_JSON).read_text())['fingerprint']
-  except (OSError, ValueError, KeyError, TypeError):
-    return None
-
-
-def _write_records(collection, card, folder, progress):
-  tfds.disable_progress_bar()
-  builder = posters_dataset_builder.Builder(
-    collection=collection, card=card, progress=progress, data_dir=folder
-  )
-  # TFDS prints about downloads, of which there are none.
-  with contextlib.redirect_stdout(io.StringIO()):
-    builder.download_and_prepare()

@@ -1,7 +1,7 @@
-"""Keeps decoded posters, so that from the second epoch on input costs nothing.
+"""Caches of decoded posters, so that later epochs skip reading and decoding.
 
-In the memory of one process, or in a file that is mapped into memory and is
-shared by all runs on a machine, one after the other or at the same time.
+A cache is in the memory of one process, or in a memory-mapped file that all
+runs on a machine share, one after the other or at the same time.
 """
 
 from collections.abc import Callable
@@ -17,33 +17,33 @@ import numpy as np
 import PIL
 import psutil
 
-from genre_flax.data import preprocess
+from genre_flax.data import image_decoding
 from genre_flax.runtime import errors
 
 Example = dict[str, np.ndarray]
-# A cache may take this share of what is free when it is made.
-_SHARE_OF_FREE = 0.8
+# Largest share of the free memory or disk space that a new cache may take.
+_MAX_SHARE = 0.8
 
 
 class Cache(Protocol):
   """Examples by index; safe to use from threads."""
 
   def get(self, index: int, decode: Callable[[int], Example]) -> Example:
-    """The example at `index`; `decode` makes it where it is not kept yet."""
+    """The example at `index`; `decode(index)` if it is not cached yet."""
 
 
 class MemoryCache:
-  """Decoded examples in one array, filled as they are asked for."""
+  """Decoded examples in one array, filled on access."""
 
   def __init__(self, num_examples: int, image_shape: tuple[int, ...]):
-    """Makes an empty cache.
+    """Allocates an empty cache.
 
     Args:
-      num_examples: of the split.
+      num_examples: number of examples of the split.
       image_shape: (height, width, 3).
 
     Raises:
-      InputError: it does not fit into the host's free memory.
+      InputError: the cache does not fit into the host's free memory.
     """
     size = num_examples * math.prod(image_shape)
     free = psutil.virtual_memory().available
@@ -54,22 +54,22 @@ class MemoryCache:
       size / 1e9,
       free / 1e9,
     )
-    if size > _SHARE_OF_FREE * free:
+    if size > _MAX_SHARE * free:
       raise errors.InputError(
-        f"config.dataset.cache='memory' would take {size / 1e9:.2f} GB for"
-        f' {num_examples} posters of {image_shape[0]} x {image_shape[1]}, but'
-        f' only {free / 1e9:.2f} GB of memory are free (at most'
-        f' {_SHARE_OF_FREE:.0%} of which may be used). Set'
-        ' --config.dataset.cache=none or =disk, or choose a smaller image_size.'
+        f"config.dataset.cache='memory' needs {size / 1e9:.2f} GB for"
+        f' {num_examples} posters of {image_shape[0]} x {image_shape[1]};'
+        f' expected at most {_MAX_SHARE:.0%} of the {free / 1e9:.2f} GB of free'
+        ' memory. Set --config.dataset.cache=none or =disk, or choose a smaller'
+        ' image size.'
       )
-    # Pages that nobody wrote to take no memory yet.
+    # Pages take no memory before they are written.
     self._images = np.empty((num_examples, *image_shape), np.uint8)
     self._labels: list[np.ndarray | None] = [None] * num_examples
 
   def get(self, index: int, decode: Callable[[int], Example]) -> Example:
-    """As `Cache.get`."""
-    # Labels are set last: where they are, the image is complete. Two threads
-    # may decode the same poster once; they write the same values.
+    """See `Cache.get`."""
+    # Labels are set last, so an image with labels is complete. Two threads may
+    # decode the same poster once; they write the same values.
     if self._labels[index] is None:
       example = decode(index)
       self._images[index] = example['image']
@@ -80,8 +80,8 @@ class MemoryCache:
 class DiskCache:
   """Decoded examples in a file that processes share.
 
-  Each has a checksum, which is looked at once in each process: what is not
-  there yet, or was not written whole, is decoded.
+  Each row has a checksum, which each process verifies once. Rows that are
+  missing or incomplete are decoded.
   """
 
   def __init__(
@@ -92,16 +92,16 @@ class DiskCache:
     image_shape: tuple[int, ...],
     num_genres: int,
   ):
-    """Opens the file, or makes an empty one.
+    """Opens the file, or creates an empty one.
 
     Args:
-      path: of the file, on a local disk.
-      num_examples: of the split.
+      path: the file, on a local disk.
+      num_examples: number of examples of the split.
       image_shape: (height, width, 3).
       num_genres: number of labels.
 
     Raises:
-      InputError: the disk has too little room, or the file cannot be made.
+      InputError: the disk is too full, or the file cannot be created.
     """
     row = np.dtype(
       [
@@ -111,65 +111,63 @@ class DiskCache:
       ]
     )
     path = os.fspath(path)
-    size = num_examples * row.itemsize
     try:
       os.makedirs(os.path.dirname(path), exist_ok=True)
-      _make_room(path, size)
+      _allocate(path, num_examples * row.itemsize)
       self._rows = np.asarray(np.memmap(path, row, 'r+', shape=num_examples))
     except OSError as e:
       raise errors.InputError(
-        f"The file {path} of config.dataset.cache='disk' cannot be made:"
+        f"The file {path} of config.dataset.cache='disk' cannot be created:"
         f' {e.strerror or e}. Choose a folder on a local disk with'
         ' --config.dataset.cache_dir=FOLDER.'
       ) from e
-    self._is_checked = np.zeros(num_examples, bool)
+    self._is_verified = np.zeros(num_examples, bool)
 
   def get(self, index: int, decode: Callable[[int], Example]) -> Example:
-    """As `Cache.get`."""
+    """See `Cache.get`."""
     row = self._rows[index]
-    if not self._is_checked[index]:
+    if not self._is_verified[index]:
       if row['checksum'] != _checksum(row):
         # Another process may write the same row; it writes the same values.
         example = decode(index)
         row['image'], row['labels'] = example['image'], example['labels']
         row['checksum'] = _checksum(row)
-      self._is_checked[index] = True
+      self._is_verified[index] = True
     return {'image': row['image'], 'labels': row['labels']}
 
 
 def disk_cache_name(
   *, fingerprint: str, split: str, image_shape: tuple[int, ...]
 ) -> str:
-  """A file name that tells all that a split's decoded posters depend on."""
+  """A file name with all that the decoded posters of a split depend on."""
   height, width = image_shape[:2]
   return (
-    f'{fingerprint}_{split}_{height}x{width}_resize{preprocess.RESIZE_VERSION}'
-    f'_pillow{PIL.__version__}.rows'
+    f'{fingerprint}_{split}_{height}x{width}'
+    f'_resize{image_decoding.RESIZE_VERSION}_pillow{PIL.__version__}.rows'
   )
 
 
-def _make_room(path: str, size: int) -> None:
-  """Makes a file of a size, and takes its blocks from the disk.
+def _allocate(path: str, size: int) -> None:
+  """Creates a file of `size` bytes and allocates its blocks on the disk.
 
-  A disk that is full only when a page of the mapped file is written would end
-  the process with a signal.
+  Writing to a mapped page of a file without blocks on a full disk would end the
+  process with SIGBUS.
   """
   with open(path, 'ab') as file:
     missing = size - os.stat(path).st_blocks * 512
     free = shutil.disk_usage(os.path.dirname(path)).free
     logging.info(
-      'The file %s of decoded posters takes %.2f GB; %.2f GB are free.',
+      'The cache %s of decoded posters takes %.2f GB; %.2f GB are free.',
       path,
       size / 1e9,
       free / 1e9,
     )
-    if missing > _SHARE_OF_FREE * free:
+    if missing > _MAX_SHARE * free:
       raise errors.InputError(
-        f"config.dataset.cache='disk' would take {missing / 1e9:.2f} GB more in"
-        f' {path}, but only {free / 1e9:.2f} GB are free (at most'
-        f' {_SHARE_OF_FREE:.0%} of which may be used). Delete files of earlier'
-        ' runs there, or choose another folder with'
-        ' --config.dataset.cache_dir=FOLDER.'
+        f"config.dataset.cache='disk' needs {missing / 1e9:.2f} GB more for"
+        f' {path}; expected at most {_MAX_SHARE:.0%} of the {free / 1e9:.2f} GB'
+        ' of free disk space. Delete files of earlier runs there, or choose'
+        ' another folder with --config.dataset.cache_dir=FOLDER.'
       )
     file.truncate(size)
     os.posix_fallocate(file.fileno(), 0, size)

@@ -1,4 +1,4 @@
-"""From an image file's bytes to pixels, the same in training and serving."""
+"""Pixels of an image file, the same in training and inference."""
 
 import math
 
@@ -7,15 +7,14 @@ from PIL import Image
 
 from genre_flax.datasets.posters import images
 
-# Counts up where the pixels of a poster change.
+# Incremented whenever the pixels of a poster change.
 RESIZE_VERSION = 2
 
 
 def decode_and_resize(content: bytes, *, height: int, width: int) -> np.ndarray:
-  """Decodes an image and scales it to the network's input size.
+  """Decodes an image and resizes it to the network's input size.
 
-  The whole poster is kept: where its proportions differ from height : width, it
-  is stretched.
+  The whole poster is kept. Its aspect ratio changes to width : height.
 
   Args:
     content: the file's bytes, in any format that `images.open_rgb` reads.
@@ -33,12 +32,12 @@ def decode_and_resize(content: bytes, *, height: int, width: int) -> np.ndarray:
 
 
 def _resize(image, width, height):
-  # One side after the other, such that fewer pixels are between them. Asked for
-  # both, Pillow's own order is slower for most, and versions differ in it.
+  # One side after the other, in the order with the smaller intermediate image.
+  # Pillow's own order is slower for most posters and depends on its version.
   between = min((image.width, height), (width, image.height), key=math.prod)
   for size in (between, (width, height)):
     if image.size != size:
-      # The box filter of `reducing_gap` is anti-aliased, as is BILINEAR itself,
-      # which in Pillow widens with the scale.
+      # Both the box filter of `reducing_gap` and BILINEAR, whose support grows
+      # with the scale in Pillow, are anti-aliased.
       image = image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
   return image

@@ -1,7 +1,7 @@
-"""Random augmentation of training batches, on the device.
+"""Random augmentation of training batches on the device.
 
 The key of each example is folded from its index in the global batch, so the
-augmentation does not depend on the distribution of the batch over devices.
+augmentation does not depend on how the batch is split over devices.
 """
 
 import jax
@@ -22,19 +22,19 @@ def augment(
   index: jax.Array,
   config: ml_collections.ConfigDict,
 ) -> tuple[jax.Array, jax.Array]:
-  """Draws another view of each poster.
+  """Augments each poster at random, and its labels with mixup.
 
   Args:
     images: uint8 [B, H, W, 3].
     labels: float32 [B, num_genres] of 0 and 1.
-    key: of the step.
-    index: int32 [B], the examples' places in the global batch. For mixup,
-      places 2 i and 2 i + 1 must be neighbours, the even one first.
+    key: random key of the step.
+    index: int32 [B], the examples' positions in the global batch. For mixup,
+      positions 2 i and 2 i + 1 must be adjacent, the even one first.
     config: `config.augment`.
 
   Returns:
-    Images [B, H, W, 3] with values in [0, 255], float32 (or as they were where
-    the config asks for nothing), and labels, which mixup blends.
+    Images [B, H, W, 3] with values in [0, 255], float32 (unchanged if the
+    config enables nothing), and labels.
   """
   keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
   geometry, color, erasing, blend = (
@@ -57,55 +57,55 @@ def augment(
 
 
 def _uniform(keys, number):
-  """[B, number] draws from [0, 1)."""
+  """[B, number] samples from [0, 1)."""
   return jax.vmap(lambda key: jax.random.uniform(key, (number,)))(keys)
 
 
-def _crop(images, draws, config):
+def _crop(images, samples, config):
   """Random crop, translation and horizontal flip of each image."""
   height, width = images.shape[1:3]
-  is_flipped = draws[:, 4] < config.horizontal_flip
+  is_flipped = samples[:, 4] < config.horizontal_flip
 
-  def sampling_matrix(size, scale_draw, offset_draw):
-    scale = 1 - (1 - config.crop_scale) * scale_draw
+  def sampling_matrix(size, scale_sample, offset_sample):
+    scale = 1 - (1 - config.crop_scale) * scale_sample
     slack = (1 - scale) + 2 * config.translation
-    start = slack * offset_draw - config.translation
+    start = slack * offset_sample - config.translation
     return resampling.sampling_matrix(size, start, scale)
 
-  rows = sampling_matrix(height, draws[:, 0], draws[:, 1])
-  columns = sampling_matrix(width, draws[:, 2], draws[:, 3])
+  rows = sampling_matrix(height, samples[:, 0], samples[:, 1])
+  columns = sampling_matrix(width, samples[:, 2], samples[:, 3])
   columns = jnp.where(is_flipped[:, None, None], columns[:, ::-1], columns)
   return resampling.resample(images, rows, columns)
 
 
-def _change_color(images, draws, config):
+def _change_color(images, samples, config):
   """Brightness, contrast about the mean, saturation about the luma."""
   images = images.astype(jnp.float32)
-  factors = 2 * draws[:, :, None, None, None] - 1  # [B, 3, 1, 1, 1], +-1.
+  factors = 2 * samples[:, :, None, None, None] - 1  # [B, 3, 1, 1, 1], +-1.
   images = images * (1 + config.brightness * factors[:, 0])
   mean = images.mean(axis=(1, 2, 3), keepdims=True)
   images = mean + (images - mean) * (1 + config.contrast * factors[:, 1])
   if config.saturation > 0:
-    grey = (images * jnp.array(_LUMA)).sum(axis=-1, keepdims=True)
-    images = grey + (images - grey) * (1 + config.saturation * factors[:, 2])
+    gray = (images * jnp.array(_LUMA)).sum(axis=-1, keepdims=True)
+    images = gray + (images - gray) * (1 + config.saturation * factors[:, 2])
   return jnp.clip(images, 0, 255)
 
 
-def _erase(images, draws, config):
-  """Random erasing (Zhong et al., 2020): one rectangle becomes mid-grey.
+def _erase(images, samples, config):
+  """Random erasing (Zhong et al., 2020): one rectangle becomes mid-gray.
 
-  Its sides are 0.15 to 0.5 of the image's.
+  Its sides are 0.15 to 0.5 times those of the image.
   """
 
-  def span(size, extent_draw, start_draw):
-    extent = size * (0.15 + 0.35 * extent_draw)
-    start = (size - extent) * start_draw
-    places = jnp.arange(size) + 0.5
-    return (places >= start[:, None]) & (places < (start + extent)[:, None])
+  def span(size, extent_sample, start_sample):
+    extent = size * (0.15 + 0.35 * extent_sample)
+    start = (size - extent) * start_sample
+    centers = jnp.arange(size) + 0.5
+    return (centers >= start[:, None]) & (centers < (start + extent)[:, None])
 
-  is_erased = draws[:, 4] < config.random_erasing
-  rows = span(images.shape[1], draws[:, 0], draws[:, 1])
-  columns = span(images.shape[2], draws[:, 2], draws[:, 3])
+  is_erased = samples[:, 4] < config.random_erasing
+  rows = span(images.shape[1], samples[:, 0], samples[:, 1])
+  columns = span(images.shape[2], samples[:, 2], samples[:, 3])
   inside = rows[:, :, None] & columns[:, None, :] & is_erased[:, None, None]
   return jnp.where(inside[..., None], 127.5, images.astype(jnp.float32))
 
@@ -113,12 +113,13 @@ def _erase(images, draws, config):
 def _mix_up(images, labels, keys, config):
   """Mixup (Zhang et al., 2018) of examples 2 i and 2 i + 1 with each other.
 
-  Both are blended with the weight that the even one draws from
-  Beta(alpha, alpha), so a pair gives two different blends.
+  The key of the even example gives the weight, from Beta(alpha, alpha). Both
+  examples keep that share of themselves, so a pair gives two different blends.
   """
   if images.shape[0] % 2:
     raise ValueError(
-      f'mixup blends pairs, but a device has {images.shape[0]} examples a step'
+      'Mixup needs an even number of examples per device and step, got'
+      f' {images.shape[0]}.'
     )
   alpha = config.mixup_alpha
   weight = jax.vmap(lambda key: jax.random.beta(key, alpha, alpha))(keys[::2])

@@ -1,0 +1,95 @@
+"""Initial parameters: of other networks, and of the label prior."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from absl import logging
+import numpy as np
+
+from genre_flax.models import params as params_lib
+from genre_flax.runtime import errors
+from genre_flax.runtime import text
+
+
+def check_head_bias(params: Any, *, model_name: str) -> None:
+  """Raises InputError if the head has no bias to set to the label prior."""
+  if 'bias' not in params[params_lib.HEAD]:
+    raise errors.InputError(
+      f'config.head_bias_from_prior=True needs a bias in the layer'
+      f' {params_lib.HEAD!r}, which config.model.name={model_name!r} lacks; set it to False.'
+    )
+
+
+def merge_pretrained(
+  variables: Mapping[str, Any],
+  pretrained: Mapping[str, Any],
+  *,
+  origin: str,
+  with_head: bool,
+) -> dict[str, Any]:
+  """Replaces variables by those of a pretrained network.
+
+  Args:
+    variables: {'params', 'batch_stats'} of the network to be trained.
+    pretrained: the same of the pretrained network.
+    origin: of the pretrained network, for messages.
+    with_head: whether to replace the head too.
+
+  Returns:
+    {'params', 'batch_stats'}.
+
+  Raises:
+    InputError: a variable is missing or left over, or has another shape.
+  """
+  merged = {}
+  for kind in ('params', 'batch_stats'):
+    own, other = (
+      {
+        path: value
+        for path, value in params_lib.flatten(tree[kind], sep='/').items()
+        if with_head or not params_lib.is_head(path)
+      }
+      for tree in (variables, pretrained)
+    )
+    missing = sorted(own.keys() - other.keys())
+    extra = sorted(other.keys() - own.keys())
+    mismatched = [
+      f'{path} is {np.shape(other[path])}, expected {np.shape(own[path])}'
+      for path in sorted(own.keys() & other.keys())
+      if np.shape(other[path]) != np.shape(own[path])
+    ]
+    if missing or extra or mismatched:
+      missing, extra, mismatched = (
+        text.join_first(names) or 'none'
+        for names in (missing, extra, mismatched)
+      )
+      raise errors.InputError(
+        f'{origin} does not fit the network ({kind}):'
+        f'\n  missing: {missing}\n  extra: {extra}'
+        f'\n  of another shape: {mismatched}'
+        '\nIs it the same model, with the same options?'
+      )
+    replaced = {path: np.asarray(other[path]) for path in own}
+    merged[kind] = params_lib.unflatten(
+      params_lib.flatten(variables[kind], sep='/') | replaced, sep='/'
+    )
+    if own:
+      logging.info('Took %d arrays of %s from %s.', len(own), kind, origin)
+  return merged
+
+
+def with_prior_bias(params: Any, label_prior: np.ndarray) -> Any:
+  """Sets the head's bias to the logits of the label prior.
+
+  Lin et al., 2017, section 3.3. The prior is clipped to [1e-4, 1 - 1e-4].
+
+  Args:
+    params: with 'head/bias', [num_genres].
+    label_prior: [num_genres], shares of the training split.
+
+  Returns:
+    A tree like `params`.
+  """
+  prior = np.clip(label_prior, 1e-4, 1 - 1e-4)
+  bias = np.log(prior / (1 - prior)).astype(np.float32)
+  return {**params, params_lib.HEAD: {**params[params_lib.HEAD], 'bias': bias}}
