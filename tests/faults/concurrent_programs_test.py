@@ -24,7 +24,7 @@ def test_trainings_in_one_workdir(data_dir, tmp_path):
     tmp_path / 'run',
     data_dir,
     '--config.num_train_steps=400',
-    '--config.checkpoint_every_steps=None',
+    '--config.checkpoint_every_steps=1000',
     '--config.eval_every_epochs=1000',
   )
   first = binaries.start(*arguments)

@@ -1,4 +1,4 @@
-"""One checkpoint, evaluated in all ways: the same rows and numbers."""
+"""Equal predictions for all batch sizes, devices and processes."""
 
 import csv
 import json
@@ -6,28 +6,27 @@ import json
 import numpy as np
 import pytest
 
-from tests.faults import outcomes as outcomes_lib
-from tests.support import binaries
+from tests.faults import programs
 from tests.training import multi_process_test
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope='module')
-def trained(data_dir, tmp_path_factory):
+def workdir(data_dir, tmp_path_factory):
   workdir = tmp_path_factory.mktemp('exact')
-  done = binaries.run(
+  programs.run(
     'main',
     *multi_process_test.CONFIG,
     f'--workdir={workdir}',
     f'--config.dataset.data_dir={data_dir}',
     '--config.dataset.test_split=',
   )
-  assert done.returncode == 0, done.stderr
   return workdir
 
 
-def evaluate(workdir, output, *, batch_size, devices=1, processes=1):
+def evaluate(workdir, output, *, batch_size, num_devices, num_processes):
+  """The names and scores of the predictions, and the metrics."""
   arguments = (
     'top3',
     f'--workdir={workdir}',
@@ -36,47 +35,40 @@ def evaluate(workdir, output, *, batch_size, devices=1, processes=1):
     f'--batch_size={batch_size}',
     '--bootstrap_samples=20',
   )
-  if processes == 2:
+  if num_processes == 2:
     multi_process_test.run_both(*arguments)
   else:
-    done = binaries.run(*arguments, num_devices=devices)
-    assert done.returncode == 0, done.stderr
-  rows = list(csv.reader((output / 'predictions.csv').read_text().splitlines()))
+    programs.run(*arguments, num_devices=num_devices)
+  with (output / 'predictions.csv').open() as file:
+    rows = list(csv.DictReader(file))
+  names = [row.pop('poster') for row in rows]
+  scores = np.array([list(row.values())[:-1] for row in rows], float)
   report = json.loads((output / 'metrics.json').read_text())
-  names = [row[0] for row in rows[1:]]
-  scores = np.array([row[1:] for row in rows[1:]], float)
-  return names, scores, report
+  return names, scores, report['metrics']
 
 
-SHORT = ((7, 2, 1),)
 LONG = [
-  (batch_size, devices, processes)
+  (batch_size, *counts)
   for batch_size in (1, 7, 64)
-  for devices, processes in ((1, 1), (2, 1), (8, 1), (1, 2))
+  for counts in ((1, 1), (2, 1), (8, 1), (1, 2))
 ]
 
 
-@pytest.mark.parametrize(
-  'ways', [SHORT, pytest.param(LONG, marks=pytest.mark.drill)]
-)
-def test_in_all_ways(trained, tmp_path, ways):
-  outcomes = outcomes_lib.Outcomes(
-    'batches, devices and processes', group='exact evaluation'
+@programs.short_and_long('settings', [(7, 2, 1)], LONG)
+def test_evaluation(workdir, tmp_path, settings):
+  names, scores, metrics = evaluate(
+    workdir, tmp_path / 'out', batch_size=16, num_devices=1, num_processes=1
   )
-  expected = evaluate(trained, tmp_path / 'plain', batch_size=16)
-  assert len(expected[0]) == 93
-  for number, (batch_size, devices, processes) in enumerate(ways):
-    names, scores, report = evaluate(
-      trained,
+  assert len(names) == 93
+  for number, (batch_size, num_devices, num_processes) in enumerate(settings):
+    other_names, other_scores, other_metrics = evaluate(
+      workdir,
       tmp_path / str(number),
       batch_size=batch_size,
-      devices=devices,
-      processes=processes,
+      num_devices=num_devices,
+      num_processes=num_processes,
     )
-    assert names == expected[0]
-    np.testing.assert_allclose(scores, expected[1], rtol=0, atol=1e-5)
-    for name, entry in report['metrics'].items():
-      for key, value in expected[2]['metrics'][name].items():
-        assert entry[key] == pytest.approx(value, abs=1e-6), (name, key)
-    outcomes['the same rows, scores and metrics'] += 1
-  outcomes.done()
+    assert other_names == names
+    np.testing.assert_allclose(other_scores, scores, rtol=0, atol=1e-5)
+    for name, entry in metrics.items():
+      assert other_metrics[name] == pytest.approx(entry, abs=1e-6), name
