@@ -1,4 +1,4 @@
-"""The metadata of a checkpoint, validated: it may come from a stranger."""
+"""The metadata of a checkpoint, validated: its source may be untrusted."""
 
 from collections.abc import Mapping, Sequence
 import dataclasses

@@ -16,7 +16,8 @@ def check_head_bias(params: Any, *, model_name: str) -> None:
   if 'bias' not in params[params_lib.HEAD]:
     raise errors.InputError(
       f'config.head_bias_from_prior=True needs a bias in the layer'
-      f' {params_lib.HEAD!r}, which config.model.name={model_name!r} lacks; set it to False.'
+      f' {params_lib.HEAD!r}, which config.model.name={model_name!r} lacks; set'
+      ' it to False.'
     )
 
 

@@ -31,7 +31,10 @@ _TIMINGS = {
 def short_and_long(name, short, long):
   """Parametrizes a test with a short case and a long one, run on request."""
   marks = [pytest.mark.fault_injection, pytest.mark.slow]
-  return pytest.mark.parametrize(name, [short, pytest.param(long, marks=marks)])
+  long = long if isinstance(name, tuple) else [long]
+  return pytest.mark.parametrize(
+    name, [short, pytest.param(*long, marks=marks)]
+  )
 
 
 def training(workdir, data_dir, *overrides):

@@ -1,6 +1,4 @@
-"""What is converted computes what JAX does."""
-
-import json
+"""Converted ONNX models compute the same numbers as JAX."""
 
 import flax.linen as nn
 import jax
@@ -18,25 +16,33 @@ onnxruntime = pytest.importorskip(
   'onnxruntime', reason='onnxruntime is not installed (28 MB)'
 )
 
-from genre_flax.export import onnx_file  # noqa: E402
+from genre_flax.export.onnx_converter import converter  # noqa: E402
 from genre_flax.runtime import target  # noqa: E402
 
 
-def convert(function, shape, dtype=jnp.uint8, **metadata):
+def convert(function, shape, dtype=jnp.uint8):
   sizes = ', '.join(map(str, shape))
-  images = jax.ShapeDtypeStruct(export.symbolic_shape(f'batch, {sizes}'), dtype)
-  return onnx_file.make(function, images, metadata=metadata)
+  return converter.convert(
+    function,
+    jax.ShapeDtypeStruct(export.symbolic_shape(f'batch, {sizes}'), dtype),
+    input_name='images',
+    output_names=('scores', 'logits'),
+    metadata={},
+  )
 
 
-def run(model, images):
+def assert_equal_outputs(function, model, images, *, rtol, atol):
   session = onnxruntime.InferenceSession(
     model.SerializeToString(), providers=['CPUExecutionProvider']
   )
-  return session.run(['scores', 'logits'], {'images': images})
+  outputs = session.run(['scores', 'logits'], {'images': images})
+  for output, expected in zip(outputs, jax.jit(function)(images), strict=True):
+    assert output.shape == (len(images), 5)
+    np.testing.assert_allclose(output, expected, rtol=rtol, atol=atol)
 
 
-def of_network(model, *, height, width):
-  """(scores, logits) of images, with BatchNorm's statistics not at 0 and 1."""
+def prediction_function(model, *, height, width):
+  """(scores, logits) of a network with statistics other than 0 and 1."""
   variables = jax.jit(model.init, static_argnames='train')(
     jax.random.key(0), jnp.zeros((1, height, width, 3)), train=False
   )
@@ -77,28 +83,26 @@ def random_images(number, height, width):
 def test_networks_compute_the_same(name, options, short_networks):
   height, width = {'vit': (40, 24), 'convnext': (37, 32)}.get(name, (33, 24))
   model = registry.create_model(name, num_genres=5, options=options)
-  function = of_network(model, height=height, width=width)
+  function = prediction_function(model, height=height, width=width)
   converted = convert(function, (height, width, 3))
   for number in (1, 3):
     images = random_images(number, height, width)
-    expected = jax.jit(function)(images)
-    for got, wanted in zip(run(converted, images), expected, strict=True):
-      assert got.shape == (number, 5)
-      np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
+    assert_equal_outputs(function, converted, images, rtol=1e-4, atol=1e-5)
 
 
-def test_pictures_are_turned_once_and_nothing_is_repeated(short_efficientnet):
+def test_images_are_transposed_once(short_efficientnet):
   model = registry.create_model('efficientnet_lite', num_genres=5)
-  converted = convert(of_network(model, height=32, width=24), (32, 24, 3))
-  kinds = [node.op_type for node in converted.graph.node]
-  assert kinds.count('Transpose') == 1
-  assert not {'Expand', 'Einsum', 'Min', 'Max'} & set(kinds)
-  # Sqrt is of BatchNorm's variance, which is known.
-  assert 'Sqrt' not in kinds
+  function = prediction_function(model, height=32, width=24)
+  converted = convert(function, (32, 24, 3))
+  operators = [node.op_type for node in converted.graph.node]
+  assert operators.count('Transpose') == 1
+  assert not {'Expand', 'Einsum', 'Min', 'Max'} & set(operators)
+  # BatchNorm's variance is a constant.
+  assert 'Sqrt' not in operators
 
 
-class _OfManyOperations(nn.Module):
-  """What other people's networks are made of."""
+class _ManyPrimitives(nn.Module):
+  """Layers and operations of common networks."""
 
   @nn.compact
   def __call__(self, x, *, train):
@@ -119,33 +123,23 @@ class _OfManyOperations(nn.Module):
     return nn.Dense(5, name='head')(x)
 
 
-def test_operations_of_many_kinds_compute_the_same():
-  function = of_network(_OfManyOperations(), height=32, width=40)
-  images = random_images(3, 32, 40)
-  expected = jax.jit(function)(images)
+def test_many_primitives_compute_the_same():
+  function = prediction_function(_ManyPrimitives(), height=32, width=40)
   converted = convert(function, (32, 40, 3))
-  for got, wanted in zip(run(converted, images), expected, strict=True):
-    np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-4)
+  images = random_images(3, 32, 40)
+  assert_equal_outputs(function, converted, images, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize(
   'function, message',
   [
-    (lambda x: jnp.sort(x), "operation 'sort'"),
-    (lambda x: x.astype(jnp.bfloat16), 'numbers of bfloat16'),
-    (lambda x: x[1:], 'places that are not known'),
-    (lambda x: x[::-1], "operation 'dim_as_value'"),
-    (lambda x: lax.rev(x, (0,)), 'another order of the batch'),
+    (lambda x: jnp.sort(x), "contains 'sort'"),
+    (lambda x: x.astype(jnp.bfloat16), 'the type bfloat16'),
+    (lambda x: x[1:], 'indices that are not constant'),
+    (lambda x: x[::-1], "contains 'dim_as_value'"),
+    (lambda x: lax.rev(x, (0,)), 'a reversal of the batch'),
   ],
 )
-def test_an_operation_without_a_rule_is_named(function, message):
+def test_unsupported_primitives_are_named(function, message):
   with pytest.raises(errors.InputError, match=f'{message}.*stablehlo'):
     convert(lambda x: (function(x), x), (4,), jnp.float32)
-
-
-def test_metadata_is_json():
-  converted = convert(
-    lambda x: (x, x), (4,), jnp.float32, genres=['A', '\x1b'], step=3
-  )
-  found = {p.key: json.loads(p.value) for p in converted.metadata_props}
-  assert found == {'genres': ['A', '\x1b'], 'step': 3}
