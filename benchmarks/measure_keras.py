@@ -1,4 +1,4 @@
-"""The same network in Keras on TensorFlow, as its users write it."""
+"""Measurements of Keras on TensorFlow."""
 
 import time
 from typing import Any
@@ -7,11 +7,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from benchmarks import child
-from benchmarks import measure
+from benchmarks import measurement
 
 
-def make_poster_cnn(spec: child.Spec) -> keras.Model:
+def make_poster_cnn(spec: measurement.Spec) -> keras.Model:
   """The original poster classifier; see genre_flax/models/poster_cnn.py."""
   options, layers = spec.options, [keras.Input((*spec.image_shape, 3))]
   for features in options['features']:
@@ -34,7 +33,7 @@ def _make_compiled(spec):
   model = make_poster_cnn(spec)
   spec.check_parameters(model.count_params())
   optimizer = spec.config['optimizer']
-  # Keras decides about XLA, which on CPU is several times slower than without.
+  # Keras's default for jit_compile: XLA is several times slower here on CPU.
   model.compile(
     optimizer=keras.optimizers.Adam(
       optimizer['learning_rate'],
@@ -47,40 +46,32 @@ def _make_compiled(spec):
   return model
 
 
-def measure_step(spec: child.Spec) -> dict[str, Any]:
-  """Training and inference on float32 images that are there already."""
+def measure_step(spec: measurement.Spec) -> dict[str, Any]:
+  """Training and inference on float32 images in memory."""
   model = _make_compiled(spec)
   images = tf.random.uniform((spec.batch_size, *spec.image_shape, 3))
   labels = tf.cast(
     tf.random.uniform((spec.batch_size, spec.num_genres)) < 0.1, tf.float32
   )
-  timing = {'batch_size': spec.batch_size, 'num_steps': spec.num_steps}
-  # Both calls return numbers on the host: there is nothing to wait for.
-  training = measure.time_steps(
-    lambda: model.train_on_batch(images, labels), lambda _: None, **timing
+  return measurement.time_training_and_inference(
+    spec,
+    train=lambda: model.train_on_batch(images, labels),
+    infer=lambda: model.predict_on_batch(images),
+    wait=lambda _: None,  # Both calls return numbers on the host.
   )
-  inference = measure.time_steps(
-    lambda: model.predict_on_batch(images), lambda _: None, **timing
-  )
-  return {
-    'num_parameters': model.count_params(),
-    'training_images_per_second': training['images_per_second'],
-    'inference_images_per_second': inference['images_per_second'],
-    'compile_seconds': training['compile_seconds'],
-  }
 
 
 def _platform():
   return 'gpu' if tf.config.list_physical_devices('GPU') else 'cpu'
 
 
-def _read_with_tf_data(spec, key, *, num_epochs=1):
-  """Batches of float32 images, in the form that TensorFlow's guide gives."""
+def _make_tf_data(spec, key, *, num_epochs=1):
+  """Batches of float32 images, as in TensorFlow's guide to tf.data."""
   paths, labels = spec.read_split(key)
 
   def decode(path, labels):
     image = tf.io.decode_jpeg(tf.io.read_file(path), channels=3)
-    # Without it fine print turns into noise; Keras's own readers do without.
+    # Keras's own readers do not antialias, which turns fine print into noise.
     antialias = 'antialias' in spec.variant
     image = tf.image.resize(image, spec.image_shape, antialias=antialias)
     return image / 255, labels
@@ -100,43 +91,35 @@ def _load_image(spec, path):
   return keras.utils.img_to_array(image) / 255
 
 
-def measure_input(spec: child.Spec) -> dict[str, Any]:
+def measure_input(spec: measurement.Spec) -> dict[str, Any]:
   """Reading, decoding and resizing."""
-  if spec.variant.startswith('tf.data'):
-    return measure.time_batches(
-      _read_with_tf_data(spec, 'train_split', num_epochs=measure.NUM_EPOCHS),
-      batch_size=spec.batch_size,
-      num_batches=max(1, spec.num_images // spec.batch_size),
-    )
-  paths, _ = spec.read_split('train_split')
-  return measure.time_batches(
-    (_load_image(spec, path) for path in paths),
-    batch_size=1,
-    num_batches=len(paths),
+  return measurement.time_batches(
+    _make_tf_data(spec, 'train_split', num_epochs=measurement.NUM_EPOCHS),
+    spec,
   )
 
 
-def measure_epoch(spec: child.Spec) -> dict[str, Any]:
+def measure_epoch(spec: measurement.Spec) -> dict[str, Any]:
   """One epoch of `fit` from the files, with validation."""
   started = time.perf_counter()
   model = _make_compiled(spec)
-  if spec.variant.startswith('tf.data'):
+  if spec.variant == 'arrays':
+    _fit_arrays(spec, model)
+  else:
     model.fit(
-      _read_with_tf_data(spec, 'train_split'),
-      validation_data=_read_with_tf_data(spec, 'validation_split'),
+      _make_tf_data(spec, 'train_split'),
+      validation_data=_make_tf_data(spec, 'validation_split'),
       epochs=1,
       verbose=0,
     )
-  else:
-    _fit_arrays(spec, model)
   return {'seconds': time.perf_counter() - started}
 
 
 def _fit_arrays(spec, model):
-  """The original script: all posters in one array, which is then split.
+  """The original script, which splits one array of all posters.
 
-  Its names are kept, and so is what it keeps in memory: the list of images, the
-  array that is made of them, and the two parts of that.
+  Its memory is part of the measurement: the list of images, the array of all
+  images, and the copies for the two parts are alive at the same time.
   """
   paths, labels = spec.read_split('train_split')
   num_train = len(paths)
@@ -144,15 +127,15 @@ def _fit_arrays(spec, model):
     if spec.config['dataset'][key]:
       more_paths, more_labels = spec.read_split(key)
       paths, labels = paths + more_paths, np.concatenate([labels, more_labels])
-  train_image = [_load_image(spec, path) for path in paths]
-  X = np.array(train_image)
-  order = np.arange(len(X))
-  # As scikit-learn's train_test_split does: by an array of indices, a copy.
-  X_train, X_test = X[order[:num_train]], X[order[num_train:]]
+  images = [_load_image(spec, path) for path in paths]
+  array = np.array(images)
+  order = np.arange(len(array))
+  # Indexing with an array copies, as in scikit-learn's train_test_split.
+  train, test = array[order[:num_train]], array[order[num_train:]]
   model.fit(
-    X_train,
+    train,
     labels[:num_train],
-    validation_data=(X_test, labels[num_train:]),
+    validation_data=(test, labels[num_train:]),
     batch_size=spec.batch_size,
     epochs=1,
     verbose=0,
@@ -160,7 +143,7 @@ def _fit_arrays(spec, model):
 
 
 if __name__ == '__main__':
-  child.answer(
+  measurement.respond(
     {'step': measure_step, 'input': measure_input, 'epoch': measure_epoch},
     platform=_platform,
   )

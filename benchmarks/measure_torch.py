@@ -1,4 +1,4 @@
-"""The same networks in PyTorch, in the memory formats and types it offers."""
+"""Measurements of PyTorch, with the networks of timm (Wightman, 2019)."""
 
 import contextlib
 import time
@@ -6,23 +6,67 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+import timm
 import torch
+from torch import nn
 from torch.nn import functional
 from torch.utils import data
 
-from benchmarks import child
-from benchmarks import measure
-from benchmarks import torch_networks
+from benchmarks import measurement
 
 
 def _platform():
   return 'gpu' if torch.cuda.is_available() else 'cpu'
 
 
-class _Trainer:
-  """A network with its optimiser, on the device."""
+def make_network(spec: measurement.Spec) -> nn.Module:
+  """The network of a config; maps [B, 3, H, W] to logits [B, num_genres]."""
+  if not spec.timm:
+    return _make_poster_cnn(spec)
+  name, arguments = spec.timm
+  network = timm.create_model(
+    name,
+    **arguments,
+    num_classes=spec.num_genres,
+    drop_rate=spec.options['dropout_rate'],
+    drop_path_rate=spec.options['stochastic_depth_rate'],
+  )
+  for name in spec.frozen:
+    network.get_parameter(name).requires_grad_(False)
+  return network
 
-  def __init__(self, spec: child.Spec):
+
+def _make_poster_cnn(spec):
+  """The original poster classifier; see genre_flax/models/poster_cnn.py."""
+  options, channels, layers = spec.options, 3, []
+  height, width = spec.image_shape
+  for features in options['features']:
+    size = options['kernel_size']
+    layers += [
+      nn.Conv2d(channels, features, size),
+      # Equal to ReLU before the pool, on a quarter of the pixels.
+      nn.MaxPool2d(2),
+      nn.ReLU(inplace=True),
+      nn.Dropout(options['conv_dropout_rate']),
+    ]
+    channels = features
+    height, width = (height - size + 1) // 2, (width - size + 1) // 2
+  layers.append(nn.Flatten())
+  width = channels * height * width
+  for features in options['dense_features']:
+    layers += [
+      nn.Linear(width, features),
+      nn.ReLU(inplace=True),
+      nn.Dropout(options['dense_dropout_rate']),
+    ]
+    width = features
+  return nn.Sequential(*layers, nn.Linear(width, spec.num_genres))
+
+
+class Trainer:
+  """A network with its optimizer, on the device."""
+
+  def __init__(self, spec: measurement.Spec):
     torch.set_num_threads(spec.num_cores)
     self.device = torch.device('cuda' if _platform() == 'gpu' else 'cpu')
     self.memory_format = (
@@ -31,10 +75,16 @@ class _Trainer:
       else torch.contiguous_format
     )
     self._bfloat16 = 'bfloat16' in spec.variant
-    network = torch_networks.make(spec)
-    self.num_parameters = sum(p.numel() for p in network.parameters())
-    spec.check_parameters(self.num_parameters)
+    network = make_network(spec)
+    spec.check_parameters(sum(p.numel() for p in network.parameters()))
     network = network.to(self.device, memory_format=self.memory_format)
+    # Frozen BatchNorm uses its running statistics in training too.
+    self._frozen_norms = [
+      module
+      for module in network.modules()
+      if isinstance(module, nn.BatchNorm2d)
+      and spec.options['batch_norm'] == 'frozen'
+    ]
     optimizer = spec.config['optimizer']
     self._optimizer = torch.optim.Adam(
       [p for p in network.parameters() if p.requires_grad],
@@ -43,15 +93,17 @@ class _Trainer:
       eps=optimizer['epsilon'],
       fused=True,
     )
-    self._network = network
+    self.network = network
     if 'compiled' in spec.variant:
-      self._network = torch.compile(network)
+      self.network = torch.compile(network)
 
   def train(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """One step; returns the loss."""
-    self._network.train()
+    """Runs one step; returns the loss."""
+    self.network.train()
+    for module in self._frozen_norms:
+      module.eval()
     with self._autocast():
-      logits = self._network(images)
+      logits = self.network(images)
     loss = functional.binary_cross_entropy_with_logits(
       logits.float(), labels, reduction='sum'
     ) / len(labels)
@@ -62,12 +114,12 @@ class _Trainer:
 
   def infer(self, images: torch.Tensor) -> torch.Tensor:
     """Logits [B, num_genres]."""
-    self._network.eval()
+    self.network.eval()
     with torch.inference_mode(), self._autocast():
-      return self._network(images)
+      return self.network(images)
 
   def wait(self, _: Any) -> None:
-    """Returns when the device is done."""
+    """Returns when the device is idle."""
     if self.device.type == 'cuda':
       torch.cuda.synchronize()
 
@@ -77,33 +129,26 @@ class _Trainer:
     return torch.autocast(self.device.type, torch.bfloat16)
 
 
-def measure_step(spec: child.Spec) -> dict[str, Any]:
-  """Training and inference on float32 images that are there already."""
-  trainer = _Trainer(spec)
+def measure_step(spec: measurement.Spec) -> dict[str, Any]:
+  """Training and inference on float32 images on the device."""
+  trainer = Trainer(spec)
   images = torch.rand(spec.batch_size, 3, *spec.image_shape).to(
     trainer.device, memory_format=trainer.memory_format
   )
   labels = (torch.rand(spec.batch_size, spec.num_genres) < 0.1).float()
   labels = labels.to(trainer.device)
-  timing = {'batch_size': spec.batch_size, 'num_steps': spec.num_steps}
-  training = measure.time_steps(
-    lambda: trainer.train(images, labels), trainer.wait, **timing
+  return measurement.time_training_and_inference(
+    spec,
+    train=lambda: trainer.train(images, labels),
+    infer=lambda: trainer.infer(images),
+    wait=trainer.wait,
   )
-  inference = measure.time_steps(
-    lambda: trainer.infer(images), trainer.wait, **timing
-  )
-  return {
-    'num_parameters': trainer.num_parameters,
-    'training_images_per_second': training['images_per_second'],
-    'inference_images_per_second': inference['images_per_second'],
-    'compile_seconds': training['compile_seconds'],
-  }
 
 
 class _Posters(data.Dataset):
-  """Posters decoded by Pillow, as uint8 [3, H, W], and their labels."""
+  """Posters decoded by Pillow as uint8 [3, H, W], and their labels."""
 
-  def __init__(self, spec: child.Spec, key: str):
+  def __init__(self, spec: measurement.Spec, key: str):
     self._paths, self._labels = spec.read_split(key)
     self._height, self._width = spec.image_shape
 
@@ -132,21 +177,20 @@ def _make_loader(spec, key, *, num_epochs=1):
   )
 
 
-def measure_input(spec: child.Spec) -> dict[str, Any]:
-  """Reading, decoding and resizing, in as many processes as there are cores."""
-  return measure.time_batches(
-    _make_loader(spec, 'train_split', num_epochs=measure.NUM_EPOCHS),
-    batch_size=spec.batch_size,
-    num_batches=max(1, spec.num_images // spec.batch_size),
+def measure_input(spec: measurement.Spec) -> dict[str, Any]:
+  """Reading, decoding and resizing, in one process per core."""
+  return measurement.time_batches(
+    _make_loader(spec, 'train_split', num_epochs=measurement.NUM_EPOCHS),
+    spec,
   )
 
 
-def measure_epoch(spec: child.Spec) -> dict[str, Any]:
+def measure_epoch(spec: measurement.Spec) -> dict[str, Any]:
   """One epoch from the files, with validation."""
   started = time.perf_counter()
-  trainer = _Trainer(spec)
+  trainer = Trainer(spec)
 
-  def place(images):
+  def preprocess(images):
     images = images.to(trainer.device, memory_format=trainer.memory_format)
     return (
       images.float()
@@ -155,15 +199,15 @@ def measure_epoch(spec: child.Spec) -> dict[str, Any]:
     )
 
   for images, labels in _make_loader(spec, 'train_split'):
-    trainer.train(place(images), labels.to(trainer.device))
+    trainer.train(preprocess(images), labels.to(trainer.device))
   for images, _ in _make_loader(spec, 'validation_split'):
-    trainer.infer(place(images))
+    trainer.infer(preprocess(images))
   trainer.wait(None)
   return {'seconds': time.perf_counter() - started}
 
 
 if __name__ == '__main__':
-  child.answer(
+  measurement.respond(
     {'step': measure_step, 'input': measure_input, 'epoch': measure_epoch},
     platform=_platform,
   )

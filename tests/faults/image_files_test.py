@@ -1,4 +1,4 @@
-"""Pictures of all kinds, through `top3` and `prepare`."""
+"""Valid, damaged and hostile image files in `top3` and `prepare`."""
 
 import csv
 import subprocess
@@ -14,63 +14,59 @@ from genre_flax.datasets.posters import images
 from genre_flax.datasets.posters import sources
 from genre_flax.inference import image_files
 from genre_flax.reports import image_report
-from tests.faults import outcomes as outcomes_lib
-from tests.faults import pictures
+from tests.faults import image_cases
 from tests.reports import image_report_test
 from tests.support import paths
 
-# The programs ignore them too: what matters is an error.
+# The programs do not show Pillow's warnings.
 pytestmark = pytest.mark.filterwarnings(r'ignore:.*:UserWarning:PIL\.')
 MAX_SECONDS = 10
-GROUP = 'pictures of all kinds'
 
 
 @pytest.fixture(scope='module')
-def made(tmp_path_factory):
-  folder = tmp_path_factory.mktemp('pictures') / 'in'
-  return folder, *pictures.make(folder)
+def cases(tmp_path_factory):
+  """The folder, the number of files, and the number of valid ones."""
+  folder = tmp_path_factory.mktemp('images') / 'in'
+  return folder, *image_cases.write(folder)
 
 
-def test_naming_genres(made, tmp_path, capsys):
-  folder, number, sound = made
-  outcomes = outcomes_lib.Outcomes('naming genres', group=GROUP)
-  assert number > 250
+def test_predict(cases, tmp_path, capsys):
+  folder, number, num_valid = cases
   files = image_files.find([str(folder)])
-  assert len(files) == number
-  slowest = 0.0
+  assert len(files) == number > 250
   predictor = image_report_test.Predictor()
+  num_scored = 0
   for file in files:
     started = time.monotonic()
     [result] = image_files.predict_files(predictor, [file], batch_size=1)
-    slowest = max(slowest, time.monotonic() - started)
-    is_sound = file.name.startswith(('ok_', '-ok'))
-    if is_sound:
+    assert time.monotonic() - started < MAX_SECONDS, file
+    num_scored += result.error is None
+    if image_cases.is_valid(file.name):
       assert result.error is None, (file, result.error)
-    outcomes['scored' if result.error is None else 'refused by name'] += 1
-  assert slowest < MAX_SECONDS
-  assert outcomes['scored'] >= sound
-  outcomes.done()
-  # All at once: every file is a row or is told.
+  assert num_scored >= num_valid
+  # All at once, every file is a row of a table.
   output = epath.Path(tmp_path / 'out')
   image_report.predict(predictor, [str(folder)], output=output, batch_size=9)
-  told = capsys.readouterr()
-  assert len(told.out.splitlines()) == outcomes['scored'] + 3
-  assert '\x1b' not in told.out + told.err
-  rows = list(csv.reader((output / 'predictions.csv').read_text().splitlines()))
-  bad = list(csv.reader((output / 'unreadable.csv').read_text().splitlines()))
-  assert len(rows) - 1 == outcomes['scored']
-  assert len(bad) - 1 == outcomes['refused by name']
-  assert not any(cell.startswith('=') for row in rows + bad for cell in row)
+  printed = capsys.readouterr()
+  assert len(printed.out.splitlines()) == num_scored + 3
+  assert '\x1b' not in printed.out + printed.err
+  scored, unreadable = (
+    list(csv.reader((output / name).read_text().splitlines()))
+    for name in ('predictions.csv', 'unreadable.csv')
+  )
+  assert len(scored) - 1 == num_scored
+  assert len(unreadable) - 1 == number - num_scored
+  cells = [cell for row in scored + unreadable for cell in row]
+  assert not any(cell.startswith('=') for cell in cells)
 
 
-def test_making_a_data_set(made, tmp_path):
-  folder, number, sound = made
-  outcomes = outcomes_lib.Outcomes('making a data set', group=GROUP)
-  csv_file = epath.Path(tmp_path / 'posters.csv')
+def test_prepare(cases, tmp_path):
+  folder, _, _ = cases
+  table = epath.Path(tmp_path / 'posters.csv')
   names = [file.name for file in image_files.find([str(folder)])]
-  # A CSV is text: it cannot name what is no text, nor hold a line feed bare.
+  # A table cannot contain the other names.
   names = [n for n in names if n.isprintable() and n == n.strip()]
-  with open(csv_file, 'w', encoding='utf-8') as file:
+  with open(table, 'w', encoding='utf-8') as file:
     writer = csv.writer(file)
     writer.writerow(['Id', 'Genre', 'File'])
     writer.writerows(
@@ -79,25 +75,16 @@ def test_making_a_data_set(made, tmp_path):
   spool = epath.Path(tmp_path / 'spool')
   spool.mkdir()
   found = collection.collect(
-    [
-      sources.Source(
-        csv_file,
-        epath.Path(folder),
-        columns.Columns(image='File'),
-      )
-    ],
+    [sources.Source(table, epath.Path(folder), columns.Columns(image='File'))],
     shares={'train': 80, 'validation': 10, 'test': 10},
     spool=spool,
   )
+  assert len(found.examples) > 40
   assert len(found.examples) + len(found.problems) == len(names)
   for example in found.examples:
     image, is_normal = images.open_rgb(example.read())
     assert is_normal
     assert image.size == (example.width, example.height)
-  outcomes['stored'] += len(found.examples)
-  outcomes['a problem by file and row'] += len(found.problems)
-  outcomes.done()
-  assert outcomes['stored'] > 40
 
 
 _DECODE_ALL = """
@@ -115,16 +102,15 @@ print((after - before) / 1024)
 """
 
 
-def test_memory_is_bounded(made):
-  folder, _, _ = made
+def test_memory_is_bounded(cases):
   done = subprocess.run(
-    [sys.executable, '-c', _DECODE_ALL, str(folder)],
+    [sys.executable, '-c', _DECODE_ALL, str(cases[0])],
     cwd=paths.ROOT,
     capture_output=True,
     text=True,
     check=True,
     timeout=120,
   )
-  # 64 megapixels in RGB, as a copy, and the largest file that is accepted.
+  # Two copies of the largest RGB image, and the largest accepted file.
   limit = 2 * 3 * images.MAX_PIXELS + images.MAX_BYTES
   assert float(done.stdout) * 2**20 < limit

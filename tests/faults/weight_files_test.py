@@ -1,4 +1,4 @@
-"""Hostile files of weights: refused by name, or read as tensors."""
+"""Damaged and hostile weight files: refused, or read as arrays."""
 
 import pickletools
 import random
@@ -11,14 +11,11 @@ import pytest
 
 from genre_flax.pretrained import weight_files
 from genre_flax.runtime import errors
-from tests.faults import outcomes as outcomes_lib
+from tests.faults import programs
 from tests.support import torch_files
 
-NUMBERS = pytest.mark.parametrize(
-  'number',
-  [300, pytest.param(100_000, marks=[pytest.mark.drill, pytest.mark.slow])],
-)
-# What a file of a kilobyte may take, in all cases together.
+NUM_CASES = programs.short_and_long('num_cases', 300, 100_000)
+# Memory that all cases together may allocate, for files of a kilobyte.
 MAX_GROWTH_BYTES = 200 << 20
 
 
@@ -36,7 +33,7 @@ def content(tmp_path):
 
 @pytest.fixture
 def limited_memory():
-  """Fails a case that asks for gigabytes, where it would do no harm."""
+  """Makes allocations of gigabytes fail."""
   if sys.platform != 'linux':
     yield
     return
@@ -48,26 +45,26 @@ def limited_memory():
   resource.setrlimit(resource.RLIMIT_AS, before)
 
 
-def try_all(cases, path, outcomes, *, read=weight_files.read_torch):
-  """Reads each; whatever is wrong with it is told as a refusal."""
+def read_all(cases, path, *, read=weight_files.read_torch):
+  """Reads each case; returns the number of refused ones."""
+  num_refused = 0
   for content in cases:
     path.write_bytes(content)
     try:
       arrays = read(epath.Path(path))
     except errors.InputError as e:
       assert 'MemoryError' not in str(e)
-      outcomes['refused by name'] += 1
+      num_refused += 1
       continue
-    size = sum(array.nbytes for array in arrays.values())
-    assert size <= 2 * len(content)
     assert all(isinstance(array, np.ndarray) for array in arrays.values())
-    outcomes['read as tensors'] += 1
+    assert sum(array.nbytes for array in arrays.values()) <= 2 * len(content)
+  return num_refused
 
 
-def mutated(content, number):
-  """Flips, inserts, deletes, doubles and swaps bytes, and cuts."""
+def mutated(content, num_cases):
+  """Flips, replaces, inserts, deletes, repeats and swaps bytes."""
   rng = random.Random(0)
-  for _ in range(number):
+  for _ in range(num_cases):
     damaged = bytearray(content)
     for _ in range(rng.choice((1, 1, 2, 5, 20))):
       place = rng.randrange(len(damaged))
@@ -89,23 +86,16 @@ def mutated(content, number):
     yield bytes(damaged)
 
 
-@NUMBERS
-def test_mutated_files(tmp_path, content, limited_memory, number):
-  outcomes = outcomes_lib.Outcomes(
-    '.pth, mutated at random', group='files of weights'
-  )
-  try_all(mutated(content, number), tmp_path / 'b.pth', outcomes)
-  outcomes.done()
-  assert outcomes['refused by name'] > number / 3
+@NUM_CASES
+def test_mutated_torch_files(tmp_path, content, limited_memory, num_cases):
+  num_refused = read_all(mutated(content, num_cases), tmp_path / 'b.pth')
+  assert num_refused > num_cases / 3
 
 
-@NUMBERS
-def test_mutated_safetensors_files(tmp_path, limited_memory, number):
+@NUM_CASES
+def test_mutated_safetensors_files(tmp_path, limited_memory, num_cases):
   safetensors = pytest.importorskip(
     'safetensors.numpy', reason="needs: pip install -e '.[pretrained]'"
-  )
-  outcomes = outcomes_lib.Outcomes(
-    '.safetensors, mutated at random', group='files of weights'
   )
   content = safetensors.save(
     {
@@ -114,40 +104,33 @@ def test_mutated_safetensors_files(tmp_path, limited_memory, number):
       'scale': np.full((), 2, np.float32),
     }
   )
-  try_all(
-    mutated(content, number),
+  num_refused = read_all(
+    mutated(content, num_cases),
     tmp_path / 'b.safetensors',
-    outcomes,
     read=weight_files.read_safetensors,
   )
-  outcomes.done()
-  assert outcomes['refused by name'] > number / 3
+  assert num_refused > num_cases / 3
 
 
-@NUMBERS
-def test_every_instruction_at_every_place(
-  tmp_path, content, limited_memory, number
+@NUM_CASES
+def test_inserted_pickle_instructions(
+  tmp_path, content, limited_memory, num_cases
 ):
-  outcomes = outcomes_lib.Outcomes(
-    'each of the pickle instructions put anywhere', group='files of weights'
-  )
   rng = random.Random(0)
   codes = [op.code.encode('latin-1') for op in pickletools.opcodes]
 
   def cases():
-    for turn in range(number):
+    for case in range(num_cases):
       place = rng.randrange(len(content))
-      code = codes[turn % len(codes)]
+      code = codes[case % len(codes)]
       arguments = rng.randbytes(rng.choice((0, 1, 4, 8)))
       yield content[:place] + code + arguments + content[place:]
 
-  try_all(cases(), tmp_path / 'b.pth', outcomes)
-  outcomes.done()
+  read_all(cases(), tmp_path / 'b.pth')
 
 
 def test_bombs(tmp_path, content, limited_memory):
-  """Sizes that are not there, and structures without end."""
-  outcomes = outcomes_lib.Outcomes('made to exhaust', group='files of weights')
+  """Absent data of large sizes, deep structures, and calls."""
   huge = (2**31 - 1).to_bytes(4, 'little')
   huge8 = (2**40).to_bytes(8, 'little')
   bodies = [
@@ -175,9 +158,7 @@ def test_bombs(tmp_path, content, limited_memory):
   start = content.index(b'.', content.index(b'.') + 1) + 1
   cases = [b'\x80\x02' + body + b'.' for body in bodies]
   cases += [content[:start] + case for case in cases]
-  try_all(cases, tmp_path / 'b.pth', outcomes)
-  outcomes.done()
-  assert outcomes['refused by name'] == len(cases)
+  assert read_all(cases, tmp_path / 'b.pth') == len(cases)
 
 
 def test_many_views_of_one_storage(tmp_path, limited_memory):

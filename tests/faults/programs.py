@@ -1,4 +1,4 @@
-"""What drills on whole programs share: a tiny run, and its right end."""
+"""Programs that fault-injection tests run, kill and compare."""
 
 import json
 import os
@@ -7,8 +7,10 @@ import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
 import psutil
+import pytest
 
 from genre_flax.checkpoints import checkpointer as checkpointer_lib
 from genre_flax.runtime import metric_writer
@@ -17,8 +19,8 @@ from tests.support import binaries
 from tests.support import helpers
 from tests.support import paths
 
-# Of a line of metrics: what is of the clock and the machine.
-_OF_THE_CLOCK = {
+# Metrics that depend on the machine and the time.
+_TIMINGS = {
   'images_per_second',
   'input_wait_share',
   'peak_memory_gb',
@@ -26,8 +28,17 @@ _OF_THE_CLOCK = {
 }
 
 
+def short_and_long(name, short, long):
+  """Parametrizes a test with a short case and a long one, run on request."""
+  marks = [pytest.mark.fault_injection, pytest.mark.slow]
+  long = long if isinstance(name, tuple) else [long]
+  return pytest.mark.parametrize(
+    name, [short, pytest.param(*long, marks=marks)]
+  )
+
+
 def training(workdir, data_dir, *overrides):
-  """The arguments of a training of twelve steps, with a checkpoint each two."""
+  """The arguments of a training of 12 steps, with a checkpoint every 2."""
   return (
     'main',
     *run_test.TINY,
@@ -42,13 +53,20 @@ def training(workdir, data_dir, *overrides):
   )
 
 
+def run(*arguments, **options):
+  """Runs a program that must succeed; returns its output."""
+  done = binaries.run(*arguments, **options)
+  assert done.returncode == 0, done.stdout + done.stderr
+  return done.stdout
+
+
 def outcome(workdir):
-  """All that a run ends in, but for clocks."""
+  """Checkpoints, metrics and final metrics of a run, without timings."""
   with checkpointer_lib.Checkpointer(workdir, read_only=True) as checkpointer:
     steps = checkpointer.steps()
     model = checkpointer.restore_model(steps[-1])
   lines = [
-    {name: value for name, value in line.items() if name not in _OF_THE_CLOCK}
+    {name: value for name, value in line.items() if name not in _TIMINGS}
     for line in metric_writer.read(workdir)
   ]
   report = json.loads((workdir / 'metrics.json').read_text())
@@ -64,14 +82,14 @@ def assert_same_outcome(workdir, expected):
   assert report == expected[3]
 
 
-def assert_all_whole(workdir):
-  """What stands under its name is whole; what is not has another name."""
+def assert_complete(workdir):
+  """Every file with a final name is complete."""
   if not workdir.exists():
     return
   with checkpointer_lib.Checkpointer(workdir, read_only=True) as checkpointer:
     for step in checkpointer.steps():
       checkpointer.read_meta(step)
-      for array in _leaves(checkpointer.restore_model(step)):
+      for array in jax.tree.leaves(checkpointer.restore_model(step)):
         assert np.isfinite(array).all()
   for name in ('config.json', 'metrics.json'):
     if (workdir / name).exists():
@@ -81,13 +99,8 @@ def assert_all_whole(workdir):
   assert not sheet.exists() or sheet.read_bytes().endswith(b'IEND\xaeB`\x82')
 
 
-def _leaves(tree):
-  for value in tree.values():
-    yield from _leaves(value) if isinstance(value, dict) else [value]
-
-
 def start(module, *arguments, **variables):
-  """Starts a program in a session of its own, its output thrown away."""
+  """Starts a program in its own session, without its output."""
   return subprocess.Popen(
     [sys.executable, '-m', module, *map(str, arguments)],
     cwd=paths.ROOT,
@@ -98,21 +111,19 @@ def start(module, *arguments, **variables):
   )
 
 
-def kill_after(processes, seconds):
-  """Kills programs at a moment; says whether one was still running."""
+def kill_after(seconds, *processes):
+  """Kills the sessions of processes after some time, or when one has ended."""
   end = time.monotonic() + seconds
   while time.monotonic() < end and all(p.poll() is None for p in processes):
     time.sleep(0.01)
-  was_running = any(p.poll() is None for p in processes)
   for process in processes:
     if process.poll() is None:
       os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-  return was_running
 
 
-def processes_of(folder):
-  """The programs that have a folder in their command line."""
+def running(folder):
+  """The processes with a folder in their command line."""
   found = []
   for process in psutil.process_iter(['pid', 'cmdline', 'status']):
     words = process.info['cmdline'] or ()
@@ -126,8 +137,8 @@ def processes_of(folder):
 
 
 def wait_until_none(folder, seconds=60):
-  """Waits until no program works on a folder any more."""
+  """Waits until no process has a folder in its command line."""
   end = time.monotonic() + seconds
-  while found := processes_of(folder):
+  while found := running(folder):
     assert time.monotonic() < end, [p.cmdline() for p in found]
     time.sleep(0.1)
