@@ -98,13 +98,10 @@ def _new(mode, color, **options):
     'rgba': (_new('RGBA', (9, 9, 9, 0)), 255),
     # 255 x (1 - 128 / 255) = 127.
     'rgba, half': (_new('RGBA', (0, 0, 0, 128)), 127),
-    'rgba, opaque': (_new('RGBA', (9, 9, 9, 255)), 9),
     'gray with alpha': (_new('LA', (9, 0)), 255),
     'gray, transparent': (_new('L', 9, transparency=9), 255),
     'gray, opaque': (_new('L', 9, transparency=8), 9),
     'rgb, transparent': (_new('RGB', (9,) * 3, transparency=(9,) * 3), 255),
-    'rgb, opaque': (_new('RGB', (9,) * 3, transparency=(8,) * 3), 9),
-    'palette, transparent': (_palette_png(2), 255),
     'palette, opaque': (_palette_png(1), 9),
     'palette with alpha': (_palette_png(bytes(256)), 255),
     'gif': (_palette_png(2, 'GIF'), 255),

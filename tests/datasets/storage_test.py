@@ -76,49 +76,31 @@ def test_the_error_for_an_unknown_split_names_the_others(written):
     storage.open_dataset(written).open_split('dev')
 
 
-def _remove(pattern):
-  def remove(folder):
-    [path] = folder.glob(pattern)
-    path.unlink()
-
-  return remove
-
-
-def _truncate(pattern):
-  def truncate(folder):
-    [path] = folder.glob(pattern)
-    path.write_bytes(path.read_bytes()[:100])
-
-  return truncate
-
-
-def _flip_bit(pattern):
-  def flip(folder):
-    [path] = folder.glob(pattern)
-    prepared.flip_bit(path)
-
-  return flip
+_DAMAGE = {
+  'remove': lambda path: path.unlink(),
+  'truncate': lambda path: path.write_bytes(path.read_bytes()[:100]),
+  'flip': prepared.flip_bit,
+}
 
 
 @pytest.mark.parametrize(
-  ('damage', 'message'),
+  ('damage', 'pattern', 'message'),
   [
-    (_remove('*train*'), 'train.* is missing'),
-    (_truncate('*train*'), 'train.* has 100 bytes, expected'),
-    (_remove('dataset_info.json'), 'dataset_info.json is missing'),
-    (_remove('features.json'), 'features.json is missing'),
-    (_remove('genres.labels.txt'), 'genres.labels.txt is missing'),
-    (_flip_bit('dataset_info.json'), 'info.json does not match its checksum'),
-    (_remove('checksums.json'), 'checksums.json is missing'),
-    (_truncate('checksums.json'), 'checksums.json is damaged'),
-    (_flip_bit('checksums.json'), 'checksums.json is damaged'),
-    (_truncate('data_card.json'), 'data_card.json is damaged'),
+    ('remove', '*train*', 'train.* is missing'),
+    ('truncate', '*train*', 'train.* has 100 bytes, expected'),
+    ('remove', 'dataset_info.json', 'dataset_info.json is missing'),
+    ('flip', 'dataset_info.json', 'info.json does not match its checksum'),
+    ('remove', 'checksums.json', 'checksums.json is missing'),
+    ('truncate', 'checksums.json', 'checksums.json is damaged'),
+    ('flip', 'checksums.json', 'checksums.json is damaged'),
+    ('truncate', 'data_card.json', 'data_card.json is damaged'),
   ],
 )
 def test_damaged_files_are_reported_with_a_remedy(
-  written, tmp_path, damage, message
+  written, tmp_path, damage, pattern, message
 ):
-  damage(prepared.copy(written, tmp_path))
+  [path] = prepared.copy(written, tmp_path).glob(pattern)
+  _DAMAGE[damage](path)
   with pytest.raises(errors.DamageError) as error:
     storage.open_dataset(tmp_path).open_split('train')
   assert re.search(message, str(error.value))
