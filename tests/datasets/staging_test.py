@@ -6,7 +6,6 @@ from fsspec.implementations import memory
 import pytest
 
 from genre_flax.datasets.posters import build
-from genre_flax.datasets.posters import staging
 from genre_flax.datasets.posters import storage
 from genre_flax.runtime import errors
 from tests.support import prepared
@@ -88,9 +87,9 @@ def test_the_card_is_copied_last(tmp_path):
   target = epath.Path(tmp_path / 'target')
   (target / 'z').mkdir(parents=True)  # Copying `z` fails.
   with pytest.raises(OSError):
-    staging.copy(source, target, last='z')
+    storage.copy(source, target, last='z')
   assert sorted(p.name for p in target.iterdir() if p.is_file()) == ['a', 'b']
   (target / 'a').unlink()
   with pytest.raises(OSError):
-    staging.copy(source, target, last='a')
+    storage.copy(source, target, last='a')
   assert not (target / 'a').exists()

@@ -42,7 +42,9 @@ def test_overwrite_repairs_a_damaged_dataset(posters, tmp_path, written):
   folder = prepared.copy(written, tmp_path)
   (folder / 'data_card.json').unlink()
   prepared.assert_no_dataset(tmp_path)
-  with pytest.raises(errors.InputError, match='not a dataset: .*--overwrite'):
+  with pytest.raises(
+    errors.InputError, match='missing or damaged.*--overwrite'
+  ):
     posters.write(tmp_path)
   assert posters.write(tmp_path, overwrite=True)
   prepared.assert_contains(tmp_path, posters)
