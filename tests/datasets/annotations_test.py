@@ -55,18 +55,6 @@ def test_one_hot_columns_without_posters_are_genres(tmp_path):
   assert found.genres == ('Drama', 'War')
 
 
-@pytest.mark.parametrize(
-  ('pattern', 'image'),
-  [
-    ('{id}.png', 'a1.png'),
-    ('big/{id}/poster-{id}.jpg', 'big/a1/poster-a1.jpg'),
-  ],
-)
-def test_an_image_pattern_may_have_folders(tmp_path, pattern, image):
-  found = _read(tmp_path, 'Id,Genre\na1,Drama\n', image_pattern=pattern)
-  assert found.rows[0].image == image
-
-
 def test_an_image_column_wins_over_the_pattern(tmp_path):
   found = _read(
     tmp_path,

@@ -179,19 +179,6 @@ def test_synthetic_posters_are_generated_once(data_dir, monkeypatch):
     build.build_synthetic(data_dir=data_dir, num_posters=41)
 
 
-@pytest.mark.parametrize('changes', [{'num_posters': 4}, {'max_side': 60}])
-def test_other_synthetic_posters_need_overwrite(data_dir, changes):
-  options = {'data_dir': data_dir, 'num_posters': 3, 'shares': _ALL_TRAIN}
-  build.build_synthetic(**options)
-  options.update(changes)
-  with pytest.raises(errors.InputError, match='contains another dataset'):
-    build.build_synthetic(**options)
-  card = build.build_synthetic(**options, overwrite=True)
-  assert storage.open_dataset(data_dir).card == card
-  assert card['num_examples'] == options['num_posters']
-  assert card['image_size']['height']['max'] == options.get('max_side', 240)
-
-
 def test_every_row_of_several_sources_is_counted(source, data_dir):
   """12 rows, four of which become posters."""
   second = source.csv.parent / 'second.csv'

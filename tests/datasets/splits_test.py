@@ -75,11 +75,11 @@ def test_known_films_keep_their_splits():
 
 
 @pytest.mark.parametrize(
-  ('digest', 'expected'), [(b'\0' * 32, 'train'), (b'\xff' * 32, 'test')]
+  ('content', 'expected'), [(b'\0' * 32, 'train'), (b'\xff' * 32, 'test')]
 )
-def test_the_smallest_and_largest_hash(monkeypatch, digest, expected):
-  result = types.SimpleNamespace(digest=lambda: digest)
-  monkeypatch.setattr(splits.hashlib, 'sha256', lambda content: result)
+def test_the_smallest_and_largest_hash(monkeypatch, content, expected):
+  result = types.SimpleNamespace(digest=lambda: content)
+  monkeypatch.setattr(splits.hashlib, 'sha256', lambda name: result)
   assert splits.by_hash('tt1', _SHARES) == expected
   only_validation = {'train': 0, 'validation': 100, 'test': 0}
   assert splits.by_hash('tt1', only_validation) == 'validation'

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import dataclasses
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from genre_flax.datasets.posters import annotations as annotations_lib
@@ -34,7 +35,8 @@ def make(collection: collection_lib.Collection) -> dict[str, Any]:
   )
   labels = pd.DataFrame(
     {
-      genre: [int(genre in genres) for genres in frame.genres]
+      # A byte each, since a large dataset has millions of labels.
+      genre: np.array([genre in genres for genres in frame.genres], np.int8)
       for genre in collection.genres
     }
   )

@@ -168,7 +168,7 @@ def open_rgb(
     raise BadImageError('not an image', _describe(content))
   # Image.open warns about large or odd files through the warning filters of the
   # process, which are not safe to set in threads, and it opens a phone's JPEG
-  # that embeds a second picture as another format.
+  # with an embedded picture as another format.
   try:
     with reader(io.BytesIO(content)) as image:
       return _decode(image, at_least)

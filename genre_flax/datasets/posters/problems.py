@@ -19,7 +19,7 @@ class Problem:
     file: the CSV file.
     row: number of the row as in a spreadsheet: the header is row 1.
     kind: a short name that problems are counted by, such as 'missing image'.
-    reason: what was given and what was expected.
+    reason: the given value and the expected one.
   """
 
   file: str
