@@ -143,10 +143,7 @@ def test_an_empty_split_with_a_share_is_refused(folder):
   shares = {'train': 90, 'validation': 0, 'test': 10}
   with pytest.raises(errors.InputError) as error:
     folder.collect(shares=shares).require_usable()
-  message = str(error.value)
-  assert 'test would be empty' in message
-  assert "1 posters give {'train': 1, 'validation': 0, 'test': 0}" in message
-  assert '--splits' in message
+  assert 'test would be empty' in str(error.value)
   folder.collect().require_usable()
 
 

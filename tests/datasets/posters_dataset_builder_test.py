@@ -1,13 +1,11 @@
 """Tests of the TFDS builder, on the posters in its dummy_data folder."""
 
 from etils import epath
-import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
 from genre_flax.datasets.posters import collection
 from genre_flax.datasets.posters import data_card
-from genre_flax.datasets.posters import images
 from genre_flax.datasets.posters import posters_dataset_builder
 from genre_flax.datasets.posters import sources
 from genre_flax.datasets.posters import synthetic
@@ -105,9 +103,3 @@ def test_a_large_split_has_several_files(forty, tmp_path, monkeypatch):
   assert sorted(path.name for path in builder.data_path.glob('*train*')) == [
     f'posters-train.array_record-0000{number}-of-00003' for number in range(3)
   ]
-
-
-def test_tfds_decodes_the_images(builder, found):
-  record = builder.as_data_source('test')[0]
-  pixels, _ = images.open_rgb(found.examples[-1].path.read_bytes())
-  np.testing.assert_array_equal(record['image'], np.asarray(pixels))

@@ -30,18 +30,9 @@ def _assign(rows, contents):
   return splits.assign(rows, contents, shares=_SHARES)
 
 
-@pytest.mark.parametrize(
-  ('text', 'shares'),
-  [
-    ('80,10,10', (80, 10, 10)),
-    (' 70, 0 ,30 ', (70, 0, 30)),
-    ('100,0,0', (100, 0, 0)),
-  ],
-)
-def test_shares_are_parsed(text, shares):
-  names = ('train', 'validation', 'test')
-  parsed = splits.parse_shares(text)
-  assert list(parsed.items()) == list(zip(names, shares, strict=True))
+def test_shares_are_parsed():
+  assert splits.parse_shares('80,10,10') == _SHARES
+  assert list(splits.parse_shares(' 70, 0 ,30 ').values()) == [70, 0, 30]
 
 
 @pytest.mark.parametrize(
@@ -56,7 +47,7 @@ def test_invalid_shares_are_refused(text):
   assert 'train, validation, test' in message
 
 
-@pytest.mark.parametrize('name', ['tt0084867', 'é', ''])
+@pytest.mark.parametrize('name', [_TRAIN, _VALIDATION, _TEST, 'é', ''])
 def test_the_hash_is_the_first_eight_bytes_of_sha256(name):
   # The same rule in integers: a fraction of 2**64.
   value = int(hashlib.sha256(name.encode()).hexdigest()[:16], 16)
@@ -66,12 +57,6 @@ def test_the_hash_is_the_first_eight_bytes_of_sha256(name):
   elif value * 100 < 90 * 2**64:
     expected = 'validation'
   assert splits.by_hash(name, _SHARES) == expected
-
-
-def test_known_films_keep_their_splits():
-  assert [
-    splits.by_hash(name, _SHARES) for name in (_TRAIN, _VALIDATION, _TEST)
-  ] == ['train', 'validation', 'test']
 
 
 @pytest.mark.parametrize(
