@@ -1,5 +1,6 @@
-"""Speed and memory, beside Keras and PyTorch.
+"""Benchmarks of speed and memory against Keras and PyTorch.
 
-`contenders` says who is measured; `processes` runs each measurement in a
-process of its own (`child`), in turn; `report` puts the figures side by side.
+Each measurement runs in its own process. `libraries` lists the variants of each
+library, `runner` starts the processes, `measurement` is common to them, and
+`summary` tabulates the results.
 """

@@ -1,6 +1,6 @@
-"""The posters of a benchmark in the forms that the contenders read."""
+"""The posters of a benchmark, as a dataset and as image files."""
 
-import csv
+import re
 from typing import Any
 
 from etils import epath
@@ -8,30 +8,20 @@ import jax
 import ml_collections
 import numpy as np
 
-from benchmarks import child
-from benchmarks import contenders
+from benchmarks import libraries
+from benchmarks import measurement
 from genre_flax import config as config_lib
-from genre_flax.datasets.posters import build
-from genre_flax.datasets.posters import columns
-from genre_flax.datasets.posters import sources
 from genre_flax.datasets.posters import storage
-from genre_flax.models import efficientnet_lite
 from genre_flax.pretrained import timm_architectures
+from genre_flax.pretrained import timm_names
 from genre_flax.runtime import platform
 from genre_flax.training import inputs
 from genre_flax.training import setup as setup_lib
 from genre_flax.training import train_state
 
-_CSV = 'posters.csv'
 
-
-def export(dataset: storage.PosterDataset, folder: epath.Path) -> None:
-  """Writes the stored JPEGs as SPLIT/00000.jpg, ..., and labels as SPLIT.npy.
-
-  Args:
-    dataset: to read.
-    folder: to write to.
-  """
+def write_files(dataset: storage.PosterDataset, folder: epath.Path) -> None:
+  """Writes the posters as SPLIT/00000.jpg, ... and the labels as SPLIT.npy."""
   for split in dataset.card['splits']:
     (folder / split).mkdir(parents=True)
     records = dataset.open_split(split)
@@ -43,67 +33,20 @@ def export(dataset: storage.PosterDataset, folder: epath.Path) -> None:
     np.save(folder / f'{split}.npy', np.stack(labels))
 
 
-def repeat(
-  dataset: storage.PosterDataset,
-  files: epath.Path,
-  *,
-  num_posters: int,
-  data_dir: epath.Path,
-) -> None:
-  """Prepares a data set of another size, with some posters left out or copied.
+def prepare(spec: measurement.Spec) -> dict[str, Any]:
+  """Prepares the dataset and its image files, and describes the network.
 
   Args:
-    dataset: whose shares of the splits are kept.
-    files: of `export`.
-    num_posters: of all splits together.
-    data_dir: to write to; every copy has an id of its own.
-  """
-  present = sum(dataset.num_examples(split) for split in dataset.card['splits'])
-  rows = []
-  for split in dataset.card['splits']:
-    labels = np.load(files / f'{split}.npy')
-    for copy in range(max(1, round(num_posters * len(labels) / present))):
-      index = copy % len(labels)
-      rows.append(
-        [f'{split}{copy}', f'{split}/{index:05d}.jpg', split]
-        + labels[index].astype(int).tolist()
-      )
-  data_dir.mkdir(parents=True)
-  with (data_dir / _CSV).open('w') as f:
-    writer = csv.writer(f)
-    writer.writerow(['Id', 'Image', 'Split', *dataset.genres])
-    writer.writerows(rows)
-  build.build(
-    sources.Source(
-      data_dir / _CSV,
-      files,
-      columns.Columns(genre='', labels=dataset.genres, image='Image'),
-    ),
-    data_dir=data_dir,
-  )
-
-
-def prepare(spec: child.Spec) -> dict[str, Any]:
-  """Writes a data set of `num_images` posters, or of all for 0, and its files.
-
-  Args:
-    spec: with the config, and the folder to write `files` to.
+    spec: with `files` as an empty folder.
 
   Returns:
-    What the children are told of the data set and of the network.
+    Fields of `Spec`.
   """
-  config, folder = (
-    ml_collections.ConfigDict(spec.config),
-    epath.Path(spec.files),
-  )
+  config = ml_collections.ConfigDict(spec.config)
+  folder = epath.Path(spec.files)
   dataset = inputs.open_dataset(config, folder)
   files = folder / 'files'
-  if not files.exists():
-    export(dataset, files)
-  if spec.num_images:
-    data_dir = folder / str(spec.num_images)
-    repeat(dataset, files, num_posters=spec.num_images, data_dir=data_dir)
-    dataset = storage.open_dataset(data_dir)
+  write_files(dataset, files)
   config.dataset.synthetic_posters = 0
   config.dataset.data_dir = dataset.data_dir
   _, setup = setup_lib.set_up(config, folder)
@@ -111,32 +54,35 @@ def prepare(spec: child.Spec) -> dict[str, Any]:
   return {
     'data_dir': dataset.data_dir,
     'files': str(files),
-    'num_images': dataset.num_examples(config.dataset.train_split),
     'num_examples': {
       split: dataset.num_examples(split) for split in dataset.card['splits']
     },
     'num_genres': len(dataset.genres),
     'num_parameters': train_state.count_parameters(params),
-    'stages': efficientnet_lite.make_stages(
-      config.model.efficientnet_lite.variant
-    ),
-    'timm': _describe_for_timm(config),
+    'image_shape': config_lib.image_shape(config),
+    **describe_for_timm(config),
   }
 
 
-def _describe_for_timm(config):
-  """See `child.Spec.timm`."""
+def describe_for_timm(config: ml_collections.ConfigDict) -> dict[str, Any]:
+  """The fields `timm` and `frozen` of `Spec`."""
   name = config.model.name
-  if name not in contenders.OF_TIMM:
-    return []
-  return timm_architectures.describe(
-    name, config.model[name], config_lib.image_shape(config)
+  if name not in libraries.TIMM_NETWORKS:
+    return {}
+  options, frozen = config.model[name], []
+  if name == libraries.FREEZABLE:
+    frozen = [
+      entry.timm_name
+      for entry in timm_names.efficientnet_lite_entries(options)
+      if entry.collection == 'params'
+      and not re.fullmatch(config.trainable, entry.path)
+    ]
+  architecture = timm_architectures.describe(
+    name, options, config_lib.image_shape(config)
   )
+  return {'timm': list(architecture), 'frozen': frozen}
 
 
 if __name__ == '__main__':
   platform.configure()
-  child.answer(
-    {'prepare': prepare},
-    platform=jax.default_backend,
-  )
+  measurement.respond({'prepare': prepare}, platform=jax.default_backend)

@@ -1,4 +1,4 @@
-"""A network of one's own: wide 3 x 3 convolutions, then the mean."""
+"""A custom network: wide 3 x 3 convolutions and the mean over pixels."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 
 class WideNet(nn.Module):
-  """Takes images [B, H, W, 3], returns logits [B, num_genres]."""
+  """Maps images [B, H, W, 3] to logits [B, num_genres]."""
 
   num_genres: int
   dtype: Any
@@ -18,7 +18,7 @@ class WideNet(nn.Module):
 
   @nn.compact
   def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
-    """Maps normalised images to logits."""
+    """Maps normalized images to logits."""
     x = images
     for factor in (1, 2, 4):
       x = nn.Conv(factor * self.width, (3, 3), 2, dtype=self.dtype)(x)

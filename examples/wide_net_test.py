@@ -5,7 +5,7 @@ from examples import wide_net_config
 from genre_flax.models import registry
 
 
-def test_it_gives_a_logit_for_each_genre():
+def test_one_logit_per_genre():
   config = wide_net_config.get_config().model
   model = registry.create_from_config(config, num_genres=7)
   images = jnp.ones((2, 96, 64, 3))

@@ -1,5 +1,5 @@
-"""The tests; they draw their own posters.
+"""Tests; folders mirror the packages.
 
-A folder for each room; `binaries` holds what starts programs as a user does,
-`support` what several tests share.
+`programs` tests whole programs, `faults` injects faults, and `support` contains
+helpers of several tests. All posters are synthetic.
 """

@@ -5,6 +5,7 @@ import pytest
 
 from configs import linear_probe as linear_probe_config
 from genre_flax import config as config_lib
+from genre_flax import config_validation
 from genre_flax.models import convnext
 from genre_flax.models import efficientnet_lite
 from genre_flax.models import registry
@@ -46,25 +47,25 @@ def make_config(**changes):
 )
 def test_invalid_value_is_listed_with_its_rule(key, value):
   with pytest.raises(errors.InputError) as e:
-    config_lib.validate(make_config(**{key: value}))
+    config_validation.validate(make_config(**{key: value}))
   assert f'config.{key}={value!r}: must be ' in str(e.value)
 
 
 def test_all_faults_are_listed_at_once():
   with pytest.raises(errors.InputError) as e:
-    config_lib.validate(make_config(batch_size=0, ema_decay=-1.0))
+    config_validation.validate(make_config(batch_size=0, ema_decay=-1.0))
   assert 'config.batch_size=0' in str(e.value)
   assert 'config.ema_decay=-1.0' in str(e.value)
 
 
 def test_exactly_one_source_of_data_is_required():
-  config_lib.validate(make_config())
+  config_validation.validate(make_config())
   neither = make_config(**{'dataset.data_dir': ''})
   with pytest.raises(errors.InputError, match='genre_flax.prepare'):
-    config_lib.validate(neither)
+    config_validation.validate(neither)
   both = make_config(**{'dataset.synthetic_posters': 10})
   with pytest.raises(errors.InputError, match='exclude each other'):
-    config_lib.validate(both)
+    config_validation.validate(both)
 
 
 def linear_probe(**changes):
@@ -87,9 +88,9 @@ def linear_probe(**changes):
   ],
 )
 def test_conflicting_values_are_refused(changes, words):
-  config_lib.validate(linear_probe())
+  config_validation.validate(linear_probe())
   with pytest.raises(errors.InputError) as e:
-    config_lib.validate(linear_probe(**changes))
+    config_validation.validate(linear_probe(**changes))
   assert words in str(e.value)
 
 
@@ -182,16 +183,16 @@ def test_renamed_keys_are_refused_with_the_new_name():
   with pytest.raises(
     errors.InputError, match='mirror.*augment.horizontal_flip'
   ):
-    config_lib.validate(config)
+    config_validation.validate(config)
 
 
 def test_names_equal_the_tables_of_the_packages():
   """The config module lists names, and does not import the networks."""
-  assert tuple(registry.MODELS) == config_lib.MODELS
-  assert tuple(registry.DTYPES) == config_lib.DTYPES
-  assert tuple(convnext.SIZES) == config_lib.CONVNEXT_SIZES
-  assert tuple(vit.SIZES) == config_lib.VIT_SIZES
-  assert tuple(losses._ELEMENTWISE) == config_lib.LOSSES
-  assert config_lib.VIT_POOLS == vit.POOLS
-  assert tuple(transformer.GELUS) == config_lib.VIT_GELUS
-  assert len(config_lib.PIP_WEIGHTS) == efficientnet_lite.NUM_VARIANTS
+  assert tuple(registry.MODELS) == config_validation.MODELS
+  assert tuple(registry.DTYPES) == config_validation.DTYPES
+  assert tuple(convnext.SIZES) == config_validation.CONVNEXT_SIZES
+  assert tuple(vit.SIZES) == config_validation.VIT_SIZES
+  assert tuple(losses._ELEMENTWISE) == config_validation.LOSSES
+  assert config_validation.VIT_POOLS == vit.POOLS
+  assert tuple(transformer.GELUS) == config_validation.VIT_GELUS
+  assert len(config_validation.PIP_WEIGHTS) == efficientnet_lite.NUM_VARIANTS

@@ -1,4 +1,4 @@
-"""What all tests share: eight CPU devices, and a small synthetic data set."""
+"""Common settings and fixtures: eight CPU devices and a synthetic dataset."""
 
 import gc
 import os
@@ -20,14 +20,14 @@ from tests.support import helpers
 
 NUM_DEVICES = 8
 
-# Most of a test's time is compilation. Many tests compile the same step, so the
-# programs are kept for all processes of this run; and they are compiled
-# quickly, which takes a fifth of the time.
+# Compilation takes most of the time. Compiled programs are shared by all
+# processes, since many tests compile the same step. Fast compilation takes a
+# fifth of the time.
 if binaries.COMPILED not in os.environ:
   _compiled = tempfile.TemporaryDirectory(prefix='genre_flax_tests_')
   os.environ[binaries.COMPILED] = _compiled.name
-# Tracing makes many objects that live on: looking among all of them for garbage
-# as often as Python does by default takes a tenth of the time.
+# Tracing creates many long-lived objects; the default frequency of garbage
+# collection would take a tenth of the time.
 gc.set_threshold(200_000, 50, 100)
 platform.configure(fast_compilation=True)
 jax.config.update('jax_compilation_cache_dir', os.environ[binaries.COMPILED])
@@ -38,7 +38,7 @@ jax.config.update('jax_num_cpu_devices', NUM_DEVICES)
 
 @pytest.fixture
 def short_efficientnet(monkeypatch):
-  """EfficientNet-Lite of its first blocks: it compiles five times faster."""
+  """The first blocks of EfficientNet-Lite, which compile 5 times faster."""
   stages = (
     efficientnet_lite.Stage(1, 3, 1, 1, 16),
     efficientnet_lite.Stage(2, 3, 2, 6, 24),
@@ -49,7 +49,7 @@ def short_efficientnet(monkeypatch):
 
 @pytest.fixture
 def short_networks(short_efficientnet, monkeypatch):
-  """All deep networks of a few narrow layers."""
+  """All deep networks with few narrow layers."""
   monkeypatch.setitem(vit.SIZES, 'S', vit.Size(32, 2, 2))
   monkeypatch.setitem(
     convnext.SIZES, 'tiny', convnext.Size((1, 1, 2, 1), (8, 16, 24, 32))

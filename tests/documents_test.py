@@ -1,4 +1,4 @@
-"""What the documents name is there: files, commands, flags, config keys."""
+"""Files, commands, flags and config keys in the documents exist."""
 
 import ast
 import re
@@ -14,27 +14,21 @@ from tests.support import paths
 DOCUMENTS = sorted(
   [*paths.ROOT.glob('*.md'), *(paths.ROOT / 'docs').rglob('*.md')]
 )
-_OF_PYTHON = ('http.server', 'venv')
-# Of absl, and of XLA.
-_FOREIGN_FLAGS = {
+_STANDARD_MODULES = ('http.server', 'venv')
+# Flags of absl and XLA.
+_LIBRARY_FLAGS = {
   'help',
   'verbosity',
   'xla_cpu_use_fusion_emitters',
   'xla_force_host_platform_device_count',
 }
-_MODULES = {
-  'genre_flax': (
-    'main',
-    'top3',
-    'report',
-    'export',
-    'demo',
-    'prepare',
-    'lower',
-  ),
-  'launch': ('run', 'plan', 'sweep'),
-}
-# What launch.run starts, by its flag --binary.
+_PROGRAMS = (
+  *(f'genre_flax.{name}' for name in ('main', 'top3', 'report', 'export')),
+  *(f'genre_flax.{name}' for name in ('demo', 'prepare', 'lower')),
+  *(f'launch.{name}' for name in ('run', 'plan', 'sweep')),
+  'benchmarks',
+)
+# Programs that launch.run starts, by its flag --binary.
 _BINARIES = {'train': 'main', 'top3': 'top3', 'prepare': 'prepare'}
 
 
@@ -43,7 +37,7 @@ def read(path):
 
 
 def flags_of(module):
-  """The flags that a binary defines, by its source."""
+  """The flags that a program defines, from its source."""
   path = paths.ROOT / module.replace('.', '/')
   main = path / '__main__.py'
   source = read(main if main.exists() else path.with_suffix('.py'))
@@ -56,15 +50,11 @@ def flags_of(module):
   }
 
 
-FLAGS = {
-  f'{package}.{name}': flags_of(f'{package}.{name}')
-  for package, names in _MODULES.items()
-  for name in names
-} | {'benchmarks': flags_of('benchmarks')}
+FLAGS = {program: flags_of(program) for program in _PROGRAMS}
 
 
 def keys_of(module):
-  """All keys of a config, the folders among them."""
+  """All keys of a config, including those of its sections."""
   flat = config_lib.flatten(module.get_config().to_dict())
   keys = {'.'.join(k.split('.')[:n]) for k in flat for n in range(1, 9)}
   return keys | {f'{part}.options' for part in ('model', 'loss', 'optimizer')}
@@ -83,7 +73,7 @@ def code_blocks(text, *languages):
 
 
 def commands(text):
-  """Each command of the shell blocks, as a list of words."""
+  """The commands in the shell blocks, as lists of words."""
   for body in code_blocks(text, 'sh', 'bash'):
     for line in body.replace('\\\n', ' ').splitlines():
       for part in re.split(r'&&|;', line.split(' #')[0]):
@@ -92,10 +82,10 @@ def commands(text):
 
 
 def check_arguments(module, arguments):
-  """Faults of a binary's arguments."""
-  known = FLAGS[module] | _FOREIGN_FLAGS
+  """Errors in a program's arguments."""
+  known = FLAGS[module] | _LIBRARY_FLAGS
   keys = SWEEP_KEYS if module == 'launch.sweep' else KEYS
-  faults = []
+  found = []
   for argument in arguments:
     if not argument.startswith('--'):
       continue
@@ -103,16 +93,16 @@ def check_arguments(module, arguments):
     if name.startswith('config.'):
       key = name.removeprefix('config.')
       if key not in keys and '.options.' not in key:
-        faults.append(f'{module}: no key {key}')
+        found.append(f'{module}: no key {key}')
     elif name not in known and name.removeprefix('no') not in known:
-      faults.append(f'{module}: no flag --{name}')
+      found.append(f'{module}: no flag --{name}')
     elif name == 'config' and not (paths.ROOT / value.split(':')[0]).exists():
-      faults.append(f'{module}: no file {value}')
-  return faults
+      found.append(f'{module}: no file {value}')
+  return found
 
 
 def check_command(words):
-  """Faults of a command, which may launch another."""
+  """Errors in a command, which may launch another."""
   if words[0] == 'pip':
     extras = re.findall(r'\.\[(.*?)\]', ' '.join(words))
     setup = read(paths.ROOT / 'setup.cfg')
@@ -128,7 +118,7 @@ def check_command(words):
       for word in words[1:]
       if word.startswith('tests') and not (paths.ROOT / word).exists()
     ]
-  if words[:2] != ['python', '-m'] or words[2] in _OF_PYTHON:
+  if words[:2] != ['python', '-m'] or words[2] in _STANDARD_MODULES:
     return []
   module = words[2]
   if module not in FLAGS:
@@ -145,7 +135,7 @@ def check_command(words):
 
 
 @pytest.mark.parametrize('path', DOCUMENTS, ids=lambda p: p.name)
-def test_links_lead_somewhere(path):
+def test_links_exist(path):
   text = re.sub(r'```.*?```', '', read(path), flags=re.S)
   broken = []
   for target in re.findall(r'\]\(([^)\s]+)\)', text):
@@ -166,25 +156,24 @@ def anchors(text):
 
 
 @pytest.mark.parametrize('path', DOCUMENTS, ids=lambda p: p.name)
-def test_commands_are_accepted(path):
-  faults = [
-    f'{shlex.join(words)}: {fault}'
+def test_commands_are_valid(path):
+  assert not [
+    f'{shlex.join(words)}: {error}'
     for words in commands(read(path))
-    for fault in check_command(words)
+    for error in check_command(words)
   ]
-  assert not faults
 
 
 @pytest.mark.parametrize('path', DOCUMENTS, ids=lambda p: p.name)
-def test_flags_keys_and_files_in_the_text_are_there(path):
+def test_names_in_code_spans_exist(path):
   text = re.sub(r'^ *```.*?^ *```', '', read(path), flags=re.M | re.S)
-  known = set().union(*FLAGS.values()) | _FOREIGN_FLAGS
+  known = set().union(*FLAGS.values()) | _LIBRARY_FLAGS
   codes = re.findall(r'`([^`\n]+)`', text)
-  assert not [fault for code in codes for fault in faults_of_code(code, known)]
+  assert not [name for code in codes for name in missing_names(code, known)]
 
 
-def faults_of_code(code, known):
-  """What a piece of code within a sentence names and is not there."""
+def missing_names(code, known):
+  """Names within a code span that do not exist."""
   for name in re.findall(r'(?<![\w-])--([a-z]\w*)(?![\w.-])', code):
     if name not in known and name.removeprefix('no') not in known:
       yield f'--{name}'
@@ -192,7 +181,7 @@ def faults_of_code(code, known):
     if key not in KEYS | SWEEP_KEYS and '.options.' not in key:
       yield f'config.{key}'
   is_path = re.fullmatch(
-    r'(genre_flax|launch|configs|examples|tests|docs)/[\w./]*', code
+    r'(genre_flax|launch|configs|benchmarks|examples|tests|docs)/[\w./]*', code
   )
   if is_path and not (paths.ROOT / code).exists():
     yield code
@@ -201,12 +190,12 @@ def faults_of_code(code, known):
     yield match[0]
 
 
-def test_the_readme_is_a_page_or_two():
+def test_readme_is_short():
   assert len(read(paths.ROOT / 'README.md').splitlines()) <= 250
 
 
 @pytest.mark.parametrize(
-  'command, fault',
+  'command, error',
   [
     ('python -m genre_flax.main --confg=configs/tpu_pod.py', 'no flag --confg'),
     ('python -m genre_flax.main --config=configs/x.py', 'no file configs/x.py'),
@@ -217,20 +206,20 @@ def test_the_readme_is_a_page_or_two():
     ('pytest tests/nothing_test.py', 'no file tests/nothing_test.py'),
   ],
 )
-def test_these_checks_find_faults(command, fault):
-  assert fault in str(check_command(shlex.split(command)))
+def test_errors_are_found(command, error):
+  assert error in str(check_command(shlex.split(command)))
 
 
-def test_every_room_says_what_it_is_for():
-  for package in ('genre_flax', 'launch', 'configs', 'tests'):
+def test_packages_have_only_a_docstring():
+  for package in ('genre_flax', 'launch', 'configs', 'benchmarks', 'tests'):
     for file in (paths.ROOT / package).rglob('__init__.py'):
       tree = ast.parse(read(file))
       assert ast.get_docstring(tree), file
-      assert len(tree.body) == 1, f'{file} re-exports or defines something'
+      assert len(tree.body) == 1, f'{file} contains code'
 
 
-def test_documents_speak_of_no_machine():
-  # Absolute paths are examples: of a scratch folder, of a cluster's storage.
+def test_documents_have_no_paths_of_a_machine():
+  # Examples are a scratch folder and the storage of a cluster.
   found = [
     (path.name, match)
     for path in DOCUMENTS

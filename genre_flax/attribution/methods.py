@@ -115,10 +115,10 @@ def make_grad_cam(
     def apply(added):
       logits, sown = forward.forward(
         model,
-        {**variables, layers.ADDED: added},
+        {**variables, layers.PERTURBATIONS: added},
         images,
         preprocessing,
-        mutable=[layers.SEEN],
+        mutable=[layers.FEATURE_MAPS],
       )
       return logits, jax.tree.leaves(sown)[0]
 
@@ -214,9 +214,9 @@ def _marked_shapes(model, variables, images, preprocessing):
 
   def apply(variables, images):
     _, marked = forward.forward(
-      model, variables, images, preprocessing, mutable=[layers.ADDED]
+      model, variables, images, preprocessing, mutable=[layers.PERTURBATIONS]
     )
-    return marked.get(layers.ADDED, {})
+    return marked.get(layers.PERTURBATIONS, {})
 
   return jax.eval_shape(apply, variables, images)
 

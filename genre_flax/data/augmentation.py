@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
-from genre_flax.ops import resampling
+from genre_flax.ops import ops
 
 # Luma of red, green and blue (ITU-R BT.601).
 _LUMA = (0.299, 0.587, 0.114)
@@ -70,12 +70,12 @@ def _crop(images, samples, config):
     scale = 1 - (1 - config.crop_scale) * scale_sample
     slack = (1 - scale) + 2 * config.translation
     start = slack * offset_sample - config.translation
-    return resampling.sampling_matrix(size, start, scale)
+    return ops.sampling_matrix(size, start, scale)
 
   rows = sampling_matrix(height, samples[:, 0], samples[:, 1])
   columns = sampling_matrix(width, samples[:, 2], samples[:, 3])
   columns = jnp.where(is_flipped[:, None, None], columns[:, ::-1], columns)
-  return resampling.resample(images, rows, columns)
+  return ops.resample(images, rows, columns)
 
 
 def _change_color(images, samples, config):

@@ -33,7 +33,7 @@ def resample_weights(
   Args:
     num_examples: of the split.
     num_samples: number of resamples.
-    seed: of the resampling.
+    seed: of the ops.
 
   Yields:
     [R, num_examples], at most 50 resamples per block, and fewer of a large

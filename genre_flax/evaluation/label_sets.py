@@ -103,7 +103,7 @@ def from_dict(stored: Mapping[str, Any], *, num_genres: int) -> LabelSets:
   """The inverse of `LabelSets.to_dict`.
 
   Raises:
-    ValueError: the values are invalid; `stored` may come from a stranger.
+    ValueError: the values are invalid; `stored` may be untrusted.
   """
   label_sets = LabelSets(
     to_members(stored['members'], num_genres=num_genres),

@@ -1,6 +1,6 @@
-"""From a trained network to what others can run without this package.
+"""Exports of trained networks that run without this package.
 
-`graph` is the function that is handed on; `onnx_file` and `stablehlo_file`
-write it, `check` holds what was written against our own scores, `model_card`
-describes it, `web` makes a page of it, and `write` puts the folder together.
+`export` writes, verifies and uploads the folder of an export. The formats are
+in `onnx_export` (with `onnx_converter`), `stablehlo_export`, `timm_export` and
+`web_export`; all but timm export the function of `prediction_function`.
 """

@@ -1,57 +1,64 @@
-"""Takes a finished folder to a model hub, by the hub's own client."""
+"""Uploads an export to the Hugging Face Hub."""
 
 import pathlib
-import re
 from typing import Any
 
 import huggingface_hub
+from huggingface_hub import utils
 
 from genre_flax.runtime import errors
 
 
-def check_name(repo: str) -> None:
-  """Raises InputError where a name is not of the form USER/NAME."""
-  if not re.fullmatch(r'[\w-][\w.-]*/[\w-][\w.-]*', repo, re.ASCII):
+def validate_repo(repo: str) -> None:
+  """Raises InputError if a name is not a valid USER/NAME."""
+  try:
+    utils.validate_repo_id(repo)
+    is_valid = '/' in repo
+  except utils.HFValidationError:
+    is_valid = False
+  if not is_valid:
     raise errors.InputError(
-      f'--push={repo}: expected USER/NAME, as the hub has it.'
+      f'--push={repo} is not the name of a repository; expected USER/NAME.'
     )
 
 
 def push(
-  folder: pathlib.Path, repo: str, *, is_page: bool, client: Any | None = None
+  folder: pathlib.Path, repo: str, *, is_page: bool, client: Any = None
 ) -> str:
-  """Uploads a folder to a repository, which is private where it is new.
+  """Uploads a folder to a repository; a new repository is private.
 
   Args:
-    folder: of a finished export.
+    folder: of an export.
     repo: USER/NAME.
-    is_page: whether it is a page, which a hub keeps as a static Space.
-    client: of `huggingface_hub.HfApi`; None for one with the user's own token.
+    is_page: whether the export is a web page, uploaded as a static Space.
+    client: a `huggingface_hub.HfApi`; None for one with the user's token.
 
   Returns:
-    The address.
+    The URL of the repository.
 
   Raises:
-    ResourceError: the hub cannot be reached, or refuses.
+    ResourceError: the upload failed.
   """
   client = client or huggingface_hub.HfApi(library_name='genre_flax')
-  kind = {'repo_type': 'space' if is_page else 'model'}
-  made = {'space_sdk': 'static'} if is_page else {}
+  repo_type = 'space' if is_page else 'model'
   try:
-    address = client.create_repo(
-      repo, private=True, exist_ok=True, **kind, **made
+    url = client.create_repo(
+      repo,
+      repo_type=repo_type,
+      private=True,
+      exist_ok=True,
+      space_sdk='static' if is_page else None,
     )
     client.upload_folder(
       repo_id=repo,
+      repo_type=repo_type,
       folder_path=folder,
       commit_message='Export of genre_flax',
-      **kind,
     )
-  # No token, no network, no right to write: whatever the client's parts raise.
-  except Exception as e:
+  except Exception as e:  # The client raises errors of several libraries.
     raise errors.ResourceError(
-      f'{repo} was not written to: {str(e).strip() or type(e).__name__}. The'
-      f' folder {folder} is whole; log in with `hf auth login`, and give the'
+      f'The upload to {repo} failed: {str(e).strip() or type(e).__name__}. The'
+      f' export in {folder} is complete. Run `hf auth login`, then the'
       ' same command again.'
     ) from e
-  return str(address)
+  return str(url)

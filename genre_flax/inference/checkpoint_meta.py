@@ -1,4 +1,4 @@
-"""The metadata of a checkpoint, validated: it may come from a stranger."""
+"""The metadata of a checkpoint, validated: its source may be untrusted."""
 
 from collections.abc import Mapping, Sequence
 import dataclasses
@@ -7,7 +7,7 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from genre_flax import config as config_lib
+from genre_flax import config_validation
 from genre_flax.evaluation import calibration as calibration_lib
 from genre_flax.runtime import custom
 from genre_flax.runtime import errors
@@ -62,7 +62,7 @@ def parse(
         ' workdir and the installed module of that name, pass'
         ' --allow_custom_code.'
       )
-    config_lib.validate_values(config)
+    config_validation.validate_values(config)
     genres = _parse_genres(stored['genres'])
     return Meta(
       genres=genres,

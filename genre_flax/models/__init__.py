@@ -1,5 +1,5 @@
-"""The networks, what they are made of, and published weights for them.
+"""Networks, their layers, and utilities for their parameters.
 
-`registry` makes a network by its name; each is a file of its own, made of
-`layers`, which take the fastest exact form for the platform from `forms`.
+`registry` creates a network by name. Each network is a module of its own, built
+from `layers` and `normalization`, which call the operations of `ops`.
 """

@@ -1,7 +1,7 @@
 """ConvNeXt (Liu et al., 2022, 'A ConvNet for the 2020s'), versions 1 and 2.
 
-The second (Woo et al., 2023, 'ConvNeXt V2') has global response normalisation
-in each block, in place of layer scale.
+Version 2 (Woo et al., 2023, 'ConvNeXt V2') replaces the layer scale of each
+block by global response normalization.
 """
 
 import functools
@@ -11,9 +11,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from genre_flax.models import classifier
-from genre_flax.models import dropout
 from genre_flax.models import layers
+from genre_flax.models import normalization
 
 
 class Size(NamedTuple):
@@ -39,7 +38,7 @@ STEM = 4
 
 
 class ResponseNorm(nn.Module):
-  """Global response normalisation (Woo et al., 2023, equations 1 to 3)."""
+  """Global response normalization (Woo et al., 2023, equations 1 to 3)."""
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -49,7 +48,7 @@ class ResponseNorm(nn.Module):
     squares = jnp.sum(
       jnp.square(x.astype(jnp.float32)), axis=(1, 2), keepdims=True
     )
-    # A channel may be 0 everywhere, where a root has no gradient.
+    # The square root has no gradient at 0, the norm of an all-zero channel.
     is_zero = squares == 0
     norms = jnp.where(is_zero, 0, jnp.sqrt(jnp.where(is_zero, 1, squares)))
     share = norms / (norms.mean(axis=-1, keepdims=True) + 1e-6)
@@ -57,12 +56,12 @@ class ResponseNorm(nn.Module):
 
 
 class Block(nn.Module):
-  """A wide depthwise convolution, then an MLP over the channels.
+  """A 7 x 7 depthwise convolution and an MLP over the channels.
 
   Attributes:
     version: 1 or 2.
-    layer_scale: what the scale of the branch's channels starts from.
-    drop_rate: of the branch, for an example, in training.
+    layer_scale: initial scale of the branch, in version 1.
+    drop_rate: stochastic depth of the branch.
     dtype: of the computation; parameters are float32.
   """
 
@@ -81,44 +80,69 @@ class Block(nn.Module):
       kernel_init=nn.initializers.truncated_normal(0.02),
     )
     bias = self.param('depthwise_bias', nn.initializers.zeros, (width,))
-    x = layers.DepthwiseConv(7, dtype=self.dtype, name='depthwise')(
-      x, shift=bias
-    )
-    x = layers.LayerNorm(_NORM_EPSILON, dtype=self.dtype, name='norm')(x)
+    x = layers.Conv(
+      width,
+      kernel_size=7,
+      feature_group_count=width,
+      dtype=self.dtype,
+      name='depthwise',
+    )(x, bias=bias)
+    x = normalization.LayerNorm(_NORM_EPSILON, self.dtype, name='norm')(x)
     x = nn.gelu(dense(4 * width, name='expand')(x), approximate=False)
     if self.version == 2:
       x = ResponseNorm(name='response_norm')(x)
     x = dense(width, name='project')(x)
     if self.version == 1:
       x = layers.LayerScale(self.layer_scale, self.dtype, name='scale')(x)
-    x = dropout.StochasticDepth(self.drop_rate)(x, deterministic=not train)
+    x = layers.StochasticDepth(self.drop_rate)(x, deterministic=not train)
     return inputs + x
 
 
-class Backbone(nn.Module):
-  """Stem, four stages, and the mean over the picture; see ConvNeXt."""
+class ConvNeXt(nn.Module):
+  """Backbone: stem, four stages, mean over the pixels, LayerNorm.
 
-  size: str
-  version: int
-  layer_scale: float
-  stochastic_depth_rate: float
-  rematerialize: bool
-  dtype: Any
+  Attributes:
+    size: a key of SIZES.
+    version: 1 or 2.
+    layer_scale: initial scale of the residual branches, in version 1.
+    stochastic_depth_rate: of the last block; the rate grows linearly from 0.
+    rematerialize: whether to recompute the activations inside blocks in the
+      backward pass (`jax.checkpoint`), which saves memory.
+    dtype: of the computation; parameters and embeddings are float32.
+    axis_name: unused.
+  """
+
+  size: str = 'tiny'
+  version: int = 1
+  layer_scale: float = 1e-6
+  stochastic_depth_rate: float = 0.1
+  rematerialize: bool = False
+  dtype: Any = jnp.float32
+  axis_name: str | None = None
+
+  mixes_examples = False
+  layer_order = (
+    'backbone/stem',
+    r'backbone/(?:down|stage)_(\d)(?:_block_(\d+))?',
+    'backbone/norm|head',
+  )
 
   @nn.compact
   def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
-    """Maps normalised images [B, H, W, 3] to features [B, C]."""
+    """Maps normalized images [B, H, W, 3] to embeddings [B, C]."""
     depths, widths = SIZES[self.size]
-    least = STEM * 2 ** (len(depths) - 1)
-    if min(images.shape[1:3]) < least:
+    min_side = STEM * 2 ** (len(depths) - 1)
+    if min(images.shape[1:3]) < min_side:
       raise ValueError(
         f'convnext: images of {images.shape[1]} x {images.shape[2]} pixels are'
-        f' too small; at least {least} x {least}'
+        f' too small; at least {min_side} x {min_side}'
       )
-    norm = functools.partial(layers.LayerNorm, _NORM_EPSILON, dtype=self.dtype)
-    block_class = (
-      nn.remat(Block, static_argnums=(2,)) if (self.rematerialize) else Block
+    norm = functools.partial(
+      normalization.LayerNorm, _NORM_EPSILON, dtype=self.dtype
     )
+    block_class = Block
+    if self.rematerialize:
+      block_class = nn.remat(Block, static_argnums=(2,))
     x = layers.Patchify(widths[0], STEM, self.dtype, name='stem')(images)
     x = norm(name='stem_norm')(x)
     number = 0
@@ -138,50 +162,3 @@ class Backbone(nn.Module):
     x = layers.feature_map(self, x)
     x = jnp.mean(x, axis=(1, 2), dtype=jnp.float32)
     return norm(name='norm')(x).astype(jnp.float32)
-
-
-class ConvNeXt(classifier.Classifier):
-  """The network, with one logit a genre.
-
-  Attributes:
-    num_genres: number of logits.
-    size: a key of SIZES.
-    version: 1 or 2.
-    layer_scale: what the scales of the branches start from, in version 1.
-    feature_norm: see Classifier.
-    dropout_rate: before the logits.
-    stochastic_depth_rate: of the last block; it grows from 0 linearly.
-    rematerialize: whether to compute the insides of blocks again in the
-      backward pass, and not to keep them (`jax.checkpoint`).
-    dtype: of the computation; parameters and logits are float32.
-    axis_name: the mapped axis that `feature_norm` averages over.
-  """
-
-  num_genres: int
-  size: str = 'tiny'
-  version: int = 1
-  layer_scale: float = 1e-6
-  feature_norm: bool = False
-  dropout_rate: float = 0.0
-  stochastic_depth_rate: float = 0.1
-  rematerialize: bool = False
-  dtype: Any = jnp.float32
-  axis_name: str | None = None
-
-  layer_order = (
-    'backbone/stem',
-    r'backbone/(?:down|stage)_(\d)(?:_block_(\d+))?',
-    'backbone/norm|head',
-  )
-
-  def setup(self) -> None:
-    """Makes the parts."""
-    self.backbone = Backbone(
-      size=self.size,
-      version=self.version,
-      layer_scale=self.layer_scale,
-      stochastic_depth_rate=self.stochastic_depth_rate,
-      rematerialize=self.rematerialize,
-      dtype=self.dtype,
-    )
-    super().setup()

@@ -1,7 +1,7 @@
-"""The forward function: from pixels to the output of a network.
+"""The forward function, from pixels to the output of a network.
 
-Training, evaluation, export, attribution and retrieval all apply networks by
-these functions, so that preprocessing is the same everywhere.
+Training, evaluation, export, attribution and retrieval share these functions,
+and therefore the preprocessing.
 """
 
 from typing import Any
@@ -11,11 +11,11 @@ import jax
 import jax.numpy as jnp
 
 from genre_flax import config as config_lib
-from genre_flax.ops import resampling
+from genre_flax.ops import ops
 from genre_flax.runtime import target
 
 # On CPU, images are evaluated in chunks of about this many pixels. Larger
-# activations leave the caches, and would take more memory than training.
+# activations do not fit the caches, and take more memory than training.
 _CHUNK_PIXELS = 1 << 20
 
 
@@ -35,8 +35,8 @@ def forward(
     model: a network of `registry.create_model`.
     variables: of the network.
     images: uint8 or float32 [B, H, W, 3] in [0, 255].
-    preprocessing: that the network was trained with.
-    train: whether dropout and batch statistics are in use.
+    preprocessing: of the network.
+    train: whether to use dropout and batch statistics.
     method: of the network: '__call__' for logits, 'embed' for embeddings.
     **options: of `model.apply`, such as `rngs` and `mutable`.
 
@@ -56,13 +56,13 @@ def forward_in_chunks(
   *,
   method: str = '__call__',
 ) -> jax.Array:
-  """`forward` without training; on CPU, for a chunk of the images at a time.
+  """`forward` for inference; on CPU, in chunks of the batch.
 
   Args:
     model: a network of `registry.create_model`.
     variables: of the network.
     images: uint8 or float32 [B, H, W, 3] in [0, 255].
-    preprocessing: that the network was trained with.
+    preprocessing: of the network.
     method: '__call__' or 'embed'.
 
   Returns:
@@ -87,14 +87,14 @@ def predict_logits(
   images: jax.Array,
   preprocessing: config_lib.Preprocessing,
 ) -> jax.Array:
-  """Logits with test-time augmentation: their mean over central crops.
+  """Logits with test-time augmentation, averaged over central crops.
 
   Args:
     model: a network of `registry.create_model`.
     variables: of the network.
     images: uint8 [B, H, W, 3].
-    preprocessing: that the network was trained with; its `eval_crops` are the
-      shares of height and width that the crops keep.
+    preprocessing: of the network; its `eval_crops` are the fractions of height
+      and width that the crops keep.
 
   Returns:
     float32 [B, num_genres].
@@ -102,26 +102,26 @@ def predict_logits(
   if preprocessing.eval_crops == (1.0,):
     return forward_in_chunks(model, variables, images, preprocessing)
 
-  def of_crop(share):
-    crops = resampling.central_crop(images, share)
+  def crop_logits(fraction):
+    crops = ops.central_crop(images, fraction)
     return forward_in_chunks(model, variables, crops, preprocessing)
 
   if target.platform() == target.PORTABLE:
-    # Unrolled: exported graphs hold no loops, and no resampling by 1.
+    # Unrolled: exported graphs contain no loops, and no resampling by 1.
     logits = [
-      of_crop(share)
-      if share != 1
+      crop_logits(fraction)
+      if fraction != 1
       else forward_in_chunks(model, variables, images, preprocessing)
-      for share in preprocessing.eval_crops
+      for fraction in preprocessing.eval_crops
     ]
     return sum(logits) / len(logits)
-  # In sequence: all crops at once would multiply the memory.
-  shares = jnp.asarray(preprocessing.eval_crops, jnp.float32)
-  return jax.lax.map(of_crop, shares).mean(axis=0)
+  # In sequence, since all crops at once would multiply the memory.
+  fractions = jnp.asarray(preprocessing.eval_crops, jnp.float32)
+  return jax.lax.map(crop_logits, fractions).mean(axis=0)
 
 
 def _chunk_size(shape: tuple[int, ...]) -> int:
-  """Images per chunk of [B, H, W, 3]: near a megapixel, or all of them."""
+  """Images per chunk of [B, H, W, 3]: about a megapixel, or all of them."""
   batch, height, width, _ = shape
   limit = max(1, _CHUNK_PIXELS // (height * width))
   if batch <= limit:

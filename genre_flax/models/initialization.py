@@ -11,15 +11,6 @@ from genre_flax.runtime import errors
 from genre_flax.runtime import text
 
 
-def check_head_bias(params: Any, *, model_name: str) -> None:
-  """Raises InputError if the head has no bias to set to the label prior."""
-  if 'bias' not in params[params_lib.HEAD]:
-    raise errors.InputError(
-      f'config.head_bias_from_prior=True needs a bias in the layer'
-      f' {params_lib.HEAD!r}, which config.model.name={model_name!r} lacks; set it to False.'
-    )
-
-
 def merge_pretrained(
   variables: Mapping[str, Any],
   pretrained: Mapping[str, Any],

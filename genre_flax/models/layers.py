@@ -1,6 +1,7 @@
-"""The layers that the networks are made of; `forms` makes them fast."""
+"""Layers of the networks."""
 
 from collections.abc import Callable
+import math
 from typing import Any
 
 import flax.linen as nn
@@ -10,53 +11,111 @@ import jax.numpy as jnp
 
 from genre_flax.ops import ops
 
-Dtype = Any
-# The collections of `feature_map`.
-SEEN, ADDED = 'intermediates', 'perturbations'
+# Flax collections of `feature_map`.
+FEATURE_MAPS = 'intermediates'
+PERTURBATIONS = 'perturbations'
 
 
 def feature_map(module: nn.Module, x: jax.Array) -> jax.Array:
-  """Marks the last feature map of a network, for `explain` to look at.
+  """Marks the last feature map of a network, for Grad-CAM.
 
-  Where a caller asks for the collection SEEN it is put there, and what a caller
-  gives in ADDED is added to it, so that it can be differentiated by. Else it
-  costs nothing.
+  If the collection FEATURE_MAPS is mutable, the feature map is stored there. If
+  the collection PERTURBATIONS is given, its value is added to the feature map,
+  for gradients with respect to it. Otherwise this has no effect and no cost.
 
   Args:
-    module: whose method is running.
-    x: [B, h, w, C], after its last nonlinearity.
+    module: the network, inside one of its methods.
+    x: [B, h, w, C], after the last nonlinearity.
 
   Returns:
-    `x`.
+    `x`, with any perturbation added.
   """
   if module.is_initializing():
-    return x  # Parameters and statistics are all that a network has.
-  module.sow(SEEN, 'feature_map', x)
-  return module.perturb('feature_map', x, collection=ADDED)
+    return x  # Neither collection belongs to the variables of a network.
+  module.sow(FEATURE_MAPS, 'feature_map', x)
+  return module.perturb('feature_map', x, collection=PERTURBATIONS)
 
 
 def channel_statistics(x: jax.Array) -> jax.Array:
-  """The mean and the standard deviation of each channel of each picture.
+  """Mean and standard deviation of each channel of each image.
 
   Args:
     x: [B, H, W, C].
 
   Returns:
-    float32 [B, 2 C]: all means, then all deviations.
+    float32 [B, 2 C]: all means, then all standard deviations.
   """
   x = x.astype(jnp.float32)
   mean = x.mean(axis=(1, 2), keepdims=True)
   variance = jnp.square(x - mean).mean(axis=(1, 2))
-  # Its gradient stays finite where a channel is the same everywhere.
+  # The gradient stays finite for a constant channel.
   deviation = jnp.sqrt(variance + 1e-6)
   return jnp.concatenate([mean[:, 0, 0], deviation], axis=-1)
 
 
-class ConvMaxPool(nn.Module):
-  """A 'VALID' convolution with bias, then ReLU and 2 x 2 max-pooling.
+class Conv(nn.Module):
+  """Convolution with 'SAME' padding and without a bias parameter.
 
-  Bias and ReLU are monotonic, so they come after the pool, on a quarter of the
-  pixels: the same numbers for less work.
+  Attributes:
+    features: output channels.
+    kernel_size: side of the square kernel, in pixels.
+    stride: in both directions.
+    feature_group_count: 1, or the number of input channels (which `features`
+      equals) for a depthwise convolution.
+    dtype: of the computation; parameters are float32.
+  """
+
+  features: int
+  kernel_size: int
+  stride: int = 1
+  feature_group_count: int = 1
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(
+    self,
+    images: jax.Array,
+    *,
+    scale: jax.Array | None = None,
+    bias: jax.Array | None = None,
+    activation: str = '',
+  ) -> jax.Array:
+    """Applies the convolution.
+
+    Args:
+      images: [B, H, W, C].
+      scale: [features], factors of the output channels, folded into the kernel.
+      bias: [features], added to the output.
+      activation: a key of `ops.ACTIVATIONS`, applied last.
+
+    Returns:
+      [B, ceil(H / stride), ceil(W / stride), features].
+    """
+    kernel = self.param(
+      'kernel',
+      nn.initializers.variance_scaling(2.0, 'fan_out', 'normal'),
+      (
+        self.kernel_size,
+        self.kernel_size,
+        images.shape[-1] // self.feature_group_count,
+        self.features,
+      ),
+    )
+    if scale is not None:
+      kernel = kernel * scale
+    images, kernel, bias = nn.dtypes.promote_dtype(
+      images, kernel, bias, dtype=self.dtype
+    )
+    return ops.conv(
+      images, kernel, bias, stride=self.stride, activation=activation
+    )
+
+
+class ConvMaxPool(nn.Module):
+  """'VALID' convolution with bias, then ReLU and 2 x 2 max-pooling.
+
+  Bias and ReLU are monotonic, so they are applied after the pooling, to a
+  quarter of the pixels, with the same result.
 
   Attributes:
     features: output channels.
@@ -66,7 +125,7 @@ class ConvMaxPool(nn.Module):
 
   features: int
   kernel_size: int = 5
-  dtype: Dtype = jnp.float32
+  dtype: Any = jnp.float32
 
   @nn.compact
   def __call__(self, images: jax.Array) -> jax.Array:
@@ -84,127 +143,17 @@ class ConvMaxPool(nn.Module):
     return nn.relu(ops.add_bias(pooled, bias))
 
 
-class Conv(nn.Module):
-  """A convolution with 'SAME' padding, and without parameters of a bias.
-
-  Attributes:
-    features: output channels.
-    kernel_size: side of the square kernel, in pixels.
-    stride: in both directions.
-    dtype: of the computation; parameters are float32.
-  """
-
-  features: int
-  kernel_size: int
-  stride: int = 1
-  dtype: Dtype = jnp.float32
-
-  def num_outputs(self, images: jax.Array) -> int:
-    """Output channels."""
-    del images
-    return self.features
-
-  @nn.compact
-  def __call__(
-    self,
-    images: jax.Array,
-    *,
-    scale: jax.Array | None = None,
-    shift: jax.Array | None = None,
-    activation: str = '',
-  ) -> jax.Array:
-    """Maps [B, H, W, C] to [B, ceil(H / stride), ceil(W / stride), F].
-
-    Args:
-      images: see above.
-      scale: of each output channel, [F], or None.
-      shift: that is added to each, [F], or None.
-      activation: with a shift: 'relu', 'relu6' or ''.
-    """
-    kernel = self.param(
-      'kernel',
-      nn.initializers.variance_scaling(2.0, 'fan_out', 'normal'),
-      (self.kernel_size, self.kernel_size, images.shape[-1], self.features),
-    )
-    return _convolve(
-      images, kernel, scale, shift, activation, self.stride, self.dtype
-    )
-
-
-class DepthwiseConv(nn.Module):
-  """A depthwise convolution like `Conv`.
-
-  Attributes:
-    kernel_size: side of the square kernel, in pixels.
-    stride: in both directions.
-    dtype: of the computation; parameters are float32.
-  """
-
-  kernel_size: int
-  stride: int = 1
-  dtype: Dtype = jnp.float32
-
-  def num_outputs(self, images: jax.Array) -> int:
-    """Output channels."""
-    return images.shape[-1]
-
-  @nn.compact
-  def __call__(
-    self,
-    images: jax.Array,
-    *,
-    scale: jax.Array | None = None,
-    shift: jax.Array | None = None,
-    activation: str = '',
-  ) -> jax.Array:
-    """Maps [B, H, W, C] to [B, ceil(H / stride), ceil(W / stride), C]."""
-    kernel = self.param(
-      'kernel',
-      nn.initializers.variance_scaling(2.0, 'fan_out', 'normal'),
-      (self.kernel_size, self.kernel_size, 1, images.shape[-1]),
-    )
-    return _convolve(
-      images, kernel, scale, shift, activation, self.stride, self.dtype
-    )
-
-
-def _convolve(images, kernel, scale, shift, activation, stride, dtype):
-  """By the form for the kernel; one with a shift does all in one."""
-  if scale is not None:
-    kernel = kernel * scale
-  images, kernel, shift = nn.dtypes.promote_dtype(
-    images, kernel, shift, dtype=dtype
-  )
-  if shift is not None:
-    return ops.conv_bias(
-      images,
-      kernel,
-      shift,
-      stride=stride,
-      padding='SAME',
-      activation=activation,
-    )
-  if kernel.shape[2] != images.shape[-1]:
-    return ops.depthwise_conv(images, kernel, stride=stride)
-  if kernel.shape[0] == 1:
-    # Not by an index: of a batch of any size JAX would look up each pixel.
-    strides = (1, stride, stride, 1)
-    images = lax.slice(images, (0,) * 4, images.shape, strides)
-    return ops.pointwise_conv(images, kernel)
-  return ops.conv(images, kernel, stride=stride, padding='SAME')
-
-
 class Dense(nn.Module):
-  """A dense layer of the last axis; Flax's, by the form for the platform.
+  """Dense layer over the last axis, with bias.
 
   Attributes:
     features: output channels.
     dtype: of the computation; parameters are float32.
-    kernel_init: of the kernel.
+    kernel_init: initializer of the kernel.
   """
 
   features: int
-  dtype: Dtype = jnp.float32
+  dtype: Any = jnp.float32
   kernel_init: Callable[..., jax.Array] = nn.initializers.lecun_normal()
 
   @nn.compact
@@ -219,9 +168,9 @@ class Dense(nn.Module):
 
 
 class Patchify(nn.Module):
-  """A convolution whose stride is its side: a dense layer of each patch.
+  """Dense layer over each patch: a convolution whose stride is its side.
 
-  What is left over on the right and at the bottom is cut off.
+  Incomplete patches at the right and at the bottom are cut off.
 
   Attributes:
     features: output channels.
@@ -231,7 +180,7 @@ class Patchify(nn.Module):
 
   features: int
   patch: int
-  dtype: Dtype = jnp.float32
+  dtype: Any = jnp.float32
 
   @nn.compact
   def __call__(self, images: jax.Array) -> jax.Array:
@@ -247,39 +196,18 @@ class Patchify(nn.Module):
     return Dense(self.features, self.dtype, name='dense')(patches)
 
 
-class LayerNorm(nn.Module):
-  """Layer normalisation (Ba et al., 2016), over the last axis.
-
-  Attributes:
-    epsilon: added to the variance.
-    dtype: of the output; statistics are float32.
-  """
-
-  epsilon: float
-  dtype: Dtype = jnp.float32
-
-  @nn.compact
-  def __call__(self, x: jax.Array) -> jax.Array:
-    """Returns an array of the shape of `x`, [..., C]."""
-    scale = self.param('scale', nn.initializers.ones, x.shape[-1:])
-    bias = self.param('bias', nn.initializers.zeros, x.shape[-1:])
-    x = x.astype(jnp.float32)
-    x -= x.mean(axis=-1, keepdims=True)
-    variance = jnp.square(x).mean(axis=-1, keepdims=True)
-    x *= lax.rsqrt(variance + self.epsilon)
-    return ops.channel_affine(x, scale, bias).astype(self.dtype)
-
-
 class LayerScale(nn.Module):
-  """A learnt scale of each channel of a branch (Touvron et al., 2021, CaiT).
+  """Learned scale of each channel of a residual branch.
+
+  Touvron et al., 2021, 'Going deeper with Image Transformers', section 2.1.
 
   Attributes:
-    initial: of all channels.
+    initial: value of all scales at initialization.
     dtype: of the computation; parameters are float32.
   """
 
   initial: float
-  dtype: Dtype = jnp.float32
+  dtype: Any = jnp.float32
 
   @nn.compact
   def __call__(self, inputs: jax.Array) -> jax.Array:
@@ -288,3 +216,61 @@ class LayerScale(nn.Module):
       'scale', nn.initializers.constant(self.initial), inputs.shape[-1:]
     )
     return inputs * scale.astype(self.dtype)
+
+
+class Dropout(nn.Module):
+  """Dropout (Srivastava et al., 2014) with one random byte per element.
+
+  On CPU, random numbers take much of the time of a training step, and much of
+  its memory until the backward pass. The rate is rounded to a multiple of 1/256
+  below 1; kept elements are scaled by the rounded rate, so that the expectation
+  is exact.
+
+  Attributes:
+    rate: fraction of elements set to 0, in [0, 1).
+  """
+
+  rate: float
+
+  @nn.compact
+  def __call__(self, inputs: jax.Array, *, deterministic: bool) -> jax.Array:
+    """Returns an array of the shape and dtype of `inputs`."""
+    dropped = min(round(self.rate * 256), 255)
+    if deterministic or dropped == 0:
+      return inputs
+    random = _random_bytes(self.make_rng('dropout'), inputs.shape)
+    keep = random >= jnp.uint8(dropped)
+    scale = jnp.asarray(256 / (256 - dropped), inputs.dtype)
+    return jnp.where(keep, inputs * scale, jnp.zeros_like(inputs))
+
+
+class StochasticDepth(nn.Module):
+  """Drops whole examples of a residual branch (Huang et al., 2016).
+
+  Attributes:
+    rate: fraction of examples set to 0, in [0, 1); the others are scaled.
+  """
+
+  rate: float
+
+  @nn.compact
+  def __call__(self, inputs: jax.Array, *, deterministic: bool) -> jax.Array:
+    """Returns an array of the shape and dtype of `inputs`, [B, ...]."""
+    if deterministic or self.rate == 0:
+      return inputs
+    shape = (inputs.shape[0],) + (1,) * (inputs.ndim - 1)
+    keep = jax.random.bernoulli(self.make_rng('dropout'), 1 - self.rate, shape)
+    scale = jnp.asarray(1 / (1 - self.rate), inputs.dtype)
+    return jnp.where(keep, inputs * scale, jnp.zeros_like(inputs))
+
+
+def _random_bytes(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+  """Random uint8, four from each 32-bit word.
+
+  `jax.random.bits` with dtype uint8 draws two 32-bit words per byte.
+  """
+  size = math.prod(shape)
+  words = jax.random.bits(key, (-(-size // 4),), jnp.uint32)
+  return (
+    lax.bitcast_convert_type(words, jnp.uint8).ravel()[:size].reshape(shape)
+  )

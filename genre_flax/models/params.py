@@ -51,6 +51,16 @@ def check_pattern(params: Any, pattern: str) -> None:
     )
 
 
+def check_head_bias(params: Any, *, model_name: str) -> None:
+  """Raises InputError if the head has no bias to set to the label prior."""
+  if 'bias' not in params[HEAD]:
+    raise errors.InputError(
+      f'config.head_bias_from_prior=True needs a bias in the layer'
+      f' {HEAD!r}, which config.model.name={model_name!r} lacks; set'
+      ' it to False.'
+    )
+
+
 def is_head(path: str) -> bool:
   """Whether a path belongs to a layer after the embedding: head, head_norm."""
   return path.split('/')[0].split('_')[0] == HEAD

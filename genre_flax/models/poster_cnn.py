@@ -6,15 +6,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from genre_flax.models import dropout
 from genre_flax.models import layers
 
 
 class PosterCNN(nn.Module):
   """Convolutions with max-pooling and dropout, then dense layers.
 
-  With the defaults this is the original's network, and has its number of
-  parameters: 1,169,017 at 250 x 250 pixels with 25 genres, 3,790,457 at
+  The defaults give the network of the original classifier, with the same number
+  of parameters: for 25 genres, 1,169,017 at 250 x 250 pixels and 3,790,457 at
   400 x 400.
 
   Attributes:
@@ -25,7 +24,7 @@ class PosterCNN(nn.Module):
     conv_dropout_rate: after each pooling.
     dense_dropout_rate: after each dense layer.
     dtype: of the computation; parameters and logits are float32.
-    axis_name: unused here; the mapped axis, for models with BatchNorm.
+    axis_name: unused.
   """
 
   num_genres: int
@@ -42,18 +41,18 @@ class PosterCNN(nn.Module):
 
   @nn.compact
   def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
-    """Maps normalised images [B, H, W, 3] to logits [B, num_genres]."""
+    """Maps normalized images [B, H, W, 3] to logits [B, num_genres]."""
     x = images
     for features in self.features:
       if min(x.shape[1:3]) < self.kernel_size + 1:
         raise ValueError(
           f'poster_cnn: images of {images.shape[1]} x {images.shape[2]} pixels'
           f' are too small for {len(self.features)} convolutions of'
-          f' {self.kernel_size} x {self.kernel_size} with pooling; give a'
-          ' larger config.image_size or fewer config.model.poster_cnn.features'
+          f' {self.kernel_size} x {self.kernel_size} with pooling; increase'
+          ' config.image_size or shorten config.model.poster_cnn.features'
         )
       x = layers.ConvMaxPool(features, self.kernel_size, self.dtype)(x)
-      x = dropout.Dropout(self.conv_dropout_rate)(x, deterministic=not train)
+      x = layers.Dropout(self.conv_dropout_rate)(x, deterministic=not train)
     x = layers.feature_map(self, x)
     x = x.reshape(x.shape[0], -1)
     for features in self.dense_features:
@@ -61,7 +60,7 @@ class PosterCNN(nn.Module):
         features, dtype=self.dtype, kernel_init=nn.initializers.glorot_uniform()
       )(x)
       x = nn.relu(x)
-      x = dropout.Dropout(self.dense_dropout_rate)(x, deterministic=not train)
+      x = layers.Dropout(self.dense_dropout_rate)(x, deterministic=not train)
     logits = layers.Dense(
       self.num_genres,
       dtype=self.dtype,

@@ -1,21 +1,27 @@
 """The networks, by name.
 
-Every network is a Flax module that takes normalised images [B, H, W, 3] and
-`train`, and returns logits [B, num_genres] in float32. Its last layer is called
-'head', and its last feature map is marked by `layers.feature_map`, for those
-who ask where it looked. Networks with BatchNorm keep its statistics in
-'batch_stats', and say by `mixes_examples` whether an example's logits in
-training depend on the others'. One of a user's own, by the name
-'module:attribute', keeps the same contract; it need not mark a feature map.
+A network is a Flax module that maps normalized images [B, H, W, 3] and `train`
+to logits, float32 [B, num_genres]. Its attributes:
+
+* `mixes_examples`: whether the logits of an example depend on other examples in
+  training, as with BatchNorm;
+* `layer_order`: optional, see `params.layers_below_head`.
+
+The last layer is named 'head'. The last feature map is marked by
+`layers.feature_map`, for Grad-CAM. Networks with a backbone also have methods
+`embed` and `classify`. A custom network, named 'module:attribute', needs only
+`mixes_examples` and the head.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+import functools
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from genre_flax.models import classifier
 from genre_flax.models import convnext
 from genre_flax.models import efficientnet_lite
 from genre_flax.models import params as params_lib
@@ -27,13 +33,15 @@ from genre_flax.runtime import custom
 from genre_flax.runtime import errors
 from genre_flax.runtime import target
 
-MODELS: dict[str, type[nn.Module]] = {
-  'convnext': convnext.ConvNeXt,
-  'efficientnet_lite': efficientnet_lite.EfficientNetLite,
+MODELS: dict[str, Callable[..., nn.Module]] = {
+  'convnext': functools.partial(classifier.create, convnext.ConvNeXt),
+  'efficientnet_lite': functools.partial(
+    classifier.create, efficientnet_lite.EfficientNetLite, dropout_rate=0.2
+  ),
   'poster_cnn': poster_cnn.PosterCNN,
   'resnet': resnet.ResNet,
   'tiny': tiny.Tiny,
-  'vit': vit.ViT,
+  'vit': functools.partial(classifier.create, vit.ViT),
 }
 DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
 
@@ -41,26 +49,25 @@ DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
 def create_from_config(
   config: Mapping[str, Any], *, num_genres: int, axis_name: str | None = None
 ) -> nn.Module:
-  """Makes the network of a config.
+  """Creates the network of a config.
 
   Args:
     config: `config.model`.
     num_genres: number of logits.
-    axis_name: the mapped axis that BatchNorm averages its statistics over.
+    axis_name: mapped axis over which BatchNorm averages its statistics.
 
   Returns:
     The Flax module.
 
   Raises:
-    InputError: a network of one's own is not there, or is no such network.
+    InputError: a custom network cannot be created.
   """
   name = config['name']
-  is_custom = custom.is_custom(name)
   return create_model(
     name,
     num_genres=num_genres,
     dtype=config['dtype'],
-    options=config['options' if is_custom else name],
+    options=config['options' if custom.is_custom(name) else name],
     axis_name=axis_name,
   )
 
@@ -73,20 +80,20 @@ def create_model(
   options: Mapping[str, Any] | None = None,
   axis_name: str | None = None,
 ) -> nn.Module:
-  """Makes a network.
+  """Creates a network.
 
   Args:
     name: a key of MODELS, or 'module:attribute'.
     num_genres: number of logits.
     dtype: of the computation, a key of DTYPES.
     options: further attributes of the network.
-    axis_name: the mapped axis that BatchNorm averages its statistics over.
+    axis_name: mapped axis over which BatchNorm averages its statistics.
 
   Returns:
     The Flax module.
 
   Raises:
-    InputError: a network of one's own is not there, or is no such network.
+    InputError: a custom network cannot be created.
   """
   options = {
     key: tuple(value) if isinstance(value, list) else value
@@ -100,16 +107,12 @@ def create_model(
   if not custom.is_custom(name):
     return MODELS[name](**arguments, **options)
   model = custom.call(name, key='model.name', options=options, **arguments)
-  if not isinstance(model, nn.Module):
+  mixes_examples = getattr(model, 'mixes_examples', None)
+  if not isinstance(model, nn.Module) or not isinstance(mixes_examples, bool):
     raise errors.InputError(
-      f'config.model.name={name!r} gave a {type(model).__name__}; expected a'
-      ' flax.linen.Module.'
-    )
-  if not isinstance(getattr(model, 'mixes_examples', None), bool):
-    raise errors.InputError(
-      f'config.model.name={name!r} does not say whether its logits of an'
-      ' example in training depend on the others, as BatchNorm makes them; give'
-      ' it `mixes_examples = False`, or True.'
+      f'config.model.name={name!r} returns a {type(model).__name__}; expected a'
+      ' flax.linen.Module with a bool `mixes_examples`, whether the logits of'
+      ' an example depend on other examples in training, as with BatchNorm.'
     )
   return model
 
@@ -117,11 +120,11 @@ def create_model(
 def variable_shapes(
   model: nn.Module, *, name: str, image_shape: tuple[int, int], num_genres: int
 ) -> dict[str, Any]:
-  """Traces a network once: the shapes of its variables, with checks.
+  """Traces a network once, for the shapes of its variables and checks.
 
   Args:
-    model: of `create_model`.
-    name: of the network, for messages.
+    model: a network of `create_model`.
+    name: of the network, for error messages.
     image_shape: (height, width) in pixels.
     num_genres: number of logits.
 
@@ -145,7 +148,7 @@ def variable_shapes(
   except (AttributeError, TypeError, ValueError, ZeroDivisionError) as e:
     message = str(e).partition('\n')[0]
     raise errors.InputError(
-      f'The network config.model.name={name!r} cannot be applied to images of'
+      f'config.model.name={name!r} cannot be applied to images of'
       f' {image_shape[0]} x {image_shape[1]} pixels with train=False:'
       f' {message}. Are the images too small for its layers?'
     ) from e

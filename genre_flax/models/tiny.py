@@ -1,4 +1,4 @@
-"""A network small enough to learn something on a laptop in a minute."""
+"""A network that trains on a laptop CPU in a minute."""
 
 from typing import Any
 
@@ -6,22 +6,21 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from genre_flax.models import dropout
 from genre_flax.models import layers
 
 
 class Tiny(nn.Module):
-  """3 x 3 convolutions with max-pooling, then the mean and the maximum.
+  """3 x 3 convolutions with max-pooling, then global mean and maximum.
 
-  The maximum over the picture finds a motif wherever it is, the mean sees the
-  palette.
+  The maximum over the pixels detects a motif at any position; the mean
+  describes the colors of the whole poster.
 
   Attributes:
     num_genres: number of logits.
     features: channels of each convolution.
     dropout_rate: before the logits.
     dtype: of the computation; parameters and logits are float32.
-    axis_name: unused here; the mapped axis, for models with BatchNorm.
+    axis_name: unused.
   """
 
   num_genres: int
@@ -35,12 +34,12 @@ class Tiny(nn.Module):
 
   @nn.compact
   def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
-    """Maps normalised images [B, H, W, 3] to logits [B, num_genres]."""
+    """Maps normalized images [B, H, W, 3] to logits [B, num_genres]."""
     x = images
     for features in self.features:
       x = layers.ConvMaxPool(features, kernel_size=3, dtype=self.dtype)(x)
     x = layers.feature_map(self, x)
     x = jnp.concatenate([x.mean(axis=(1, 2)), x.max(axis=(1, 2))], axis=-1)
-    x = dropout.Dropout(self.dropout_rate)(x, deterministic=not train)
+    x = layers.Dropout(self.dropout_rate)(x, deterministic=not train)
     logits = layers.Dense(self.num_genres, dtype=self.dtype, name='head')(x)
     return logits.astype(jnp.float32)

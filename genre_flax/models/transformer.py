@@ -1,4 +1,4 @@
-"""What vision transformers are made of: attention, MLPs, blocks of both."""
+"""Blocks of vision transformers: attention, MLP, attention pooling."""
 
 from collections.abc import Callable
 import functools
@@ -8,15 +8,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from genre_flax.models import dropout
 from genre_flax.models import layers
+from genre_flax.models import normalization
 from genre_flax.ops import ops
-
-Dtype = Any
 
 
 def quick_gelu(x: jax.Array) -> jax.Array:
-  """The GELU of OpenAI's CLIP, x sigmoid(1.702 x)."""
+  """The GELU of CLIP: x sigmoid(1.702 x)."""
   return x * nn.sigmoid(1.702 * x)
 
 
@@ -31,14 +29,14 @@ class MLP(nn.Module):
   """Two dense layers.
 
   Attributes:
-    hidden: width between the two.
+    hidden: width between the layers.
     gelu: a key of GELUS.
     dtype: of the computation; parameters are float32.
   """
 
   hidden: int
   gelu: str
-  dtype: Dtype
+  dtype: Any
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -57,12 +55,12 @@ class SelfAttention(nn.Module):
   """Multi-head self-attention (Vaswani et al., 2017, section 3.2).
 
   Attributes:
-    num_heads: among which the width is divided.
+    num_heads: divides the width.
     dtype: of the computation; parameters are float32.
   """
 
   num_heads: int
-  dtype: Dtype
+  dtype: Any
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -73,28 +71,28 @@ class SelfAttention(nn.Module):
       dtype=self.dtype,
       kernel_init=nn.initializers.xavier_uniform(),
     )
-    # Queries, keys and values of all heads by one matrix product. Parted before
-    # they are of heads: of an array of five axes a TPU makes copies.
-    joint = dense(3 * width, name='qkv')(x)
+    # One matrix product for queries, keys and values of all heads. They are
+    # split before the heads are, since a TPU copies arrays of five axes.
+    qkv = dense(3 * width, name='qkv')(x)
     x = ops.dot_product_attention(
-      *(_as_heads(part, self.num_heads) for part in _parts(joint, width))
+      *(_split_heads(part, self.num_heads) for part in _split(qkv, width))
     ).reshape(x.shape)
     return dense(width, name='out')(x)
 
 
-def _parts(joint: jax.Array, width: int) -> list[jax.Array]:
-  """[..., n * width] as n arrays [..., width]."""
-  starts = range(0, joint.shape[-1], width)
-  return [joint[..., start : start + width] for start in starts]
+def _split(x: jax.Array, width: int) -> list[jax.Array]:
+  """Splits [..., n * width] into n arrays [..., width]."""
+  starts = range(0, x.shape[-1], width)
+  return [x[..., start : start + width] for start in starts]
 
 
-def _as_heads(x: jax.Array, num_heads: int) -> jax.Array:
-  """[B, N, C] as [B, N, heads, C / heads]."""
+def _split_heads(x: jax.Array, num_heads: int) -> jax.Array:
+  """Reshapes [B, N, C] to [B, N, heads, C / heads]."""
   return x.reshape(*x.shape[:2], num_heads, -1)
 
 
 class AttentionPool(nn.Module):
-  """Pools by a query that is learnt, then an MLP (Zhai et al., 2022, MAP).
+  """Attention with a learned query, then an MLP (Zhai et al., 2022, MAP).
 
   Attributes:
     num_heads: of the attention.
@@ -106,7 +104,7 @@ class AttentionPool(nn.Module):
   num_heads: int
   gelu: str
   norm_epsilon: float
-  dtype: Dtype
+  dtype: Any
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -122,30 +120,28 @@ class AttentionPool(nn.Module):
     query = dense(width, name='q')(probe.astype(self.dtype)).reshape(
       1, 1, *size
     )
-    joint = dense(2 * width, name='kv')(x)
+    kv = dense(2 * width, name='kv')(x)
     pooled = ops.dot_product_attention(
       jnp.broadcast_to(query, (batch, 1, *size)),
-      *(_as_heads(part, self.num_heads) for part in _parts(joint, width)),
+      *(_split_heads(part, self.num_heads) for part in _split(kv, width)),
     ).reshape(batch, width)
     pooled = dense(width, name='out')(pooled)
-    normed = layers.LayerNorm(self.norm_epsilon, dtype=self.dtype, name='norm')(
-      pooled
-    )
+    normed = normalization.LayerNorm(
+      self.norm_epsilon, dtype=self.dtype, name='norm'
+    )(pooled)
     mlp = MLP(4 * width, self.gelu, self.dtype, name='mlp')
     return pooled + mlp(normed)
 
 
 class Block(nn.Module):
-  """Attention and an MLP, each on a normalised copy (Dosovitskiy et al., 2021).
+  """A pre-norm transformer block (Dosovitskiy et al., 2021).
 
   Attributes:
     num_heads: of the attention.
     gelu: of the MLP, a key of GELUS.
     norm_epsilon: of the LayerNorms.
-    layer_scale: what the scale of each branch's channels starts from (Touvron
-      et al., 2021, 'Going deeper with Image Transformers', section 2.1); 0 for
-      no such scales.
-    drop_rate: of each branch, for an example, in training.
+    layer_scale: initial scale of each branch, see LayerScale; 0 for none.
+    drop_rate: stochastic depth of each branch.
     dtype: of the computation; parameters are float32.
   """
 
@@ -154,13 +150,13 @@ class Block(nn.Module):
   norm_epsilon: float
   layer_scale: float
   drop_rate: float
-  dtype: Dtype
+  dtype: Any
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
     """Maps [B, N, C] to [B, N, C]."""
     norm = functools.partial(
-      layers.LayerNorm, self.norm_epsilon, dtype=self.dtype
+      normalization.LayerNorm, self.norm_epsilon, dtype=self.dtype
     )
     attention = SelfAttention(self.num_heads, self.dtype, name='attention')
     x = x + self._branch(
@@ -172,4 +168,4 @@ class Block(nn.Module):
   def _branch(self, x, name, train):
     if self.layer_scale:
       x = layers.LayerScale(self.layer_scale, self.dtype, name=name)(x)
-    return dropout.StochasticDepth(self.drop_rate)(x, deterministic=not train)
+    return layers.StochasticDepth(self.drop_rate)(x, deterministic=not train)

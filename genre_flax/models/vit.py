@@ -1,8 +1,8 @@
 """Vision transformers (Dosovitskiy et al., 2021, '... Worth 16x16 Words').
 
-With the options that the published families differ by: AugReg and DeiT (class
-token), DeiT III (layer scale), CLIP (norm before the blocks, quick GELU),
-SigLIP (attention pooling), DINOv2 (layer scale, register tokens).
+The options cover the published families: AugReg and DeiT (class token), DeiT
+III (layer scale), CLIP (norm before the blocks, quick GELU), SigLIP (attention
+pooling), DINOv2 (layer scale, register tokens).
 """
 
 import functools
@@ -12,13 +12,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from genre_flax.models import classifier
 from genre_flax.models import layers
+from genre_flax.models import normalization
 from genre_flax.models import transformer
 
 
 class Size(NamedTuple):
-  """Of a transformer."""
+  """Width, depth and heads of a transformer."""
 
   width: int
   depth: int
@@ -34,36 +34,30 @@ SIZES = {
 POOLS = ('token', 'mean', 'attention')
 
 
-class ViT(classifier.Classifier):
-  """The network, with one logit a genre.
+class ViT(nn.Module):
+  """Backbone: patch embedding, transformer blocks, pooling.
 
-  The position of each patch is learnt, and belongs to the grid of the image
-  size that the network is made for; `published` resamples those of another.
-  What published networks add to the class token and to registers as their
-  position is added to the tokens themselves.
+  The learned position embeddings belong to the grid of patches of one image
+  size; `pretrained` resamples those of other sizes. The class and register
+  tokens have no position embedding: a published one is added to the token.
 
   Attributes:
-    num_genres: number of logits.
     size: a key of SIZES.
     patch: side of a patch, in pixels; divides the images' height and width.
-    pool: 'token' (the class token), 'mean' (of the patches) or 'attention'
-      (of the patches, by a learnt query).
-    num_registers: tokens that are read and written, and not pooled (Darcet et
-      al., 2024).
-    pre_norm: whether to normalise before the first block.
+    pool: 'token' (class token), 'mean' (of the patches) or 'attention' (of the
+      patches, with a learned query).
+    num_registers: additional tokens that are not pooled (Darcet et al., 2024).
+    pre_norm: whether to normalize before the first block.
     gelu: 'exact', 'tanh' or 'quick'.
-    layer_scale: what the scales of the branches start from; 0 for none.
+    layer_scale: initial scale of the residual branches; 0 for none.
     norm_epsilon: of all LayerNorms.
-    feature_norm: see Classifier.
-    dropout_rate: before the logits.
-    stochastic_depth_rate: of the last block; it grows from 0 linearly.
-    rematerialize: whether to compute the insides of blocks again in the
-      backward pass, and not to keep them (`jax.checkpoint`).
-    dtype: of the computation; parameters and logits are float32.
-    axis_name: the mapped axis that `feature_norm` averages over.
+    stochastic_depth_rate: of the last block; the rate grows linearly from 0.
+    rematerialize: whether to recompute the activations inside blocks in the
+      backward pass (`jax.checkpoint`), which saves memory.
+    dtype: of the computation; parameters and embeddings are float32.
+    axis_name: unused.
   """
 
-  num_genres: int
   size: str = 'S'
   patch: int = 16
   pool: str = 'token'
@@ -72,59 +66,25 @@ class ViT(classifier.Classifier):
   gelu: str = 'exact'
   layer_scale: float = 0.0
   norm_epsilon: float = 1e-6
-  feature_norm: bool = False
-  dropout_rate: float = 0.0
   stochastic_depth_rate: float = 0.0
   rematerialize: bool = False
   dtype: Any = jnp.float32
   axis_name: str | None = None
 
+  mixes_examples = False
   layer_order = (
     'backbone/(?:embed|position|tokens|pre_norm)',
     r'backbone/block_(\d+)',
     'backbone/(?:norm|pool)|head',
   )
 
-  def setup(self) -> None:
-    """Makes the parts."""
-    self.backbone = Backbone(
-      size=self.size,
-      patch=self.patch,
-      pool=self.pool,
-      num_registers=self.num_registers,
-      pre_norm=self.pre_norm,
-      gelu=self.gelu,
-      layer_scale=self.layer_scale,
-      norm_epsilon=self.norm_epsilon,
-      stochastic_depth_rate=self.stochastic_depth_rate,
-      rematerialize=self.rematerialize,
-      dtype=self.dtype,
-    )
-    super().setup()
-
-
-class Backbone(nn.Module):
-  """Patches, blocks and pooling; for the attributes see ViT."""
-
-  size: str
-  patch: int
-  pool: str
-  num_registers: int
-  pre_norm: bool
-  gelu: str
-  layer_scale: float
-  norm_epsilon: float
-  stochastic_depth_rate: float
-  rematerialize: bool
-  dtype: Any
-
   @nn.compact
   def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
-    """Maps normalised images [B, H, W, 3] to features [B, width]."""
+    """Maps normalized images [B, H, W, 3] to embeddings [B, width]."""
     width, depth, num_heads = SIZES[self.size]
     _check_image_shape(images.shape[1:3], self.patch)
     norm = functools.partial(
-      layers.LayerNorm, self.norm_epsilon, dtype=self.dtype
+      normalization.LayerNorm, self.norm_epsilon, dtype=self.dtype
     )
     x = layers.Patchify(width, self.patch, self.dtype, name='embed')(images)
     normal = nn.initializers.normal(0.02)
@@ -145,9 +105,9 @@ class Backbone(nn.Module):
       block_class = nn.remat(block_class, static_argnums=(2,))
     for number in range(depth):
       if number == depth - 1:
-        # What comes of the patches after the last block is not read where a
-        # token is: they speak through its attention alone.
-        x = self._mark(x, num_tokens, grid)
+        # Not after the last block: a class token reads the patches only by the
+        # attention of the last block.
+        x = self._feature_map(x, num_tokens, grid)
       x = block_class(
         num_heads=num_heads,
         gelu=self.gelu,
@@ -167,7 +127,7 @@ class Backbone(nn.Module):
       num_heads, self.gelu, self.norm_epsilon, self.dtype, name='pool'
     )(patches).astype(jnp.float32)
 
-  def _mark(self, x, num_tokens, grid):
+  def _feature_map(self, x, num_tokens, grid):
     patches = x[:, num_tokens:].reshape(x.shape[0], *grid)
     patches = layers.feature_map(self, patches)
     patches = patches.reshape(x.shape[0], -1, grid[-1])

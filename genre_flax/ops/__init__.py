@@ -1,1 +1,1 @@
-"""Operations of the networks; ops.cpu has their CPU kernels."""
+"""Operations of the networks. `ops.cpu` contains their CPU kernels."""

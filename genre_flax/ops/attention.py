@@ -1,10 +1,9 @@
-"""Attention for accelerators, with less memory traffic than jax.nn's.
+"""Reference implementation of attention, with less memory traffic than jax.nn.
 
-What binds attention over a few hundred patches is the matrix of their scores,
-which passes through memory several times. Here it is kept in the dtype of the
-computation, with sums in float32, and is not kept for the backward pass: that
-computes it anew, from what takes no more than the patches themselves (as Dao et
-al., 2022, do for each tile).
+Attention over a few hundred patches is limited by the memory traffic of the
+score matrix. Here the scores have the dtype of the computation, with float32
+sums, and are recomputed in the backward pass instead of being stored (as for
+each tile in Dao et al., 2022, 'FlashAttention').
 """
 
 import jax
@@ -15,7 +14,7 @@ import jax.numpy as jnp
 def dot_product_attention(
   query: jax.Array, key: jax.Array, value: jax.Array
 ) -> jax.Array:
-  """As in `forms`: of [B, M, heads, C] and, twice, [B, N, heads, C]."""
+  """See `ops.dot_product_attention`."""
   return _forward(query, key, value)[0]
 
 
@@ -24,26 +23,26 @@ def _forward(query, key, value):
   largest = scores.max(axis=-1, keepdims=True).astype(jnp.float32)
   sums = jnp.exp(scores.astype(jnp.float32) - largest).sum(-1, keepdims=True)
   log_sums = largest + jnp.log(sums)
-  shares = _shares(scores, log_sums)
-  out = jnp.einsum('bhmn,bnhc->bmhc', shares, value)
+  weights = _weights(scores, log_sums)
+  out = jnp.einsum('bhmn,bnhc->bmhc', weights, value)
   return out, (query, key, value, out, log_sums)
 
 
-def _backward(saved, gradient):
-  query, key, value, out, log_sums = saved
-  shares = _shares(_scores(query, key), log_sums)
-  to_value = jnp.einsum('bhmn,bmhc->bnhc', shares, gradient)
-  to_shares = jnp.einsum('bmhc,bnhc->bhmn', gradient, value)
-  # The sum over n of shares times to_shares (Dao et al., 2022, section B.2).
+def _backward(residuals, gradient):
+  query, key, value, out, log_sums = residuals
+  weights = _weights(_scores(query, key), log_sums)
+  d_value = jnp.einsum('bhmn,bmhc->bnhc', weights, gradient)
+  d_weights = jnp.einsum('bmhc,bnhc->bhmn', gradient, value)
+  # The sum over n of weights times d_weights (Dao et al., 2022, section B.2).
   means = jnp.einsum(
     'bmhc,bmhc->bhm', gradient, out, preferred_element_type=jnp.float32
   )
-  to_scores = shares.astype(jnp.float32) * (to_shares - means[..., None])
-  to_scores = (to_scores * _scale(query)).astype(query.dtype)
+  d_scores = weights.astype(jnp.float32) * (d_weights - means[..., None])
+  d_scores = (d_scores * _scale(query)).astype(query.dtype)
   return (
-    jnp.einsum('bhmn,bnhc->bmhc', to_scores, key),
-    jnp.einsum('bhmn,bmhc->bnhc', to_scores, query),
-    to_value,
+    jnp.einsum('bhmn,bnhc->bmhc', d_scores, key),
+    jnp.einsum('bhmn,bmhc->bnhc', d_scores, query),
+    d_value,
   )
 
 
@@ -59,5 +58,5 @@ def _scale(query):
   return query.shape[-1] ** -0.5
 
 
-def _shares(scores, log_sums):
+def _weights(scores, log_sums):
   return jnp.exp(scores.astype(jnp.float32) - log_sums).astype(scores.dtype)

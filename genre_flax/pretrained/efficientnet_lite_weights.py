@@ -6,7 +6,7 @@ import importlib.util
 from etils import epath
 import numpy as np
 
-from genre_flax import config as config_lib
+from genre_flax import config_validation
 from genre_flax.pretrained import timm_names
 from genre_flax.pretrained import weight_files
 from genre_flax.runtime import errors
@@ -34,7 +34,7 @@ def read(source: str) -> dict[str, np.ndarray]:
   """Reads the weights of a pip package, by timm's names.
 
   Args:
-    source: a key of `config.PIP_WEIGHTS`.
+    source: a key of `config_validation.PIP_WEIGHTS`.
 
   Raises:
     InputError: the package is not installed, or its file is damaged.
@@ -47,7 +47,7 @@ def read(source: str) -> dict[str, np.ndarray]:
     )
   (path,) = (epath.Path(spec.origin).parent / 'models').glob('*.pth')
   return to_timm(
-    weight_files.read_torch(path), variant=config_lib.PIP_WEIGHTS[source]
+    weight_files.read_torch(path), variant=config_validation.PIP_WEIGHTS[source]
   )
 
 

@@ -10,7 +10,7 @@ from absl import logging
 from etils import epath
 import numpy as np
 
-from genre_flax import config as config_lib
+from genre_flax import config_validation
 from genre_flax.pretrained import efficientnet_lite_weights
 from genre_flax.pretrained import transformers_names
 from genre_flax.pretrained import weight_files
@@ -55,15 +55,15 @@ def read(source: str) -> PublishedWeights:
   """Reads published weights.
 
   Args:
-    source: a key of `config.PIP_WEIGHTS`; 'timm:NAME' or 'hf:OWNER/NAME' of a
-      network on the Hugging Face hub, which is downloaded once to the user's
-      cache; or the path of a safetensors file with timm's or transformers'
-      names, next to its config.json or preprocessor_config.json.
+    source: a key of `config_validation.PIP_WEIGHTS`; 'timm:NAME' or
+      'hf:OWNER/NAME' of a network on the Hugging Face hub, which is downloaded
+      once to the user's cache; or the path of a safetensors file with timm's or
+      transformers' names, next to its config.json or preprocessor_config.json.
 
   Raises:
     InputError: the weights are not available or damaged.
   """
-  if source in config_lib.PIP_WEIGHTS:
+  if source in config_validation.PIP_WEIGHTS:
     arrays = efficientnet_lite_weights.read(source)
     mean, std = efficientnet_lite_weights.MEAN, efficientnet_lite_weights.STD
     return PublishedWeights(arrays, pixels=Pixels(mean, std))

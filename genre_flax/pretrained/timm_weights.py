@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from genre_flax.models import batch_norm
+from genre_flax.models import normalization
 from genre_flax.models import params as params_lib
 from genre_flax.pretrained import timm_names
 from genre_flax.pretrained import vit_positions
@@ -185,7 +185,7 @@ def _merge_norm_into_head(
       stats['head_norm/var'],
     )
   )
-  factor = scale / np.sqrt(variance + batch_norm.EPSILON)
+  factor = scale / np.sqrt(variance + normalization.EPSILON)
   kernel = np.asarray(params['head/kernel'], float)
   params['head/kernel'] = np.float32(factor[:, None] * kernel)
   params['head/bias'] = np.float32(

@@ -45,7 +45,7 @@ def pop_params(
 
   Returns:
     Parameters by flat paths: positions [rows, columns, C], and tokens [tokens,
-    C] if there are any; and descriptions of the resampling.
+    C] if there are any; and descriptions of the ops.
 
   Raises:
     InputError: arrays are missing or have other shapes.

@@ -212,7 +212,7 @@ def _read_all(workdir, step, genres) -> Iterator[dict[str, Any]]:
 
 
 def _parse(stored: Mapping[str, Any], genres) -> dict[str, Any]:
-  """Validates a report, which may come from a stranger."""
+  """Validates a report, whose source may be untrusted."""
   if set(stored['genres']) != set(genres):
     raise ValueError('its genres differ from those of the network')
   error = stored['expected_calibration_error']

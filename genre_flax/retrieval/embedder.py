@@ -40,7 +40,7 @@ class Embedder:
           model, variables, images, preprocessing, method='embed'
         )
       _, sown = forward.forward(
-        model, variables, images, preprocessing, mutable=[layers.SEEN]
+        model, variables, images, preprocessing, mutable=[layers.FEATURE_MAPS]
       )
       [feature_map] = jax.tree.leaves(sown)
       return feature_map.mean(axis=(1, 2))

@@ -11,8 +11,8 @@ import ml_collections
 import optax
 
 from genre_flax import config as config_lib
+from genre_flax import config_validation
 from genre_flax.datasets.posters import storage
-from genre_flax.models import initialization
 from genre_flax.models import params as params_lib
 from genre_flax.models import registry
 from genre_flax.runtime import parallel
@@ -56,12 +56,13 @@ def set_up(
     InputError: the config or the dataset does not fit.
     DamageError: the dataset is damaged.
   """
-  config_lib.validate(config)
+  config_validation.validate(config)
   dataset = inputs.open_dataset(config, epath.Path(workdir))
   inputs.check_splits(config, dataset)
   setup = build(
     config,
-    dataset,
+    num_train_examples=dataset.num_examples(config.dataset.train_split),
+    label_prior=dataset.label_prior,
     num_hosts=parallel.num_hosts(),
     num_devices=parallel.num_devices(),
   )
@@ -78,8 +79,9 @@ def set_up(
 
 def build(
   config: ml_collections.ConfigDict,
-  dataset: storage.PosterDataset,
   *,
+  num_train_examples: int,
+  label_prior: Sequence[float],
   num_hosts: int,
   num_devices: int,
 ) -> Setup:
@@ -87,7 +89,8 @@ def build(
 
   Args:
     config: validated.
-    dataset: to train on; its records are not read.
+    num_train_examples: posters of the training split.
+    label_prior: [num_genres], shares of positives in the training split.
     num_hosts: processes of the run.
     num_devices: of all hosts together.
 
@@ -97,11 +100,11 @@ def build(
   """
   sizes = config_lib.compute_sizes(
     config,
-    num_train_examples=dataset.num_examples(config.dataset.train_split),
+    num_train_examples=num_train_examples,
     num_hosts=num_hosts,
     num_devices=num_devices,
   )
-  num_genres = len(dataset.genres)
+  num_genres = len(label_prior)
   model = registry.create_from_config(
     config.model, num_genres=num_genres, axis_name=parallel.AXIS_NAME
   )
@@ -114,11 +117,11 @@ def build(
   params = variable_shapes['params']
   params_lib.check_pattern(params, config.trainable)
   if config.head_bias_from_prior:
-    initialization.check_head_bias(params, model_name=config.model.name)
+    params_lib.check_head_bias(params, model_name=config.model.name)
   loss_fn = losses.make_loss(
     config.loss,
-    label_prior=dataset.label_prior,
-    num_examples=sizes.num_train_examples,
+    label_prior=label_prior,
+    num_examples=num_train_examples,
   )
   learning_rate_fn = optimizer_lib.make_learning_rate_fn(
     config.optimizer,

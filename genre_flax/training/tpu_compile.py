@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import ml_collections
 
 from genre_flax import config as config_lib
-from genre_flax.datasets.posters import storage
+from genre_flax import config_validation
 from genre_flax.runtime import accelerators
 from genre_flax.runtime import errors
 from genre_flax.runtime import target
@@ -122,8 +122,7 @@ def compile_train_step(
     InputError: the config does not fit, or `slice_devices` raises.
   """
   devices = slice_devices(topology)
-  dataset = _placeholder_dataset(config, num_genres)
-  setup = _build(config, dataset, devices)
+  setup = _build(config, devices, num_genres)
   lowered = setup_lib.make_train_step(config, setup, devices=devices).lower(
     train_state.state_shapes(config, setup.variable_shapes, setup.optimizer),
     _batch_shapes(config, setup, num_genres, num_devices=len(devices)),
@@ -206,27 +205,18 @@ def available_hbm(device: jax.Device) -> int:
   raise RuntimeError('The TPU compiler accepted a program of 64 TiB.')
 
 
-def _placeholder_dataset(config, num_genres):
-  """A dataset with a card and no records."""
-  # Only constants of the learning rate depend on the number of posters.
-  splits = {config.dataset.train_split: {'num_examples': config.batch_size}}
-  return storage.PosterDataset(
-    config.dataset.data_dir,
-    {
-      'genres': [f'genre {number}' for number in range(num_genres)],
-      'label_prior': [1 / num_genres] * num_genres,
-      'splits': splits,
-    },
-  )
-
-
-def _build(config, dataset, devices):
+def _build(config, devices, num_genres):
   config = config.copy_and_resolve_references()
   if not config.dataset.synthetic_posters and not config.dataset.data_dir:
     config.dataset.data_dir = 'not read'
-  config_lib.validate(config)
+  config_validation.validate(config)
   return setup_lib.build(
-    config, dataset, num_hosts=_num_hosts(devices), num_devices=len(devices)
+    config,
+    # Only constants of the learning rate depend on the number of posters.
+    num_train_examples=config.batch_size,
+    label_prior=[1 / num_genres] * num_genres,
+    num_hosts=_num_hosts(devices),
+    num_devices=len(devices),
   )
 
 

@@ -254,7 +254,7 @@ def test_all_networks_mark_last_feature_map(name, short_networks):
     variables = model.init(jax.random.key(0), images, train=False)
     plain = model.apply(variables, images, train=False)
     sowing, sown = model.apply(
-      variables, images, train=False, mutable=[layers.SEEN]
+      variables, images, train=False, mutable=[layers.FEATURE_MAPS]
     )
     maps = grad_cam(variables, images, jnp.array([[0, 1, 2]] * 2))
     return maps, sown, plain, sowing

@@ -31,6 +31,8 @@ def test_a_record_is_parsed():
     (serialize(), 2, 'index 2 is out of bounds'),
     (serialize()[:-1], 4, 'Error parsing message'),
   ],
+  # The order of serialized fields is random.
+  ids=['id', 'image', 'genres', 'index', 'truncated'],
 )
 def test_a_damaged_record_raises(record, num_genres, reason):
   with pytest.raises(

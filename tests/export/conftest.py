@@ -1,9 +1,9 @@
-"""A trained network to export, once for all tests of this folder."""
+"""A trained network and its ONNX export, for all tests of this folder."""
 
 from etils import epath
 import pytest
 
-from genre_flax.export import write
+from genre_flax.export import export
 from genre_flax.inference import predictor as predictor_lib
 from genre_flax.reports import split_report
 from genre_flax.training import train
@@ -12,12 +12,16 @@ from tests.support import helpers
 
 @pytest.fixture(scope='session')
 def workdir(data_dir, tmp_path_factory):
-  folder = tmp_path_factory.mktemp('to_export')
+  folder = epath.Path(tmp_path_factory.mktemp('training'))
   config = helpers.tiny_config(
-    data_dir, num_train_steps=20, ema_decay=0.9, eval_crops=(1.0, 0.9)
+    data_dir,
+    num_train_steps=20,
+    ema_decay=0.9,
+    eval_crops=(1.0, 0.9),
+    report=False,
   )
   train.train(config, folder)
-  split_report.evaluate_best(config, epath.Path(folder))
+  split_report.evaluate_best(config, folder)
   return folder
 
 
@@ -28,11 +32,10 @@ def predictor(workdir):
 
 @pytest.fixture(scope='session')
 def onnx_folder(predictor, workdir, tmp_path_factory):
-  """An export as ONNX."""
   for package in ('onnx', 'onnxruntime', 'safetensors', 'huggingface_hub'):
     pytest.importorskip(
       package, reason=f'{package} is not installed (extra `export`, 43 MB)'
     )
   output = tmp_path_factory.mktemp('exported') / 'onnx'
-  write.export(predictor, workdir=workdir, form='onnx', output=output)
+  export.export(predictor, workdir=workdir, format='onnx', output=output)
   return output

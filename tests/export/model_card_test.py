@@ -1,4 +1,4 @@
-"""The model card: what hubs read, and what people do."""
+"""The model card: metadata for hubs, and escaped text."""
 
 import pytest
 
@@ -11,67 +11,57 @@ from genre_flax.export import model_card  # noqa: E402
 HOSTILE = ('<script>x</script>', '[a](b) | `c`', '\x1b[2J\n# d')
 
 
-def make_facts(**changes):
-  described = {
+def make_metrics():
+  entry = {'average_precision': 0.25, 'roc_auc': None, 'support': 4}
+  names = ('value', 'low', 'high', 'constant_baseline')
+  return {
+    'split': 'test',
+    'num_examples': 7,
+    'metrics': {
+      'hit_at_3': dict(zip(names, (0.5, 0.25, 0.75, 0.1), strict=True)),
+      'mean_roc_auc': dict.fromkeys(names),
+    },
+    'expected_calibration_error': {'network': 0.25, 'calibrated': 0.125},
+    'genres': {
+      HOSTILE[0]: entry | {'num_in_top3': 7, 'num_predicted': 0},
+      HOSTILE[1]: entry | {'num_in_top3': 0, 'num_predicted': 3},
+      HOSTILE[2]: entry | {'num_in_top3': 0, 'num_predicted': 1},
+    },
+  }
+
+
+def make_card(*, network=None, metrics=None, **changes):
+  config = {
+    'format': 'onnx',
     'step': 12,
-    'dataset_fingerprint': 'abc',
+    'dataset_fingerprint': 'abc`d',
     'network': {
       'name': 'tiny',
-      'trained_in': 'float32',
-      'published_weights': '',
-      'is_from_another_run': False,
+      'training_dtype': 'float32',
+      'pretrained': '',
+      'has_init_from': False,
+      **(network or {}),
     },
     'genres': list(HOSTILE),
     'image_height': 32,
     'image_width': 24,
-    'versions': {'jax': '1'},
-  }
-  described['network'] |= changes.pop('network', {})
-  entry = {'average_precision': 0.25, 'roc_auc': None, 'support': 4}
-  facts = {
-    'form': 'onnx',
-    'description': described,
-    'num_params': 1234,
-    'scores': {
-      'split': 'test',
-      'num_examples': 7,
-      'metrics': {
-        'hit_at_3': {
-          'value': 0.5,
-          'low': 0.25,
-          'high': 0.75,
-          'constant_baseline': 0.1,
-        },
-        'mean_roc_auc': dict.fromkeys(
-          ('value', 'low', 'high', 'constant_baseline')
-        ),
-      },
-      'expected_calibration_error': {'network': 0.25, 'calibrated': 0.125},
-      'genres': {
-        HOSTILE[0]: entry | {'num_in_top3': 7, 'num_predicted': 0},
-        HOSTILE[1]: entry | {'num_in_top3': 0, 'num_predicted': 3},
-        HOSTILE[2]: entry | {'num_in_top3': 0, 'num_predicted': 1},
-      },
-    },
-    'agreement': {
+    'eval_crops': [1.0, 0.9],
+    'versions': {'jax': '1', 'flax': '2'},
+    'verification': {
       'posters': 'posters of test',
       'num_posters': 7,
-      'largest_difference': 2e-7,
-      'same_top_three': 7,
+      'max_difference': 2e-7,
+      'num_same_top_3': 7,
     },
-    'versions': {'platforms': ['cpu', 'tpu']},
   }
-  return model_card.Facts(**(facts | changes))
+  return model_card.make(config | changes, num_params=1234, metrics=metrics)
 
 
-def test_a_hub_reads_task_and_metrics(tmp_path):
-  path = tmp_path / 'README.md'
-  path.write_text(model_card.make(make_facts()), encoding='utf-8')
-  data = huggingface_hub.ModelCard.load(path).data
+def test_metadata_for_hubs():
+  data = huggingface_hub.ModelCard(make_card(metrics=make_metrics())).data
   assert data.pipeline_tag == 'image-classification'
   assert data.library_name == 'onnx'
-  # What is not defined is left out.
-  (result,) = data.eval_results
+  (result,) = data.eval_results  # Without the undefined metric.
   assert result.metric_type == 'hit_at_3'
   assert result.metric_value == 0.5
   assert result.dataset_split == 'test'
@@ -81,48 +71,57 @@ def test_a_hub_reads_task_and_metrics(tmp_path):
   }
 
 
-def test_names_of_genres_are_text_and_nothing_else():
-  card = model_card.make(make_facts())
-  for name in HOSTILE:
-    assert name not in card
+def test_text_is_escaped():
+  card = make_card(metrics=make_metrics())
+  assert not any(name in card for name in HOSTILE)
   assert r'\<script\>x\</script\>' in card
   assert '\x1b' not in card
   assert '\n# d' not in card
+  assert "`abc'd`" in card
 
 
-def test_limits_are_given_in_numbers():
-  card = model_card.make(make_facts())
-  assert (
-    'Never among the top-3 predictions, of the 7 posters of test: 2 of 3'
-    in (card)
-  )
-  assert 'Never predicted at the thresholds of the genres, of the 7' in card
-  assert ': 1 of 3 genres (\\<script' in card
-  assert 'Expected calibration error: 0.1250 (0.2500 before' in card
+def test_numbers():
+  card = make_card(metrics=make_metrics())
+  assert 'a `tiny` with\n1,234 parameters' in card
   assert '| hit at 3 | 0.500 | 0.250 to 0.750 | 0.100 |' in card
+  assert '| mean ROC-AUC | – | – to – | – |' in card
+  assert 'top-3 predictions, on 7 posters of test: 2 of 3' in card
+  assert 'thresholds, on 7 posters of test: 1 of 3 (\\<script' in card
+  assert 'calibration error: 0.1250 (0.2500 before' in card
+  assert '(jax 1, flax 2)' in card
+  assert 'by at most 2e-07' in card
 
 
-def test_without_scores_it_says_so():
-  card = model_card.make(make_facts(scores=None))
+def test_without_metrics():
+  card = make_card(metrics=None)
   assert 'was not evaluated' in card
-  assert 'eval_results' not in card and 'model-index' not in card
+  assert 'model-index' not in card
+
+
+@pytest.mark.parametrize(
+  'format, library, words',
+  [
+    ('stablehlo', 'jax', '[N, 32, 24, 3]'),
+    ('timm', 'timm', '1.0, 0.9 of height and width'),
+  ],
+)
+def test_other_formats(format, library, words):
+  card = huggingface_hub.ModelCard(make_card(format=format))
+  assert card.data.library_name == library
+  assert words in card.text
 
 
 @pytest.mark.parametrize(
   'network, license, words',
   [
-    ({'published_weights': 'efficientnet_lite0'}, 'apache-2.0', 'Apache'),
-    ({'is_from_another_run': True}, None, 'If that began with'),
-    ({'published_weights': 'timm:a'}, None, 'derived from `timm:a`'),
-    ({}, None, 'has not said under which licence'),
+    ({'pretrained': 'efficientnet_lite0'}, 'apache-2.0', 'Apache'),
+    ({'has_init_from': True}, None, 'If these were derived from'),
+    ({'pretrained': 'timm:a'}, None, 'derived from `timm:a`'),
+    ({}, None, 'has not specified a license'),
   ],
 )
-def test_the_licence_is_that_of_what_it_was_made_from(
-  tmp_path, network, license, words
-):
-  path = tmp_path / 'README.md'
-  path.write_text(model_card.make(make_facts(network=network)))
-  card = huggingface_hub.ModelCard.load(path)
+def test_license_is_that_of_the_pretrained_weights(network, license, words):
+  card = huggingface_hub.ModelCard(make_card(network=network))
   assert card.data.license == license
   assert words in card.text
-  assert 'posters that it learned from are no part' in card.text
+  assert 'posters are not part of this model' in card.text

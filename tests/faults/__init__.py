@@ -1,1 +1,1 @@
-"""Tests of faults: kills, full disks, damaged files."""
+"""Fault-injection and load tests."""

@@ -1,6 +1,8 @@
-"""Damaged files: the same numbers, or an error by name; never other numbers."""
+"""Damaged files are an error with their name, or recomputed."""
 
+import collections
 import pathlib
+import random
 import shutil
 
 from etils import epath
@@ -15,22 +17,16 @@ from genre_flax.datasets.posters import storage
 from genre_flax.runtime import errors
 from genre_flax.training import feature_cache
 from tests.checkpoints import checkpointer_test
-from tests.faults import damage
-from tests.faults import outcomes as outcomes_lib
+from tests.faults import programs
 from tests.support import helpers
 
-# Orbax leaves tasks behind where a file does not read.
+# Orbax abandons tasks when a file cannot be read.
 pytestmark = pytest.mark.filterwarnings(
   'ignore::pytest.PytestUnraisableExceptionWarning',
   'ignore:coroutine .* was never awaited:RuntimeWarning',
   'ignore::ResourceWarning',
 )
-LENGTHS = pytest.mark.parametrize(
-  'num_flips',
-  [1, pytest.param(20, marks=[pytest.mark.drill, pytest.mark.slow])],
-)
-GROUP = 'damage to files'
-SAME, NAMED = 'the same numbers', 'an error by name'
+NUM_FLIPS = programs.short_and_long('num_flips', 1, 20)
 META = {
   'config': {'a': 0.1},
   'genres': ['Drama', 'N/A'],
@@ -38,34 +34,59 @@ META = {
 }
 
 
-def files_of(folder):
-  return sorted(path for path in folder.rglob('*') if path.is_file())
+def damages(path, num_flips, older):
+  """Names of damages and the damaged contents; None for a deleted file."""
+  content = path.read_bytes()
+  rng = random.Random(path.name)
+  for number in range(min(num_flips, len(content))):
+    start = number * len(content) // num_flips
+    end = max(start + 1, (number + 1) * len(content) // num_flips)
+    damaged = bytearray(content)
+    damaged[rng.randrange(start, end)] ^= 1 << rng.randrange(8)
+    yield 'with a flipped bit', bytes(damaged)
+  if content:
+    yield 'truncated', content[: len(content) // 2]
+  if content and num_flips > 1:
+    yield 'empty', b''
+    yield 'zeroed', bytes(len(content))
+  yield 'deleted', None
+  if older is not None and older.exists() and older.read_bytes() != content:
+    yield 'of an earlier version', older.read_bytes()
 
 
-def for_each_damage(folder, tmp_path, num_flips, look, *, older=None):
-  """Damages a copy of a folder in each way, and asks what comes of it."""
-  copy = tmp_path / 'damaged'
-  for path in files_of(folder):
+def check_damages(folder, tmp_path, num_flips, check, *, older=None):
+  """Counts the results of `check` on copies of a folder with each damage.
+
+  Args:
+    folder: with the files to damage, one at a time.
+    tmp_path: for the copies.
+    num_flips: bits to flip per file.
+    check: function of a copy; its result is counted.
+    older: function from a relative path to an earlier version of the file.
+  """
+  copy, counts = tmp_path / 'damaged', collections.Counter()
+  for path in sorted(path for path in folder.rglob('*') if path.is_file()):
     relative = path.relative_to(folder)
-    before = older(relative) if older else None
-    damaged = list(damage.ways(path, num_flips=num_flips, older=before))
-    for name, content in damaged:
+    for name, content in damages(path, num_flips, older and older(relative)):
       shutil.copytree(folder, copy)
       if content is None:
         (copy / relative).unlink()
       else:
         (copy / relative).write_bytes(content)
       try:
-        look(copy)
-      except AssertionError as e:
-        raise AssertionError(f'{relative} {name}: {e}') from e
+        counts[check(copy)] += 1
       except Exception as e:
-        raise RuntimeError(f'{relative} {name}') from e
+        raise AssertionError(f'{relative} {name}: {e!r}') from e
       shutil.rmtree(copy)
+  return counts
 
 
-def save_two(workdir):
-  with checkpointer_lib.Checkpointer(workdir, keep_best=9) as checkpointer:
+@pytest.fixture
+def checkpoints(tmp_path):
+  """Folders with the checkpoint of step 1 and with that of step 2, the best."""
+  with checkpointer_lib.Checkpointer(
+    tmp_path / 'run', keep_best=9
+  ) as checkpointer:
     for step, score in ((1, 0.2), (2, 0.5)):
       checkpointer.save(
         step,
@@ -74,104 +95,101 @@ def save_two(workdir):
         metrics={'mean_average_precision': score},
       )
       checkpointer.wait()
+  first = tmp_path / 'first'
+  (tmp_path / 'run' / 'checkpoints' / '1').rename(first)
+  return first, tmp_path / 'run'
 
 
-@LENGTHS
-@pytest.mark.parametrize('reader', ['naming genres', 'resuming'])
-def test_a_checkpoint(tmp_path, num_flips, reader):
-  outcomes = outcomes_lib.Outcomes(f'a checkpoint, {reader}', group=GROUP)
-  workdir = tmp_path / 'run'
-  save_two(workdir)
-  older = workdir / 'checkpoints' / '1'
+def read_model(workdir):
+  try:
+    step, meta, variables = checkpointer_lib.read_model(workdir, step='best')
+  except errors.DamageError as e:
+    assert '2' in str(e)
+    return 'error'
+  expected = checkpointer_test.make_state(2)
+  assert (step, meta) == (2, META)
+  helpers.assert_trees_equal(
+    variables,
+    {'params': expected.ema_params, 'batch_stats': expected.batch_stats},
+  )
+  return 'same'
 
-  def name_genres(copy):
-    try:
-      step, meta, variables = checkpointer_lib.read_model(copy, step='best')
-    except errors.DamageError as e:
-      assert '2' in str(e)
-      outcomes[NAMED] += 1
-      return
-    expected = checkpointer_test.make_state(2)
-    assert (step, meta) == (2, META)
-    helpers.assert_trees_equal(
-      variables,
-      {'params': expected.ema_params, 'batch_stats': expected.batch_stats},
-    )
-    outcomes[SAME] += 1
 
-  def resume(copy):
-    template = checkpointer_test.make_state(0, seed=99).to_items()
-    with checkpointer_lib.Checkpointer(copy) as checkpointer:
-      items, meta = recovery.restore_latest(checkpointer, template)
-    step = int(items['optimizer']['step'])
-    assert meta == META
-    helpers.assert_trees_equal(
-      items, checkpointer_test.make_state(step).to_items()
-    )
-    outcomes[SAME if step == 2 else 'the checkpoint before, loudly'] += 1
+def resume(workdir):
+  template = checkpointer_test.make_state(0, seed=99).to_items()
+  with checkpointer_lib.Checkpointer(workdir) as checkpointer:
+    items, meta = recovery.restore_latest(checkpointer, template)
+  step = int(items['optimizer']['step'])
+  assert meta == META
+  helpers.assert_trees_equal(
+    items, checkpointer_test.make_state(step).to_items()
+  )
+  return 'same' if step == 2 else 'earlier checkpoint'
 
-  def look(copy):
-    # Of the two checkpoints the second is damaged.
-    shutil.copytree(older, copy / 'checkpoints' / '1')
-    (name_genres if reader == 'naming genres' else resume)(copy)
 
-  only_second = tmp_path / 'second'
-  shutil.copytree(workdir, only_second)
-  shutil.rmtree(only_second / 'checkpoints' / '1')
-  for_each_damage(
-    only_second,
+@NUM_FLIPS
+@pytest.mark.parametrize(
+  ('reader', 'result'),
+  [(read_model, 'error'), (resume, 'earlier checkpoint')],
+)
+def test_checkpoint(checkpoints, tmp_path, num_flips, reader, result):
+  first, workdir = checkpoints
+
+  def check(copy):
+    # Only the second of the two checkpoints is damaged.
+    shutil.copytree(first, copy / 'checkpoints' / '1')
+    return reader(copy)
+
+  counts = check_damages(
+    workdir,
     tmp_path,
     num_flips,
-    look,
-    older=lambda relative: older / pathlib.Path(*relative.parts[2:]),
+    check,
+    older=lambda relative: first / pathlib.Path(*relative.parts[2:]),
   )
-  outcomes.done()
-  assert sum(outcomes.values()) > 40
+  assert set(counts) == {'same', result}
+  assert counts.total() > 40
 
 
-@LENGTHS
-def test_a_data_set(tmp_path, num_flips):
-  outcomes = outcomes_lib.Outcomes('a data set', group=GROUP)
+@NUM_FLIPS
+def test_dataset(tmp_path, num_flips):
   build.build_synthetic(data_dir=tmp_path / 'old', num_posters=20, seed=1)
   build.build_synthetic(data_dir=tmp_path / 'data', num_posters=20)
 
   def read(data_dir):
     dataset = storage.open_dataset(data_dir)
     splits = [
-      dataset.open_split(name, check_records=True)  # As a training does.
+      dataset.open_split(name, check_records=True)  # As in a training.
       for name in dataset.card['splits']
     ]
     return dataset, [split[i] for split in splits for i in range(len(split))]
 
-  whole, expected = read(tmp_path / 'data')
+  original, expected = read(tmp_path / 'data')
 
-  def look(copy):
+  def check(copy):
     try:
       dataset, records = read(copy)
     except errors.InputError as e:
       assert str(copy) in str(e)
-      outcomes[NAMED] += 1
-      return
-    assert dataset.card == whole.card
-    for one, other in zip(records, expected, strict=True):
-      assert (one.id, one.image) == (other.id, other.image)
-      np.testing.assert_array_equal(one.labels, other.labels)
-    outcomes[SAME] += 1
+      return 'error'
+    assert dataset.card == original.card
+    for record, other in zip(records, expected, strict=True):
+      assert (record.id, record.image) == (other.id, other.image)
+      np.testing.assert_array_equal(record.labels, other.labels)
+    return 'same'
 
-  for_each_damage(
+  counts = check_damages(
     tmp_path / 'data',
     tmp_path,
     num_flips,
-    look,
+    check,
     older=lambda relative: tmp_path / 'old' / relative,
   )
-  outcomes.done()
-  assert outcomes[NAMED] > 20
+  assert counts['error'] > 20
 
 
-@LENGTHS
-def test_stored_features(tmp_path, num_flips):
-  outcomes = outcomes_lib.Outcomes('stored features', group=GROUP)
+@NUM_FLIPS
+def test_feature_cache(tmp_path, num_flips):
   rng = np.random.default_rng(0)
   stored = {
     'features': rng.random((6, 5), np.float32),
@@ -180,24 +198,21 @@ def test_stored_features(tmp_path, num_flips):
   (tmp_path / 'features').mkdir()
   np.savez(tmp_path / 'features' / 'train.npz', key='abc', **stored)
 
-  def look(copy):
+  def check(copy):
     found = feature_cache._read(epath.Path(copy) / 'train.npz', 'abc')
     if found is None:
-      outcomes['computed anew'] += 1
-      return
+      return 'recomputed'
     for index in range(6):
       for name, values in stored.items():
         np.testing.assert_array_equal(found[index][name], values[index])
-    outcomes[SAME] += 1
+    return 'same'
 
-  for_each_damage(tmp_path / 'features', tmp_path, num_flips, look)
-  outcomes.done()
-  assert outcomes['computed anew']
+  counts = check_damages(tmp_path / 'features', tmp_path, num_flips, check)
+  assert counts['recomputed']
 
 
-@LENGTHS
-def test_a_cache_of_decoded_posters(tmp_path, num_flips):
-  outcomes = outcomes_lib.Outcomes('the cache of decoded posters', group=GROUP)
+@NUM_FLIPS
+def test_image_cache(tmp_path, num_flips):
   rng = np.random.default_rng(0)
   images = rng.integers(0, 256, (6, 8, 4, 3), np.uint8)
   labels = rng.integers(0, 2, (6, 5)).astype(np.float32)
@@ -207,24 +222,21 @@ def test_a_cache_of_decoded_posters(tmp_path, num_flips):
     decoded.append(index)
     return {'image': images[index], 'labels': labels[index]}
 
-  def read(folder):
+  def check(folder):
+    decoded.clear()
     cache = cache_lib.DiskCache(
       folder / 'posters.rows',
       num_examples=6,
       image_shape=(8, 4, 3),
       num_genres=5,
     )
-    return [cache.get(index, decode) for index in range(6)]
-
-  read(tmp_path / 'cache')
-
-  def look(copy):
-    decoded.clear()
-    for index, example in enumerate(read(copy)):
+    for index in range(6):
+      example = cache.get(index, decode)
       np.testing.assert_array_equal(example['image'], images[index])
       np.testing.assert_array_equal(example['labels'], labels[index])
-    outcomes['decoded anew' if decoded else SAME] += 1
+    return 'recomputed' if decoded else 'same'
 
-  for_each_damage(tmp_path / 'cache', tmp_path, num_flips, look)
-  outcomes.done()
-  assert outcomes['decoded anew'] > 2
+  assert check(tmp_path / 'cache') == 'recomputed'
+  assert check(tmp_path / 'cache') == 'same'
+  counts = check_damages(tmp_path / 'cache', tmp_path, num_flips, check)
+  assert counts['recomputed'] > 2

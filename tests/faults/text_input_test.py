@@ -1,19 +1,18 @@
-"""Text of all kinds, by Hypothesis: told in words, no row lost."""
+"""Arbitrary text by Hypothesis: read, or refused with a message."""
 
 import csv
 import io
 import sys
-import tempfile
 
 from absl import flags
 from etils import epath
 import hypothesis
 from hypothesis import strategies as st
 from ml_collections import config_flags
-import pytest
 
 from configs import default
 from genre_flax import config as config_lib
+from genre_flax import config_validation
 from genre_flax.datasets.posters import annotations
 from genre_flax.datasets.posters import columns
 from genre_flax.datasets.posters import genre_lists
@@ -21,13 +20,9 @@ from genre_flax.datasets.posters import sources
 from genre_flax.runtime import command_line
 from genre_flax.runtime import errors
 from genre_flax.runtime import text
-from tests.faults import outcomes as outcomes_lib
+from tests.faults import programs
 
-GROUP = 'text of all kinds'
-LENGTHS = pytest.mark.parametrize(
-  'max_examples',
-  [60, pytest.param(10_000, marks=[pytest.mark.drill, pytest.mark.slow])],
-)
+MAX_EXAMPLES = programs.short_and_long('max_examples', 60, 10_000)
 CELLS = st.one_of(
   st.sampled_from(['a', 'b', 'c', 'Drama', 'War', 'Drama|War', '0', '1']),
   st.text(max_size=12),
@@ -41,29 +36,27 @@ CELLS = st.one_of(
     ]
   ),
 )
+COLUMNS = 'Id', 'imdb_id', 'Genre', 'Genres', 'Split', 'Drama', 'War', 'x', ''
 HEADERS = st.lists(
-  st.sampled_from(
-    [
-      'Id',
-      'imdb_id',
-      'Genre',
-      'Genres',
-      'Split',
-      'Drama',
-      'War',
-      'x',
-      '',
-      'Id ',
-    ]
-  ),
+  st.sampled_from([*COLUMNS, 'Id ']),
   min_size=1,
   max_size=6,
 )
 ENCODINGS = ('utf-8', 'utf-8-sig', 'latin-1', 'utf-16', 'cp1252')
 
 
-def try_many(strategy, max_examples, check):
-  """Runs a check on examples; the same ones every time."""
+def check_many(strategy, max_examples, check):
+  """Calls a function with examples, the same ones each time.
+
+  Args:
+    strategy: of Hypothesis.
+    max_examples: number of examples.
+    check: returns whether the example was accepted.
+
+  Returns:
+    The number of accepted examples, and the number of refused ones.
+  """
+  counts = [0, 0]
 
   @hypothesis.settings(
     max_examples=max_examples,
@@ -74,21 +67,22 @@ def try_many(strategy, max_examples, check):
   )
   @hypothesis.given(strategy)
   def run(value):
-    check(value)
+    counts[not check(value)] += 1
 
   run()
+  return counts
 
 
 @st.composite
 def csv_files(draw):
-  """The bytes of a CSV file, sound or not, with the flags that go with it."""
+  """The bytes of a CSV file, valid or not."""
   header = draw(st.one_of(HEADERS, st.just(['Id', 'Genre', 'Drama', 'War'])))
   rows = draw(st.lists(st.lists(CELLS, max_size=len(header) + 2), max_size=8))
   table = io.StringIO()
   dialect = {'lineterminator': draw(st.sampled_from(['\n', '\r\n', '\r']))}
   if draw(st.booleans()):
     csv.writer(table, **dialect).writerows([header, *rows])
-  else:  # As people write them, without quotes.
+  else:  # Without quotes.
     for row in [header, *rows]:
       table.write(','.join(row) + dialect['lineterminator'])
   encoding = draw(st.sampled_from(['utf-8', 'utf-8', *ENCODINGS]))
@@ -98,22 +92,18 @@ def csv_files(draw):
   return content
 
 
-@LENGTHS
-def test_csv_files(max_examples):
-  outcomes = outcomes_lib.Outcomes('CSV files', group=GROUP)
-  given = columns.Columns()
+@MAX_EXAMPLES
+def test_csv_files(max_examples, tmp_path):
+  path = epath.Path(tmp_path) / 'posters.csv'
 
   def check(content):
-    with tempfile.TemporaryDirectory() as folder:
-      path = epath.Path(folder) / 'posters.csv'
-      path.write_bytes(content)
-      try:
-        found = annotations.read_csv(path, columns=given)
-      except errors.InputError as e:
-        assert 'posters.csv' in str(e)
-        outcomes['refused by name'] += 1
-        return
-    # Rows in are rows out and rows told.
+    path.write_bytes(content)
+    try:
+      found = annotations.read_csv(path, columns=columns.Columns())
+    except errors.InputError as e:
+      assert 'posters.csv' in str(e)
+      return False
+    # No row is lost.
     assert found.num_rows == (
       len(found.rows)
       + len({problem.row for problem in found.problems})
@@ -125,48 +115,40 @@ def test_csv_files(max_examples):
       assert '/' not in row.id
       assert row.genres
       assert set(row.genres) <= set(found.genres)
-    outcomes['read, every row accounted for'] += 1
+    return True
 
-  try_many(csv_files(), max_examples, check)
-  outcomes.done()
+  check_many(csv_files(), max_examples, check)
 
 
-@LENGTHS
+@MAX_EXAMPLES
 def test_lists_of_genres(max_examples):
-  outcomes = outcomes_lib.Outcomes('lists of genres', group=GROUP)
-
   def check(cell):
     try:
       names = genre_lists.parse_genres(cell)
     except ValueError as e:
       assert 'expected' in str(e)
-      outcomes['refused by name'] += 1
-      return
+      return False
     assert list(names) == sorted(set(names))
     assert all(name == ' '.join(name.split()) != '' for name in names)
-    outcomes['read'] += 1
+    return True
 
   brackets = st.text(alphabet='[](){}\'",|;/ abN', max_size=40)
-  try_many(st.one_of(CELLS, brackets), max_examples, check)
-  outcomes.done()
+  check_many(st.one_of(CELLS, brackets), max_examples, check)
 
 
-@LENGTHS
-def test_genre_names(max_examples):
-  outcomes = outcomes_lib.Outcomes('files of genre names', group=GROUP)
+@MAX_EXAMPLES
+def test_genre_names(max_examples, tmp_path):
+  path = epath.Path(tmp_path) / 'names.txt'
 
   def check(content):
-    with tempfile.TemporaryDirectory() as folder:
-      path = epath.Path(folder) / 'names.txt'
-      path.write_bytes(content)
-      try:
-        names = sources.read_genre_names(path)
-      except errors.InputError as e:
-        assert 'names.txt' in str(e)
-        outcomes['refused by name'] += 1
-        return
+    path.write_bytes(content)
+    try:
+      names = sources.read_genre_names(path)
+    except errors.InputError as e:
+      assert 'names.txt' in str(e)
+      return False
     assert not set(names) & set(names.values())
-    outcomes['read'] += 1
+    return True
 
   lines = st.lists(
     st.text(alphabet='ab= #\n\r\x00\x1bé', max_size=12), max_size=5
@@ -174,8 +156,7 @@ def test_genre_names(max_examples):
   content = st.one_of(
     lines.map(lambda parts: '\n'.join(parts).encode()), st.binary(max_size=60)
   )
-  try_many(content, max_examples, check)
-  outcomes.done()
+  check_many(content, max_examples, check)
 
 
 VALUES = st.one_of(
@@ -189,40 +170,32 @@ VALUES = st.one_of(
 )
 
 
-@LENGTHS
+@MAX_EXAMPLES
 def test_configs(max_examples):
-  outcomes = outcomes_lib.Outcomes('values of a config', group=GROUP)
-  flat = list(config_lib._RULES)
-
   def check(changes):
     config = default.get_config()
     config.dataset.data_dir = 'data'
     with config.unlocked():
       for key, value in changes.items():
         *parents, name = key.split('.')
-        place = config
-        for parent in parents:
-          place = place[parent]
-        # Past the check of its type: a file of a stranger has none.
+        place = config_lib.get(config, '.'.join(parents)) if parents else config
+        # Without the type check: a file has none.
         object.__getattribute__(place, '_fields')[name] = value
     try:
-      config_lib.validate(config)
+      config_validation.validate(config)
     except errors.InputError as e:
       assert 'must be' in str(e) or 'config.' in str(e)
-      outcomes['refused by name'] += 1
-      return
-    outcomes['accepted'] += 1
+      return False
+    return True
 
-  changes = st.dictionaries(st.sampled_from(flat), VALUES, max_size=3)
-  try_many(changes, max_examples, check)
-  outcomes.done()
-  assert outcomes['refused by name'] > max_examples / 4
+  keys = list(config_validation._RULES)
+  changes = st.dictionaries(st.sampled_from(keys), VALUES, max_size=3)
+  _, num_refused = check_many(changes, max_examples, check)
+  assert num_refused > max_examples / 4
 
 
-@LENGTHS
+@MAX_EXAMPLES
 def test_overrides(max_examples, monkeypatch):
-  outcomes = outcomes_lib.Outcomes('overrides on a command line', group=GROUP)
-  keys = list(config_lib._RULES)
   words = st.one_of(
     st.text(max_size=10),
     st.integers().map(str),
@@ -240,38 +213,32 @@ def test_overrides(max_examples, monkeypatch):
     )
     argv = ['program', '--config=configs/default.py']
     argv += [f'--config.{key}={value}' for key, value in given]
-    sys.argv[:] = argv  # ml_collections looks for overrides there.
+    sys.argv[:] = argv  # ml_collections reads overrides from it.
     try:
       values(argv)
       config = holder.value
       config.dataset.data_dir = 'data'
-      config_lib.validate(config)
+      config_validation.validate(config)
     except command_line._PARSE_ERRORS as e:
       assert command_line._explain(e)
-      outcomes['refused by name'] += 1
-      return
-    outcomes['accepted'] += 1
+      return False
+    return True
 
+  keys = [*config_validation._RULES, 'seeed', '', 'model']
   overrides = st.lists(
-    st.tuples(st.sampled_from([*keys, 'seeed', '', 'model']), words),
-    min_size=1,
-    max_size=2,
+    st.tuples(st.sampled_from(keys), words), min_size=1, max_size=2
   )
   monkeypatch.setattr(sys, 'argv', [])
-  try_many(overrides, max(40, max_examples // 5), check)
-  outcomes.done()
-  assert outcomes['refused by name']
-  assert outcomes['accepted']
+  counts = check_many(overrides, max(40, max_examples // 5), check)
+  assert all(counts)
 
 
-@LENGTHS
-def test_what_is_shown(max_examples):
-  outcomes = outcomes_lib.Outcomes('text that is shown', group=GROUP)
-
+@MAX_EXAMPLES
+def test_displayed_text(max_examples):
   def check(name):
-    shown = text.printable(name)
-    assert shown.isprintable()
-    shown.encode()  # No half characters are left.
+    printable = text.printable(name)
+    assert printable.isprintable()
+    printable.encode()  # Without surrogates.
     cell = text.for_spreadsheet(name)
     assert cell.isprintable()
     assert not cell.startswith(('=', '@')), cell
@@ -280,12 +247,11 @@ def test_what_is_shown(max_examples):
     assert next(csv.reader([table.getvalue()])) == [cell, 'next']
     markdown = text.for_markdown(name)
     assert '<' not in markdown.replace('\\<', '')
-    outcomes['harmless'] += 1
+    return True
 
   characters = st.characters(exclude_categories=())
   names = st.text(alphabet=characters, max_size=20)
-  bytes_of_names = st.binary(max_size=20).map(
+  file_names = st.binary(max_size=20).map(
     lambda b: b.decode('utf-8', 'surrogateescape')
   )
-  try_many(st.one_of(names, bytes_of_names, CELLS), max_examples, check)
-  outcomes.done()
+  check_many(st.one_of(names, file_names, CELLS), max_examples, check)

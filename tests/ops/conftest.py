@@ -1,4 +1,4 @@
-"""Fixtures of the tests of networks."""
+"""Fixtures that choose the library of CPU kernels."""
 
 import jax
 from jax.experimental.compilation_cache import compilation_cache
@@ -8,8 +8,8 @@ from genre_flax.ops.cpu import onednn
 
 
 @pytest.fixture
-def without_cache():
-  """Compiles without JAX's cache, which oneDNN does not go with."""
+def no_compilation_cache():
+  """Disables JAX's compilation cache, which turns oneDNN off."""
   folder = jax.config.jax_compilation_cache_dir
   jax.config.update('jax_compilation_cache_dir', None)
   compilation_cache.reset_cache()
@@ -20,17 +20,17 @@ def without_cache():
 
 
 @pytest.fixture
-def with_onednn(without_cache):
-  """Skips a test where oneDNN is not to be had."""
+def with_onednn(no_compilation_cache):
+  """Skips a test where oneDNN is not available."""
   if not onednn.is_available():
-    pytest.skip('oneDNN is not used with this jaxlib, or on this machine')
+    pytest.skip(onednn.describe())
 
 
 @pytest.fixture(params=['onednn', 'xla'])
-def cpu_convolution(request, monkeypatch):
-  """Runs a test once with oneDNN's convolutions and once with XLA's."""
-  jax.clear_caches()  # JAX keeps what it traced of the other.
+def library(request, monkeypatch):
+  """Runs a test with each library of CPU kernels."""
+  jax.clear_caches()
   if request.param == 'xla':
     monkeypatch.setenv('GENRE_FLAX_ONEDNN', '0')
-    return
-  request.getfixturevalue('with_onednn')
+  else:
+    request.getfixturevalue('with_onednn')

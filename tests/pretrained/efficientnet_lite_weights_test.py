@@ -11,7 +11,7 @@ import pytest
 
 from configs import default
 from genre_flax import config as config_lib
-from genre_flax.models import efficientnet_lite
+from genre_flax.models import registry
 from genre_flax.pretrained import efficientnet_lite_weights
 from genre_flax.pretrained import loader
 from genre_flax.pretrained import timm_weights
@@ -50,7 +50,9 @@ def convert(weights, *, variant):
 
 
 def init_shapes(variant):
-  model = efficientnet_lite.EfficientNetLite(num_genres=1000, variant=variant)
+  model = registry.create_model(
+    'efficientnet_lite', num_genres=1000, options={'variant': variant}
+  )
   images = jax.ShapeDtypeStruct((1, 64, 64, 3), np.float32)
   return jax.eval_shape(
     lambda images: model.init(jax.random.key(0), images, train=False), images
@@ -75,7 +77,7 @@ def test_other_pixels_give_a_warning(caplog, mean, scale, is_warned):
 
 def apply(variables, images):
   """Embeddings and logits of the Flax network."""
-  model = efficientnet_lite.EfficientNetLite(num_genres=1000)
+  model = registry.create_model('efficientnet_lite', num_genres=1000)
 
   @jax.jit
   def run(images):

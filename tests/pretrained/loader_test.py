@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from configs import default
-from genre_flax import config as config_lib
+from genre_flax import config_validation
 from genre_flax.pretrained import sources
 from genre_flax.pretrained import timm_weights
 from genre_flax.runtime import errors
@@ -97,8 +97,8 @@ def test_transformers_names_with_other_shapes_raise_an_error(tmp_path):
 
 def test_the_config_module_lists_the_same_sources_and_networks():
   prefixes, networks = sources._REPOSITORIES, timm_weights._ENTRIES
-  assert tuple(prefixes) == config_lib.HUB_PREFIXES
-  assert tuple(networks) == config_lib.MODELS_WITH_PUBLISHED_WEIGHTS
+  assert tuple(prefixes) == config_validation.HUB_PREFIXES
+  assert tuple(networks) == config_validation.MODELS_WITH_PUBLISHED_WEIGHTS
 
 
 def vit_config(data_dir, source):

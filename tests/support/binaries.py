@@ -1,5 +1,6 @@
-"""Runs the binaries as a user does, in processes of their own."""
+"""Runs programs in processes of their own."""
 
+import json
 import os
 import socket
 import subprocess
@@ -7,24 +8,43 @@ import sys
 
 from tests.support import paths
 
-# The variable that names the folder of compiled programs, of conftest.py.
+# The variable with the folder of compiled programs; see conftest.py.
 COMPILED = 'GENRE_FLAX_TESTS_COMPILED'
+_RUN_EACH = """
+import contextlib, importlib, io, json, sys
+from absl.testing import flagsaver
+from genre_flax.runtime import command_line
+module = importlib.import_module(sys.argv[1])
+results = []
+for arguments in json.loads(sys.argv[2]):
+  sys.argv[:] = ['program', *arguments]
+  with (
+    flagsaver.flagsaver(),
+    contextlib.redirect_stderr(io.StringIO()) as stderr,
+  ):
+    try:
+      command_line.run(module.main)
+    except SystemExit as e:
+      results.append((e.code, stderr.getvalue()))
+print()
+print(json.dumps(results))
+"""
 
 
 def free_address():
-  """An address for the first of several processes, 'host:port'."""
+  """An unused 'host:port' for the first of several processes."""
   with socket.socket() as s:
     s.bind(('localhost', 0))
     return f'localhost:{s.getsockname()[1]}'
 
 
 def command(module, *arguments):
-  # The warnings of the libraries are what a user sees; ours would fail here.
+  # Warnings of libraries are not errors here, as for users.
   return [sys.executable, '-m', f'genre_flax.{module}', *map(str, arguments)]
 
 
 def environment(*, num_devices=1, **variables):
-  # What conftest.py has set, and what it says to JAX in another way.
+  """The settings of conftest.py as environment variables, and others."""
   flags = [
     os.environ['XLA_FLAGS'],
     f'--xla_force_host_platform_device_count={num_devices}',
@@ -39,12 +59,11 @@ def environment(*, num_devices=1, **variables):
   }
 
 
-def run(module, *arguments, num_devices=1, timeout=240, **variables):
-  """Runs a binary to its end; returns the completed process."""
+def _run(command, timeout, **variables):
   return subprocess.run(
-    command(module, *arguments),
+    command,
     cwd=paths.ROOT,
-    env=environment(num_devices=num_devices, **variables),
+    env=environment(**variables),
     capture_output=True,
     text=True,
     timeout=timeout,
@@ -52,8 +71,25 @@ def run(module, *arguments, num_devices=1, timeout=240, **variables):
   )
 
 
+def run(module, *arguments, timeout=240, **variables):
+  """Runs a program; returns the completed process."""
+  return _run(command(module, *arguments), timeout, **variables)
+
+
+def run_each(module, argument_lists):
+  """Runs the function main of a program several times in one process.
+
+  Returns:
+    The exit status and stderr for each list of arguments.
+  """
+  words = [sys.executable, '-c', _RUN_EACH, f'genre_flax.{module}']
+  done = _run([*words, json.dumps(argument_lists)], timeout=240)
+  assert done.returncode == 0, done.stderr
+  return json.loads(done.stdout.splitlines()[-1])
+
+
 def start(module, *arguments, **variables):
-  """Starts a binary; its output goes to a pipe."""
+  """Starts a program; its output goes to a pipe."""
   return subprocess.Popen(
     command(module, *arguments),
     cwd=paths.ROOT,

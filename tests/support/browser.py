@@ -1,4 +1,4 @@
-"""A real browser for the tests of pages: the system's Chromium, headless."""
+"""Headless Chromium for tests of web pages."""
 
 import contextlib
 import functools
@@ -10,7 +10,7 @@ import warnings
 
 import pytest
 
-# It must reach nothing but the page.
+# Without requests of the browser itself.
 _ARGUMENTS = (
   '--no-sandbox',
   '--disable-gpu',
@@ -24,7 +24,7 @@ _ARGUMENTS = (
 
 @contextlib.contextmanager
 def launched():
-  """Playwright's browser; skips, with the reason, where there is none."""
+  """Playwright's browser; skips the test if it is unavailable."""
   sync_api = pytest.importorskip(
     'playwright.sync_api', reason="needs: pip install 'playwright>=1.50'"
   )
@@ -32,7 +32,7 @@ def launched():
   if executable is None:
     pytest.skip('needs Chromium: apt-get install chromium')
   with warnings.catch_warnings():
-    # Of Playwright, which greets asyncio as earlier versions did.
+    # Playwright uses a deprecated function of asyncio.
     warnings.simplefilter('ignore', DeprecationWarning)
     with sync_api.sync_playwright() as playwright:
       browser = playwright.chromium.launch(
@@ -44,42 +44,42 @@ def launched():
 
 @contextlib.contextmanager
 def opened(browser, address, *, width=1100, height=900, ignored=(), **options):
-  """A page at an address; it must load nothing else, and complain of nothing.
+  """A page that requests no other origin and logs no warning or error.
 
   Args:
-    browser: of `launched`.
-    address: of the page.
-    width: of the window, in pixels.
-    height: of the window, in pixels.
-    ignored: messages on the console that are no complaints.
-    **options: of Playwright's `new_context`, such as `color_scheme`.
+    browser: the result of `launched`.
+    address: address of the page.
+    width: width of the window, in pixels.
+    height: height of the window, in pixels.
+    ignored: messages on the console that are expected.
+    **options: options of Playwright's `new_context`, such as `color_scheme`.
   """
   context = browser.new_context(
     viewport={'width': width, 'height': height}, **options
   )
   page = context.new_page()
-  complaints, elsewhere = [], []
-  page.on('pageerror', lambda error: complaints.append(str(error)))
+  messages, other_origins = [], []
+  page.on('pageerror', lambda error: messages.append(str(error)))
   page.on(
     'console',
     lambda message: (
-      complaints.append(message.text)
+      messages.append(message.text)
       if message.type in ('error', 'warning') and message.text not in ignored
       else None
     ),
   )
   origin = address if address.startswith('file:') else address.rstrip('/')
 
-  def look(request):
+  def check_origin(request):
     if not request.url.startswith((origin, 'data:', 'blob:')):
-      elsewhere.append(request.url)
+      other_origins.append(request.url)
 
-  page.on('request', look)
+  page.on('request', check_origin)
   page.goto(address)
   yield page
   context.close()
-  assert complaints == []
-  assert elsewhere == []
+  assert messages == []
+  assert other_origins == []
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):
@@ -89,7 +89,7 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
 
 @contextlib.contextmanager
 def serving(folder: pathlib.Path):
-  """Serves a folder on this machine; yields its address."""
+  """Serves a folder on localhost; yields the address."""
   handler = functools.partial(_Handler, directory=folder)
   with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
     thread = threading.Thread(target=server.serve_forever)

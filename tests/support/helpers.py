@@ -1,4 +1,4 @@
-"""Small things that several tests need."""
+"""A small config, states, and comparisons of trees."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from genre_flax.training import train_state
 
 
 def tiny_config(data_dir, **changes):
-  """A run of a few seconds on the synthetic posters of the fixture."""
+  """The config of a training of a few seconds on the dataset fixture."""
   config = default.get_config()
   config.dataset.data_dir = str(data_dir)
   config.dataset.cache = 'memory'
@@ -35,7 +35,7 @@ def tiny_config(data_dir, **changes):
 
 
 def final_state(config, workdir):
-  """The whole state in the workdir's latest checkpoint."""
+  """The state in the latest checkpoint of a workdir."""
   _, setup = setup_lib.set_up(config, workdir)
   with checkpointer_lib.Checkpointer(workdir) as checkpointer:
     items, _ = recovery.restore_latest(
@@ -45,7 +45,7 @@ def final_state(config, workdir):
 
 
 def random_variables(model, image_shape, *, spread):
-  """Variables of which each matters: scales about 1, all others about 0."""
+  """Variables that all affect the output: scales near 1, others near 0."""
   images = jax.ShapeDtypeStruct((1, *image_shape, 3), jnp.float32)
   shapes = jax.eval_shape(
     lambda images: model.init(jax.random.key(0), images, train=False), images
@@ -60,7 +60,7 @@ def random_variables(model, image_shape, *, spread):
 
 
 def assert_trees_equal(actual, expected):
-  """Same structure, and the same numbers bit for bit."""
+  """Equal structures, and arrays that are equal bit for bit."""
   assert jax.tree.structure(actual) == jax.tree.structure(expected)
   for a, b in zip(
     jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True
@@ -69,7 +69,7 @@ def assert_trees_equal(actual, expected):
 
 
 def assert_trees_close(actual, expected, *, atol):
-  """Same structure, and numbers that differ by at most `atol`."""
+  """Equal structures, and arrays that differ by at most `atol`."""
   assert jax.tree.structure(actual) == jax.tree.structure(expected)
   for a, b in zip(
     jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True

@@ -1,7 +1,7 @@
-"""Where things are that tests look at."""
+"""Folders that tests read."""
 
 import pathlib
 
 ROOT = pathlib.Path(__file__).parents[2]
-# Real posters, where a checkout has them beside it.
+# Real posters; not part of a checkout.
 REAL_POSTERS = ROOT.parent / 'shared' / 'posters'

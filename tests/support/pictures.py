@@ -1,4 +1,4 @@
-"""Pictures as the bytes of files."""
+"""Image files as bytes."""
 
 import io
 import struct

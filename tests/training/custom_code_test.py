@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genre_flax import config as config_lib
+from genre_flax import config_validation
 from genre_flax.inference import predictor as predictor_lib
 from genre_flax.models import registry
 from genre_flax.runtime import errors
@@ -110,7 +110,7 @@ def test_custom_optimizer(data_dir):
     ({'model.options.layer': 'last'}, "no layer 'head'.*last"),
     ({'model.options.use_bias': False}, 'head_bias_from_prior=True needs'),
     ({'model.name': f'{HERE}:Silent'}, 'mixes_examples'),
-    ({'model.name': f'{HERE}:make_list'}, 'gave a list'),
+    ({'model.name': f'{HERE}:make_list'}, 'returns a list'),
     ({'loss.options.scales': 3.0}, 'loss.name.*scales'),
     (
       {'loss.name': f'{HERE}:elementwise', 'loss.options': {}},
@@ -150,4 +150,4 @@ def test_options_of_a_built_in_name_are_refused(data_dir):
   config = helpers.tiny_config(data_dir)
   config.loss.options = {'gamma': 2.0}
   with pytest.raises(errors.InputError, match='config.loss.options'):
-    config_lib.validate(config)
+    config_validation.validate(config)

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from configs import default
-from genre_flax import config as config_lib
+from genre_flax import config_validation
 from genre_flax.training import losses
 
 
@@ -43,7 +43,7 @@ NEUTRAL = {
 }
 
 
-@pytest.mark.parametrize('name', config_lib.LOSSES)
+@pytest.mark.parametrize('name', config_validation.LOSSES)
 def test_neutral_parameters_give_binary_cross_entropy(name):
   logits, labels, mask = random_batch()
   total, count = make_loss(name=name, **NEUTRAL[name])(logits, labels, mask)
@@ -87,7 +87,7 @@ def test_asymmetric_loss_formula(p):
   )
 
 
-@pytest.mark.parametrize('name', config_lib.LOSSES)
+@pytest.mark.parametrize('name', config_validation.LOSSES)
 def test_gradients_are_finite_at_the_extremes(name):
   loss = make_loss(name=name)
   logits = jnp.array([[-200.0, 0.0, 200.0], [200.0, -200.0, 50.0]])

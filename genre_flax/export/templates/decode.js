@@ -1,17 +1,16 @@
-// From a file to the picture that the network takes; the same limits and the
-// same steps as the program that trained it has.
+// Decodes image files, with the limits and the steps of genre_flax.
 
 import {draft, resize} from './resize.js';
 
 const MAX_BYTES = 2 ** 28;
 const MAX_PIXELS = 2 ** 26;
 
-// What is wrong with a file, in words for the person who gave it.
-export class BadFileError extends Error {}
+// An error of a file, with a message for the user.
+export class FileError extends Error {}
 
-// The pixels of a file, uint8 [height, width, 3], stretched to a size.
+// The pixels of an image file, resized: uint8 [height, width, 3].
 export async function decode(file, width, height) {
-  const format = await findFormat(file);
+  const format = await detectFormat(file);
   const bitmap = await open(file);
   try {
     let picture = toPicture(bitmap);
@@ -22,11 +21,11 @@ export async function decode(file, width, height) {
   }
 }
 
-// The format by the first bytes, whatever the file is called.
-async function findFormat(file) {
-  if (file.size === 0) throw new BadFileError('The file is empty.');
+// The format, by the first bytes of the file.
+async function detectFormat(file) {
+  if (file.size === 0) throw new FileError('The file is empty.');
   if (file.size > MAX_BYTES) {
-    throw new BadFileError('The file is too large; at most 256 MB are read.');
+    throw new FileError('The file is too large; the limit is 256 MB.');
   }
   const head = new Uint8Array(await file.slice(0, 64).arrayBuffer());
   const text = String.fromCharCode(...head);
@@ -35,14 +34,12 @@ async function findFormat(file) {
   if (text.startsWith('RIFF') && text.slice(8, 12) === 'WEBP') return 'WebP';
   if (/^GIF8[79]a/.test(text)) return 'GIF';
   if (/^(\xef\xbb\xbf)?\s*<(!doctype )?html/i.test(text)) {
-    throw new BadFileError(
-      'The file is a web page and no image; save the image itself.');
+    throw new FileError('The file is a web page, not an image.');
   }
-  throw new BadFileError(
-    'The file is no image that can be read: JPEG, PNG, WebP or GIF.');
+  throw new FileError('Unknown format; expected JPEG, PNG, WebP or GIF.');
 }
 
-// The decoded image, upright, its colours as they stand in the file.
+// The decoded image, upright, without color conversion.
 async function open(file) {
   let bitmap;
   try {
@@ -52,16 +49,16 @@ async function open(file) {
       premultiplyAlpha: 'none',
     });
   } catch {
-    throw new BadFileError('The image is damaged, or too large to be decoded.');
+    throw new FileError('The image is damaged or too large.');
   }
   if (bitmap.width * bitmap.height > MAX_PIXELS) {
     bitmap.close();
-    throw new BadFileError('The image is too large: more than 64 megapixels.');
+    throw new FileError('The image is too large; the limit is 64 megapixels.');
   }
   return bitmap;
 }
 
-// {width, height, data} of an image, laid on white.
+// {width, height, data} of an image, composed on white.
 function toPicture(bitmap) {
   const {width, height} = bitmap;
   const canvas = document.createElement('canvas');
@@ -69,7 +66,7 @@ function toPicture(bitmap) {
   canvas.height = height;
   const context = canvas.getContext('2d', {willReadFrequently: true});
   if (!context) {
-    throw new BadFileError('The image is too large for this browser.');
+    throw new FileError('The image is too large for this browser.');
   }
   context.fillStyle = 'white';
   context.fillRect(0, 0, width, height);

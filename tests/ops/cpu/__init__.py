@@ -1,0 +1,1 @@
+"""Tests of genre_flax/ops/cpu."""
