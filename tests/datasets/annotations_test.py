@@ -55,18 +55,6 @@ def test_one_hot_columns_without_posters_are_genres(tmp_path):
   assert found.genres == ('Drama', 'War')
 
 
-@pytest.mark.parametrize(
-  ('pattern', 'image'),
-  [
-    ('{id}.png', 'a1.png'),
-    ('big/{id}/poster-{id}.jpg', 'big/a1/poster-a1.jpg'),
-  ],
-)
-def test_an_image_pattern_may_have_folders(tmp_path, pattern, image):
-  found = _read(tmp_path, 'Id,Genre\na1,Drama\n', image_pattern=pattern)
-  assert found.rows[0].image == image
-
-
 def test_an_image_column_wins_over_the_pattern(tmp_path):
   found = _read(
     tmp_path,
@@ -98,16 +86,11 @@ def test_the_split_column_is_read(tmp_path, cell, split):
 
 def test_rows_with_the_same_id_are_merged(tmp_path):
   found = _read(
-    tmp_path, 'Id,Genre\na,Drama|War\nb,War\na,"War, Drama"\n a ,War|Drama\n'
+    tmp_path, 'Id,Genre\na,Drama|War\nA,War\na,"War, Drama"\n a ,War|Drama\n'
   )
-  assert [row.id for row in found.rows] == ['a', 'b']
+  assert [row.id for row in found.rows] == ['a', 'A']
   assert (found.num_rows, found.num_repeated) == (4, 2)
   assert found.problems == []
-
-
-def test_ids_that_differ_by_case_or_zeros_are_different_films(tmp_path):
-  found = _read(tmp_path, 'Id,Genre\ntt1,War\nTT1,Drama\ntt01,Drama\n')
-  assert [row.id for row in found.rows] == ['tt1', 'TT1', 'tt01']
 
 
 @pytest.mark.parametrize(
@@ -221,17 +204,18 @@ def test_unusual_ids_without_a_path_are_accepted(tmp_path, name):
   assert [row.id for row in annotations.read_csv(path).rows] == [name]
 
 
-@pytest.mark.parametrize('image', ['../a.jpg', 'x/../../a.jpg', '/a.jpg'])
-def test_an_image_outside_the_folder_is_a_problem(tmp_path, image):
+@pytest.mark.parametrize(
+  ('image', 'reason'),
+  [
+    ('../a.jpg', "'../a.jpg', a path outside"),
+    ('x/../../a.jpg', "'x/../../a.jpg', a path outside"),
+    ('/a.jpg', "'/a.jpg', a path outside"),
+    ('', "column 'File' is empty"),
+  ],
+)
+def test_an_invalid_image_path_is_a_problem(tmp_path, image, reason):
   found = _read(tmp_path, f'Id,Genre,File\na,Drama,{image}\n', image='File')
-  problem = _only_problem(found)
-  assert (problem.row, problem.kind) == (2, 'image outside the folder')
-  assert repr(image) in problem.reason
-
-
-def test_an_empty_image_cell_is_a_problem(tmp_path):
-  found = _read(tmp_path, 'Id,Genre,File\na,Drama,\n', image='File')
-  assert _only_problem(found).reason == "column 'File' is empty"
+  assert reason in _only_problem(found).reason
 
 
 def test_excluded_genres_are_dropped(tmp_path):
@@ -257,17 +241,6 @@ def test_an_excluded_genre_may_be_missing_in_list_or_columns(tmp_path, text):
   assert found.problems == []
   assert found.genres == ('Drama', 'War')
   assert [row.genres for row in found.rows] == [('Drama',), ('War',)]
-
-
-def test_problems_are_sorted_by_row(tmp_path):
-  found = _read(tmp_path, 'Id,Genre\n../a,War\nb,War,x,y\nc,\nd,War\n,War\n')
-  assert [(problem.row, problem.kind) for problem in found.problems] == [
-    (2, 'id with a path'),
-    (3, 'too many cells'),
-    (4, 'no genre'),
-    (6, 'missing id'),
-  ]
-  assert found.num_rows == 5
 
 
 def test_list_or_columns_can_be_disabled(tmp_path):

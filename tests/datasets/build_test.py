@@ -116,16 +116,6 @@ def test_all_problems_are_reported(bad_source, data_dir):
   assert _names(data_dir) == ['problems.csv']
 
 
-def test_problems_are_reported_if_the_list_cannot_be_written(
-  bad_source, data_dir
-):
-  (data_dir / 'problems.csv').mkdir(parents=True)
-  with pytest.raises(errors.InputError) as error:
-    build.build(bad_source, data_dir=data_dir)
-  assert '5 problem(s)' in str(error.value)
-  assert 'could not be written' in str(error.value)
-
-
 def test_problems_do_not_affect_an_existing_dataset(source, data_dir):
   card = build.build(source, data_dir=data_dir)
   source.csv.write_text(_GOOD + _BAD)
@@ -179,15 +169,6 @@ def test_a_dry_run_returns_the_card_and_writes_nothing(
   assert build.build(bad_source, data_dir=data_dir, skip_bad=True) == card
 
 
-def test_an_invalid_data_dir_is_refused_before_images_are_read(
-  source, data_dir, monkeypatch
-):
-  data_dir.write_text('')
-  monkeypatch.setattr(images, 'check', None)
-  with pytest.raises(errors.InputError, match='is a file; expected a folder'):
-    build.build(source, data_dir=data_dir)
-
-
 def test_synthetic_posters_are_generated_once(data_dir, monkeypatch):
   card = build.build_synthetic(data_dir=data_dir, num_posters=40)
   assert card['num_examples'] == 40
@@ -196,19 +177,6 @@ def test_synthetic_posters_are_generated_once(data_dir, monkeypatch):
   assert build.build_synthetic(data_dir=data_dir, num_posters=40) == card
   with pytest.raises(errors.InputError, match='number 40.*number 41.*workdir'):
     build.build_synthetic(data_dir=data_dir, num_posters=41)
-
-
-@pytest.mark.parametrize('changes', [{'num_posters': 4}, {'max_side': 60}])
-def test_other_synthetic_posters_need_overwrite(data_dir, changes):
-  options = {'data_dir': data_dir, 'num_posters': 3, 'shares': _ALL_TRAIN}
-  build.build_synthetic(**options)
-  options.update(changes)
-  with pytest.raises(errors.InputError, match='contains another dataset'):
-    build.build_synthetic(**options)
-  card = build.build_synthetic(**options, overwrite=True)
-  assert storage.open_dataset(data_dir).card == card
-  assert card['num_examples'] == options['num_posters']
-  assert card['image_size']['height']['max'] == options.get('max_side', 240)
 
 
 def test_every_row_of_several_sources_is_counted(source, data_dir):

@@ -11,7 +11,6 @@ from genre_flax.datasets.posters import collection
 from genre_flax.datasets.posters import columns
 from genre_flax.datasets.posters import images
 from genre_flax.datasets.posters import sources
-from genre_flax.datasets.posters import synthetic
 from genre_flax.runtime import errors
 from genre_flax.runtime import threads
 
@@ -63,41 +62,21 @@ def test_examples_are_in_the_order_of_the_csv(folder):
   red, png = _jpeg('red'), _png('blue', (5, 7))
   folder.write('Id,Genre\nb,War|Drama\na,Drama\n', a=red, b=png)
   found = folder.collect()
-  second, first = found.examples
-  assert first == collection.Example(
-    id='a',
-    film='a',
-    source=0,
-    folder=folder.path / 'images',
-    file='a.jpg',
-    genres=('Drama',),
-    split='train',
-    height=12,
-    width=8,
-    num_bytes=len(red),
-    sha256=hashlib.sha256(red).hexdigest(),
-    is_reencoded=False,
-  )
-  assert first.read() == red
-  assert second == collection.Example(
-    id='b',
-    film='b',
-    source=0,
-    folder=folder.spool,
-    file='0.jpg',
-    genres=('Drama', 'War'),
-    split='train',
-    height=7,
-    width=5,
-    num_bytes=second.path.stat().length,
-    sha256=hashlib.sha256(png).hexdigest(),
-    is_reencoded=True,
-  )
-  image, is_rgb_jpeg = images.open_rgb(second.read())
-  assert is_rgb_jpeg
-  assert image.size == (5, 7)
+  converted, stored = found.examples
   assert found.genres == ('Drama', 'War')
   assert found.problems == ()
+  assert (stored.id, stored.film, stored.path) == ('a', 'a', folder.image('a'))
+  assert stored.read() == red
+  assert (converted.id, converted.genres) == ('b', ('Drama', 'War'))
+  assert (converted.height, converted.width) == (7, 5)
+  assert converted.folder == folder.spool
+  assert converted.num_bytes == len(converted.read())
+  for example, content in ((converted, png), (stored, red)):
+    assert example.is_reencoded == (content == png)
+    assert example.sha256 == hashlib.sha256(content).hexdigest()
+    image, is_rgb_jpeg = images.open_rgb(example.read())
+    assert is_rgb_jpeg
+    assert image.size == (example.width, example.height)
 
 
 @pytest.mark.parametrize('change', ['other', 'gone'])
@@ -138,28 +117,12 @@ def test_problems_are_in_the_order_of_the_rows(folder):
   )
 
 
-@pytest.mark.parametrize('name', ['a.png', 'a.JPG', 'a.webp'])
-def test_a_file_with_another_suffix_is_suggested(folder, name):
+def test_a_file_with_another_suffix_is_suggested(folder):
   folder.write('Id,Genre\na,Drama\n')
-  (folder.path / 'images' / name).write_bytes(_png('red'))
+  (folder.path / 'images' / 'a.JPG').write_bytes(_png('red'))
   [problem] = folder.collect().problems
   assert problem.kind == 'missing image'
-  assert problem.reason.endswith(
-    f'there is no such file, but there is {name}; see --image_pattern'
-  )
-
-
-def test_image_columns_and_patterns_may_have_folders(folder):
-  (folder.path / 'images' / 'sub').mkdir()
-  folder.write('Id,Genre,File\na,Drama,sub/x.png\n')
-  (folder.path / 'images' / 'sub' / 'x.png').write_bytes(_png('red'))
-  (folder.path / 'images' / 'sub' / 'a.jpg').write_bytes(_jpeg('red'))
-  by_column = folder.collect(given=columns.Columns(image='File'))
-  assert [example.is_reencoded for example in by_column.examples] == [True]
-  by_pattern = folder.collect(
-    given=columns.Columns(image_pattern='sub/{id}.jpg')
-  )
-  assert [example.is_reencoded for example in by_pattern.examples] == [False]
+  assert problem.reason.endswith('but there is a.JPG; see --image_pattern')
 
 
 def test_equal_images_share_a_split(folder):
@@ -180,10 +143,7 @@ def test_an_empty_split_with_a_share_is_refused(folder):
   shares = {'train': 90, 'validation': 0, 'test': 10}
   with pytest.raises(errors.InputError) as error:
     folder.collect(shares=shares).require_usable()
-  message = str(error.value)
-  assert 'test would be empty' in message
-  assert "1 posters give {'train': 1, 'validation': 0, 'test': 0}" in message
-  assert '--splits' in message
+  assert 'test would be empty' in str(error.value)
   folder.collect().require_usable()
 
 
@@ -223,27 +183,15 @@ def test_the_fingerprint_depends_on_the_contents_of_the_dataset(folder):
 
 def test_the_order_of_the_rows_is_kept_with_threads(folder, monkeypatch):
   monkeypatch.setattr(threads.os, 'cpu_count', lambda: 8)
-  csv_file, image_folder = synthetic.write_posters(
-    folder.path / 'synthetic', num_posters=24
-  )
-  found = collection.collect(
-    [sources.Source(csv_file, image_folder)],
-    shares=_ALL_TRAIN,
-    spool=folder.spool,
-    max_side=60,
-  )
-  assert [example.id for example in found.examples] == [
-    f'synthetic{index:05d}' for index in range(24)
-  ]
-  for index, example in enumerate(found.examples):
-    poster, genres = synthetic.draw_poster(index)
-    stored, _ = images.open_rgb(example.read())
-    assert example.genres == genres
-    assert (stored.width, stored.height) == (40, 60)
-    # The image belongs to this row, by its mean color.
-    expected = poster.resize((1, 1), Image.Resampling.BOX).getpixel((0, 0))
-    actual = stored.resize((1, 1), Image.Resampling.BOX).getpixel((0, 0))
-    assert all(abs(a - b) <= 3 for a, b in zip(actual, expected, strict=True))
+  sizes = {f'x{number}': (8 + number, 12) for number in range(24)}
+  rows = ''.join(f'{name},Drama\n' for name in sizes)
+  pictures = {name: _jpeg('red', size) for name, size in sizes.items()}
+  folder.write(f'Id,Genre\n{rows}', **pictures)
+  found = folder.collect()
+  assert [example.id for example in found.examples] == list(sizes)
+  for example in found.examples:
+    image, _ = images.open_rgb(example.read())
+    assert image.size == sizes[example.id]
 
 
 def _two_sources(folder, first, second, pictures):

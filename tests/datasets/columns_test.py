@@ -35,12 +35,6 @@ def test_given_names_win_over_default_names(tmp_path):
   assert (found.id, found.genre, found.image) == ('film', 'kinds', 'file')
 
 
-def test_the_first_of_columns_that_differ_by_case_is_used(tmp_path):
-  found = _find(tmp_path, 'ID,id,Genre\na,1x,Drama\n')
-  assert found.id == 'ID'
-  assert found.ignored == ('id',)
-
-
 def test_columns_of_0_and_1_are_labels(tmp_path):
   found = _find(
     tmp_path,
@@ -76,13 +70,6 @@ def test_given_label_columns(tmp_path):
   )
   assert found.labels == ('Drama', 'War')
   assert found.ignored == ('Adult',)
-
-
-def test_genre_list_or_labels_can_be_disabled(tmp_path):
-  text = 'Id,Genre,Drama\na,x,1\n'
-  assert _find(tmp_path, text, genre='').genre == ''
-  found = _find(tmp_path, text, labels=())
-  assert (found.genre, found.labels) == ('Genre', ())
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,11 @@
 """Tests of the TFDS builder, on the posters in its dummy_data folder."""
 
-import pathlib
-
 from etils import epath
-import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
 from genre_flax.datasets.posters import collection
 from genre_flax.datasets.posters import data_card
-from genre_flax.datasets.posters import images
 from genre_flax.datasets.posters import posters_dataset_builder
 from genre_flax.datasets.posters import sources
 from genre_flax.datasets.posters import synthetic
@@ -66,20 +62,8 @@ def forty(tmp_path_factory):
   return _collect(sources.Source(*files), tmp_path_factory.mktemp('spool'))
 
 
-def test_the_dummy_data_are_six_small_valid_posters(found):
-  assert found.problems == ()
-  assert [example.split for example in found.examples] == (
-    ['train'] * 4 + ['validation', 'test']
-  )
-  for example in found.examples:
-    assert (example.height, example.width) == (60, 40)
-    assert not example.is_reencoded
-  files = list((_DUMMY_DATA / 'images').iterdir())
-  assert len(files) == 6
-  assert sum(len(path.read_bytes()) for path in files) < 16000
-
-
 def test_every_poster_is_stored(builder, found):
+  assert len(found.examples) == 6
   stored = {
     record['id'].decode(): (split, record)
     for split in ('train', 'validation', 'test')
@@ -119,42 +103,3 @@ def test_a_large_split_has_several_files(forty, tmp_path, monkeypatch):
   assert sorted(path.name for path in builder.data_path.glob('*train*')) == [
     f'posters-train.array_record-0000{number}-of-00003' for number in range(3)
   ]
-
-
-def test_tfds_decodes_the_images(builder, found):
-  record = builder.as_data_source('test')[0]
-  pixels, _ = images.open_rgb(found.examples[-1].path.read_bytes())
-  np.testing.assert_array_equal(record['image'], np.asarray(pixels))
-
-
-def test_the_info_has_description_and_citation(builder):
-  info = builder.info
-  assert info.full_name == 'posters/1.0.0'
-  assert info.description == (_FOLDER / 'README.md').read_text().strip()
-  citations = (_FOLDER / 'CITATIONS.bib').read_text().strip()
-  assert info.citation == citations
-  assert citations.startswith('@inproceedings{chu2017movie')
-  assert info.supervised_keys == ('image', 'genres')
-  assert info.metadata['sources'][0]['csv'] == 'dummy data'
-  again = tfds.builder_from_directory(builder.data_path).info
-  assert again.splits['train'].num_examples == 4
-  assert (again.description, again.citation) == (info.description, citations)
-
-
-def test_all_tags_are_valid_in_tfds():
-  lines = (_FOLDER / 'TAGS.txt').read_text().splitlines()
-  tags = [line.split('#')[0].strip() for line in lines]
-  assert len(tags) >= 3
-  assert set(tags) <= set(tfds.core.dataset_metadata.valid_tags())
-
-
-def test_the_folder_has_the_layout_of_tfds():
-  names = {path.name for path in pathlib.Path(_FOLDER).iterdir()}
-  assert names >= {
-    'posters_dataset_builder.py',
-    'README.md',
-    'CITATIONS.bib',
-    'TAGS.txt',
-    'dummy_data',
-    '__init__.py',
-  }

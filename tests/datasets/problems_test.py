@@ -37,15 +37,6 @@ def test_a_summary_has_counts_and_the_first_ten_problems():
   ]
 
 
-def test_problems_sort_by_file_and_row():
-  other = problems.Problem('a.csv', 20, 'x', 'y')
-  assert sorted([_problem(10), _problem(9), other]) == [
-    other,
-    _problem(9),
-    _problem(10),
-  ]
-
-
 def test_the_full_list_is_csv_with_a_header():
   reason = 'column "Genre" is [\'Drama\', \'War\'],\nand "é"'
   text = problems.to_csv([_problem(2), _problem(3, 'bad', reason)])

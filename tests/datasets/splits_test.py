@@ -1,7 +1,7 @@
 """Tests of the assignment of posters to splits."""
 
-import collections
 import hashlib
+import types
 
 import pytest
 
@@ -30,22 +30,9 @@ def _assign(rows, contents):
   return splits.assign(rows, contents, shares=_SHARES)
 
 
-def test_default_shares_are_80_10_10():
-  assert splits.DEFAULT_SHARES == _SHARES
-
-
-@pytest.mark.parametrize(
-  ('text', 'shares'),
-  [
-    ('80,10,10', (80, 10, 10)),
-    (' 70, 0 ,30 ', (70, 0, 30)),
-    ('100,0,0', (100, 0, 0)),
-  ],
-)
-def test_shares_are_parsed(text, shares):
-  names = ('train', 'validation', 'test')
-  parsed = splits.parse_shares(text)
-  assert list(parsed.items()) == list(zip(names, shares, strict=True))
+def test_shares_are_parsed():
+  assert splits.parse_shares('80,10,10') == _SHARES
+  assert list(splits.parse_shares(' 70, 0 ,30 ').values()) == [70, 0, 30]
 
 
 @pytest.mark.parametrize(
@@ -60,7 +47,7 @@ def test_invalid_shares_are_refused(text):
   assert 'train, validation, test' in message
 
 
-@pytest.mark.parametrize('name', ['tt0084867', 'é', ''])
+@pytest.mark.parametrize('name', [_TRAIN, _VALIDATION, _TEST, 'é', ''])
 def test_the_hash_is_the_first_eight_bytes_of_sha256(name):
   # The same rule in integers: a fraction of 2**64.
   value = int(hashlib.sha256(name.encode()).hexdigest()[:16], 16)
@@ -72,39 +59,12 @@ def test_the_hash_is_the_first_eight_bytes_of_sha256(name):
   assert splits.by_hash(name, _SHARES) == expected
 
 
-def test_known_films_keep_their_splits():
-  assert [
-    splits.by_hash(name, _SHARES) for name in (_TRAIN, _VALIDATION, _TEST)
-  ] == ['train', 'validation', 'test']
-
-
-def test_the_hash_gives_each_split_its_share():
-  names = [f'tt{number:07d}' for number in range(10000)]
-  counts = collections.Counter(splits.by_hash(name, _SHARES) for name in names)
-  # The standard deviation of a share of 10 % of 10000 is 30, of 80 % it is 40.
-  assert abs(counts['train'] - 8000) < 200
-  assert abs(counts['validation'] - 1000) < 150
-  assert abs(counts['test'] - 1000) < 150
-
-
-def test_a_split_with_share_0_is_empty():
-  shares = {'train': 50, 'validation': 0, 'test': 50}
-  names = [f'tt{number}' for number in range(1000)]
-  assert {splits.by_hash(name, shares) for name in names} == {'train', 'test'}
-
-
 @pytest.mark.parametrize(
-  ('digest', 'expected'), [(b'\0' * 32, 'train'), (b'\xff' * 32, 'test')]
+  ('content', 'expected'), [(b'\0' * 32, 'train'), (b'\xff' * 32, 'test')]
 )
-def test_the_smallest_and_largest_hash(monkeypatch, digest, expected):
-  class Digest:
-    def __init__(self, content):
-      del content
-
-    def digest(self):
-      return digest
-
-  monkeypatch.setattr(splits.hashlib, 'sha256', Digest)
+def test_the_smallest_and_largest_hash(monkeypatch, content, expected):
+  result = types.SimpleNamespace(digest=lambda: content)
+  monkeypatch.setattr(splits.hashlib, 'sha256', lambda name: result)
   assert splits.by_hash('tt1', _SHARES) == expected
   only_validation = {'train': 0, 'validation': 100, 'test': 0}
   assert splits.by_hash('tt1', only_validation) == 'validation'
@@ -143,8 +103,3 @@ def test_added_posters_move_no_others():
 )
 def test_films_and_equal_images_share_a_split(rows, contents, expected):
   assert _assign(rows, contents) == expected
-
-
-def test_every_row_needs_a_hash():
-  with pytest.raises(ValueError, match='shorter'):
-    _assign([_row('a'), _row('b')], ['x'])

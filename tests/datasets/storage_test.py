@@ -1,13 +1,14 @@
-"""Tests of reading datasets, intact and damaged."""
+"""Tests of reading datasets: intact, damaged, and on cloud storage."""
 
-from concurrent import futures
-import json
 import re
 
+from etils import epath
+import fsspec
+from fsspec.implementations import memory
 import numpy as np
 import pytest
 
-from genre_flax.datasets.posters import data_card
+from genre_flax.datasets.posters import build
 from genre_flax.datasets.posters import storage
 from genre_flax.datasets.posters import synthetic
 from genre_flax.runtime import errors
@@ -46,22 +47,6 @@ def test_prior_and_label_sets_are_of_the_training_split(written):
   )
 
 
-def test_the_card_is_stored_as_json_and_markdown(written, posters):
-  folder = storage.dataset_path(written)
-  assert json.loads((folder / 'data_card.json').read_text()) == posters.card
-  markdown = (folder / 'data_card.md').read_text()
-  assert markdown == data_card.to_markdown(posters.card)
-  assert not (folder / 'skipped.csv').exists()
-
-
-def test_records_can_be_read_from_threads(written):
-  split = storage.open_dataset(written).open_split('train')
-  indices = list(range(len(split))) * 4
-  with futures.ThreadPoolExecutor(4) as pool:
-    ids = list(pool.map(lambda index: split[index].id, indices))
-  assert ids == [split[index].id for index in indices]
-
-
 def test_the_error_for_a_missing_dataset_names_prepare(tmp_path):
   with pytest.raises(errors.InputError) as error:
     storage.open_dataset(tmp_path / 'none')
@@ -76,49 +61,31 @@ def test_the_error_for_an_unknown_split_names_the_others(written):
     storage.open_dataset(written).open_split('dev')
 
 
-def _remove(pattern):
-  def remove(folder):
-    [path] = folder.glob(pattern)
-    path.unlink()
-
-  return remove
-
-
-def _truncate(pattern):
-  def truncate(folder):
-    [path] = folder.glob(pattern)
-    path.write_bytes(path.read_bytes()[:100])
-
-  return truncate
-
-
-def _flip_bit(pattern):
-  def flip(folder):
-    [path] = folder.glob(pattern)
-    prepared.flip_bit(path)
-
-  return flip
+_DAMAGE = {
+  'remove': lambda path: path.unlink(),
+  'truncate': lambda path: path.write_bytes(path.read_bytes()[:100]),
+  'flip': prepared.flip_bit,
+}
 
 
 @pytest.mark.parametrize(
-  ('damage', 'message'),
+  ('damage', 'pattern', 'message'),
   [
-    (_remove('*train*'), 'train.* is missing'),
-    (_truncate('*train*'), 'train.* has 100 bytes, expected'),
-    (_remove('dataset_info.json'), 'dataset_info.json is missing'),
-    (_remove('features.json'), 'features.json is missing'),
-    (_remove('genres.labels.txt'), 'genres.labels.txt is missing'),
-    (_flip_bit('dataset_info.json'), 'info.json does not match its checksum'),
-    (_remove('checksums.json'), 'checksums.json is missing'),
-    (_truncate('checksums.json'), 'checksums.json is damaged'),
-    (_flip_bit('checksums.json'), 'checksums.json is damaged'),
-    (_truncate('data_card.json'), 'data_card.json is damaged'),
+    ('remove', '*train*', 'train.* is missing'),
+    ('truncate', '*train*', 'train.* has 100 bytes, expected'),
+    ('remove', 'dataset_info.json', 'dataset_info.json is missing'),
+    ('flip', 'dataset_info.json', 'info.json does not match its checksum'),
+    ('remove', 'checksums.json', 'checksums.json is missing'),
+    ('truncate', 'checksums.json', 'checksums.json is damaged'),
+    ('flip', 'checksums.json', 'checksums.json is damaged'),
+    ('truncate', 'data_card.json', 'data_card.json is damaged'),
   ],
 )
 def test_damaged_files_are_reported_with_a_remedy(
-  written, tmp_path, damage, message
+  written, tmp_path, damage, pattern, message
 ):
-  damage(prepared.copy(written, tmp_path))
+  [path] = prepared.copy(written, tmp_path).glob(pattern)
+  _DAMAGE[damage](path)
   with pytest.raises(errors.DamageError) as error:
     storage.open_dataset(tmp_path).open_split('train')
   assert re.search(message, str(error.value))
@@ -151,3 +118,87 @@ def test_verify_reports_every_damaged_file(written, tmp_path):
   assert '2 file(s) are damaged' in str(error.value)
   assert f'{test} does not match its checksum' in str(error.value)
   assert f'{train} has' in str(error.value)
+
+
+class Cloud(memory.MemoryFileSystem):
+  protocol = 'gcs'
+  store = {}
+  pseudo_dirs = ['']
+
+  @classmethod
+  def _strip_protocol(cls, path):
+    return super()._strip_protocol(str(path).replace('gs://', '/', 1))
+
+
+@pytest.fixture
+def cloud(tmp_path, monkeypatch):
+  """A data_dir on gs://; the cache folder is in `tmp_path`."""
+  systems = {'gcs': Cloud(), 'file': fsspec.filesystem('file')}
+  monkeypatch.setattr(
+    epath.backend.fsspec_backend, '_get_filesystem', systems.__getitem__
+  )
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+  yield epath.Path('gs://bucket/data')
+  Cloud.store.clear()
+  Cloud.pseudo_dirs[:] = ['']
+
+
+def _images(split):
+  return [split[i].image for i in range(len(split))]
+
+
+def test_a_dataset_on_cloud_storage_is_read_from_a_local_copy(
+  cloud, tmp_path, caplog
+):
+  caplog.set_level('INFO')
+  for _ in range(2):
+    card = build.build_synthetic(data_dir=cloud, num_posters=40)
+  assert caplog.text.count('Generating 40 synthetic posters') == 1
+  dataset = storage.open_dataset(cloud)
+  assert dataset.card == card
+  build.build_synthetic(data_dir=tmp_path / 'local', num_posters=40)
+  expected = storage.open_dataset(tmp_path / 'local').open_split('train')
+  assert _images(dataset.open_split('train')) == _images(expected)
+  # The second time, the copy is used.
+  for path in storage.dataset_path(cloud).iterdir():
+    path.unlink()
+  assert len(dataset.open_split('train')) == len(expected)
+  [copy] = (tmp_path / 'cache' / 'genre_flax' / 'data').iterdir()
+  assert copy.name == card['fingerprint']
+
+
+def test_a_damaged_copy_is_replaced(cloud, tmp_path, caplog):
+  build.build_synthetic(data_dir=cloud, num_posters=40)
+  dataset = storage.open_dataset(cloud)
+  expected = _images(dataset.open_split('train'))
+  [shard] = (tmp_path / 'cache').rglob('*train*')
+  prepared.flip_bit(shard)
+  split = dataset.open_split('train', check_records=True)
+  assert 'copied again' in caplog.text
+  assert _images(split) == expected
+
+
+def test_a_copy_that_cannot_be_written_is_a_storage_error(
+  cloud, tmp_path, monkeypatch
+):
+  build.build_synthetic(data_dir=cloud, num_posters=40)
+  (tmp_path / 'file').touch()
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'file'))
+  with pytest.raises(errors.StorageError, match='file/genre_flax/data'):
+    storage.open_dataset(cloud).open_split('train')
+
+
+def test_the_card_is_copied_last(tmp_path):
+  source = epath.Path(tmp_path / 'source')
+  source.mkdir()
+  for name in ('a', 'b', 'z'):
+    (source / name).write_text(name)
+  target = epath.Path(tmp_path / 'target')
+  (target / 'z').mkdir(parents=True)  # Copying `z` fails.
+  with pytest.raises(OSError):
+    storage.copy(source, target, last='z')
+  assert sorted(p.name for p in target.iterdir() if p.is_file()) == ['a', 'b']
+  (target / 'a').unlink()
+  with pytest.raises(OSError):
+    storage.copy(source, target, last='a')
+  assert not (target / 'a').exists()

@@ -1,6 +1,5 @@
 """Tests of the synthetic posters."""
 
-import collections
 import csv
 import hashlib
 import io
@@ -61,40 +60,17 @@ def test_posters_depend_on_index_and_seed():
   assert len(hashes) == 12
 
 
-def test_frequencies_of_genres():
-  assert len(synthetic.GENRES) == 12
-  rng = synthetic.random.Random(0)
-  samples = [synthetic._sample_genres(rng) for _ in range(2000)]
-  sizes = collections.Counter(map(len, samples))
-  # 30, 40 and 30 %; the standard deviation of these counts is about 21.
-  for size, expected in ((1, 600), (2, 800), (3, 600)):
-    assert abs(sizes[size] - expected) < 100
-  counts = collections.Counter(name for names in samples for name in names)
-  assert set(counts) == set(synthetic.GENRES)
-  # Their weights are 6 and 5; those of the others are 1 to 3.
-  assert [name for name, _ in counts.most_common(2)] == ['Drama', 'Comedy']
-
-
 def test_a_collection_is_a_csv_and_a_folder_of_jpegs(tmp_path):
   csv_file, folder = synthetic.write_posters(
     tmp_path / 'new' / 'folder', num_posters=3, seed=5
   )
   rows = list(csv.DictReader(io.StringIO(csv_file.read_text())))
-  assert [row['Id'] for row in rows] == [
-    'synthetic00000',
-    'synthetic00001',
-    'synthetic00002',
-  ]
-  assert sorted(path.name for path in folder.iterdir()) == [
-    f'{row["Id"]}.jpg' for row in rows
-  ]
+  assert len(rows) == len(list(folder.iterdir())) == 3
   for index, row in enumerate(rows):
     expected, genres = synthetic.draw_poster(index, seed=5)
     assert row['Genre'] == '|'.join(genres)
     for name in synthetic.GENRES:
       assert row[name] == str(int(name in genres))
-    content = (folder / f'{row["Id"]}.jpg').read_bytes()
-    with Image.open(io.BytesIO(content)) as image:
-      assert (image.format, image.mode) == ('JPEG', 'RGB')
+    with Image.open(folder / f'{row["Id"]}.jpg') as image:
       error = np.asarray(image, float) - np.asarray(expected, float)
     assert np.abs(error).mean() < 3

@@ -1,6 +1,5 @@
 """Tests of the program prepare."""
 
-import csv
 import io
 import re
 import subprocess
@@ -128,42 +127,22 @@ def test_problems_exit_with_status_2_and_a_full_list(folder):
   _assert_fails(
     result,
     '2 problem(s)',
-    '1  missing image',
-    '1  id with a path',
     f'{folder / "bad.csv"}, row 5: {folder / "images" / "big" / "x4.png"}: ',
-    "row 6: column 'film' is '../x5'",
     f'The full list is in {full_list}.',
-    '--on_error=skip',
   )
-  rows = list(csv.reader(io.StringIO(full_list.read_text())))
-  assert [row[1:3] for row in rows] == [
-    ['row', 'kind'],
-    ['5', 'missing image'],
-    ['6', 'id with a path'],
-  ]
-  written = (folder / 'my data').iterdir()
-  assert [path for path in written if path.name != '.lock'] == [full_list]
+  assert full_list.exists()
 
 
-def test_bad_rows_are_skipped_on_request(folder):
-  flags = [*_flags(folder, 'bad.csv'), '--on_error=skip']
-  dry_run = _prepare(*flags, '--dry_run')
-  assert dry_run.returncode == 0, dry_run.stderr
-  assert '3 posters, 2 genres' in dry_run.stdout
-  for kind in ('skipped: id with a path', 'skipped: missing image'):
-    assert re.search(rf'\| {kind} +\| +1 \|', dry_run.stdout), dry_run.stdout
-  assert 'Dry run: no dataset was written.' in dry_run.stdout
-  assert 'genre_flax.main' not in dry_run.stdout
-  assert not (folder / 'my data').exists()
-
+def test_a_dry_run_with_skipped_rows(folder):
+  flags = [*_flags(folder, 'bad.csv'), '--on_error=skip', '--dry_run']
   result = _prepare(*flags)
   assert result.returncode == 0, result.stderr
-  for stderr in (dry_run.stderr, result.stderr):
-    assert '2 problem(s)' in stderr
-    assert 'These rows are skipped.' in stderr
-  data_dir = folder / 'my data'
-  assert storage.open_dataset(data_dir).card['num_examples'] == 3
-  assert (storage.dataset_path(data_dir) / 'skipped.csv').exists()
+  assert '3 posters, 2 genres' in result.stdout
+  for kind in ('skipped: id with a path', 'skipped: missing image'):
+    assert re.search(rf'\| {kind} +\| +1 \|', result.stdout), result.stdout
+  assert 'Dry run: no dataset was written.' in result.stdout
+  assert 'These rows are skipped.' in result.stderr
+  assert not (folder / 'my data').exists()
 
 
 def test_flags_apply_to_synthetic_posters(tmp_path):
@@ -183,7 +162,6 @@ def test_flags_apply_to_synthetic_posters(tmp_path):
 @pytest.mark.parametrize(
   ('flags', 'words'),
   [
-    ([], ['--data_dir', 'value other than None']),
     (['--data_dir='], ['--data_dir is empty']),
     (['--data_dir=new'], ['--csv and --images missing', '--synthetic=600']),
     (
@@ -199,29 +177,15 @@ def test_flags_apply_to_synthetic_posters(tmp_path):
       ['--image_pattern=a.jpg: expected {id}'],
     ),
     (
-      ['--data_dir=new', '--csv=a', '--images=.', '--splits=80,20'],
-      ['--splits=80,20: expected three whole percentages'],
-    ),
-    (
       ['--data_dir=new', '--verify', '--synthetic=3'],
       ['--verify reads the dataset in --data_dir; omit --synthetic'],
     ),
-    (['--data_dir=new', '--on_error=ignore'], ['fail|skip', 'ignore']),
-    (['--data_dir=new', '--nope'], ["'nope'", '--help']),
   ],
   ids=lambda value: ' '.join(value) if isinstance(value, list) else None,
 )
 def test_invalid_flags_are_refused(flags, words):
   _assert_fails(_prepare(*flags), *words)
   assert not (paths.ROOT / 'new').exists()
-
-
-def test_help_lists_the_flags():
-  result = _prepare('--help')
-  assert 'Traceback' not in result.stderr
-  assert 'python -m genre_flax.prepare --csv=' in result.stdout
-  for flag in ('csv', 'images', 'on_error', 'splits', '[no]dry_run'):
-    assert f'--{flag}:' in result.stdout
 
 
 def test_several_csv_files_become_one_dataset(folder):

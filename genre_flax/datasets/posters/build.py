@@ -1,6 +1,5 @@
 """Builds a prepared dataset from label tables and image folders."""
 
-from collections.abc import Mapping, Sequence
 import contextlib
 import tempfile
 from typing import Any
@@ -13,7 +12,6 @@ from genre_flax.datasets.posters import data_card
 from genre_flax.datasets.posters import images
 from genre_flax.datasets.posters import problems as problems_lib
 from genre_flax.datasets.posters import sources as sources_lib
-from genre_flax.datasets.posters import splits
 from genre_flax.datasets.posters import storage
 from genre_flax.datasets.posters import synthetic
 from genre_flax.datasets.posters import writing
@@ -26,28 +24,22 @@ PROBLEMS_CSV = 'problems.csv'
 def build(
   *sources: sources_lib.Source,
   data_dir: epath.PathLike,
-  shares: Mapping[str, int] = splits.DEFAULT_SHARES,
-  exclude_genres: Sequence[str] = (),
-  genre_names: Mapping[str, str] | None = None,
-  max_side: int | None = None,
   skip_bad: bool = False,
   overwrite: bool = False,
   dry_run: bool = False,
   progress: collection_lib.Progress = collection_lib.no_progress,
+  **options: Any,
 ) -> dict[str, Any]:
   """Reads, validates, splits and stores posters.
 
   Args:
     *sources: label tables and image folders.
     data_dir: the folder to write to.
-    shares: percent of each split; they sum up to 100.
-    exclude_genres: genres to drop.
-    genre_names: new names of genres.
-    max_side: larger images are scaled down to this longer side, in pixels.
     skip_bad: skip rows with problems instead of raising an error.
     overwrite: replace another dataset in `data_dir`.
     dry_run: read and validate everything, but write nothing.
     progress: shows the progress over posters and records.
+    **options: of `collection.collect`, such as shares and max_side.
 
   Returns:
     The data card.
@@ -70,13 +62,7 @@ def build(
     spool = scratch / 'converted'
     spool.mkdir()
     collection = collection_lib.collect(
-      sources,
-      shares=shares,
-      spool=spool,
-      exclude_genres=exclude_genres,
-      genre_names=genre_names,
-      max_side=max_side,
-      progress=progress,
+      sources, spool=spool, progress=progress, **options
     )
     _report_problems(collection, data_dir, skip_bad=skip_bad, dry_run=dry_run)
     collection.require_usable()

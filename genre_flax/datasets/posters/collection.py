@@ -149,8 +149,8 @@ class Collection:
 def collect(
   sources: Sequence[sources_lib.Source],
   *,
-  shares: Mapping[str, int],
   spool: epath.Path,
+  shares: Mapping[str, int] = splits.DEFAULT_SHARES,
   exclude_genres: Sequence[str] = (),
   genre_names: Mapping[str, str] | None = None,
   max_side: int | None = None,
@@ -160,8 +160,8 @@ def collect(
 
   Args:
     sources: label tables and image folders.
-    shares: percent of each split; they sum up to 100.
     spool: an existing folder for converted images.
+    shares: percent of each split; they sum up to 100.
     exclude_genres: genres to drop.
     genre_names: new names of genres.
     max_side: larger images are scaled down to this longer side, in pixels.

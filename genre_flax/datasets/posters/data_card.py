@@ -2,6 +2,7 @@
 
 import collections
 from collections.abc import Sequence
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -12,19 +13,6 @@ from genre_flax.datasets.posters import collection as collection_lib
 from genre_flax.datasets.posters import problems as problems_lib
 from genre_flax.datasets.posters import rows as rows_lib
 from genre_flax.runtime import text as text_lib
-
-# Attributes of an example that the card summarizes.
-_COLUMNS = (
-  'id',
-  'film',
-  'source',
-  'genres',
-  'split',
-  'height',
-  'width',
-  'sha256',
-  'is_reencoded',
-)
 
 
 def make(collection: collection_lib.Collection) -> dict[str, Any]:
@@ -38,14 +26,23 @@ def make(collection: collection_lib.Collection) -> dict[str, Any]:
     in the training split, in the order of `genres`; `label_sets` are the sets
     of genres of its posters with their numbers of posters.
   """
+  annotations = collection.annotations
   frame = pd.DataFrame(
     {
-      name: [getattr(example, name) for example in collection.examples]
-      for name in _COLUMNS
+      field.name: [getattr(one, field.name) for one in collection.examples]
+      for field in dataclasses.fields(collection_lib.Example)
     }
   )
-  labels = _to_labels(frame.genres, collection.genres)
-  train_labels = labels[frame.split == 'train']
+  labels = pd.DataFrame(
+    {
+      # A byte each, since a large dataset has millions of labels.
+      genre: np.array([genre in genres for genres in frame.genres], np.int8)
+      for genre in collection.genres
+    }
+  )
+  sizes = frame[['height', 'width']].agg(['min', 'median', 'max'])
+  is_train = frame.split == 'train'
+  label_sets = collections.Counter(frame.genres[is_train])
   return {
     'fingerprint': collection.fingerprint(),
     'sources': _describe_sources(frame, collection),
@@ -56,21 +53,26 @@ def make(collection: collection_lib.Collection) -> dict[str, Any]:
       for split in rows_lib.SPLITS
       if (frame.split == split).any()
     },
-    'label_prior': train_labels.mean().fillna(0.0).tolist(),
-    'label_sets': _count_label_sets(
-      frame.genres[frame.split == 'train'], collection.genres
-    ),
+    'label_prior': labels[is_train].mean().fillna(0.0).tolist(),
+    # The most frequent first. Both the genres and those of a poster are sorted.
+    'label_sets': [
+      [list(genres), count]
+      for genres, count in sorted(
+        label_sets.items(), key=lambda item: (-item[1], item[0])
+      )
+    ],
     'image_size': {
-      'height': _describe_sizes(frame.height),
-      'width': _describe_sizes(frame.width),
+      **sizes.astype(int).to_dict(),
       'max_side': collection.max_side,
       'num_reencoded': int(frame.is_reencoded.sum()),
     },
-    'duplicates': _describe_duplicates(frame, collection),
-    'films': _describe_films(frame, collection.annotations),
-    'excluded_rows': sum(
-      annotations.num_excluded for annotations in collection.annotations
-    ),
+    'duplicates': {
+      'num_repeated_rows': sum(one.num_repeated for one in annotations),
+      'num_merged_posters': collection.num_merged,
+      **_describe_identical_images(frame),
+    },
+    'films': _describe_films(frame, annotations),
+    'excluded_rows': sum(one.num_excluded for one in annotations),
     'skipped': problems_lib.count_by_kind(collection.problems),
   }
 
@@ -91,41 +93,6 @@ def _describe_sources(frame, collection):
   ]
 
 
-def _describe_duplicates(frame, collection):
-  return {
-    'num_repeated_rows': sum(
-      annotations.num_repeated for annotations in collection.annotations
-    ),
-    'num_merged_posters': collection.num_merged,
-    **_identical_images(frame),
-  }
-
-
-def _to_labels(of_posters: pd.Series, genres: Sequence[str]) -> pd.DataFrame:
-  """[posters, genres] of 0 and 1."""
-  column = {genre: number for number, genre in enumerate(genres)}
-  labels = np.zeros((len(of_posters), len(genres)), int)
-  for row, names in zip(labels, of_posters, strict=True):
-    row[[column[name] for name in names]] = 1
-  return pd.DataFrame(labels, columns=list(genres))
-
-
-def _count_label_sets(
-  of_posters: pd.Series, genres: Sequence[str]
-) -> list[list[Any]]:
-  """The sets of genres and their numbers of posters, most frequent first."""
-  index = {genre: i for i, genre in enumerate(genres)}
-  counts = collections.Counter(
-    tuple(sorted({index[name] for name in names})) for names in of_posters
-  )
-  return [
-    [[genres[i] for i in indices], number]
-    for indices, number in sorted(
-      counts.items(), key=lambda item: (-item[1], item[0])
-    )
-  ]
-
-
 def _describe_split(labels: pd.DataFrame) -> dict[str, Any]:
   """Summarizes one split, by its labels [posters, genres]."""
   numbers = labels.sum(axis='columns')
@@ -137,14 +104,6 @@ def _describe_split(labels: pd.DataFrame) -> dict[str, Any]:
       for number, count in numbers.value_counts().sort_index().items()
     },
     'mean_genres_per_poster': float(numbers.mean()),
-  }
-
-
-def _describe_sizes(sizes: pd.Series) -> dict[str, int]:
-  return {
-    'min': int(sizes.min()),
-    'median': int(sizes.median()),
-    'max': int(sizes.max()),
   }
 
 
@@ -172,7 +131,7 @@ def _films(chosen: pd.Series) -> list[str]:
   return chosen.index[chosen].tolist()
 
 
-def _identical_images(frame: pd.DataFrame) -> dict[str, list[list[str]]]:
+def _describe_identical_images(frame: pd.DataFrame) -> dict[str, list]:
   """Groups of ids of posters whose files have the same bytes."""
   repeated = frame[frame.duplicated('sha256', keep=False)]
   groups = [group for _, group in repeated.groupby('sha256', sort=False)]

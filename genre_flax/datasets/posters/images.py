@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import io
+import re
 
 from etils import epath
 import numpy as np
@@ -28,11 +29,12 @@ _KINDS = {
 _JPEG_QUALITY = 95
 _MAX_JPEG_SIDE = 65500  # The limit of libjpeg.
 
-_READERS = {
-  'JPEG': JpegImagePlugin.JpegImageFile,
-  'PNG': PngImagePlugin.PngImageFile,
-  'WebP': WebPImagePlugin.WebPImageFile,
-  'GIF': GifImagePlugin.GifImageFile,
+# The first bytes and the reader of each format; file names are not used.
+_FORMATS = {
+  'JPEG': (rb'\xff\xd8\xff', JpegImagePlugin.JpegImageFile),
+  'PNG': (rb'\x89PNG\r\n\x1a\n', PngImagePlugin.PngImageFile),
+  'WebP': (rb'RIFF....WEBP', WebPImagePlugin.WebPImageFile),
+  'GIF': (rb'GIF8[79]a', GifImagePlugin.GifImageFile),
 }
 _ORIENTATION_TAG = 0x0112
 # The transposition that turns an image upright, by its EXIF orientation.
@@ -47,13 +49,8 @@ _TO_UPRIGHT = {
 }
 
 
-class BadImageError(ValueError):
+class BadImageError(regular_files.NotReadableError):
   """An image file cannot be used; arguments: kind, reason."""
-
-  def __init__(self, kind: str, reason: str):
-    super().__init__(kind, reason)
-    self.kind = kind
-    self.reason = reason
 
   def __str__(self) -> str:
     return f'{self.kind}: {self.reason}'
@@ -159,14 +156,21 @@ def open_rgb(
   """
   if not content:
     raise BadImageError('empty image', 'the file has no bytes')
-  image_format = _find_format(content)
-  if image_format is None:
+  reader = next(
+    (
+      reader
+      for magic, reader in _FORMATS.values()
+      if re.match(magic, content, re.S)
+    ),
+    None,
+  )
+  if reader is None:
     raise BadImageError('not an image', _describe(content))
   # Image.open warns about large or odd files through the warning filters of the
   # process, which are not safe to set in threads, and it opens a phone's JPEG
-  # that embeds a second picture as another format.
+  # with an embedded picture as another format.
   try:
-    with _READERS[image_format](io.BytesIO(content)) as image:
+    with reader(io.BytesIO(content)) as image:
       return _decode(image, at_least)
   except BadImageError:
     raise
@@ -177,19 +181,6 @@ def open_rgb(
       'truncated or corrupt image',
       f'it does not decode: {str(e) or type(e).__name__}',
     ) from None
-
-
-def _find_format(content: bytes) -> str | None:
-  """The format by the first bytes; the file name is not used."""
-  if content.startswith(b'\xff\xd8\xff'):
-    return 'JPEG'
-  if content.startswith(b'\x89PNG\r\n\x1a\n'):
-    return 'PNG'
-  if content.startswith(b'RIFF') and content[8:12] == b'WEBP':
-    return 'WebP'
-  if content.startswith((b'GIF87a', b'GIF89a')):
-    return 'GIF'
-  return None
 
 
 def _decode(
@@ -248,5 +239,5 @@ def _describe(content: bytes) -> str:
   head = content[:64].removeprefix(b'\xef\xbb\xbf').lstrip().lower()
   if head.startswith((b'<!doctype html', b'<html')):
     return 'the file is an HTML page; download the image again'
-  expected = ', '.join(_READERS)
+  expected = ', '.join(_FORMATS)
   return f'the file starts with {content[:8]!r}; expected one of {expected}'

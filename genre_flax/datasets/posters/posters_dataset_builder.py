@@ -76,29 +76,25 @@ class Builder(tfds.core.GeneratorBasedBuilder):
       split: self._generate_examples(split) for split in self._card['splits']
     }
 
-  def _examples_of(self, split: str) -> list[collection_lib.Example]:
-    """Examples in the shuffled order of TFDS, by a hash of the id."""
+  def _generate_examples(
+    self, split: str
+  ) -> Iterator[tuple[str, dict[str, Any]]]:
+    # The shuffled order of TFDS.
     hasher = hashing.Hasher(split)
-    return sorted(
+    examples = sorted(
       (one for one in self._collection.examples if one.split == split),
       key=lambda example: hasher.hash_key(example.id),
     )
 
-  def _generate_examples(
-    self, split: str
-  ) -> Iterator[tuple[str, dict[str, Any]]]:
     def read(example):
-      return example, example.read()
+      return {
+        'id': example.id,
+        'image': example.read(),
+        'genres': list(example.genres),
+      }
 
-    for example, image in threads.map_in_order(read, self._examples_of(split)):
-      yield (
-        example.id,
-        {
-          'id': example.id,
-          'image': image,
-          'genres': list(example.genres),
-        },
-      )
+    for record in threads.map_in_order(read, examples):
+      yield record['id'], record
 
   def _generate_splits(
     self, dl_manager: tfds.download.DownloadManager, download_config: Any

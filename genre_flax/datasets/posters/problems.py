@@ -19,7 +19,7 @@ class Problem:
     file: the CSV file.
     row: number of the row as in a spreadsheet: the header is row 1.
     kind: a short name that problems are counted by, such as 'missing image'.
-    reason: what was given and what was expected.
+    reason: the given value and the expected one.
   """
 
   file: str
@@ -55,7 +55,6 @@ def to_csv(problems: Sequence[Problem]) -> str:
   writer = csv.writer(text, lineterminator='\n')
   writer.writerow([field.name for field in dataclasses.fields(Problem)])
   for problem in problems:
-    cells = (problem.file, problem.kind, problem.reason)
-    file, kind, reason = map(text_lib.for_spreadsheet, cells)
-    writer.writerow([file, problem.row, kind, reason])
+    cells = map(str, dataclasses.astuple(problem))
+    writer.writerow(map(text_lib.for_spreadsheet, cells))
   return text.getvalue()

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import pathlib
+import shutil
 from typing import Any
 
 from absl import logging
@@ -13,7 +15,6 @@ from genre_flax.datasets.posters import collection
 from genre_flax.datasets.posters import manifest as manifest_lib
 from genre_flax.datasets.posters import posters_dataset_builder
 from genre_flax.datasets.posters import records
-from genre_flax.datasets.posters import staging
 from genre_flax.runtime import errors
 from genre_flax.runtime import files
 
@@ -177,15 +178,32 @@ class PosterDataset:
     if not files.is_remote(folder):
       manifest_lib.check(folder, shards, with_checksums=check_records)
       return folder
-    key = self.card['fingerprint']
-    copy = staging.fetch(folder, key=key)
+    local = self._copy_to_cache()
     try:
-      manifest_lib.check(copy, shards, with_checksums=check_records)
+      manifest_lib.check(local, shards, with_checksums=check_records)
     except errors.DamageError as e:
       logging.warning('%s\nThe dataset is copied again.', e)
-      copy = staging.fetch(folder, key=key, is_damaged=True)
-      manifest_lib.check(copy, shards, with_checksums=check_records)
-    return copy
+      local = self._copy_to_cache(is_damaged=True)
+      manifest_lib.check(local, shards, with_checksums=check_records)
+    return local
+
+  def _copy_to_cache(self, *, is_damaged: bool = False) -> epath.Path:
+    """Copies a dataset on cloud storage to the cache folder, once.
+
+    Random access to small records on cloud storage would be slow.
+    """
+    folder = dataset_path(self.data_dir)
+    target = files.cache_dir() / 'data' / self.card['fingerprint']
+    relative = pathlib.Path(folder.parent.name) / folder.name
+    with files.storage_errors(epath.Path(target)):
+      if is_damaged:
+        shutil.rmtree(target)
+      if not target.exists():
+        logging.info('Copying %s to %s.', folder, target)
+        # If another process on this machine is faster, its copy is kept.
+        with files.replace_folder(target, overwrite=False) as temporary:
+          copy(folder, temporary / relative)
+    return epath.Path(target / relative)
 
 
 def open_dataset(data_dir: epath.PathLike) -> PosterDataset:
@@ -207,3 +225,16 @@ def open_dataset(data_dir: epath.PathLike) -> PosterDataset:
   }
   manifest_lib.check(folder, small, with_checksums=True)
   return PosterDataset(str(data_dir), card, manifest)
+
+
+def copy(source: epath.Path, target: epath.Path, *, last: str = '') -> None:
+  """Copies the files of a folder without subfolders.
+
+  Args:
+    source: the folder.
+    target: its copy; created if necessary.
+    last: name of the file to copy last, which marks the copy as complete.
+  """
+  target.mkdir(parents=True, exist_ok=True)
+  for path in sorted(source.iterdir(), key=lambda path: path.name == last):
+    path.copy(target / path.name, overwrite=True)

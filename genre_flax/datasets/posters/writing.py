@@ -17,7 +17,6 @@ from genre_flax.datasets.posters import data_card
 from genre_flax.datasets.posters import manifest
 from genre_flax.datasets.posters import posters_dataset_builder
 from genre_flax.datasets.posters import problems as problems_lib
-from genre_flax.datasets.posters import staging
 from genre_flax.datasets.posters import storage
 from genre_flax.runtime import errors
 from genre_flax.runtime import files
@@ -109,14 +108,24 @@ def write(
   """
   final = storage.dataset_path(data_dir)
   if final.exists() and not overwrite:
-    _require_same(final, card['fingerprint'], data_dir)
-    return False
+    try:
+      present = json.loads((final / storage.CARD_JSON).read_text())
+      fingerprint = present['fingerprint']
+    except (OSError, ValueError, KeyError, TypeError):
+      fingerprint = 'missing or damaged'
+    if fingerprint == card['fingerprint']:
+      return False
+    raise errors.InputError(
+      f'{data_dir} contains another dataset: its fingerprint is {fingerprint},'
+      f' expected {card["fingerprint"]}. Choose another --data_dir, or pass'
+      ' --overwrite to replace it.'
+    )
   with files.storage_errors(data_dir):
     written = _write_files(collection, card, scratch, progress)
     if files.is_remote(final):
       if final.exists():
         final.rmtree()
-      staging.copy(written, final, last=storage.CARD_JSON)
+      storage.copy(written, final, last=storage.CARD_JSON)
     else:
       files.rename_folder(written, final)
   return True
@@ -142,27 +151,3 @@ def _write_files(collection, card, scratch, progress) -> epath.Path:
     files.write_atomic(written / name, text)
   manifest.write(written)
   return written
-
-
-def _require_same(
-  final: epath.Path, fingerprint: str, data_dir: epath.PathLike
-) -> None:
-  """Raises InputError unless a folder contains the dataset of a fingerprint."""
-  try:
-    present = json.loads((final / storage.CARD_JSON).read_text())['fingerprint']
-  except (OSError, ValueError, KeyError, TypeError):
-    present = None
-  if present == fingerprint:
-    return
-  if present is None:
-    found = (
-      f'files that are not a dataset: {final} has no valid {storage.CARD_JSON}'
-    )
-  else:
-    found = (
-      f'another dataset, with the fingerprint {present}; expected {fingerprint}'
-    )
-  raise errors.InputError(
-    f'{data_dir} contains {found}. Choose another --data_dir, or pass'
-    ' --overwrite to replace it.'
-  )
