@@ -192,7 +192,7 @@ REFUSALS = {
   'top3': [
     ([], 'Expected either image files and folders'),
     (['--split=test', 'a.jpg'], 'Expected either image files and folders'),
-    (['--split=dev'], "no split 'dev'; it has"),
+    (['--split=dev'], "no split 'dev'; expected one of"),
     (['--split=test', '--step=7'], 'has the checkpoints'),
     (['--explain', 'a.jpg'], 'it needs --output'),
     (['--watch', 'a.jpg'], '--watch needs --split'),
