@@ -15,22 +15,22 @@ from genre_flax.models import efficientnet_lite
 from genre_flax.models import vit
 from genre_flax.runtime import platform
 from genre_flax.training import train
-from tests.support import binaries
 from tests.support import helpers
+from tests.support import programs
 
 NUM_DEVICES = 8
 
 # Compilation takes most of the time. Compiled programs are shared by all
 # processes, since many tests compile the same step. Fast compilation takes a
 # fifth of the time.
-if binaries.COMPILED not in os.environ:
+if programs.COMPILED not in os.environ:
   _compiled = tempfile.TemporaryDirectory(prefix='genre_flax_tests_')
-  os.environ[binaries.COMPILED] = _compiled.name
+  os.environ[programs.COMPILED] = _compiled.name
 # Tracing creates many long-lived objects; the default frequency of garbage
 # collection would take a tenth of the time.
 gc.set_threshold(200_000, 50, 100)
 platform.configure(fast_compilation=True)
-jax.config.update('jax_compilation_cache_dir', os.environ[binaries.COMPILED])
+jax.config.update('jax_compilation_cache_dir', os.environ[programs.COMPILED])
 jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
 jax.config.update('jax_platforms', 'cpu')
 jax.config.update('jax_num_cpu_devices', NUM_DEVICES)

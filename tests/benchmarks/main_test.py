@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from tests.support import binaries
 from tests.support import paths
+from tests.support import programs
 
 pytestmark = pytest.mark.slow
 
@@ -14,7 +14,7 @@ def run(*arguments):
   return subprocess.run(
     [sys.executable, '-m', 'benchmarks', *map(str, arguments)],
     cwd=paths.ROOT,
-    env=binaries.environment(),
+    env=programs.environment(),
     capture_output=True,
     text=True,
     timeout=240,

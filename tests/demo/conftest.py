@@ -16,8 +16,8 @@ from genre_flax.reports import split_report
 from genre_flax.retrieval import embedder as embedder_lib
 from genre_flax.retrieval import neighbors
 from genre_flax.training import train
-from tests.support import binaries
 from tests.support import helpers
+from tests.support import programs
 
 HOSTILE = ('<img src=x onerror=alert(1)>', '=1+1 {{value}} ${value}\x1b')
 MAX_BYTES, MAX_FILES = 200_000, 24
@@ -79,7 +79,7 @@ def launch(service, demo_workdir, tmp_path_factory):
     with pytest.MonkeyPatch.context() as monkeypatch:
       monkeypatch.setenv('GRADIO_TEMP_DIR', str(upload_dir))
 
-      port = binaries.free_address().partition(':')[2]
+      port = programs.free_address().partition(':')[2]
 
       # In a running event loop, since Gradio creates loops of its own
       # otherwise, and does not close them.

@@ -8,7 +8,7 @@ import pytest
 
 from genre_flax.demo import __main__ as program
 from genre_flax.runtime import errors
-from tests.support import binaries
+from tests.support import programs
 
 
 def test_password_of_a_file_or_the_environment(tmp_path, monkeypatch):
@@ -56,9 +56,9 @@ def test_missing_gradio(monkeypatch):
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 def test_signals_end_it_and_delete_uploads(demo_workdir, tmp_path, number):
   pytest.importorskip('gradio', reason="needs: pip install -e '.[demo]'")
-  port = binaries.free_address().partition(':')[2]
+  port = programs.free_address().partition(':')[2]
   # The index is stored in the workdir, so no dataset is needed.
-  process = binaries.start(
+  process = programs.start(
     'demo',
     f'--workdir={demo_workdir}',
     f'--port={port}',
@@ -89,7 +89,7 @@ def test_a_port_in_use(demo_workdir):
   pytest.importorskip('gradio', reason="needs: pip install -e '.[demo]'")
   with socket.create_server(('127.0.0.1', 0)) as used:
     port = used.getsockname()[1]
-    result = binaries.run('demo', f'--workdir={demo_workdir}', f'--port={port}')
+    result = programs.run('demo', f'--workdir={demo_workdir}', f'--port={port}')
   assert result.returncode == errors.BusyError.exit_status
   assert f'Cannot listen on port {port} of 127.0.0.1' in result.stderr
   assert 'Traceback' not in result.stderr

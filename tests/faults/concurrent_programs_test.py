@@ -11,28 +11,28 @@ import pytest
 from genre_flax.data import cache as cache_lib
 from genre_flax.runtime import errors
 from genre_flax.runtime import lock
-from tests.faults import programs
+from tests.faults import trainings
 from tests.launch import sweep_test
-from tests.support import binaries
+from tests.support import programs
 
 pytestmark = pytest.mark.slow
 BUSY = errors.BusyError.exit_status
 
 
 def test_trainings_in_one_workdir(data_dir, tmp_path):
-  arguments = programs.training(
+  arguments = trainings.training(
     tmp_path / 'run',
     data_dir,
     '--config.num_train_steps=400',
     '--config.checkpoint_every_steps=1000',
     '--config.eval_every_epochs=1000',
   )
-  first = binaries.start(*arguments)
+  first = programs.start(*arguments)
   end = time.monotonic() + 60
   while not (tmp_path / 'run' / 'config.json').exists():
     assert time.monotonic() < end
     time.sleep(0.02)
-  second = binaries.run(*arguments)
+  second = programs.run(*arguments)
   assert second.returncode == BUSY
   assert f'error: Another training (process {first.pid}) runs in' in (
     second.stderr
@@ -45,7 +45,7 @@ def test_trainings_in_one_workdir(data_dir, tmp_path):
 @pytest.mark.fault_injection
 def test_prepare_into_one_folder(tmp_path):
   flags = ('prepare', f'--data_dir={tmp_path / "data"}')
-  both = [binaries.start(*flags, '--synthetic=400') for _ in range(2)]
+  both = [programs.start(*flags, '--synthetic=400') for _ in range(2)]
   outputs = [process.communicate(timeout=120)[0] for process in both]
   statuses = sorted(process.returncode for process in both)
   # The second was refused, or started after the end of the first.
@@ -53,7 +53,7 @@ def test_prepare_into_one_folder(tmp_path):
   if statuses == [0, BUSY]:
     [refused] = [output for output in outputs if 'error: ' in output]
     assert re.search(r'Another prepare \(process \d+\) writes to', refused)
-  programs.run(*flags, '--verify')
+  trainings.run(*flags, '--verify')
 
 
 def fill_cache(path, seed):

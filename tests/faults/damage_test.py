@@ -17,7 +17,7 @@ from genre_flax.datasets.posters import storage
 from genre_flax.runtime import errors
 from genre_flax.training import feature_cache
 from tests.checkpoints import checkpointer_test
-from tests.faults import programs
+from tests.faults import trainings
 from tests.support import helpers
 
 # Orbax abandons tasks when a file cannot be read.
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings(
   'ignore:coroutine .* was never awaited:RuntimeWarning',
   'ignore::ResourceWarning',
 )
-NUM_FLIPS = programs.short_and_long('num_flips', 1, 20)
+NUM_FLIPS = trainings.short_and_long('num_flips', 1, 20)
 META = {
   'config': {'a': 0.1},
   'genres': ['Drama', 'N/A'],

@@ -9,8 +9,8 @@ import pytest
 
 from genre_flax.datasets.posters import synthetic
 from genre_flax.runtime import errors
-from tests.faults import programs
-from tests.support import binaries
+from tests.faults import trainings
+from tests.support import programs
 
 pytestmark = pytest.mark.slow
 LONG = pytest.mark.fault_injection
@@ -53,15 +53,15 @@ def assert_storage_error(done, *words):
 
 @pytest.fixture
 def expected(data_dir, tmp_path):
-  programs.run(*programs.training(tmp_path / 'expected', data_dir))
-  return programs.outcome(tmp_path / 'expected')
+  trainings.run(*trainings.training(tmp_path / 'expected', data_dir))
+  return trainings.outcome(tmp_path / 'expected')
 
 
 def test_checkpoint_on_full_disk(data_dir, disk):
   with filled(disk, 150_000):
-    done = binaries.run(*programs.training(disk / 'run', data_dir))
+    done = programs.run(*trainings.training(disk / 'run', data_dir))
     assert_storage_error(done, 'No space left', str(disk / 'run'))
-    programs.assert_complete(disk / 'run')
+    trainings.assert_complete(disk / 'run')
 
 
 @LONG
@@ -69,36 +69,36 @@ def test_training_on_full_disk(data_dir, disk, expected):
   num_failed = 0
   for room in (0, 4096, 20_000, 60_000, 100_000, 200_000, 300_000, 500_000):
     workdir = disk / f'run{room}'
-    arguments = programs.training(
+    arguments = trainings.training(
       workdir, data_dir, '--config.tensorboard=True'
     )
     with filled(disk, room):
-      done = binaries.run(*arguments)
+      done = programs.run(*arguments)
     if done.returncode:
       assert_storage_error(done, 'No space left', str(workdir))
       num_failed += 1
-    programs.assert_complete(workdir)
-    programs.run(*arguments)
-    programs.assert_same_outcome(workdir, expected)
+    trainings.assert_complete(workdir)
+    trainings.run(*arguments)
+    trainings.assert_same_outcome(workdir, expected)
     shutil.rmtree(workdir)
   assert num_failed
 
 
 @LONG
 def test_training_on_read_only_disk(data_dir, disk):
-  arguments = programs.training(disk / 'run', data_dir)
+  arguments = trainings.training(disk / 'run', data_dir)
   remount = ('mount', '-o')
   subprocess.run([*remount, 'remount,ro', str(disk)], check=True)
-  assert_storage_error(binaries.run(*arguments), 'Read-only file system')
+  assert_storage_error(programs.run(*arguments), 'Read-only file system')
   subprocess.run([*remount, 'remount,rw', str(disk)], check=True)
-  programs.run(*arguments)
+  trainings.run(*arguments)
 
 
 @LONG
 def test_deleted_workdir(data_dir, tmp_path):
   workdir = tmp_path / 'run'
-  process = binaries.start(
-    *programs.training(workdir, data_dir, '--config.num_train_steps=2000')
+  process = programs.start(
+    *trainings.training(workdir, data_dir, '--config.num_train_steps=2000')
   )
   end = time.monotonic() + 60
   while not (workdir / 'checkpoints' / '4').exists():
@@ -111,7 +111,7 @@ def test_deleted_workdir(data_dir, tmp_path):
   assert 'cannot be written: ' in output
 
 
-@programs.short_and_long(
+@trainings.short_and_long(
   'rooms', (500_000,), (0, 4096, 100_000, 700_000, 1_400_000)
 )
 def test_prepare_on_full_disk(disk, rooms):
@@ -119,42 +119,42 @@ def test_prepare_on_full_disk(disk, rooms):
     folder = disk / f'data{room}'
     flags = ('prepare', f'--data_dir={folder}')
     with filled(disk, room):
-      done = binaries.run(*flags, '--synthetic=60')
+      done = programs.run(*flags, '--synthetic=60')
       assert_storage_error(done, 'cannot be written')
       assert not list(folder.glob('posters/*'))
-    programs.run(*flags, '--synthetic=60')
-    programs.run(*flags, '--verify')
+    trainings.run(*flags, '--synthetic=60')
+    trainings.run(*flags, '--verify')
     shutil.rmtree(folder)
 
 
 @LONG
 def test_image_cache_on_full_disk(data_dir, disk, tmp_path, expected):
-  arguments = programs.training(
+  arguments = trainings.training(
     tmp_path / 'run',
     data_dir,
     '--config.dataset.cache=disk',
     f'--config.dataset.cache_dir={disk / "cache"}',
   )
   with filled(disk, 50_000):
-    done = binaries.run(*arguments)
+    done = programs.run(*arguments)
     assert done.returncode == errors.InputError.exit_status
     assert 'are free' in done.stderr
     assert 'Traceback' not in done.stderr
-  programs.run(*arguments)
-  programs.assert_same_outcome(tmp_path / 'run', expected)
+  trainings.run(*arguments)
+  trainings.assert_same_outcome(tmp_path / 'run', expected)
 
 
 @LONG
 def test_predictions_on_full_disk(data_dir, disk, tmp_path):
-  programs.run(*programs.training(tmp_path / 'run', data_dir))
+  trainings.run(*trainings.training(tmp_path / 'run', data_dir))
   _, folder = synthetic.write_posters(tmp_path / 'posters', num_posters=150)
   flags = ('top3', f'--workdir={tmp_path / "run"}', '--batch_size=4', folder)
-  programs.run(*flags, f'--output={tmp_path / "expected"}')
+  trainings.run(*flags, f'--output={tmp_path / "expected"}')
   flags = (*flags, f'--output={disk / "out"}')
   for room in (0, 9000, 16_000, 60_000):
     with filled(disk, room):
-      assert_storage_error(binaries.run(*flags), 'No space left')
-  programs.run(*flags)
+      assert_storage_error(programs.run(*flags), 'No space left')
+  trainings.run(*flags)
   assert (disk / 'out' / 'predictions.csv').read_bytes() == (
     tmp_path / 'expected' / 'predictions.csv'
   ).read_bytes()

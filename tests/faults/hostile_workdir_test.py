@@ -17,7 +17,7 @@ from genre_flax.runtime import errors
 from genre_flax.training import restore
 from genre_flax.training import setup as setup_lib
 from genre_flax.training import train
-from tests.faults import programs
+from tests.faults import trainings
 from tests.support import helpers
 
 HOSTILE = (
@@ -89,7 +89,7 @@ def with_value(tree, path, value):
   return changed
 
 
-@programs.short_and_long('num_cases', 40, 2000)
+@trainings.short_and_long('num_cases', 40, 2000)
 def test_hostile_values_of_meta(meta, items, tmp_path, monkeypatch, num_cases):
   calls = []
   monkeypatch.setattr(os, 'system', lambda *_: calls.append(1))

@@ -10,10 +10,10 @@ import pytest
 from genre_flax.datasets.posters import storage
 from genre_flax.datasets.posters import synthetic
 from genre_flax.runtime import errors
-from tests.faults import programs
+from tests.faults import trainings
 from tests.launch import run_test
 from tests.launch import sweep_test
-from tests.support import binaries
+from tests.support import programs
 
 pytestmark = pytest.mark.slow
 LONG = pytest.mark.fault_injection
@@ -28,7 +28,7 @@ def kill_times(number, seconds):
 
 def timed_run(*arguments):
   started = time.monotonic()
-  programs.run(*arguments)
+  trainings.run(*arguments)
   return time.monotonic() - started
 
 
@@ -36,31 +36,31 @@ def timed_run(*arguments):
 def expected(data_dir, tmp_path_factory):
   """The outcome of an uninterrupted training, and its seconds."""
   workdir = tmp_path_factory.mktemp('expected')
-  programs.run(*programs.training(workdir / 'warm_up', data_dir))
-  seconds = timed_run(*programs.training(workdir / 'run', data_dir))
-  return programs.outcome(workdir / 'run'), seconds
+  trainings.run(*trainings.training(workdir / 'warm_up', data_dir))
+  seconds = timed_run(*trainings.training(workdir / 'run', data_dir))
+  return trainings.outcome(workdir / 'run'), seconds
 
 
-@programs.short_and_long(('num_runs', 'num_kills'), (1, 1), (10, 5))
+@trainings.short_and_long(('num_runs', 'num_kills'), (1, 1), (10, 5))
 def test_training(data_dir, expected, tmp_path, num_runs, num_kills):
   outcome, seconds = expected
   times = kill_times(num_runs * num_kills, seconds)
   for number in range(num_runs):
     workdir = tmp_path / str(number)
-    module, *arguments = programs.training(workdir, data_dir)
+    module, *arguments = trainings.training(workdir, data_dir)
     for kill_time in times[number * num_kills : (number + 1) * num_kills]:
-      process = programs.start(f'genre_flax.{module}', *arguments)
-      programs.kill_after(kill_time, process)
-      programs.assert_complete(workdir)
-    programs.run(module, *arguments)
-    programs.assert_same_outcome(workdir, outcome)
-    assert not programs.running(workdir)
+      process = trainings.start(f'genre_flax.{module}', *arguments)
+      trainings.kill_after(kill_time, process)
+      trainings.assert_complete(workdir)
+    trainings.run(module, *arguments)
+    trainings.assert_same_outcome(workdir, outcome)
+    assert not trainings.running(workdir)
 
 
 def start_two(arguments):
-  address = binaries.free_address()
+  address = programs.free_address()
   return [
-    programs.start(
+    trainings.start(
       f'genre_flax.{arguments[0]}',
       *arguments[1:],
       JAX_COORDINATOR_ADDRESS=address,
@@ -74,20 +74,20 @@ def start_two(arguments):
 @LONG
 def test_training_of_two_processes(data_dir, tmp_path):
   started = time.monotonic()
-  processes = start_two(programs.training(tmp_path / 'expected', data_dir))
+  processes = start_two(trainings.training(tmp_path / 'expected', data_dir))
   assert [process.wait(120) for process in processes] == [0, 0]
   seconds = time.monotonic() - started
-  outcome = programs.outcome(tmp_path / 'expected')
-  arguments = programs.training(tmp_path / 'run', data_dir)
+  outcome = trainings.outcome(tmp_path / 'expected')
+  arguments = trainings.training(tmp_path / 'run', data_dir)
   for number, kill_time in enumerate(kill_times(12, seconds)):
     processes = start_two(arguments)
     first = number % 2
-    programs.kill_after(kill_time, processes[first])
-    programs.kill_after(0.0, processes[1 - first])
-    programs.assert_complete(tmp_path / 'run')
+    trainings.kill_after(kill_time, processes[first])
+    trainings.kill_after(0.0, processes[1 - first])
+    trainings.assert_complete(tmp_path / 'run')
   processes = start_two(arguments)
   assert [process.wait(120) for process in processes] == [0, 0]
-  programs.assert_same_outcome(tmp_path / 'run', outcome)
+  trainings.assert_same_outcome(tmp_path / 'run', outcome)
 
 
 @LONG
@@ -98,16 +98,16 @@ def test_prepare(tmp_path):
   card = storage.read_card(expected)
   flags = (*flags, f'--data_dir={data_dir}')
   for kill_time in kill_times(10, seconds):
-    process = programs.start(
+    process = trainings.start(
       f'genre_flax.{flags[0]}', *flags[1:], '--overwrite'
     )
-    programs.kill_after(kill_time, process)
+    trainings.kill_after(kill_time, process)
     try:
       assert storage.open_dataset(data_dir).card == card
     except errors.InputError as e:
       assert 'contains no prepared dataset' in str(e)
-  programs.run(*flags)
-  programs.run('prepare', '--verify', f'--data_dir={data_dir}')
+  trainings.run(*flags)
+  trainings.run('prepare', '--verify', f'--data_dir={data_dir}')
   assert storage.open_dataset(data_dir).card == card
   assert [p.name for p in (data_dir / 'posters').iterdir()] == ['1.0.0']
 
@@ -115,7 +115,7 @@ def test_prepare(tmp_path):
 @LONG
 @pytest.mark.usefixtures('expected')  # It fills the compilation cache.
 def test_predictions(data_dir, tmp_path):
-  programs.run(*programs.training(tmp_path / 'run', data_dir))
+  trainings.run(*trainings.training(tmp_path / 'run', data_dir))
   _, folder = synthetic.write_posters(tmp_path / 'posters', num_posters=200)
   flags = ('top3', f'--workdir={tmp_path / "run"}', '--batch_size=1', folder)
   seconds = timed_run(*flags, f'--output={tmp_path / "expected"}')
@@ -124,29 +124,29 @@ def test_predictions(data_dir, tmp_path):
   flags = (*flags, f'--output={output}')
   partial = output / 'predictions.partial.csv'
   for kill_time in sorted(kill_times(10, seconds), reverse=True):
-    process = programs.start(f'genre_flax.{flags[0]}', *flags[1:])
-    programs.kill_after(kill_time, process)
+    process = trainings.start(f'genre_flax.{flags[0]}', *flags[1:])
+    trainings.kill_after(kill_time, process)
     if partial.exists():
       rows = partial.read_bytes()
       assert expected_rows.startswith(rows[: rows.rindex(b'\n') + 1])
-  programs.run(*flags)
+  trainings.run(*flags)
   assert (output / 'predictions.csv').read_bytes() == expected_rows
   assert not partial.exists()
 
 
-@programs.short_and_long('num_kills', 1, 10)
+@trainings.short_and_long('num_kills', 1, 10)
 def test_launcher(data_dir, expected, tmp_path, num_kills):
   outcome, seconds = expected
   for number, kill_time in enumerate(kill_times(num_kills, seconds + 1)):
     folder = tmp_path / str(number)
-    arguments = programs.training(folder / 'run', data_dir)[1:]
+    arguments = trainings.training(folder / 'run', data_dir)[1:]
     flags = ('--name=kills', f'--state_dir={folder / "state"}', '--')
-    process = programs.start('launch.run', *flags, *arguments)
-    programs.kill_after(kill_time, process)
+    process = trainings.start('launch.run', *flags, *arguments)
+    trainings.kill_after(kill_time, process)
     done = run_test.launch(*flags, *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
-    programs.wait_until_none(folder)
-    programs.assert_same_outcome(folder / 'run', outcome)
+    trainings.wait_until_none(folder)
+    trainings.assert_same_outcome(folder / 'run', outcome)
 
 
 def write_sweep(folder, data_dir, learning_rates):
@@ -171,11 +171,11 @@ def trial_states(folder):
 def test_sweep_controller(data_dir, tmp_path):
   flags = write_sweep(tmp_path, data_dir, '(1e-4, 1e-3)')
   for kill_time in kill_times(10, 12.0):
-    programs.kill_after(kill_time, programs.start('launch.sweep', *flags))
+    trainings.kill_after(kill_time, trainings.start('launch.sweep', *flags))
   done = sweep_test.sweep(*flags)
   assert done.returncode == 0, done.stdout + done.stderr
   assert trial_states(tmp_path) == ['done', 'done']
-  programs.wait_until_none(tmp_path)
+  trainings.wait_until_none(tmp_path)
 
 
 @LONG
@@ -185,14 +185,14 @@ def test_trials_of_sweep(data_dir, tmp_path):
     controller = pool.submit(sweep_test.sweep, *flags)
     num_killed = 0
     while not controller.done():
-      trainings = [
+      processes = [
         process
-        for process in programs.running(tmp_path / 'sweep' / 'trials')
+        for process in trainings.running(tmp_path / 'sweep' / 'trials')
         if 'genre_flax.main' in process.cmdline()[:4]
       ]
-      if trainings and num_killed < 2:
+      if processes and num_killed < 2:
         time.sleep(1.0)
-        trainings[0].kill()
+        processes[0].kill()
         num_killed += 1
         time.sleep(3.0)
       time.sleep(0.1)
@@ -201,4 +201,4 @@ def test_trials_of_sweep(data_dir, tmp_path):
   states = trial_states(tmp_path)
   assert len(states) == 4
   assert set(states) <= {'done', 'failed'}
-  programs.wait_until_none(tmp_path)
+  trainings.wait_until_none(tmp_path)

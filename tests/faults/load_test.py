@@ -11,9 +11,9 @@ import pytest
 from genre_flax.datasets.posters import storage
 from genre_flax.datasets.posters import synthetic
 from genre_flax.runtime import metric_writer
-from tests.faults import programs
-from tests.support import binaries
+from tests.faults import trainings
 from tests.support import paths
+from tests.support import programs
 
 pytestmark = [pytest.mark.slow, pytest.mark.fault_injection]
 GENRES = sorted(synthetic.GENRES)
@@ -31,7 +31,7 @@ def run_code(code, *arguments):
   done = subprocess.run(
     [sys.executable, '-c', code, *map(str, arguments)],
     cwd=paths.ROOT,
-    env=binaries.environment(),
+    env=programs.environment(),
     capture_output=True,
     text=True,
     timeout=1200,
@@ -68,7 +68,7 @@ def write_posters(folder, number):
 
 
 def test_predict_ten_thousand_images(data_dir, tmp_path):
-  programs.run(*programs.training(tmp_path / 'run', data_dir))
+  trainings.run(*trainings.training(tmp_path / 'run', data_dir))
   peaks = []
   for number in (1000, 10_000):
     folder = tmp_path / str(number)
@@ -149,8 +149,8 @@ def test_metrics_of_a_million_posters():
 
 
 def test_train_a_hundred_thousand_steps(data_dir, tmp_path):
-  programs.run(
-    *programs.training(tmp_path, data_dir),
+  trainings.run(
+    *trainings.training(tmp_path, data_dir),
     '--config.batch_size=8',
     '--config.dataset.cache=memory',
     '--config.num_train_steps=100000',

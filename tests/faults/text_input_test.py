@@ -20,9 +20,9 @@ from genre_flax.datasets.posters import sources
 from genre_flax.runtime import command_line
 from genre_flax.runtime import errors
 from genre_flax.runtime import text
-from tests.faults import programs
+from tests.faults import trainings
 
-MAX_EXAMPLES = programs.short_and_long('max_examples', 60, 10_000)
+MAX_EXAMPLES = trainings.short_and_long('max_examples', 60, 10_000)
 CELLS = st.one_of(
   st.sampled_from(['a', 'b', 'c', 'Drama', 'War', 'Drama|War', '0', '1']),
   st.text(max_size=12),

@@ -11,10 +11,10 @@ import pytest
 
 from genre_flax.pretrained import weight_files
 from genre_flax.runtime import errors
-from tests.faults import programs
+from tests.faults import trainings
 from tests.support import torch_files
 
-NUM_CASES = programs.short_and_long('num_cases', 300, 100_000)
+NUM_CASES = trainings.short_and_long('num_cases', 300, 100_000)
 # Memory that all cases together may allocate, for files of a kilobyte.
 MAX_GROWTH_BYTES = 200 << 20
 

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from tests.support import binaries
 from tests.support import paths
+from tests.support import programs
 
 pytestmark = pytest.mark.slow
 
@@ -36,7 +36,7 @@ def launch(*args, env=None):
   return subprocess.run(
     command(*args),
     cwd=paths.ROOT,
-    env={**binaries.environment(), **(env or {})},
+    env={**programs.environment(), **(env or {})},
     capture_output=True,
     text=True,
     timeout=240,

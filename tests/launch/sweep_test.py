@@ -10,8 +10,8 @@ import sys
 
 import pytest
 
-from tests.support import binaries
 from tests.support import paths
+from tests.support import programs
 
 pytestmark = pytest.mark.slow
 
@@ -39,7 +39,7 @@ def sweep(*arguments, timeout=300):
   return subprocess.run(
     [sys.executable, '-m', 'launch.sweep', *map(str, arguments)],
     cwd=paths.ROOT,
-    env=binaries.environment(),
+    env=programs.environment(),
     capture_output=True,
     text=True,
     timeout=timeout,

@@ -9,7 +9,7 @@ import pytest
 from genre_flax.datasets.posters import synthetic
 from genre_flax.evaluation import metrics
 from genre_flax.ops.cpu import onednn
-from tests.support import binaries
+from tests.support import programs
 
 pytestmark = pytest.mark.slow
 
@@ -30,7 +30,7 @@ NO_REPORT = '--config.report=False'
 def trained(tmp_path_factory):
   """The workdir of a short quickstart on 8 devices, and the process."""
   workdir = tmp_path_factory.mktemp('quickstart')
-  result = binaries.run(
+  result = programs.run(
     'main',
     *OVERRIDES,
     f'--workdir={workdir}',
@@ -88,7 +88,7 @@ def test_training_beats_the_constant_baseline(trained):
 
 def test_top3_evaluates_a_split(trained, tmp_path):
   workdir, _ = trained
-  result = binaries.run(
+  result = programs.run(
     'top3',
     f'--workdir={workdir}',
     '--split=test',
@@ -106,7 +106,7 @@ def test_top3_evaluates_a_split(trained, tmp_path):
 
 def test_top3_evaluates_an_ensemble(trained, tmp_path):
   workdir, _ = trained
-  result = binaries.run(
+  result = programs.run(
     'top3',
     *[f'--workdir={workdir}'] * 2,
     '--split=test',
@@ -125,7 +125,7 @@ def test_top3_predicts_explains_and_skips_unreadable_files(trained, tmp_path):
   _, folder = synthetic.write_posters(tmp_path, num_posters=3, seed=9)
   (folder / 'broken.jpg').write_bytes(b'')
   output = tmp_path / 'out'
-  result = binaries.run(
+  result = programs.run(
     'top3',
     f'--workdir={trained[0]}',
     f'--output={output}',
@@ -149,7 +149,7 @@ def test_top3_predicts_explains_and_skips_unreadable_files(trained, tmp_path):
 
 
 def test_report_of_two_workdirs(trained, tmp_path):
-  result = binaries.run(
+  result = programs.run(
     'report',
     *[f'--workdir={trained[0]}'] * 2,
     '--split=validation',
@@ -165,8 +165,8 @@ def test_report_of_two_workdirs(trained, tmp_path):
 def test_watch_evaluates_checkpoints_until_the_training_ends(tmp_path):
   workdir = tmp_path / 'run'
   flags = (f'--workdir={workdir}', '--split=test', '--bootstrap_samples=10')
-  watcher = binaries.start('top3', *flags, '--watch')
-  training = binaries.run(
+  watcher = programs.start('top3', *flags, '--watch')
+  training = programs.run(
     'main',
     *OVERRIDES,
     *FEW_POSTERS,
@@ -182,7 +182,7 @@ def test_watch_evaluates_checkpoints_until_the_training_ends(tmp_path):
   steps = [int(step) for step in re.findall(r'step (\d+)  test: ', output)]
   assert len(steps) == 2
   assert f'Metrics by step: {workdir}/eval/test/metrics.jsonl' in output
-  again = binaries.run('top3', *flags, '--step=all')
+  again = programs.run('top3', *flags, '--step=all')
   assert again.returncode == 0, again.stderr
   for step in steps:
     assert f'step {step}  test: ' in again.stderr
@@ -192,7 +192,7 @@ REFUSALS = {
   'top3': [
     ([], 'Expected either image files and folders'),
     (['--split=test', 'a.jpg'], 'Expected either image files and folders'),
-    (['--split=dev'], "no split 'dev'; it has"),
+    (['--split=dev'], "no split 'dev'; expected one of"),
     (['--split=test', '--step=7'], 'has the checkpoints'),
     (['--explain', 'a.jpg'], 'it needs --output'),
     (['--watch', 'a.jpg'], '--watch needs --split'),
@@ -222,7 +222,7 @@ REFUSALS = {
 def test_unusable_flags_are_refused(trained, program):
   workdir = f'--workdir={trained[0]}'
   cases = REFUSALS[program]
-  results = binaries.run_each(
+  results = programs.run_each(
     program, [[workdir, *arguments] for arguments, _ in cases]
   )
   for (status, stderr), (arguments, message) in zip(
@@ -244,7 +244,7 @@ def test_unusable_flags_are_refused(trained, program):
   ],
 )
 def test_unusable_config_is_refused(tmp_path, arguments, message):
-  result = binaries.run(
+  result = programs.run(
     'main',
     *OVERRIDES,
     *FEW_POSTERS,
@@ -260,7 +260,7 @@ def test_unusable_config_is_refused(tmp_path, arguments, message):
 
 
 def test_dry_run_trains_nothing(tmp_path):
-  result = binaries.run(
+  result = programs.run(
     'main', *OVERRIDES, *FEW_POSTERS, f'--workdir={tmp_path}', '--dry_run'
   )
   assert result.returncode == 0, result.stderr
@@ -281,7 +281,7 @@ def test_interrupted_training_is_resumed_by_the_same_command(tmp_path):
   ]
   step = 0
   for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
-    with binaries.start(*arguments) as process:
+    with programs.start(*arguments) as process:
       before = ''
       for line in process.stdout:
         before += line
@@ -293,6 +293,6 @@ def test_interrupted_training_is_resumed_by_the_same_command(tmp_path):
     assert (f'Resuming after step {step}' in before) == (step > 0)
     step = int(re.search(r'Interrupted after step (\d+) of', after)[1])
     assert (tmp_path / 'checkpoints' / str(step)).is_dir()
-  result = binaries.run(*arguments, '--config.dataset.test_split=')
+  result = programs.run(*arguments, '--config.dataset.test_split=')
   assert result.returncode == 0, result.stderr
   assert f'Resuming after step {step}' in result.stderr

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from tests.faults import programs
+from tests.faults import trainings
 from tests.training import multi_process_test
 
 pytestmark = pytest.mark.slow
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope='module')
 def workdir(data_dir, tmp_path_factory):
   workdir = tmp_path_factory.mktemp('exact')
-  programs.run(
+  trainings.run(
     'main',
     *multi_process_test.CONFIG,
     f'--workdir={workdir}',
@@ -38,7 +38,7 @@ def evaluate(workdir, output, *, batch_size, num_devices, num_processes):
   if num_processes == 2:
     multi_process_test.run_both(*arguments)
   else:
-    programs.run(*arguments, num_devices=num_devices)
+    trainings.run(*arguments, num_devices=num_devices)
   with (output / 'predictions.csv').open() as file:
     rows = list(csv.DictReader(file))
   names = [row.pop('poster') for row in rows]
@@ -54,7 +54,7 @@ LONG = [
 ]
 
 
-@programs.short_and_long('settings', [(7, 2, 1)], LONG)
+@trainings.short_and_long('settings', [(7, 2, 1)], LONG)
 def test_evaluation(workdir, tmp_path, settings):
   names, scores, metrics = evaluate(
     workdir, tmp_path / 'out', batch_size=16, num_devices=1, num_processes=1

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from genre_flax.training import train
-from tests.support import binaries
 from tests.support import helpers
+from tests.support import programs
 
 pytestmark = pytest.mark.slow
 
@@ -28,7 +28,7 @@ def workdir(data_dir, tmp_path_factory):
 
 
 def run(workdir, *arguments):
-  return binaries.run('export', f'--workdir={workdir}', *arguments)
+  return programs.run('export', f'--workdir={workdir}', *arguments)
 
 
 def test_export_of_a_custom_network(workdir):

@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from genre_flax.runtime import preemption
-from tests.support import binaries
 from tests.support import paths
+from tests.support import programs
 
 SINGLE = """
 import os, signal, sys
@@ -37,7 +37,7 @@ def test_a_signal_sets_the_notice_and_restores_ctrl_c():
 @pytest.mark.slow
 def test_a_distributed_run_of_a_single_process():
   done = subprocess.run(
-    [sys.executable, '-c', SINGLE, binaries.free_address()],
+    [sys.executable, '-c', SINGLE, programs.free_address()],
     cwd=paths.ROOT,
     env={**os.environ, 'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': ''},
     capture_output=True,

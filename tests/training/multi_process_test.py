@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from genre_flax.inference import predictor as predictor_lib
-from tests.support import binaries
+from tests.support import programs
 
 pytestmark = pytest.mark.slow
 
@@ -29,9 +29,9 @@ SECONDS = 180
 
 def run_both(module, *arguments):
   """Runs a program in two processes; returns their outputs."""
-  address = binaries.free_address()
+  address = programs.free_address()
   processes = [
-    binaries.start(
+    programs.start(
       module,
       *arguments,
       JAX_COORDINATOR_ADDRESS=address,
@@ -72,7 +72,7 @@ def two(data_dir, tmp_path_factory):
 def one(data_dir, tmp_path_factory):
   """The same run by one process."""
   workdir = tmp_path_factory.mktemp('one')
-  result = binaries.run(
+  result = programs.run(
     'main',
     *CONFIG,
     '--config.report=False',
@@ -135,7 +135,7 @@ def test_top3_metrics_equal_those_of_one_process(two, one):
     '--bootstrap_samples=0',
   )
   assert 'mean_average_precision' in outputs[0]
-  alone = binaries.run(
+  alone = programs.run(
     'top3',
     f'--workdir={workdir}',
     '--split=validation',

@@ -12,7 +12,7 @@ import pytest
 
 from genre_flax.runtime import errors
 from genre_flax.training import tpu_compile
-from tests.support import binaries
+from tests.support import programs
 
 needs_libtpu = pytest.mark.skipif(
   importlib.util.find_spec('libtpu') is None,
@@ -31,7 +31,7 @@ TINY = (
 
 def lower(*arguments):
   """The facts that the program prints of a step."""
-  result = binaries.run('lower', *TINY, *arguments)
+  result = programs.run('lower', *TINY, *arguments)
   assert result.returncode == 0, result.stderr
   return json.loads(result.stdout)
 
@@ -109,7 +109,7 @@ class TestCompile:
     assert facts['flops'] is facts['bytes_accessed'] is None
 
   def test_step_on_cached_features(self):
-    result = binaries.run(
+    result = programs.run(
       'lower',
       '--config=configs/linear_probe.py',
       '--topology=v5e:2x2',
@@ -123,14 +123,14 @@ class TestCompile:
     assert 2 * 2 * 2992 * 20 < image < 2 * 2 * 2 * 2992 * 20
 
   def test_indivisible_batch_is_refused(self):
-    result = binaries.run('lower', *TINY, '--config.batch_size=30')
+    result = programs.run('lower', *TINY, '--config.batch_size=30')
     assert result.returncode == 2
     assert 'does not divide into 4 device(s)' in result.stderr
     assert '8 x 4 = 32' in result.stderr
 
   @pytest.mark.parametrize('topology', ['v9:2x2', 'v5e', 'v5e:2x3'])
   def test_unknown_slice_is_refused_with_the_known_ones(self, topology):
-    result = binaries.run('lower', *TINY, f'--topology={topology}')
+    result = programs.run('lower', *TINY, f'--topology={topology}')
     assert result.returncode == 2
     assert f'--topology={topology} is no slice' in result.stderr
     assert 'v6e: 1x1, 2x2, 2x4, 4x4' in result.stderr

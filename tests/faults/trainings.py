@@ -1,4 +1,4 @@
-"""Programs that fault-injection tests run, kill and compare."""
+"""Trainings that fault-injection tests run, kill and compare."""
 
 import json
 import os
@@ -15,9 +15,9 @@ import pytest
 from genre_flax.checkpoints import checkpointer as checkpointer_lib
 from genre_flax.runtime import metric_writer
 from tests.launch import run_test
-from tests.support import binaries
 from tests.support import helpers
 from tests.support import paths
+from tests.support import programs
 
 # Metrics that depend on the machine and the time.
 _TIMINGS = {
@@ -55,7 +55,7 @@ def training(workdir, data_dir, *overrides):
 
 def run(*arguments, **options):
   """Runs a program that must succeed; returns its output."""
-  done = binaries.run(*arguments, **options)
+  done = programs.run(*arguments, **options)
   assert done.returncode == 0, done.stdout + done.stderr
   return done.stdout
 
@@ -104,7 +104,7 @@ def start(module, *arguments, **variables):
   return subprocess.Popen(
     [sys.executable, '-m', module, *map(str, arguments)],
     cwd=paths.ROOT,
-    env=binaries.environment(**variables),
+    env=programs.environment(**variables),
     stdout=subprocess.DEVNULL,
     stderr=subprocess.DEVNULL,
     start_new_session=True,
