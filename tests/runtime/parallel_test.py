@@ -27,12 +27,6 @@ def make_batches(count):
   return [{'x': np.full((NUM_DEVICES, 3), i, np.float32)} for i in range(count)]
 
 
-def test_counts_of_devices_and_hosts():
-  assert parallel.num_devices() == jax.local_device_count() == NUM_DEVICES
-  assert parallel.num_hosts() == 1
-  assert parallel.is_main_host()
-
-
 def test_shard_batch_places_a_slice_on_each_device():
   x = np.arange(2 * NUM_DEVICES * 5).reshape(2 * NUM_DEVICES, 5)
   placed = parallel.shard_batch({'x': x})['x']
@@ -44,7 +38,10 @@ def test_shard_batch_places_a_slice_on_each_device():
 
 
 def test_a_step_runs_on_all_slices_and_returns_one_value():
+  platforms = set()
+
   def step(state, batch):
+    platforms.add(target.platform())
     return state + jax.lax.psum(batch['x'].sum(), parallel.AXIS_NAME)
 
   x = np.arange(2.0 * NUM_DEVICES)
@@ -53,20 +50,7 @@ def test_a_step_runs_on_all_slices_and_returns_one_value():
   )
   assert out.shape == ()
   assert float(out) == 100 + x.sum()
-
-
-def test_a_step_is_traced_for_the_platform_of_its_devices():
-  seen = []
-
-  def step(state, batch):
-    seen.append(target.platform())
-    return state + jax.lax.psum(batch['x'].sum(), parallel.AXIS_NAME)
-
-  parallel.parallelize(step)(
-    parallel.replicate(jnp.asarray(1.0)),
-    parallel.shard_batch({'x': np.arange(1.0 * NUM_DEVICES)}),
-  )
-  assert set(seen) == {jax.default_backend()}
+  assert platforms == {jax.default_backend()}
   assert target.platform() is None
 
 
@@ -101,9 +85,3 @@ def test_shard_ahead_closes_its_source():
   assert not closed
   ahead.close()
   assert closed
-
-
-def test_a_single_host_agrees_and_does_not_wait():
-  assert parallel.all_hosts_agree(True)
-  assert not parallel.all_hosts_agree(False)
-  parallel.barrier('barrier')
