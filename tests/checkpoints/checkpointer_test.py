@@ -200,3 +200,9 @@ def test_an_incomplete_checkpoint_is_ignored(tmp_path):
 def test_paths_on_cloud_storage_stay_urls():
   path = epath.Path('gs://bucket/run')
   assert checkpointer_lib._absolute(path) == path
+
+
+def test_reading_does_not_create_a_workdir(tmp_path):
+  with pytest.raises(errors.InputError, match='no checkpoint'):
+    checkpointer_lib.read_model(tmp_path / 'missing', step='best')
+  assert not list(tmp_path.iterdir())

@@ -39,14 +39,18 @@ def decoded(length, **kwargs):
   )
 
 
-def take_train(split, count, *, host=(0, 1), start=0, seed=0, threads=1):
-  options = input_pipeline.LoaderOptions(
-    global_batch_size=4,
+def make_options(batch_size, host=(0, 1), *, threads=1):
+  return input_pipeline.LoaderOptions(
+    global_batch_size=batch_size,
     num_threads=threads,
     prefetch_batches=3,
     host_index=host[0],
     num_hosts=host[1],
   )
+
+
+def take_train(split, count, *, host=(0, 1), start=0, seed=0, threads=1):
+  options = make_options(4, host, threads=threads)
   batches = input_pipeline.train_batches(
     split, options, seed=seed, start_step=start
   )
@@ -127,13 +131,7 @@ class TestEvalBatches:
     hosts = [
       list(
         input_pipeline.eval_batches(
-          decoded(length),
-          input_pipeline.LoaderOptions(
-            global_batch_size=12,
-            num_threads=1,
-            host_index=host,
-            num_hosts=num_hosts,
-          ),
+          decoded(length), make_options(12, (host, num_hosts))
         )
       )
       for host in range(num_hosts)

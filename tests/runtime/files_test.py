@@ -8,13 +8,6 @@ from genre_flax.runtime import errors
 from genre_flax.runtime import files
 
 
-def test_the_cache_folder_follows_xdg(monkeypatch):
-  monkeypatch.setenv('XDG_CACHE_HOME', 'somewhere')
-  assert files.cache_dir().parts == ('somewhere', 'genre_flax')
-  monkeypatch.delenv('XDG_CACHE_HOME')
-  assert files.cache_dir().parts[-2:] == ('.cache', 'genre_flax')
-
-
 @pytest.mark.parametrize('content', ['é\n', b'\xff\x00'])
 def test_a_file_is_replaced_without_leftovers(tmp_path, content):
   path = tmp_path / 'file'

@@ -12,10 +12,8 @@ from genre_flax.runtime import text
     ('Amélie 東京 😀', 'Amélie 東京 😀'),
     ('a\nb\tc', r'a\nb\tc'),
     ('\x1b[2J\x9b', r'\x1b[2J\x9b'),
-    # A byte of a file name that is not UTF-8.
-    ('caf\udce9', r'caf\xe9'),
-    # Right-to-left override.
-    ('\u202egpj.exe', r'\u202egpj.exe'),
+    ('caf\udce9', r'caf\xe9'),  # A byte of a file name that is not UTF-8.
+    ('\u202egpj.exe', r'\u202egpj.exe'),  # Right-to-left override.
     ('a\u2028b', r'a\u2028b'),
   ],
 )
