@@ -132,6 +132,12 @@ def test_other_files_are_not_read(http, posters, path):
   assert response.status_code in (403, 404)
 
 
+def test_limits_apply(http):
+  files = [file_data('http://example.com/a.jpg')]
+  response = http.post(f'{API}/call/predict', json={'data': [files]})
+  assert response.status_code == 403
+
+
 def test_uploaded_html_is_not_rendered(http, tmp_path):
   page = tmp_path / 'page.html'
   page.write_text('<script>alert(1)</script>')
