@@ -4,8 +4,8 @@ Checkpoint N holds N updates. It has four items: 'model' (parameters, their EMA,
 BatchNorm statistics), 'optimizer', 'meta' (JSON: everything that is needed to
 use the model without its config file or dataset) and 'record' (see record.py).
 
-Everything that is read is compared with its checksum: it equals what was saved,
-or an error is raised.
+All values that are read are compared with their checksums. They equal the saved
+ones, or an error is raised.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -114,19 +114,34 @@ class Checkpointer:
   def find_step(self, which: str) -> int:
     """Returns the step of 'best', 'latest' or a number.
 
+    Without validation the best checkpoint is the latest.
+
     Raises:
       InputError: There is no such checkpoint.
       DamageError: The best one is requested, and the metrics of a checkpoint
         are damaged.
     """
     steps = self.steps()
-    damaged = [step for step in steps if step not in self._metrics]
-    if which == 'best' and damaged:
-      with self._reading(damaged[0]):  # Raises.
-        pass
-    return selection.find_step(
-      which, steps=steps, metrics=self._metrics, workdir=self.workdir
-    )
+    if not steps:
+      raise errors.InputError(
+        f'{self.workdir} has no checkpoint: {self.directory} is empty or'
+        ' missing. Train with `python -m genre_flax.main --config=CONFIG'
+        f' --workdir={self.workdir}`.'
+      )
+    if which == 'latest':
+      return steps[-1]
+    if which == 'best':
+      for step in steps:
+        if step not in self._metrics:
+          with self._reading(step):  # Raises, since the record is damaged.
+            pass
+      return (selection.from_worst_to_best(self._metrics) or steps)[-1]
+    if not which.isdecimal() or int(which) not in steps:
+      raise errors.InputError(
+        f'--step={which}: {self.workdir} has the checkpoints {steps}; choose'
+        " one of them, 'best' or 'latest'."
+      )
+    return int(which)
 
   def save(
     self,
@@ -244,16 +259,13 @@ class Checkpointer:
 
   def undamaged_steps(self) -> list[int]:
     """The steps of the checkpoints whose model can be read, ascending."""
-
-    def is_undamaged(step):
-      try:
+    steps = []
+    for step in self.steps():
+      with contextlib.suppress(errors.DamageError):
         self.read_meta(step)
         self.restore_model(step)
-      except errors.DamageError:
-        return False
-      return True
-
-    return [step for step in self.steps() if is_undamaged(step)]
+        steps.append(step)
+    return steps
 
   def _folder(self, step: int) -> epath.Path:
     return self.directory / str(step)
@@ -319,22 +331,13 @@ def read_model(
       )
     except errors.DamageError as e:
       undamaged = checkpointer.undamaged_steps()
+      remedy = 'Choose one with --step.' if undamaged else ''
       raise errors.DamageError(
-        f'{e} Undamaged checkpoints: {undamaged or "none"}.'
-        + (
-          f' Choose one of them, as --step={undamaged[-1]}.'
-          if undamaged
-          else ''
-        )
+        f'{e} Undamaged checkpoints: {undamaged or "none"}. {remedy}'.rstrip()
       ) from e
-  return (
-    found,
-    meta,
-    {
-      'params': model.get('ema_params', model['params']),
-      'batch_stats': model['batch_stats'],
-    },
-  )
+  params = model.get('ema_params', model['params'])
+  variables = {'params': params, 'batch_stats': model['batch_stats']}
+  return found, meta, variables
 
 
 def _absolute(path: epath.Path) -> epath.Path:

@@ -44,7 +44,7 @@ def make(
   Args:
     step: Number of updates.
     items: Trees of arrays on the host, by item.
-    meta: The meta, for JSON.
+    meta: Values for JSON.
     metrics: From `finite_metrics`.
   """
   record = {

@@ -1,12 +1,10 @@
-"""Selection of checkpoints: the best, the latest, and those to keep."""
+"""The order of checkpoints, and the policy for those to keep."""
 
 from collections.abc import Mapping, Sequence
+import dataclasses
 import math
 
-from etils import epath
 from orbax.checkpoint import checkpoint_managers
-
-from genre_flax.runtime import errors
 
 # Metric of the validation split; higher is better.
 BEST_METRIC = 'mean_average_precision'
@@ -26,23 +24,20 @@ def from_worst_to_best(metrics: Metrics) -> list[int]:
   )
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
 class KeepLatestAndBest(checkpoint_managers.PreservationPolicy):
   """Keeps the latest checkpoint, the best ones and damaged ones.
 
   Orbax's own policies delete checkpoints without metrics, and the latest in
   favor of better ones.
+
+  Attributes:
+    metrics: Metrics of the undamaged checkpoints, which the caller updates.
+    keep_best: Number of best checkpoints to keep.
   """
 
-  def __init__(self, metrics: Metrics, *, keep_best: int):
-    """Creates the policy.
-
-    Args:
-      metrics: Metrics of the undamaged checkpoints. The caller may add others
-        later.
-      keep_best: Number of best checkpoints to keep.
-    """
-    self._metrics = metrics
-    self._keep_best = keep_best
+  metrics: Metrics
+  keep_best: int
 
   def should_preserve(
     self,
@@ -53,41 +48,6 @@ class KeepLatestAndBest(checkpoint_managers.PreservationPolicy):
     """Whether to keep each of the checkpoints, in ascending order."""
     del context
     steps = [checkpoint.step for checkpoint in checkpoints]
-    known = {s: self._metrics[s] for s in steps if s in self._metrics}
-    kept = {*steps[-1:], *from_worst_to_best(known)[-self._keep_best :]}
+    known = {s: self.metrics[s] for s in steps if s in self.metrics}
+    kept = {*steps[-1:], *from_worst_to_best(known)[-self.keep_best :]}
     return [step in kept or step not in known for step in steps]
-
-
-def find_step(
-  which: str, *, steps: Sequence[int], metrics: Metrics, workdir: epath.Path
-) -> int:
-  """Returns the step of 'best', 'latest' or a number.
-
-  Args:
-    which: As above. Without validation the best checkpoint is the latest.
-    steps: Steps of all checkpoints, ascending.
-    metrics: Metrics of the undamaged checkpoints.
-    workdir: Folder of the run, for error messages.
-
-  Returns:
-    The step of an existing checkpoint.
-
-  Raises:
-    InputError: There is no such checkpoint.
-  """
-  if not steps:
-    raise errors.InputError(
-      f'{workdir} has no checkpoint: {workdir / "checkpoints"} is empty or'
-      ' missing. Train with `python -m genre_flax.main --config=CONFIG'
-      f' --workdir={workdir}`.'
-    )
-  if which == 'latest':
-    return steps[-1]
-  if which == 'best':
-    return (from_worst_to_best(metrics) or steps)[-1]
-  if not which.isdecimal() or int(which) not in steps:
-    raise errors.InputError(
-      f'--step={which}: {workdir} has the checkpoints {list(steps)}; choose'
-      " one of them, 'best' or 'latest'."
-    )
-  return int(which)

@@ -1,7 +1,7 @@
 """Caches of decoded posters, so that later epochs skip reading and decoding.
 
 A cache is in the memory of one process, or in a memory-mapped file that all
-runs on a machine share, one after the other or at the same time.
+runs on a machine share.
 """
 
 from collections.abc import Callable
@@ -45,23 +45,15 @@ class MemoryCache:
     Raises:
       InputError: the cache does not fit into the host's free memory.
     """
-    size = num_examples * math.prod(image_shape)
-    free = psutil.virtual_memory().available
-    logging.info(
-      'The cache of %d decoded posters takes up to %.2f GB of memory; %.2f GB'
-      ' are free.',
-      num_examples,
-      size / 1e9,
-      free / 1e9,
+    height, width = image_shape[:2]
+    _require_space(
+      num_examples * math.prod(image_shape),
+      free=psutil.virtual_memory().available,
+      kind='memory',
+      use=f'memory for {num_examples} posters of {height} x {width}',
+      remedy='Set --config.dataset.cache=none or =disk, or choose a smaller'
+      ' image size.',
     )
-    if size > _MAX_SHARE * free:
-      raise errors.InputError(
-        f"config.dataset.cache='memory' needs {size / 1e9:.2f} GB for"
-        f' {num_examples} posters of {image_shape[0]} x {image_shape[1]};'
-        f' expected at most {_MAX_SHARE:.0%} of the {free / 1e9:.2f} GB of free'
-        ' memory. Set --config.dataset.cache=none or =disk, or choose a smaller'
-        ' image size.'
-      )
     # Pages take no memory before they are written.
     self._images = np.empty((num_examples, *image_shape), np.uint8)
     self._labels: list[np.ndarray | None] = [None] * num_examples
@@ -154,23 +146,29 @@ def _allocate(path: str, size: int) -> None:
   process with SIGBUS.
   """
   with open(path, 'ab') as file:
-    missing = size - os.stat(path).st_blocks * 512
-    free = shutil.disk_usage(os.path.dirname(path)).free
-    logging.info(
-      'The cache %s of decoded posters takes %.2f GB; %.2f GB are free.',
-      path,
-      size / 1e9,
-      free / 1e9,
+    _require_space(
+      max(0, size - os.stat(path).st_blocks * 512),
+      free=shutil.disk_usage(os.path.dirname(path)).free,
+      kind='disk',
+      use=f'disk space for {path}',
+      remedy='Delete files of earlier runs there, or choose another folder with'
+      ' --config.dataset.cache_dir=FOLDER.',
     )
-    if missing > _MAX_SHARE * free:
-      raise errors.InputError(
-        f"config.dataset.cache='disk' needs {missing / 1e9:.2f} GB more for"
-        f' {path}; expected at most {_MAX_SHARE:.0%} of the {free / 1e9:.2f} GB'
-        ' of free disk space. Delete files of earlier runs there, or choose'
-        ' another folder with --config.dataset.cache_dir=FOLDER.'
-      )
     file.truncate(size)
     os.posix_fallocate(file.fileno(), 0, size)
+
+
+def _require_space(
+  size: int, *, free: int, kind: str, use: str, remedy: str
+) -> None:
+  """Logs the size of a new cache, and raises InputError if it does not fit."""
+  needed = f'{size / 1e9:.2f} GB of {use}; {free / 1e9:.2f} GB are free'
+  logging.info('The cache of decoded posters needs %s.', needed)
+  if size > _MAX_SHARE * free:
+    raise errors.InputError(
+      f'config.dataset.cache={kind!r} needs {needed}, of which it may take'
+      f' {_MAX_SHARE:.0%}. {remedy}'
+    )
 
 
 def _checksum(row: np.void) -> int:

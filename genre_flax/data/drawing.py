@@ -9,8 +9,7 @@ from PIL import ImageFont
 
 from genre_flax.runtime import text as text_lib
 
-# (height, width) in pixels of posters that are shown, whatever the input size
-# of the network is.
+# (height, width) in pixels of displayed posters.
 POSTER_SHAPE = 264, 180
 BACKGROUND = (250, 249, 246)
 INK, FAINT = (35, 35, 40), (120, 120, 126)

@@ -14,12 +14,8 @@ RESIZE_VERSION = 2
 def decode_and_resize(content: bytes, *, height: int, width: int) -> np.ndarray:
   """Decodes an image and resizes it to the network's input size.
 
-  The whole poster is kept. Its aspect ratio changes to width : height.
-
-  Args:
-    content: the file's bytes, in any format that `images.open_rgb` reads.
-    height: in pixels.
-    width: in pixels.
+  The whole poster is kept. Its aspect ratio changes to width : height. The file
+  is in any format that `images.open_rgb` reads.
 
   Returns:
     uint8 [height, width, 3], RGB.

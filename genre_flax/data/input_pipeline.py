@@ -12,13 +12,13 @@ import os
 from typing import Protocol
 
 import grain
+import jax
 import numpy as np
 
 from genre_flax.data import cache as cache_lib
 from genre_flax.data import image_decoding
 from genre_flax.datasets.posters import images
 from genre_flax.datasets.posters import records
-from genre_flax.runtime import parallel
 
 Batch = dict[str, np.ndarray]
 Batches = Generator[Batch, None, None]
@@ -40,8 +40,8 @@ class LoaderOptions:
   global_batch_size: int
   num_threads: int | None = None
   prefetch_batches: int = 2
-  host_index: int = dataclasses.field(default_factory=parallel.host_index)
-  num_hosts: int = dataclasses.field(default_factory=parallel.num_hosts)
+  host_index: int = dataclasses.field(default_factory=jax.process_index)
+  num_hosts: int = dataclasses.field(default_factory=jax.process_count)
 
 
 class Examples(Protocol):
@@ -55,65 +55,63 @@ class Examples(Protocol):
     """An example of zeros, used as padding."""
 
   def __len__(self) -> int:
-    """Number of examples."""
+    """The number of examples."""
 
   def __getitem__(self, index: int) -> dict[str, np.ndarray]:
     """The example at `index`."""
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
 class DecodedSplit:
   """A split as decoded examples with random access; safe to use from threads.
 
   An example is {'image': uint8 [H, W, 3], 'labels': float32 [num_genres]}.
+
+  Attributes:
+    split: the stored records.
+    image_shape: (height, width) of the resized posters, in pixels.
+    cache: cache of decoded posters; None: decode a poster at each access.
   """
 
-  def __init__(
-    self,
-    split: records.Split,
-    *,
-    image_shape: tuple[int, int],
-    cache: cache_lib.Cache | None = None,
-  ):
-    """Wraps a split.
-
-    Args:
-      split: the stored records.
-      image_shape: (height, width) of the resized posters, in pixels.
-      cache: cache of decoded posters; None: decode a poster at each access.
-    """
-    self._split = split
-    self._image_shape = image_shape
-    self._cache = cache
+  split: records.Split
+  _: dataclasses.KW_ONLY
+  image_shape: tuple[int, int]
+  cache: cache_lib.Cache | None = None
 
   def __len__(self) -> int:
-    return len(self._split)
+    return len(self.split)
 
   def blank_example(self) -> dict[str, np.ndarray]:
     """An example of zeros, used as padding."""
     return {
-      'image': np.zeros((*self._image_shape, 3), np.uint8),
-      'labels': np.zeros(self._split.num_genres, np.float32),
+      'image': np.zeros((*self.image_shape, 3), np.uint8),
+      'labels': np.zeros(self.split.num_genres, np.float32),
     }
 
   def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-    if self._cache is None:
+    if self.cache is None:
       return self._decode(index)
-    return self._cache.get(index, self._decode)
+    return self.cache.get(index, self._decode)
 
   def _decode(self, index: int) -> dict[str, np.ndarray]:
-    record = self._split[index]
-    height, width = self._image_shape
+    record = self.split[index]
+    height, width = self.image_shape
     try:
       image = image_decoding.decode_and_resize(
         record.image, height=height, width=width
       )
     except images.BadImageError as e:
-      raise self._split.damage(index, e) from e
+      raise self.split.damage(index, e) from e
     return {'image': image, 'labels': record.labels}
 
 
 class _HostBatches:
-  """One host's slice of every global batch; safe to use from threads."""
+  """One host's slice of every global batch; safe to use from threads.
+
+  `order` has the indices of the examples, batch after batch; an index past the
+  end of the split is padding. 'index' in a batch is the position in `order`, or
+  in the global batch.
+  """
 
   def __init__(
     self,
@@ -123,16 +121,6 @@ class _HostBatches:
     *,
     index_in_order: bool,
   ):
-    """Describes the batches.
-
-    Args:
-      split: the examples.
-      order: their indices, batch after batch; an index past the end of the
-        split is padding.
-      options: batch size and resources.
-      index_in_order: whether 'index' is the position in `order`; otherwise it
-        is the position in the global batch.
-    """
     self._split = split
     self._order = order
     self._global_batch_size = options.global_batch_size

@@ -7,6 +7,10 @@ _3D = (
   *('2x2x1', '2x2x2', '2x2x4', '2x4x4', '4x4x4', '4x4x8', '4x8x8', '8x8x8'),
   *('8x8x16', '8x16x16'),
 )
+_V3 = ('2x2', *_2D[3:], '16x32', '32x32')
+# Jouppi et al., 2020, 'A Domain-Specific Supercomputer for Training Deep Neural
+# Networks'.
+_TPU_V2_PAPER = 'https://doi.org/10.1145/3360307'
 _TPU_DOCS = 'https://docs.cloud.google.com/tpu/docs'
 # Data sheets of the A100, the H100 SXM and the H200, without sparsity.
 _NVIDIA = 'https://www.nvidia.com/en-us/data-center'
@@ -31,23 +35,10 @@ class Chip:
   topologies: tuple[str, ...] = ()
 
 
-# By the device kind of JAX. TPU v2: Jouppi et al., 2020, 'A Domain-Specific
-# Supercomputer for Training Deep Neural Networks'.
+# By the device kind of JAX.
 CHIPS = {
-  'TPU v2': Chip(
-    'v2',
-    46e12,
-    700e9,
-    'https://doi.org/10.1145/3360307',
-    ('2x2', *_2D[3:]),
-  ),
-  'TPU v3': Chip(
-    'v3',
-    123e12,
-    900e9,
-    f'{_TPU_DOCS}/v3',
-    ('2x2', *_2D[3:], '16x32', '32x32'),
-  ),
+  'TPU v2': Chip('v2', 46e12, 700e9, _TPU_V2_PAPER, ('2x2', *_2D[3:])),
+  'TPU v3': Chip('v3', 123e12, 900e9, f'{_TPU_DOCS}/v3', _V3),
   'TPU v4': Chip('v4', 275e12, 1200e9, f'{_TPU_DOCS}/v4', _3D),
   'TPU v5 lite': Chip('v5e', 197e12, 819e9, f'{_TPU_DOCS}/v5e', _2D),
   'TPU v5': Chip('v5p', 459e12, 2765e9, f'{_TPU_DOCS}/v5p', _3D),

@@ -4,6 +4,7 @@ XXH3 with 128 bits, which is faster than reading memory. It detects accidental
 changes, and is no protection against forgery.
 """
 
+import hashlib
 import json
 from typing import Any
 
@@ -12,7 +13,6 @@ import numpy as np
 import xxhash
 
 ALGORITHM = 'xxh3_128'
-_CHUNK_BYTES = 1 << 22
 
 
 def of_array(array: Any) -> str:
@@ -35,8 +35,5 @@ def of_file(path: epath.PathLike) -> str:
   Raises:
     OSError: The file cannot be read.
   """
-  checksum = xxhash.xxh3_128()
   with epath.Path(path).open('rb') as file:
-    while chunk := file.read(_CHUNK_BYTES):
-      checksum.update(chunk)
-  return checksum.hexdigest()
+    return hashlib.file_digest(file, xxhash.xxh3_128).hexdigest()

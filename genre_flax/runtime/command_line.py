@@ -41,11 +41,8 @@ def run(main: Callable[[list[str]], int | None]) -> None:
   """Runs the main function of a program under absl.
 
   A `UserError` ends the program with its message and status. Other exceptions,
-  and all with --verbosity=1, show a traceback.
-
-  Args:
-    main: Function of the program's name and the arguments that are not flags.
-      It returns the exit status.
+  and all with --verbosity=1, show a traceback. `main` receives the program's
+  name and the arguments that are not flags, and returns the exit status.
   """
 
   def guarded_main(argv: list[str]) -> int | None:
@@ -74,11 +71,7 @@ def run(main: Callable[[list[str]], int | None]) -> None:
 def read_config(
   holder: flags.FlagHolder, argv: Sequence[str]
 ) -> ml_collections.ConfigDict:
-  """Returns the config of a program, with its overrides.
-
-  Args:
-    holder: Holder of the flag --config.
-    argv: The program's name and the arguments that are not flags.
+  """Returns the value of the flag --config, with its overrides.
 
   Raises:
     InputError: The config is missing or unreadable, or there are arguments.
@@ -96,11 +89,7 @@ def read_config(
 
 
 def refuse_arguments(argv: Sequence[str]) -> None:
-  """Raises InputError for arguments, in a program that only has flags.
-
-  Args:
-    argv: The program's name and the arguments that are not flags.
-  """
+  """Raises InputError for arguments, in a program that only has flags."""
   if len(argv) > 1:
     raise errors.InputError(
       f'Unexpected arguments: {argv[1:]}. Flags start with --, and overrides'
@@ -156,11 +145,7 @@ def _is_shown(record: std_logging.LogRecord) -> bool:
 
 
 def _report_unraisable(unraisable) -> None:
-  """Reports errors that cannot be caught, except for one of Orbax.
-
-  If a file cannot be read or written, Orbax leaves tasks on a closed event
-  loop.
-  """
+  # If a file cannot be read or written, Orbax leaves tasks on a closed loop.
   if 'Event loop is closed' not in str(unraisable.exc_value):
     sys.__unraisablehook__(unraisable)
 

@@ -5,7 +5,7 @@ started, or installed. Importing it runs its code, so names from another
 person's workdir need the user's permission.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 import pkgutil
 from typing import Any
 
@@ -17,35 +17,10 @@ def is_custom(name: Any) -> bool:
   return isinstance(name, str) and ':' in name
 
 
-def load(name: str, *, key: str) -> Callable[..., Any]:
-  """Imports a class or function.
-
-  Args:
-    name: 'module:attribute'.
-    key: Config key of the name, for error messages.
-
-  Raises:
-    InputError: It cannot be imported or is not callable.
-  """
-  try:
-    value = pkgutil.resolve_name(name)
-  except (AttributeError, ImportError, ValueError) as e:
-    raise errors.InputError(
-      f'config.{key}={name!r} cannot be imported: {e}. Expected'
-      ' module:attribute, with the module in the current folder or installed.'
-    ) from e
-  if not callable(value):
-    raise errors.InputError(
-      f'config.{key}={name!r} is of type {type(value).__name__}; expected a'
-      ' class or a function.'
-    )
-  return value
-
-
 def call(
   name: str, *, key: str, options: Mapping[str, Any], **arguments: Any
 ) -> Any:
-  """Imports a class or function and calls it.
+  """Imports a class or function, and returns the result of calling it.
 
   Args:
     name: 'module:attribute'.
@@ -53,13 +28,21 @@ def call(
     options: Keyword arguments from the config.
     **arguments: Keyword arguments from this program.
 
-  Returns:
-    The result of the call.
-
   Raises:
     InputError: It cannot be imported, or does not accept the arguments.
   """
-  function = load(name, key=key)
+  try:
+    function = pkgutil.resolve_name(name)
+  except (AttributeError, ImportError, ValueError) as e:
+    raise errors.InputError(
+      f'config.{key}={name!r} cannot be imported: {e}. Expected'
+      ' module:attribute, with the module in the current folder or installed.'
+    ) from e
+  if not callable(function):
+    raise errors.InputError(
+      f'config.{key}={name!r} is of type {type(function).__name__}; expected a'
+      ' class or a function.'
+    )
   try:
     return function(**arguments, **options)
   except TypeError as e:

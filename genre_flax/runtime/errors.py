@@ -1,7 +1,7 @@
 """Errors that a user can fix, shown without a traceback.
 
-Messages state what was given, what was expected and how to fix it. Errors of
-the program itself are other exceptions and keep their traceback.
+Messages state the given value, the expected one and the remedy. Errors of the
+program itself are other exceptions and keep their traceback.
 """
 
 
@@ -22,7 +22,7 @@ class InputError(UserError, ValueError):
 
 
 class DamageError(InputError):
-  """A file differs from what was written."""
+  """The content of a file was changed after it was written."""
 
 
 class ResourceError(UserError):

@@ -40,11 +40,7 @@ def cache_dir() -> pathlib.Path:
 
 
 def write_atomic(path: epath.PathLike, content: str | bytes) -> None:
-  """Writes a file atomically.
-
-  Args:
-    path: File in an existing folder.
-    content: Bytes, or text to be encoded as UTF-8.
+  """Writes bytes, or text as UTF-8, to a file atomically.
 
   Raises:
     StorageError: The file cannot be written.
@@ -56,10 +52,7 @@ def write_atomic(path: epath.PathLike, content: str | bytes) -> None:
 
 @contextlib.contextmanager
 def replace_file(path: epath.PathLike) -> Iterator[epath.Path]:
-  """Creates or replaces a file atomically.
-
-  Args:
-    path: File in an existing folder.
+  """Creates or replaces a file of an existing folder atomically.
 
   Yields:
     A temporary path to write to. It is renamed to `path` when the block ends,
@@ -73,7 +66,6 @@ def replace_file(path: epath.PathLike) -> Iterator[epath.Path]:
     if is_remote(path):
       yield path
       return
-    # A unique name, since several processes may write the same file.
     temporary = _temporary_path(path)
     try:
       yield temporary
@@ -115,13 +107,10 @@ def replace_folder(
 def rename_folder(
   source: epath.PathLike, target: epath.PathLike, *, overwrite: bool = True
 ) -> None:
-  """Renames a complete folder on a local disk.
+  """Renames a complete folder on a local disk, after flushing its files.
 
-  Args:
-    source: The folder; its files are flushed to disk first.
-    target: Its new path.
-    overwrite: Whether to replace an existing folder, which is restored on
-      failure. If False, an existing folder is kept and nothing is renamed.
+  An existing folder is replaced, or restored on failure; with `overwrite=False`
+  it is kept, and nothing is renamed.
   """
   source, target = epath.Path(source), epath.Path(target)
   for file in pathlib.Path(source).rglob('*'):
@@ -141,6 +130,7 @@ def rename_folder(
 
 
 def _temporary_path(path: epath.Path) -> epath.Path:
+  # A unique name, since several processes may write the same path.
   return path.parent / f'.{path.name}.{uuid.uuid4().hex[:8]}.partial'
 
 
@@ -153,8 +143,7 @@ def _flush(path: epath.PathLike) -> None:
 def storage_errors(path: epath.PathLike) -> Iterator[None]:
   """Converts errors of a full, read-only or missing disk to StorageError.
 
-  Args:
-    path: File or folder that the block writes, for the message.
+  The message names `path`, the file or folder that the block writes.
   """
   try:
     yield

@@ -24,9 +24,6 @@ def hold(path: epath.PathLike, message: str) -> Iterator[None]:
     message: Error message if another program holds the lock; {pid} is replaced
       by its process id.
 
-  Yields:
-    None.
-
   Raises:
     BusyError: Another program holds the lock.
     StorageError: The lock file cannot be created.
@@ -48,7 +45,7 @@ def hold(path: epath.PathLike, message: str) -> Iterator[None]:
       ) from None
     except OSError:
       pass  # A file system without locks.
-    with contextlib.suppress(OSError):  # A full disk has no room for the id.
+    with contextlib.suppress(OSError):  # The disk may be full.
       os.ftruncate(file, 0)
       os.pwrite(file, f'{os.getpid()}\n'.encode(), 0)
     yield

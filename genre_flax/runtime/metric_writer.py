@@ -35,7 +35,7 @@ def read(folder: epath.PathLike) -> list[Line]:
     try:
       line = json.loads(text)
       int(line['step'])
-      # The end of a line without a line feed may be missing.
+      # Otherwise the end may be missing.
       is_complete = text.endswith(b'\n')
     except (ValueError, KeyError, TypeError):
       is_complete = False
@@ -112,19 +112,16 @@ class MetricWriter:
     line = {'step': step, 'split': split}
     for name, value in values.items():
       line[name] = float(value) if math.isfinite(value) else None
-    if self._lines is None:
-      self._append(line)
-    else:
+    if self._lines is not None:
       self._lines.append(line)
       write(self._workdir, self._lines)
+    else:
+      path = self._workdir / FILE_NAME
+      with files.storage_errors(path), path.open('a') as file:
+        file.write(f'{json.dumps(line)}\n')
     if self._events is not None:
       scalars = {f'{split}/{name}': value for name, value in values.items()}
       self._events.write(step, scalars)
-
-  def _append(self, line: Line) -> None:
-    path = self._workdir / FILE_NAME
-    with files.storage_errors(path), path.open('a') as file:
-      file.write(f'{json.dumps(line)}\n')
 
   def close(self) -> None:
     """Closes the files."""

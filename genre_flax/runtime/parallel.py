@@ -99,15 +99,10 @@ def shard_batch(batch: Batch) -> Batch:
 def shard_ahead(
   batches: Generator[Batch, None, None], *, ahead: int = 2
 ) -> Generator[Batch, None, None]:
-  """Places batches on the devices in advance.
+  """Yields sharded batches in order, and places `ahead` of them in advance.
 
-  Args:
-    batches: Batches of a host; closed with this generator.
-    ahead: Number of batches placed in advance. They are copied while the
-      devices compute.
-
-  Yields:
-    Sharded batches, in order.
+  They are copied while the devices compute. `batches` is closed with this
+  generator.
   """
   with contextlib.closing(batches):
     placed = collections.deque(
@@ -123,11 +118,6 @@ def shard_ahead(
 def num_hosts() -> int:
   """The number of processes of the run."""
   return jax.process_count()
-
-
-def host_index() -> int:
-  """The index of this process, from 0."""
-  return jax.process_index()
 
 
 def is_main_host() -> bool:
@@ -157,12 +147,9 @@ def peak_device_memory_gb() -> float | None:
 
 
 def barrier(name: str) -> None:
-  """Waits until all hosts have called it.
+  """Waits until all hosts have called it with the same name.
 
   If a host has died, JAX's distributed runtime ends the others.
-
-  Args:
-    name: Name of the barrier; the same on all hosts.
   """
   if num_hosts() > 1:
     multihost_utils.sync_global_devices(name)

@@ -82,28 +82,21 @@ def configure(*, fast_compilation: bool = False) -> None:
     fast_compilation: Whether to compile faster for programs that run slower.
       For programs that process a few images on CPU.
   """
-  flags = os.environ.get('XLA_FLAGS', '')
-  for flag in _flags(fast_compilation):
-    if flag.split('=')[0] not in flags:
-      flags = f'{flags} {flag}'.strip()
-  if flags:
-    os.environ['XLA_FLAGS'] = flags
-
-
-def _flags(fast_compilation: bool) -> list[str]:
   if not is_tested_jaxlib():
     logging.info(
       'The XLA flags for speed on CPU are not set: jaxlib %s is untested.',
       jaxlib.__version__,
     )
-    return []
-  flags = [_NO_YNNPACK]
+    return
+  added = [_NO_YNNPACK]
   # A GPU's kernels would be slow; `jax_plugins` are those for GPU.
   if fast_compilation and not metadata.entry_points(group='jax_plugins'):
-    flags.append(_NO_OPTIMIZATION)
+    added.append(_NO_OPTIMIZATION)
     if _jaxlib_release() == (0, 10):
-      flags.append(_NO_FUSION_EMITTERS)
-  return flags
+      added.append(_NO_FUSION_EMITTERS)
+  flags = os.environ.get('XLA_FLAGS', '')
+  new = [flag for flag in added if flag.split('=')[0] not in flags]
+  os.environ['XLA_FLAGS'] = ' '.join([flags, *new]).strip()
 
 
 def is_tested_jaxlib() -> bool:

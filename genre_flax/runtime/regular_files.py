@@ -20,24 +20,15 @@ class NotReadableError(ValueError):
 
   Attributes:
     kind: MISSING, NOT_A_FILE, TOO_LARGE or UNREADABLE.
-    reason: Description of the error.
   """
 
   def __init__(self, kind: str, reason: str):
-    super().__init__(kind, reason)
+    super().__init__(reason)
     self.kind = kind
-    self.reason = reason
-
-  def __str__(self) -> str:
-    return self.reason
 
 
 def read(path: epath.Path, *, max_bytes: int) -> bytes:
-  """Reads a file.
-
-  Args:
-    path: The file.
-    max_bytes: Maximum size.
+  """Reads a file of at most `max_bytes`.
 
   Raises:
     NotReadableError: The file is missing, not regular, too large or unreadable.

@@ -16,18 +16,10 @@ class Stream(enum.IntEnum):
 def stream_key(
   seed: int, stream: Stream, step: jax.Array | int = 0
 ) -> jax.Array:
-  """Returns the key of a stream at a step.
+  """Returns the typed key of a stream after `step` updates.
 
-  No key is split and carried along, so that a resumed run draws the same
-  numbers.
-
-  Args:
-    seed: Seed of the run.
-    stream: Use of the key.
-    step: Number of updates so far.
-
-  Returns:
-    A typed key.
+  No key is split and carried along, so that a resumed run has the same
+  random numbers.
   """
   key = jax.random.fold_in(jax.random.key(seed), stream)
   return jax.random.fold_in(key, step)

@@ -13,13 +13,9 @@ _NUMBER = re.compile(r'[+-]?\d+(\.\d+)?')
 
 
 def printable(text: str, *, keep: str = '') -> str:
-  r"""Escapes invisible characters as \n, \x1b, ...
+  r"""Escapes invisible characters as \n, \x1b, ..., except for those in `keep`.
 
   Bytes of a file name that are not UTF-8 become \xff.
-
-  Args:
-    text: Any text.
-    keep: Characters that are not escaped, such as line feeds.
   """
   return ''.join(
     c if c.isprintable() or c in keep else _escape(c) for c in text

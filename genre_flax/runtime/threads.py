@@ -18,18 +18,10 @@ def map_in_order(
   *,
   num_threads: int | None = None,
 ) -> Iterator[_Out]:
-  """Applies a function in threads and yields the results in order.
+  """Applies a thread-safe function in threads and yields the results in order.
 
   Unlike `Executor.map`, which submits all items at once, it submits a few and
-  continues as results are consumed.
-
-  Args:
-    function: A thread-safe function.
-    items: Items to apply it to; consumed as needed.
-    num_threads: Number of threads; by default that of CPU cores.
-
-  Yields:
-    The result for each item.
+  continues as results are consumed. By default there is a thread per CPU core.
   """
   num_threads = num_threads or os.cpu_count() or 1
   items = iter(items)

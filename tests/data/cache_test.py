@@ -1,5 +1,7 @@
 """Tests of the caches of decoded posters."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 
@@ -10,16 +12,9 @@ SHAPE = (6, 4, 3)
 NUM = 5
 
 
-class Decoder:
-  """Returns example i, and records the calls."""
-
-  def __init__(self):
-    self.calls = []
-
-  def __call__(self, index):
-    self.calls.append(index)
-    image = np.arange(72, dtype=np.uint8).reshape(SHAPE) + index
-    return {'image': image, 'labels': np.eye(3, dtype=np.float32)[index % 3]}
+def make_example(index):
+  image = np.arange(72, dtype=np.uint8).reshape(SHAPE) + index
+  return {'image': image, 'labels': np.eye(3, dtype=np.float32)[index % 3]}
 
 
 def disk(tmp_path):
@@ -38,71 +33,57 @@ def cache(request, tmp_path):
   return disk(tmp_path)
 
 
-def assert_equal_to_decoded(cache, decode):
+def read(cache):
+  """Compares all examples, and returns the indices that were decoded."""
+  decode = mock.Mock(side_effect=make_example)
   for index in (3, 0, 3, 4, 1, 2, 0):
-    actual, expected = cache.get(index, decode), Decoder()(index)
+    actual, expected = cache.get(index, decode), make_example(index)
     for name in ('image', 'labels'):
       assert actual[name].dtype == expected[name].dtype
       np.testing.assert_array_equal(actual[name], expected[name])
+  return sorted(call.args[0] for call in decode.call_args_list)
 
 
 def test_each_poster_is_decoded_once(cache):
-  decode = Decoder()
-  for _ in range(2):
-    assert_equal_to_decoded(cache, decode)
-  assert sorted(decode.calls) == list(range(NUM))
+  assert read(cache) == list(range(NUM))
+  assert read(cache) == []
 
 
 def test_a_file_is_shared_by_simultaneous_and_later_runs(tmp_path):
   first, second = disk(tmp_path), disk(tmp_path)
-  assert_equal_to_decoded(first, Decoder())
-  for cache in (second, disk(tmp_path)):
-    decode = Decoder()
-    assert_equal_to_decoded(cache, decode)
-    assert decode.calls == []
+  assert read(first) == list(range(NUM))
+  assert read(second) == read(disk(tmp_path)) == []
 
 
 def test_damaged_rows_are_decoded_again(tmp_path):
-  assert_equal_to_decoded(disk(tmp_path), Decoder())
+  read(disk(tmp_path))
   path = tmp_path / 'new' / 'file.rows'
   content = bytearray(path.read_bytes())
   row = len(content) // NUM
   content[2 * row + 7] ^= 1  # A bit of the image of the third poster.
   content[3 * row + 72] ^= 1  # A bit of the labels of the fourth poster.
   path.write_bytes(content)
-  decode = Decoder()
-  assert_equal_to_decoded(disk(tmp_path), decode)
-  assert sorted(decode.calls) == [2, 3]
+  assert read(disk(tmp_path)) == [2, 3]
 
 
 def test_insufficient_memory_is_refused(monkeypatch):
-  class Memory:
-    available = 400  # Bytes; five posters of 6 x 4 x 3 take 360.
-
-  monkeypatch.setattr(cache_lib.psutil, 'virtual_memory', lambda: Memory)
+  # In bytes; five posters of 6 x 4 x 3 take 360.
+  memory = mock.Mock(available=400)
+  monkeypatch.setattr(cache_lib.psutil, 'virtual_memory', lambda: memory)
   with pytest.raises(errors.InputError, match='5 posters of 6 x 4.*cache=none'):
     cache_lib.MemoryCache(5, SHAPE)
   cache_lib.MemoryCache(4, SHAPE)  # 288 bytes: below 80 % of 400.
 
 
-def _fill_the_disk(monkeypatch, tmp_path):
-  class Usage:
-    free = 500  # Bytes; five rows of 72 + 12 + 4 take 440.
-
-  del tmp_path
-  monkeypatch.setattr(cache_lib.shutil, 'disk_usage', lambda path: Usage)
-
-
-def _make_the_folder_a_file(monkeypatch, tmp_path):
-  del monkeypatch
-  (tmp_path / 'new').write_text('a file')
-
-
-@pytest.mark.parametrize('fault', [_fill_the_disk, _make_the_folder_a_file])
+@pytest.mark.parametrize('is_full', [True, False])
 def test_a_cache_that_cannot_be_created_is_refused(
-  monkeypatch, tmp_path, fault
+  monkeypatch, tmp_path, is_full
 ):
-  fault(monkeypatch, tmp_path)
+  if is_full:  # In bytes; five rows of 72 + 12 + 4 take 440.
+    usage = mock.Mock(free=500)
+    monkeypatch.setattr(cache_lib.shutil, 'disk_usage', lambda path: usage)
+  else:
+    (tmp_path / 'new').write_text('a file')
   with pytest.raises(errors.InputError) as error:
     disk(tmp_path)
   for word in ('file.rows', "cache='disk'", '--config.dataset.cache_dir='):

@@ -2,23 +2,10 @@ import errno
 import os
 import stat
 
-from etils import epath
 import pytest
 
 from genre_flax.runtime import errors
 from genre_flax.runtime import files
-
-
-def test_a_url_is_remote(tmp_path):
-  assert not files.is_remote(tmp_path)
-  assert files.is_remote(epath.Path('gs://bucket/x'))
-
-
-def test_the_cache_folder_follows_xdg(monkeypatch):
-  monkeypatch.setenv('XDG_CACHE_HOME', 'somewhere')
-  assert files.cache_dir().parts == ('somewhere', 'genre_flax')
-  monkeypatch.delenv('XDG_CACHE_HOME')
-  assert files.cache_dir().parts[-2:] == ('.cache', 'genre_flax')
 
 
 @pytest.mark.parametrize('content', ['é\n', b'\xff\x00'])
@@ -95,11 +82,6 @@ def test_an_error_leaves_the_old_folder(tmp_path, monkeypatch, in_block):
       raise KeyError
   assert (path / 'inner' / 'file').read_text() == 'old'
   assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_missing_folder_is_a_storage_error(tmp_path):
-  with pytest.raises(errors.StorageError, match='gone/file.*No such file'):
-    files.write_atomic(tmp_path / 'gone' / 'file', 'x')
 
 
 @pytest.mark.parametrize(

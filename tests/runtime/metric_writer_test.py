@@ -12,12 +12,9 @@ LINES = [
 ]
 
 
-def write(workdir, *lines, start_step=0, tensorboard=False, is_active=True):
+def write(workdir, *lines, start_step=0, tensorboard=False):
   writer = metric_writer.MetricWriter(
-    workdir,
-    start_step=start_step,
-    tensorboard=tensorboard,
-    is_active=is_active,
+    workdir, start_step=start_step, tensorboard=tensorboard
   )
   for step, split, values in lines:
     writer.write(step, split, values)
@@ -65,10 +62,6 @@ def test_other_text_is_skipped_with_a_warning(tmp_path, caplog, text):
   assert 'line 1' in caplog.text
 
 
-def test_without_a_file_there_are_no_lines(tmp_path):
-  assert metric_writer.read(tmp_path) == []
-
-
 def test_a_deleted_workdir_is_not_created_again(tmp_path):
   workdir = tmp_path / 'run'
   workdir.mkdir()
@@ -86,8 +79,3 @@ def test_tensorboard_events_are_optional(tmp_path, tensorboard):
   assert len(events) == tensorboard
   if tensorboard:
     assert b'train/loss' in events[0].read_bytes()
-
-
-def test_an_inactive_writer_writes_nothing(tmp_path):
-  write(tmp_path, (1, 'train', {}), tensorboard=True, is_active=False)
-  assert not list(tmp_path.iterdir())

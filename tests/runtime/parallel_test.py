@@ -10,27 +10,9 @@ from tests import conftest
 NUM_DEVICES = conftest.NUM_DEVICES
 
 
-def closing(items):
-  """A generator of `items`, and a list that is filled when it is closed."""
-
-  def generate():
-    try:
-      yield from items
-    finally:
-      closed.append(True)
-
-  closed = []
-  return generate(), closed
-
-
 def make_batches(count):
-  return [{'x': np.full((NUM_DEVICES, 3), i, np.float32)} for i in range(count)]
-
-
-def test_counts_of_devices_and_hosts():
-  assert parallel.num_devices() == jax.local_device_count() == NUM_DEVICES
-  assert parallel.num_hosts() == 1
-  assert parallel.is_main_host()
+  for i in range(count):
+    yield {'x': np.full((NUM_DEVICES, 3), i, np.float32)}
 
 
 def test_shard_batch_places_a_slice_on_each_device():
@@ -44,7 +26,10 @@ def test_shard_batch_places_a_slice_on_each_device():
 
 
 def test_a_step_runs_on_all_slices_and_returns_one_value():
+  platforms = set()
+
   def step(state, batch):
+    platforms.add(target.platform())
     return state + jax.lax.psum(batch['x'].sum(), parallel.AXIS_NAME)
 
   x = np.arange(2.0 * NUM_DEVICES)
@@ -53,20 +38,7 @@ def test_a_step_runs_on_all_slices_and_returns_one_value():
   )
   assert out.shape == ()
   assert float(out) == 100 + x.sum()
-
-
-def test_a_step_is_traced_for_the_platform_of_its_devices():
-  seen = []
-
-  def step(state, batch):
-    seen.append(target.platform())
-    return state + jax.lax.psum(batch['x'].sum(), parallel.AXIS_NAME)
-
-  parallel.parallelize(step)(
-    parallel.replicate(jnp.asarray(1.0)),
-    parallel.shard_batch({'x': np.arange(1.0 * NUM_DEVICES)}),
-  )
-  assert set(seen) == {jax.default_backend()}
+  assert platforms == {jax.default_backend()}
   assert target.platform() is None
 
 
@@ -85,25 +57,14 @@ def test_a_donated_state_is_deleted():
 @pytest.mark.parametrize('count', [0, 1, 2, 5])
 @pytest.mark.parametrize('ahead', [1, 2, 7])
 def test_shard_ahead_yields_all_batches_in_order(count, ahead):
-  batches, closed = closing(make_batches(count))
-  got = [
-    float(batch['x'][0, 0, 0])
-    for batch in parallel.shard_ahead(batches, ahead=ahead)
-  ]
+  batches = parallel.shard_ahead(make_batches(count), ahead=ahead)
+  got = [float(batch['x'][0, 0, 0]) for batch in batches]
   assert got == list(range(count))
-  assert closed or not count
 
 
 def test_shard_ahead_closes_its_source():
-  batches, closed = closing(make_batches(10))
+  batches = make_batches(10)
   ahead = parallel.shard_ahead(batches)
   next(ahead)
-  assert not closed
   ahead.close()
-  assert closed
-
-
-def test_a_single_host_agrees_and_does_not_wait():
-  assert parallel.all_hosts_agree(True)
-  assert not parallel.all_hosts_agree(False)
-  parallel.barrier('barrier')
+  assert list(batches) == []

@@ -23,57 +23,48 @@ def run_python(code, *arguments, **environment):
   return result.stdout
 
 
+ON_REQUEST = 'always [madvise] never'
 CONFIGURE = """
+import sys
 from genre_flax.runtime import platform
-platform.configure({arguments})
+platform.configure(fast_compilation=len(sys.argv) > 1)
 import os, jax, jax.numpy as jnp
 print(os.environ['XLA_FLAGS'])
 print(jax.jit(lambda x: jnp.sin(x).sum())(jnp.ones(8)))
 """
 
 
-def configure(flags, arguments=''):
-  code = CONFIGURE.format(arguments=arguments)
-  return run_python(code, XLA_FLAGS=flags).splitlines()
-
-
-def test_flags_are_added_to_those_of_the_user_and_known_to_xla():
+def test_added_flags_are_known_to_xla():
   own = '--xla_cpu_enable_fast_math=false'
-  flags, value = configure(own)
+  flags, value = run_python(CONFIGURE, XLA_FLAGS=own).splitlines()
   assert flags == f'{own} --xla_cpu_experimental_ynn_fusion_type='
-  fast_flags, fast_value = configure('', 'fast_compilation=True')
+  fast = run_python(CONFIGURE, 'fast', XLA_FLAGS='')
+  fast_flags, fast_value = fast.splitlines()
   assert 'optimization_level=0' in fast_flags
   assert float(value) == pytest.approx(float(fast_value))
 
 
-def test_a_flag_of_the_user_is_kept():
-  own = '--xla_cpu_experimental_ynn_fusion_type=invalid'
-  assert configure(own)[0] == own
-
-
-def test_an_untested_jaxlib_gets_no_flags(monkeypatch):
-  monkeypatch.setattr(platform.jaxlib, '__version__', '0.99.1')
-  monkeypatch.setenv('XLA_FLAGS', '')
-  platform.configure(fast_compilation=True)
-  assert os.environ['XLA_FLAGS'] == ''
+@pytest.mark.parametrize(
+  ('version', 'flags'),
+  [('0.99.1', ''), ('0.10.0', '--xla_cpu_experimental_ynn_fusion_type=x')],
+)
+def test_no_flags_for_an_untested_jaxlib_or_over_those_of_the_user(
+  monkeypatch, version, flags
+):
+  monkeypatch.setattr(platform.jaxlib, '__version__', version)
+  monkeypatch.setenv('XLA_FLAGS', flags)
+  platform.configure()
+  assert os.environ['XLA_FLAGS'] == flags
 
 
 @pytest.mark.parametrize(
   'setting, tunables, expected',
   [
-    ('always [madvise] never', '', 'glibc.malloc.hugetlb=1'),
+    (ON_REQUEST, '', 'glibc.malloc.hugetlb=1'),
+    (ON_REQUEST, 'x=1', 'x=1:glibc.malloc.hugetlb=1'),
+    (ON_REQUEST, 'glibc.malloc.hugetlb=0', 'glibc.malloc.hugetlb=0'),
     ('[always] madvise never', '', ''),
     ('always madvise [never]', '', ''),
-    (
-      'always [madvise] never',
-      'glibc.malloc.arena_max=1',
-      'glibc.malloc.arena_max=1:glibc.malloc.hugetlb=1',
-    ),
-    (
-      'always [madvise] never',
-      'glibc.malloc.hugetlb=0',
-      'glibc.malloc.hugetlb=0',
-    ),
   ],
 )
 def test_huge_pages_are_requested_where_necessary(
@@ -94,7 +85,7 @@ def test_a_restarted_program_has_the_same_process_and_arguments(tmp_path):
     'platform.restart_with_huge_pages()\n'
     'print(json.dumps([sys.argv[1:], os.environ["GLIBC_TUNABLES"]]))\n'
   )
-  (tmp_path / 'on').write_text('always [madvise] never')
+  (tmp_path / 'on').write_text(ON_REQUEST)
   arguments = ['--a=b c', "it's"]
   output = run_python(code, *arguments, GLIBC_TUNABLES='')
   first, second, last = output.splitlines()

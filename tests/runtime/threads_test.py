@@ -43,9 +43,3 @@ def test_an_error_is_raised_in_order():
   assert [next(results) for _ in range(3)] == [0, 1, 2]
   with pytest.raises(ValueError, match='three'):
     next(results)
-
-
-def test_threads_end_with_the_results():
-  before = threading.active_count()
-  assert list(threads.map_in_order(str, range(9))) == list(map(str, range(9)))
-  assert threading.active_count() == before

@@ -125,7 +125,7 @@ def read(path: epath.Path, *, max_bytes: int = MAX_BYTES) -> bytes:
     return regular_files.read(path, max_bytes=max_bytes)
   except regular_files.NotReadableError as e:
     kind = _KINDS.get(e.kind, e.kind)
-    raise BadImageError(kind, e.reason) from None
+    raise BadImageError(kind, str(e)) from None
 
 
 def to_jpeg(image: Image.Image) -> bytes:
