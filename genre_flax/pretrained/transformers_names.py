@@ -88,10 +88,9 @@ def to_timm(
     The arrays in timm's shapes, and the names of removed arrays outside the
     vision tower, such as those of CLIP's text tower.
   """
-  is_convnext = any('encoder.stages.' in name for name in arrays)
-  tower, block = (
-    (_CONVNEXT, _CONVNEXT_BLOCK) if is_convnext else (_VIT, _VIT_BLOCK)
-  )
+  tower, block = _VIT, _VIT_BLOCK
+  if any('encoder.stages.' in name for name in arrays):
+    tower, block = _CONVNEXT, _CONVNEXT_BLOCK
   extra, renamed = [], {}
   for key, array in arrays.items():
     name = _TOWER.sub('', key)

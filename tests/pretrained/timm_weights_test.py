@@ -36,21 +36,6 @@ def test_patches_are_a_square_unless_the_config_file_has_a_size(tmp_path):
   helpers.assert_trees_close(loaded, params, atol=1e-6)
 
 
-def test_changes_are_logged(tmp_path, caplog):
-  config, _, params = published_weights.make_network('vit', (32, 32))
-  counter = {'bn.num_batches_tracked': np.zeros(1)}
-  source = published_weights.write(tmp_path, config, params, **counter)
-  caplog.set_level('INFO')
-  loaded = published_weights.load(source, config, (24, 16))
-  assert loaded['backbone']['position'].shape == (3, 2, 32)
-  for change in (
-    'positions of 4 x 4 patches to 3 x 2',
-    f'instead of {published_weights.MEAN} and {published_weights.STD}',
-    '1 arrays ignored, such as bn.num_batches_tracked',
-  ):
-    assert change in caplog.text
-
-
 @pytest.mark.parametrize(
   ('options', 'drop', 'replaced', 'message'),
   [
