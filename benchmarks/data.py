@@ -12,7 +12,7 @@ from benchmarks import libraries
 from benchmarks import measurement
 from genre_flax import config as config_lib
 from genre_flax.datasets.posters import storage
-from genre_flax.pretrained import timm_architectures
+from genre_flax.export import timm_architectures
 from genre_flax.pretrained import timm_names
 from genre_flax.runtime import platform
 from genre_flax.training import inputs

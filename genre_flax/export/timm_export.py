@@ -15,9 +15,9 @@ from safetensors import numpy as safetensors
 from genre_flax.evaluation import calibration as calibration_lib
 from genre_flax.export import config_json
 from genre_flax.export import prediction_function
+from genre_flax.export import timm_architectures
 from genre_flax.export import verification
 from genre_flax.inference import predictor as predictor_lib
-from genre_flax.pretrained import timm_architectures
 from genre_flax.pretrained import timm_weights
 from genre_flax.pretrained import weight_files
 from genre_flax.runtime import errors
@@ -71,7 +71,7 @@ def _timm_config(predictor) -> dict[str, Any]:
   config, (height, width) = predictor.config, predictor.image_shape
   network = config.model.name
   try:
-    architecture = timm_architectures.describe(
+    architecture, arguments = timm_architectures.describe(
       network, config.model.get(network, {}), (height, width)
     )
   except errors.InputError as e:
@@ -79,9 +79,9 @@ def _timm_config(predictor) -> dict[str, Any]:
       f'{e} --format=onnx exports other networks.'
     ) from None
   return {
-    'architecture': architecture.name,
+    'architecture': architecture,
     'num_classes': len(predictor.genres),
-    'model_args': architecture.arguments,
+    'model_args': arguments,
     'pretrained_cfg': {
       'input_size': [3, height, width],
       'fixed_input_size': network == 'vit',

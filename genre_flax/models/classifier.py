@@ -21,7 +21,6 @@ class Classifier(nn.Module):
     dropout_rate: of the embeddings, in [0, 1).
     feature_norm: whether a BatchNorm normalizes the embeddings, for a linear
       probe (He et al., 2022, 'Masked Autoencoders', appendix A.1).
-    dtype: of the computation; parameters and logits are float32.
     axis_name: mapped axis over which the `feature_norm` averages.
   """
 
@@ -79,11 +78,7 @@ def create(
   **options: Any,
 ) -> Classifier:
   """Creates a classifier; `options` are attributes of its backbone."""
+  backbone = backbone_class(dtype=dtype, axis_name=axis_name, **options)
   return Classifier(
-    num_genres=num_genres,
-    backbone=backbone_class(dtype=dtype, axis_name=axis_name, **options),
-    dropout_rate=dropout_rate,
-    feature_norm=feature_norm,
-    dtype=dtype,
-    axis_name=axis_name,
+    num_genres, backbone, dropout_rate, feature_norm, dtype, axis_name
   )

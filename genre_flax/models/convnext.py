@@ -62,7 +62,6 @@ class Block(nn.Module):
     version: 1 or 2.
     layer_scale: initial scale of the branch, in version 1.
     drop_rate: stochastic depth of the branch.
-    dtype: of the computation; parameters are float32.
   """
 
   version: int
@@ -74,19 +73,14 @@ class Block(nn.Module):
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
     """Maps [B, H, W, C] to [B, H, W, C]."""
     inputs, width = x, x.shape[-1]
+    normal = nn.initializers.truncated_normal(0.02)
     dense = functools.partial(
-      layers.Dense,
-      dtype=self.dtype,
-      kernel_init=nn.initializers.truncated_normal(0.02),
+      layers.Dense, dtype=self.dtype, kernel_init=normal
     )
     bias = self.param('depthwise_bias', nn.initializers.zeros, (width,))
-    x = layers.Conv(
-      width,
-      kernel_size=7,
-      feature_group_count=width,
-      dtype=self.dtype,
-      name='depthwise',
-    )(x, bias=bias)
+    x = layers.Conv(width, 7, 1, width, self.dtype, name='depthwise')(
+      x, bias=bias
+    )
     x = normalization.LayerNorm(_NORM_EPSILON, self.dtype, name='norm')(x)
     x = nn.gelu(dense(4 * width, name='expand')(x), approximate=False)
     if self.version == 2:
@@ -108,7 +102,6 @@ class ConvNeXt(nn.Module):
     stochastic_depth_rate: of the last block; the rate grows linearly from 0.
     rematerialize: whether to recompute the activations inside blocks in the
       backward pass (`jax.checkpoint`), which saves memory.
-    dtype: of the computation; parameters and embeddings are float32.
     axis_name: unused.
   """
 

@@ -49,15 +49,11 @@ def make_stages(variant: int) -> tuple[Stage, ...]:
   width, depth = _SCALES[variant]
   stages = []
   for number, stage in enumerate(_STAGES):
-    is_end = number in (0, len(_STAGES) - 1)
-    stages.append(
-      stage._replace(
-        num_blocks=(
-          stage.num_blocks if is_end else math.ceil(depth * stage.num_blocks)
-        ),
-        features=_round_to_eight(width * stage.features),
-      )
-    )
+    num_blocks = stage.num_blocks
+    if 0 < number < len(_STAGES) - 1:
+      num_blocks = math.ceil(depth * num_blocks)
+    features = _round_to_eight(width * stage.features)
+    stages.append(stage._replace(num_blocks=num_blocks, features=features))
   return tuple(stages)
 
 
@@ -119,7 +115,6 @@ class EfficientNetLite(nn.Module):
       deviation of each channel after every stage. Those of the first stages
       describe the style of an image (Huang and Belongie, 2017, 'Arbitrary Style
       Transfer in Real-time with Adaptive Instance Normalization').
-    dtype: of the computation; parameters and embeddings are float32.
     axis_name: mapped axis over which BatchNorm averages.
   """
 
@@ -151,9 +146,8 @@ class EfficientNetLite(nn.Module):
       axis_name=self.axis_name,
       dtype=self.dtype,
     )
-    x = conv_norm(_STEM_FEATURES, 3, stride=2, activation='relu6', name='stem')(
-      images
-    )
+    stem = conv_norm(_STEM_FEATURES, 3, 2, activation='relu6', name='stem')
+    x = stem(images)
     stages = make_stages(self.variant)
     num_blocks = sum(stage.num_blocks for stage in stages)
     number, stage_features = 0, []

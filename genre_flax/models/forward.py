@@ -56,18 +56,7 @@ def forward_in_chunks(
   *,
   method: str = '__call__',
 ) -> jax.Array:
-  """`forward` for inference; on CPU, in chunks of the batch.
-
-  Args:
-    model: a network of `registry.create_model`.
-    variables: of the network.
-    images: uint8 or float32 [B, H, W, 3] in [0, 255].
-    preprocessing: of the network.
-    method: '__call__' or 'embed'.
-
-  Returns:
-    float32 [B, num_genres] or [B, F].
-  """
+  """`forward` for inference; on CPU, in chunks of the batch."""
 
   def apply(chunk):
     return forward(model, variables, chunk, preprocessing, method=method)
@@ -99,19 +88,19 @@ def predict_logits(
   Returns:
     float32 [B, num_genres].
   """
-  if preprocessing.eval_crops == (1.0,):
+
+  def logits_of(images):
     return forward_in_chunks(model, variables, images, preprocessing)
 
   def crop_logits(fraction):
-    crops = ops.central_crop(images, fraction)
-    return forward_in_chunks(model, variables, crops, preprocessing)
+    return logits_of(ops.central_crop(images, fraction))
 
+  if preprocessing.eval_crops == (1.0,):
+    return logits_of(images)
   if target.platform() == target.PORTABLE:
     # Unrolled: exported graphs contain no loops, and no resampling by 1.
     logits = [
-      crop_logits(fraction)
-      if fraction != 1
-      else forward_in_chunks(model, variables, images, preprocessing)
+      crop_logits(fraction) if fraction != 1 else logits_of(images)
       for fraction in preprocessing.eval_crops
     ]
     return sum(logits) / len(logits)

@@ -1,7 +1,6 @@
 """Layers of the networks."""
 
 from collections.abc import Callable
-import math
 from typing import Any
 
 import flax.linen as nn
@@ -62,7 +61,6 @@ class Conv(nn.Module):
     stride: in both directions.
     feature_group_count: 1, or the number of input channels (which `features`
       equals) for a depthwise convolution.
-    dtype: of the computation; parameters are float32.
   """
 
   features: int
@@ -120,7 +118,6 @@ class ConvMaxPool(nn.Module):
   Attributes:
     features: output channels.
     kernel_size: side of the square kernel, in pixels.
-    dtype: of the computation; parameters are float32.
   """
 
   features: int
@@ -148,7 +145,6 @@ class Dense(nn.Module):
 
   Attributes:
     features: output channels.
-    dtype: of the computation; parameters are float32.
     kernel_init: initializer of the kernel.
   """
 
@@ -175,7 +171,6 @@ class Patchify(nn.Module):
   Attributes:
     features: output channels.
     patch: side of a patch, in pixels.
-    dtype: of the computation; parameters are float32.
   """
 
   features: int
@@ -203,7 +198,6 @@ class LayerScale(nn.Module):
 
   Attributes:
     initial: value of all scales at initialization.
-    dtype: of the computation; parameters are float32.
   """
 
   initial: float
@@ -238,8 +232,12 @@ class Dropout(nn.Module):
     dropped = min(round(self.rate * 256), 255)
     if deterministic or dropped == 0:
       return inputs
-    random = _random_bytes(self.make_rng('dropout'), inputs.shape)
-    keep = random >= jnp.uint8(dropped)
+    # Four bytes per 32-bit word; `jax.random.bits` with dtype uint8 would use
+    # two words per byte.
+    num_words = -(-inputs.size // 4)
+    words = jax.random.bits(self.make_rng('dropout'), (num_words,), jnp.uint32)
+    random = lax.bitcast_convert_type(words, jnp.uint8).ravel()[: inputs.size]
+    keep = random.reshape(inputs.shape) >= jnp.uint8(dropped)
     scale = jnp.asarray(256 / (256 - dropped), inputs.dtype)
     return jnp.where(keep, inputs * scale, jnp.zeros_like(inputs))
 
@@ -262,15 +260,3 @@ class StochasticDepth(nn.Module):
     keep = jax.random.bernoulli(self.make_rng('dropout'), 1 - self.rate, shape)
     scale = jnp.asarray(1 / (1 - self.rate), inputs.dtype)
     return jnp.where(keep, inputs * scale, jnp.zeros_like(inputs))
-
-
-def _random_bytes(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-  """Random uint8, four from each 32-bit word.
-
-  `jax.random.bits` with dtype uint8 draws two 32-bit words per byte.
-  """
-  size = math.prod(shape)
-  words = jax.random.bits(key, (-(-size // 4),), jnp.uint32)
-  return (
-    lax.bitcast_convert_type(words, jnp.uint8).ravel()[:size].reshape(shape)
-  )

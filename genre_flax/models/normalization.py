@@ -12,40 +12,38 @@ import jax.numpy as jnp
 from genre_flax.models import layers
 from genre_flax.ops import ops
 
-# Default addend of the variance in BatchNorm.
+# Of BatchNorm: addend of the variance, and decay of the running statistics.
 EPSILON = 1e-3
+_MOMENTUM = 0.9
 
 
 class BatchNorm(nn.Module):
   """Batch normalization (Ioffe and Szegedy, 2015).
 
   Attributes:
-    use_running_average: whether to normalize by the running statistics, and
-      leave them unchanged; otherwise by those of the global batch, which also
-      update the running ones. Set here or in the call.
     axis_name: mapped axis over which statistics are averaged; None for one
       device.
-    momentum: of the running statistics.
-    epsilon: added to the variance.
-    dtype: of the output; parameters and statistics are float32.
     scale_init: initializer of the scale.
   """
 
-  use_running_average: bool | None = None
   axis_name: str | None = None
-  momentum: float = 0.9
-  epsilon: float = EPSILON
   dtype: Any = jnp.float32
   scale_init: Callable[..., jax.Array] = nn.initializers.ones
 
   def __call__(
-    self, images: jax.Array, *, use_running_average: bool | None = None
+    self, images: jax.Array, *, use_running_average: bool
   ) -> jax.Array:
-    """Returns an array of the shape of `images`, [B, H, W, C]."""
-    use_running_average = nn.merge_param(
-      'use_running_average', self.use_running_average, use_running_average
-    )
-    factor, shift = self._affine(
+    """Normalizes images.
+
+    Args:
+      images: [B, H, W, C].
+      use_running_average: whether to use the running statistics, and leave them
+        unchanged; otherwise those of the global batch, which update them.
+
+    Returns:
+      An array of the shape of `images`.
+    """
+    factor, shift = self.affine(
       images.shape[-1], None if use_running_average else images
     )
     return ops.channel_affine(
@@ -54,12 +52,10 @@ class BatchNorm(nn.Module):
       shift.astype(self.dtype),
     )
 
-  def running_affine(self, features: int) -> tuple[jax.Array, jax.Array]:
-    """Scale and shift by the running statistics, both float32 [features]."""
-    return self._affine(features, None)
-
   @nn.compact
-  def _affine(self, features, images):
+  def affine(
+    self, features: int, images: jax.Array | None = None
+  ) -> tuple[jax.Array, jax.Array]:
     """Scale and shift by the statistics of images, or by the running ones."""
     scale = self.param('scale', self.scale_init, (features,))
     bias = self.param('bias', nn.initializers.zeros, (features,))
@@ -76,10 +72,8 @@ class BatchNorm(nn.Module):
         mean, square = lax.pmean((mean, square), self.axis_name)
       variance = jnp.maximum(square - mean**2, 0.0)
       for running, new in ((running_mean, mean), (running_variance, variance)):
-        running.value = (
-          self.momentum * running.value + (1 - self.momentum) * new
-        )
-    factor = scale * lax.rsqrt(variance + self.epsilon)
+        running.value = _MOMENTUM * running.value + (1 - _MOMENTUM) * new
+    factor = scale * lax.rsqrt(variance + EPSILON)
     return factor, bias - mean * factor
 
 
@@ -93,16 +87,9 @@ class ConvNorm:
   This is not a Flax module: `Conv` and `BatchNorm` are submodules of the module
   that calls it, named `name` and `name`_norm, or numbered by Flax.
 
-  Attributes:
-    features: output channels.
-    kernel_size: side of the square kernel, in pixels.
-    stride: in both directions.
+  Attributes: those of `Conv` and `BatchNorm`, and
     activation: a key of `ops.ACTIVATIONS`.
-    feature_group_count: see `Conv`.
-    use_running_average: see `BatchNorm`.
-    axis_name: see `BatchNorm`.
-    scale_init: initializer of the scale of the BatchNorm.
-    dtype: of the computation; parameters are float32.
+    use_running_average: see `BatchNorm.__call__`.
     name: of the submodules.
   """
 
@@ -128,15 +115,15 @@ class ConvNorm:
       name=self.name,
     )
     norm = BatchNorm(
-      use_running_average=self.use_running_average,
-      axis_name=self.axis_name,
-      dtype=self.dtype,
-      scale_init=self.scale_init,
+      self.axis_name,
+      self.dtype,
+      self.scale_init,
       name=self.name and f'{self.name}_norm',
     )
     if not self.use_running_average:
-      return ops.ACTIVATIONS[self.activation](norm(conv(x)))
-    scale, shift = norm.running_affine(self.features)
+      x = norm(conv(x), use_running_average=False)
+      return ops.ACTIVATIONS[self.activation](x)
+    scale, shift = norm.affine(self.features)
     return conv(x, scale=scale, bias=shift, activation=self.activation)
 
 
@@ -145,7 +132,6 @@ class LayerNorm(nn.Module):
 
   Attributes:
     epsilon: added to the variance.
-    dtype: of the output; parameters and statistics are float32.
   """
 
   epsilon: float

@@ -55,9 +55,8 @@ def check_head_bias(params: Any, *, model_name: str) -> None:
   """Raises InputError if the head has no bias to set to the label prior."""
   if 'bias' not in params[HEAD]:
     raise errors.InputError(
-      f'config.head_bias_from_prior=True needs a bias in the layer'
-      f' {HEAD!r}, which config.model.name={model_name!r} lacks; set'
-      ' it to False.'
+      f'config.head_bias_from_prior=True needs a bias in the layer {HEAD!r},'
+      f' which config.model.name={model_name!r} lacks; set it to False.'
     )
 
 

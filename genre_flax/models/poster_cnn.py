@@ -1,5 +1,6 @@
 """The network of the original poster classifier."""
 
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -23,7 +24,6 @@ class PosterCNN(nn.Module):
     kernel_size: side of the kernels, in pixels.
     conv_dropout_rate: after each pooling.
     dense_dropout_rate: after each dense layer.
-    dtype: of the computation; parameters and logits are float32.
     axis_name: unused.
   """
 
@@ -42,6 +42,11 @@ class PosterCNN(nn.Module):
   @nn.compact
   def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
     """Maps normalized images [B, H, W, 3] to logits [B, num_genres]."""
+    dense = functools.partial(
+      layers.Dense,
+      dtype=self.dtype,
+      kernel_init=nn.initializers.glorot_uniform(),
+    )
     x = images
     for features in self.features:
       if min(x.shape[1:3]) < self.kernel_size + 1:
@@ -56,15 +61,6 @@ class PosterCNN(nn.Module):
     x = layers.feature_map(self, x)
     x = x.reshape(x.shape[0], -1)
     for features in self.dense_features:
-      x = layers.Dense(
-        features, dtype=self.dtype, kernel_init=nn.initializers.glorot_uniform()
-      )(x)
-      x = nn.relu(x)
+      x = nn.relu(dense(features)(x))
       x = layers.Dropout(self.dense_dropout_rate)(x, deterministic=not train)
-    logits = layers.Dense(
-      self.num_genres,
-      dtype=self.dtype,
-      kernel_init=nn.initializers.glorot_uniform(),
-      name='head',
-    )(x)
-    return logits.astype(jnp.float32)
+    return dense(self.num_genres, name='head')(x).astype(jnp.float32)

@@ -5,7 +5,7 @@ to logits, float32 [B, num_genres]. Its attributes:
 
 * `mixes_examples`: whether the logits of an example depend on other examples in
   training, as with BatchNorm;
-* `layer_order`: optional, see `params.layers_below_head`.
+* `layer_order`: optional, see `optimizer.layers_below_head`.
 
 The last layer is named 'head'. The last feature map is marked by
 `layers.feature_map`, for Grad-CAM. Networks with a backbone also have methods
@@ -49,19 +49,7 @@ DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
 def create_from_config(
   config: Mapping[str, Any], *, num_genres: int, axis_name: str | None = None
 ) -> nn.Module:
-  """Creates the network of a config.
-
-  Args:
-    config: `config.model`.
-    num_genres: number of logits.
-    axis_name: mapped axis over which BatchNorm averages its statistics.
-
-  Returns:
-    The Flax module.
-
-  Raises:
-    InputError: a custom network cannot be created.
-  """
+  """Calls `create_model` with the values of `config.model`."""
   name = config['name']
   return create_model(
     name,
@@ -89,9 +77,6 @@ def create_model(
     options: further attributes of the network.
     axis_name: mapped axis over which BatchNorm averages its statistics.
 
-  Returns:
-    The Flax module.
-
   Raises:
     InputError: a custom network cannot be created.
   """
@@ -99,11 +84,9 @@ def create_model(
     key: tuple(value) if isinstance(value, list) else value
     for key, value in (options or {}).items()
   }
-  arguments = {
-    'num_genres': num_genres,
-    'dtype': DTYPES[dtype],
-    'axis_name': axis_name,
-  }
+  arguments = dict(
+    num_genres=num_genres, dtype=DTYPES[dtype], axis_name=axis_name
+  )
   if not custom.is_custom(name):
     return MODELS[name](**arguments, **options)
   model = custom.call(name, key='model.name', options=options, **arguments)
@@ -152,12 +135,11 @@ def variable_shapes(
       f' {image_shape[0]} x {image_shape[1]} pixels with train=False:'
       f' {message}. Are the images too small for its layers?'
     ) from e
-  expected = ((2, num_genres), jnp.dtype(jnp.float32))
-  found = (getattr(logits, 'shape', None), getattr(logits, 'dtype', None))
-  if found != expected:
+  expected = ((2, num_genres), jnp.dtype('float32'))
+  if expected != (getattr(logits, 'shape', ()), getattr(logits, 'dtype', None)):
     raise errors.InputError(
-      f'config.model.name={name!r} returns {found[1]} {found[0]} for two'
-      f' images; expected logits, float32 {expected[0]}.'
+      f'config.model.name={name!r} returns {logits} for two images; expected'
+      f' logits, float32 {expected[0]}.'
     )
   params = variables.get('params', {})
   if params_lib.HEAD not in params:
@@ -166,7 +148,4 @@ def variable_shapes(
       f' are {", ".join(params) or "none"}. The last layer, which returns the'
       " logits, must be nn.Dense(num_genres, name='head')."
     )
-  return {
-    'params': params,
-    'batch_stats': variables.get('batch_stats', {}),
-  }
+  return {'params': params, 'batch_stats': variables.get('batch_stats', {})}

@@ -1,6 +1,5 @@
 """A small residual network for training from scratch."""
 
-from collections.abc import Callable
 import functools
 from typing import Any
 
@@ -23,7 +22,6 @@ class ResNet(nn.Module):
     features: channels of each stage.
     num_blocks: residual blocks of each stage.
     dropout_rate: before the logits.
-    dtype: of the computation; parameters and logits are float32.
     axis_name: mapped axis over which BatchNorm averages.
   """
 
@@ -54,25 +52,15 @@ class ResNet(nn.Module):
     ):
       for block in range(num_blocks):
         stride = 2 if stage > 0 and block == 0 else 1
-        x = _residual_block(x, features, stride=stride, conv_norm=conv_norm)
+        residual = x
+        x = conv_norm(features, 3, stride=stride, activation='relu')(x)
+        # A block starts as the identity (Goyal et al., 2017, section 5.1).
+        x = conv_norm(features, 3, scale_init=nn.initializers.zeros)(x)
+        if residual.shape != x.shape:
+          residual = conv_norm(features, 1, stride=stride)(residual)
+        x = nn.relu(x + residual)
     x = layers.feature_map(self, x)
     x = jnp.mean(x, axis=(1, 2))
     x = layers.Dropout(self.dropout_rate)(x, deterministic=not train)
-    logits = layers.Dense(self.num_genres, dtype=self.dtype, name='head')(x)
-    return logits.astype(jnp.float32)
-
-
-def _residual_block(
-  x: jax.Array,
-  features: int,
-  *,
-  stride: int,
-  conv_norm: Callable[..., normalization.ConvNorm],
-) -> jax.Array:
-  residual = x
-  x = conv_norm(features, 3, stride=stride, activation='relu')(x)
-  # A block starts as the identity (Goyal et al., 2017, section 5.1).
-  x = conv_norm(features, 3, scale_init=nn.initializers.zeros)(x)
-  if residual.shape != x.shape:
-    residual = conv_norm(features, 1, stride=stride)(residual)
-  return nn.relu(x + residual)
+    head = layers.Dense(self.num_genres, self.dtype, name='head')
+    return head(x).astype(jnp.float32)

@@ -19,7 +19,6 @@ class Tiny(nn.Module):
     num_genres: number of logits.
     features: channels of each convolution.
     dropout_rate: before the logits.
-    dtype: of the computation; parameters and logits are float32.
     axis_name: unused.
   """
 
@@ -41,5 +40,5 @@ class Tiny(nn.Module):
     x = layers.feature_map(self, x)
     x = jnp.concatenate([x.mean(axis=(1, 2)), x.max(axis=(1, 2))], axis=-1)
     x = layers.Dropout(self.dropout_rate)(x, deterministic=not train)
-    logits = layers.Dense(self.num_genres, dtype=self.dtype, name='head')(x)
-    return logits.astype(jnp.float32)
+    head = layers.Dense(self.num_genres, self.dtype, name='head')
+    return head(x).astype(jnp.float32)

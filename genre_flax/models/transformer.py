@@ -1,4 +1,7 @@
-"""Blocks of vision transformers: attention, MLP, attention pooling."""
+"""Blocks of vision transformers: attention, MLP, attention pooling.
+
+Attributes that are not documented here are those of `vit.ViT`.
+"""
 
 from collections.abc import Callable
 import functools
@@ -12,16 +15,14 @@ from genre_flax.models import layers
 from genre_flax.models import normalization
 from genre_flax.ops import ops
 
-
-def quick_gelu(x: jax.Array) -> jax.Array:
-  """The GELU of CLIP: x sigmoid(1.702 x)."""
-  return x * nn.sigmoid(1.702 * x)
-
+_Dense = functools.partial(
+  layers.Dense, kernel_init=nn.initializers.xavier_uniform()
+)
 
 GELUS: dict[str, Callable[[jax.Array], jax.Array]] = {
   'exact': functools.partial(nn.gelu, approximate=False),
   'tanh': functools.partial(nn.gelu, approximate=True),
-  'quick': quick_gelu,
+  'quick': lambda x: x * nn.sigmoid(1.702 * x),  # That of CLIP.
 }
 
 
@@ -30,8 +31,6 @@ class MLP(nn.Module):
 
   Attributes:
     hidden: width between the layers.
-    gelu: a key of GELUS.
-    dtype: of the computation; parameters are float32.
   """
 
   hidden: int
@@ -41,23 +40,13 @@ class MLP(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """Maps [..., C] to [..., C]."""
-    dense = functools.partial(
-      layers.Dense,
-      dtype=self.dtype,
-      kernel_init=nn.initializers.xavier_uniform(),
-    )
     width = x.shape[-1]
-    x = GELUS[self.gelu](dense(self.hidden, name='expand')(x))
-    return dense(width, name='project')(x)
+    x = _Dense(self.hidden, self.dtype, name='expand')(x)
+    return _Dense(width, self.dtype, name='project')(GELUS[self.gelu](x))
 
 
 class SelfAttention(nn.Module):
-  """Multi-head self-attention (Vaswani et al., 2017, section 3.2).
-
-  Attributes:
-    num_heads: divides the width.
-    dtype: of the computation; parameters are float32.
-  """
+  """Multi-head self-attention (Vaswani et al., 2017, section 3.2)."""
 
   num_heads: int
   dtype: Any
@@ -66,40 +55,24 @@ class SelfAttention(nn.Module):
   def __call__(self, x: jax.Array) -> jax.Array:
     """Maps [B, N, C] to [B, N, C]."""
     width = x.shape[-1]
-    dense = functools.partial(
-      layers.Dense,
-      dtype=self.dtype,
-      kernel_init=nn.initializers.xavier_uniform(),
-    )
-    # One matrix product for queries, keys and values of all heads. They are
-    # split before the heads are, since a TPU copies arrays of five axes.
-    qkv = dense(3 * width, name='qkv')(x)
-    x = ops.dot_product_attention(
-      *(_split_heads(part, self.num_heads) for part in _split(qkv, width))
-    ).reshape(x.shape)
-    return dense(width, name='out')(x)
+    # One matrix product for queries, keys and values of all heads.
+    qkv = _Dense(3 * width, self.dtype, name='qkv')(x)
+    x = ops.dot_product_attention(*_split(qkv, width, self.num_heads))
+    x = x.reshape(*x.shape[:2], width)
+    return _Dense(width, self.dtype, name='out')(x)
 
 
-def _split(x: jax.Array, width: int) -> list[jax.Array]:
-  """Splits [..., n * width] into n arrays [..., width]."""
-  starts = range(0, x.shape[-1], width)
-  return [x[..., start : start + width] for start in starts]
-
-
-def _split_heads(x: jax.Array, num_heads: int) -> jax.Array:
-  """Reshapes [B, N, C] to [B, N, heads, C / heads]."""
-  return x.reshape(*x.shape[:2], num_heads, -1)
+def _split(x: jax.Array, width: int, num_heads: int) -> list[jax.Array]:
+  """Splits [B, N, n * width] into n arrays [B, N, heads, width / heads]."""
+  # Not in one reshape, since a TPU copies arrays of five axes.
+  return [
+    x[..., start : start + width].reshape(*x.shape[:2], num_heads, -1)
+    for start in range(0, x.shape[-1], width)
+  ]
 
 
 class AttentionPool(nn.Module):
-  """Attention with a learned query, then an MLP (Zhai et al., 2022, MAP).
-
-  Attributes:
-    num_heads: of the attention.
-    gelu: of the MLP, a key of GELUS.
-    norm_epsilon: of the LayerNorm.
-    dtype: of the computation; parameters are float32.
-  """
+  """Attention with a learned query, then an MLP (Zhai et al., 2022, MAP)."""
 
   num_heads: int
   gelu: str
@@ -110,39 +83,26 @@ class AttentionPool(nn.Module):
   def __call__(self, x: jax.Array) -> jax.Array:
     """Maps [B, N, C] to [B, C]."""
     batch, _, width = x.shape
-    dense = functools.partial(
-      layers.Dense,
-      dtype=self.dtype,
-      kernel_init=nn.initializers.xavier_uniform(),
-    )
+    dense = functools.partial(_Dense, dtype=self.dtype)
     probe = self.param('probe', nn.initializers.xavier_uniform(), (1, width))
     size = (self.num_heads, width // self.num_heads)
-    query = dense(width, name='q')(probe.astype(self.dtype)).reshape(
-      1, 1, *size
-    )
+    query = dense(width, name='q')(probe.astype(self.dtype))
     kv = dense(2 * width, name='kv')(x)
     pooled = ops.dot_product_attention(
-      jnp.broadcast_to(query, (batch, 1, *size)),
-      *(_split_heads(part, self.num_heads) for part in _split(kv, width)),
+      jnp.broadcast_to(query.reshape(1, 1, *size), (batch, 1, *size)),
+      *_split(kv, width, self.num_heads),
     ).reshape(batch, width)
     pooled = dense(width, name='out')(pooled)
-    normed = normalization.LayerNorm(
-      self.norm_epsilon, dtype=self.dtype, name='norm'
-    )(pooled)
+    norm = normalization.LayerNorm(self.norm_epsilon, self.dtype, name='norm')
     mlp = MLP(4 * width, self.gelu, self.dtype, name='mlp')
-    return pooled + mlp(normed)
+    return pooled + mlp(norm(pooled))
 
 
 class Block(nn.Module):
   """A pre-norm transformer block (Dosovitskiy et al., 2021).
 
   Attributes:
-    num_heads: of the attention.
-    gelu: of the MLP, a key of GELUS.
-    norm_epsilon: of the LayerNorms.
-    layer_scale: initial scale of each branch, see LayerScale; 0 for none.
     drop_rate: stochastic depth of each branch.
-    dtype: of the computation; parameters are float32.
   """
 
   num_heads: int

@@ -54,7 +54,6 @@ class ViT(nn.Module):
     stochastic_depth_rate: of the last block; the rate grows linearly from 0.
     rematerialize: whether to recompute the activations inside blocks in the
       backward pass (`jax.checkpoint`), which saves memory.
-    dtype: of the computation; parameters and embeddings are float32.
     axis_name: unused.
   """
 
@@ -82,7 +81,14 @@ class ViT(nn.Module):
   def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
     """Maps normalized images [B, H, W, 3] to embeddings [B, width]."""
     width, depth, num_heads = SIZES[self.size]
-    _check_image_shape(images.shape[1:3], self.patch)
+    sides, patch = images.shape[1:3], self.patch
+    if any(side % patch for side in sides):
+      nearest = [max(patch, round(side / patch) * patch) for side in sides]
+      raise ValueError(
+        f'vit: images of {sides[0]} x {sides[1]} pixels do not divide into'
+        f' patches of {patch}; the nearest that do are {nearest[0]} x'
+        f' {nearest[1]}'
+      )
     norm = functools.partial(
       normalization.LayerNorm, self.norm_epsilon, dtype=self.dtype
     )
@@ -132,15 +138,3 @@ class ViT(nn.Module):
     patches = layers.feature_map(self, patches)
     patches = patches.reshape(x.shape[0], -1, grid[-1])
     return jnp.concatenate([x[:, :num_tokens], patches], axis=1)
-
-
-def _check_image_shape(image_shape: tuple[int, int], patch: int) -> None:
-  rest = [side % patch for side in image_shape]
-  if any(rest):
-    height, width = (
-      max(patch, round(side / patch) * patch) for side in image_shape
-    )
-    raise ValueError(
-      f'vit: images of {image_shape[0]} x {image_shape[1]} pixels do not divide'
-      f' into patches of {patch}; the nearest that do are {height} x {width}'
-    )

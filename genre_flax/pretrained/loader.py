@@ -80,12 +80,7 @@ def load(
   return {'params': params, 'batch_stats': result.batch_stats}
 
 
-def _adapt_to_pixels(
-  params: Mapping[str, Any],
-  layer: str,
-  pixels: sources.Pixels,
-  preprocessing: config_lib.Preprocessing,
-) -> dict[str, Any]:
+def _adapt_to_pixels(params, layer, pixels, preprocessing) -> dict[str, Any]:
   """Changes the first layer to compute the same from other pixels.
 
   The weights were trained with (v / 255 - mean) / std, and the new input is
@@ -106,9 +101,7 @@ def _adapt_to_pixels(
   return params_lib.unflatten(flat, sep='/')
 
 
-def _check_pixels(
-  pixels: sources.Pixels, preprocessing: config_lib.Preprocessing, source: str
-) -> None:
+def _check_pixels(pixels, preprocessing, source) -> None:
   """Warns if the input's normalization differs visibly from the weights'."""
   mean, std = 255 * np.asarray(pixels)
   ours = [preprocessing.pixel_mean] * 3, [preprocessing.pixel_scale] * 3
@@ -117,8 +110,8 @@ def _check_pixels(
       '%s was trained with pixels of mean %s and scale %s;'
       ' config.pixel_mean=%s and config.pixel_scale=%s differ.',
       source,
-      mean.round(1).tolist(),
-      std.round(1).tolist(),
+      mean.round(1),
+      std.round(1),
       preprocessing.pixel_mean,
       preprocessing.pixel_scale,
     )

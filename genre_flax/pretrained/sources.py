@@ -75,9 +75,8 @@ def read(source: str) -> PublishedWeights:
   arrays, extra_keys = weight_files.read_safetensors(path), []
   metadata = _read_metadata(configs)
   if transformers_names.matches(arrays):
-    extra_keys = transformers_names.extra_keys(arrays)
     try:
-      arrays = transformers_names.to_timm(arrays)
+      arrays, extra_keys = transformers_names.to_timm(arrays)
     except (ValueError, IndexError, TypeError) as e:
       raise errors.InputError(
         f"{source} has transformers' names, but arrays of other shapes: {e}"

@@ -98,20 +98,15 @@ def efficientnet_lite_entries(options: Mapping[str, Any]) -> Iterator[Entry]:
   """
   yield from _conv_norm('backbone/stem', 'conv_stem', 'bn1')
   number = 0
-  for stage, kind in enumerate(
-    efficientnet_lite.make_stages(options['variant'])
-  ):
-    layers = ['depthwise', 'project']
-    timm_layers = ['conv_dw', 'conv_pw']
+  stages = efficientnet_lite.make_stages(options['variant'])
+  for stage, kind in enumerate(stages):
+    layers = {'depthwise': 'conv_dw', 'project': 'conv_pw'}
     if kind.expansion > 1:
-      layers = ['expand', *layers]
-      timm_layers = ['conv_pw', 'conv_dw', 'conv_pwl']
+      layers = {'expand': 'conv_pw', **layers, 'project': 'conv_pwl'}
     for position in range(kind.num_blocks):
       path = f'backbone/block_{number:02d}'
       block = f'blocks.{stage}.{position}'
-      for n, (layer, name) in enumerate(
-        zip(layers, timm_layers, strict=True), start=1
-      ):
+      for n, (layer, name) in enumerate(layers.items(), start=1):
         yield from _conv_norm(
           f'{path}/{layer}', f'{block}.{name}', f'{block}.bn{n}'
         )

@@ -13,8 +13,6 @@ from genre_flax.pretrained import vit_positions
 from genre_flax.runtime import errors
 from genre_flax.runtime import text
 
-Arrays = dict[str, np.ndarray]
-
 _ENTRIES = {
   'convnext': timm_names.convnext_entries,
   'efficientnet_lite': timm_names.efficientnet_lite_entries,
@@ -60,7 +58,7 @@ def to_variables(
 
   Args:
     arrays: by timm's names.
-    network: one of `config.MODELS_WITH_PUBLISHED_WEIGHTS`.
+    network: one of `config_validation.MODELS_WITH_PUBLISHED_WEIGHTS`.
     options: of the network, `config.model.NETWORK`.
     image_shape: (height, width) of the network's input, in pixels.
     origin: of the arrays, for messages.
@@ -134,7 +132,7 @@ def from_variables(
   *,
   network: str,
   options: Mapping[str, Any],
-) -> Arrays:
+) -> timm_names.Arrays:
   """Converts the variables of a network to timm's arrays.
 
   Two layers that timm's networks lack are merged into others exactly: a
@@ -143,7 +141,7 @@ def from_variables(
 
   Args:
     variables: {'params'} and, if it has BatchNorm, 'batch_stats'; trees.
-    network: one of `config.MODELS_WITH_PUBLISHED_WEIGHTS`.
+    network: one of `config_validation.MODELS_WITH_PUBLISHED_WEIGHTS`.
     options: of the network, `config.model.NETWORK`.
 
   Returns:
@@ -175,15 +173,11 @@ def _merge_norm_into_head(
   collections: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
   """Flat parameters with a head that includes `head_norm`."""
-  params, stats = dict(collections['params']), collections['batch_stats']
+  params = dict(collections['params'])
+  values = params | collections['batch_stats']
   scale, offset, mean, variance = (
-    np.asarray(array, float)
-    for array in (
-      params['head_norm/scale'],
-      params['head_norm/bias'],
-      stats['head_norm/mean'],
-      stats['head_norm/var'],
-    )
+    np.asarray(values[f'head_norm/{leaf}'], float)
+    for leaf in ('scale', 'bias', 'mean', 'var')
   )
   factor = scale / np.sqrt(variance + normalization.EPSILON)
   kernel = np.asarray(params['head/kernel'], float)

@@ -3,7 +3,7 @@
 For ViT, DeiT, DINOv2, ConvNeXt, and the vision towers of CLIP and SigLIP.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 import re
 
 import numpy as np
@@ -30,10 +30,7 @@ _VIT = (
   (r'embeddings\.(?:cls_token|class_embedding)$', 'cls_token'),
   (r'embeddings\.register_tokens$', 'reg_token'),
   (r'embeddings\.position_embeddings?(?:\.weight)?$', 'pos_embed'),
-  (
-    r'embeddings\.patch_embedding(?:s\.projection)?\.',
-    'patch_embed.proj.',
-  ),
+  (r'embeddings\.patch_embedding(?:s\.projection)?\.', 'patch_embed.proj.'),
   (r'pre_layrnorm\.', 'norm_pre.'),
   (r'(?:post_)?layernorm\.', 'norm.'),
   (r'head\.probe$', 'attn_pool.latent'),
@@ -79,30 +76,28 @@ def matches(arrays: Mapping[str, np.ndarray]) -> bool:
   return any(name.endswith(_MARKS) for name in arrays)
 
 
-def extra_keys(names: Iterable[str]) -> list[str]:
-  """The names of arrays outside the vision tower, such as CLIP's text tower."""
-  return [name for name in names if _EXTRA.match(_TOWER.sub('', name))]
-
-
-def to_timm(arrays: Mapping[str, np.ndarray]) -> timm_names.Arrays:
-  """Renames the arrays of a vision tower to timm's names.
+def to_timm(
+  arrays: Mapping[str, np.ndarray],
+) -> tuple[timm_names.Arrays, list[str]]:
+  """Renames the arrays of a vision tower to timm's names; unknown names stay.
 
   Args:
-    arrays: by transformers' names. `extra_keys` are removed; unknown names
-      stay.
+    arrays: by transformers' names.
 
   Returns:
-    The arrays in timm's shapes.
+    The arrays in timm's shapes, and the names of removed arrays outside the
+    vision tower, such as those of CLIP's text tower.
   """
-  is_convnext = any('encoder.stages.' in name for name in arrays)
-  tower, block = (
-    (_CONVNEXT, _CONVNEXT_BLOCK) if is_convnext else (_VIT, _VIT_BLOCK)
-  )
-  extra, renamed = set(extra_keys(arrays)), {}
+  tower, block = _VIT, _VIT_BLOCK
+  if any('encoder.stages.' in name for name in arrays):
+    tower, block = _CONVNEXT, _CONVNEXT_BLOCK
+  extra, renamed = [], {}
   for key, array in arrays.items():
-    if key in extra:
+    name = _TOWER.sub('', key)
+    if _EXTRA.match(name):
+      extra.append(key)
       continue
-    name = _rename(_TOWER.sub('', key), tower)
+    name = _rename(name, tower)
     if prefix := _BLOCK.match(name):
       name = prefix[0] + _rename(name[prefix.end() :], block)
     if '.grn.' in name:
@@ -112,7 +107,7 @@ def to_timm(arrays: Mapping[str, np.ndarray]) -> timm_names.Arrays:
         renamed[name.replace('qkv', part)] = values
     else:
       renamed[name] = array
-  return timm_names.join_attention(renamed)
+  return timm_names.join_attention(renamed), extra
 
 
 def _rename(name, table):

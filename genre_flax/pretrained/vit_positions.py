@@ -14,23 +14,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from genre_flax.pretrained import timm_names
 from genre_flax.runtime import errors
-
-Arrays = dict[str, np.ndarray]
-Grid = tuple[int, int]
 
 _CLASS_TOKEN, _REGISTERS, _POSITION = 'cls_token', 'reg_token', 'pos_embed'
 _TOKENS_PATH, _POSITION_PATH = 'backbone/tokens', 'backbone/position'
 
 
 def pop_params(
-  arrays: Arrays,
+  arrays: timm_names.Arrays,
   *,
   options: Mapping[str, Any],
   image_shape: tuple[int, int],
   published_shape: tuple[int, int] | None,
   origin: str,
-) -> tuple[dict[str, np.ndarray], list[str]]:
+) -> tuple[timm_names.Arrays, list[str]]:
   """Removes the positions and tokens from timm's arrays and converts them.
 
   Without a published shape, the patches are a square if the network's patches
@@ -45,7 +43,7 @@ def pop_params(
 
   Returns:
     Parameters by flat paths: positions [rows, columns, C], and tokens [tokens,
-    C] if there are any; and descriptions of the ops.
+    C] if there are any; and a description of the resampling, if any.
 
   Raises:
     InputError: arrays are missing or have other shapes.
@@ -85,25 +83,24 @@ def pop_params(
     grid = grid or _square(num_patches)
     if grid and math.prod(grid) == num_patches:
       tokens[:num_placed] += position[:num_placed]
-      position, resampled = resample(
-        position[num_placed:].reshape(*grid, -1), wanted
-      )
-      params = {_POSITION_PATH: position}
+      position = position[num_placed:].reshape(*grid, -1)
+      params = {_POSITION_PATH: resample(position, wanted)}
       if len(tokens):
         params[_TOKENS_PATH] = tokens
-      return params, resampled
+      change = f'positions of {grid[0]} x {grid[1]} patches to {wanted[0]} x'
+      return params, [f'{change} {wanted[1]}'] * (grid != wanted)
   raise errors.InputError(
     f'{origin}: {shapes}; the positions of patches are no square, and not'
     f' {wanted[0]} x {wanted[1]}.'
   )
 
 
-def _square(num_patches: int) -> Grid | None:
+def _square(num_patches: int) -> tuple[int, int] | None:
   side = math.isqrt(max(num_patches, 0))
   return (side, side) if side and side**2 == num_patches else None
 
 
-def resample(position: np.ndarray, grid: Grid) -> tuple[np.ndarray, list[str]]:
+def resample(position: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
   """Resamples the positions of patches to another grid.
 
   By bicubic interpolation (Keys, 1981) with antialiasing, as in timm.
@@ -113,22 +110,19 @@ def resample(position: np.ndarray, grid: Grid) -> tuple[np.ndarray, list[str]]:
     grid: (rows, columns) of the result.
 
   Returns:
-    float32 [*grid, C], and a description, empty if the grid is the same.
+    float32 [*grid, C].
   """
-  rows, columns = position.shape[:2]
-  if (rows, columns) == tuple(grid):
-    return position, []
+  if position.shape[:2] == grid:
+    return position
   resampled = jax.image.resize(
     jnp.asarray(position), (*grid, position.shape[2]), 'cubic', antialias=True
   )
-  return np.asarray(resampled), [
-    f'positions of {rows} x {columns} patches to {grid[0]} x {grid[1]}'
-  ]
+  return np.asarray(resampled)
 
 
 def to_timm(
   params: Mapping[str, Any], *, pool: str, bias: np.ndarray | float
-) -> Arrays:
+) -> timm_names.Arrays:
   """The inverse of `pop_params`, without positions of tokens.
 
   Args:

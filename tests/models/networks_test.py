@@ -44,14 +44,6 @@ def test_poster_cnn_is_the_network_of_the_original(height, width, expected):
   )
   params = shapes['params']
   assert train_state.count_parameters(params) == expected
-  kernels = [layer['kernel'].shape for _, layer in sorted(params.items())]
-  assert kernels[:4] == [
-    (5, 5, 3, 16),
-    (5, 5, 16, 32),
-    (5, 5, 32, 64),
-    (5, 5, 64, 64),
-  ]
-  assert kernels[5:] == [(128, 64), (64, 25)]
 
 
 @pytest.mark.usefixtures('short_networks')
@@ -114,27 +106,6 @@ def test_rematerialization_keeps_the_gradients(name):
     (expected, has_remat), (got, got_remat) = run(False), run(True)
   assert (has_remat, got_remat) == (False, True)
   helpers.assert_trees_close(got, expected, atol=1e-4)
-
-
-@pytest.mark.usefixtures('short_networks')
-@pytest.mark.parametrize('name', registry.MODELS)
-def test_dropout_depends_on_the_key(name):
-  model = create_model(name)
-  images = numerics.random_array(0, (4, 96, 80, 3))
-  variables = init(model, images)
-
-  @jax.jit
-  def train_logits(seed):
-    return model.apply(
-      variables,
-      images,
-      train=True,
-      rngs={'dropout': jax.random.key(seed)},
-      mutable=['batch_stats'],
-    )[0]
-
-  np.testing.assert_array_equal(train_logits(0), train_logits(0))
-  assert not np.array_equal(train_logits(0), train_logits(1))
 
 
 def test_bfloat16_is_close_to_float32():
@@ -204,27 +175,11 @@ def test_mixes_examples(name, options, expected):
   assert model.mixes_examples == expected == (not is_same)
 
 
-def response_norm(x, scale, bias):
-  params = {'scale': scale, 'bias': bias}
-  return convnext.ResponseNorm().apply({'params': params}, x)
-
-
-def test_response_norm_divides_by_the_mean_norm_of_the_channels():
-  x = numerics.random_array(0, (2, 3, 4, 5))
-  norms = np.linalg.norm(np.reshape(x, (2, 12, 5)), axis=1)[:, None, None]
-  share = norms / norms.mean(axis=-1, keepdims=True)
-  np.testing.assert_allclose(
-    response_norm(x, jnp.arange(5.0), jnp.ones(5)),
-    x + x * share * np.arange(5.0) + 1,
-    rtol=1e-4,
-    atol=1e-5,
-  )
-
-
 def test_response_norm_of_a_zero_channel_has_a_gradient():
   x = numerics.random_array(0, (2, 3, 4, 5)).at[..., 1].set(0)
-  gradients = jax.grad(
-    lambda *arguments: jnp.sin(response_norm(*arguments)).sum(), (0, 1, 2)
-  )(x, jnp.ones(5), jnp.zeros(5))
-  for gradient in gradients:
-    assert np.isfinite(gradient).all()
+  params = {'scale': jnp.ones(5), 'bias': jnp.zeros(5)}
+
+  def total(x):
+    return jnp.sin(convnext.ResponseNorm().apply({'params': params}, x)).sum()
+
+  assert np.isfinite(jax.grad(total)(x)).all()

@@ -12,11 +12,13 @@ from tests.support import numerics
 
 def test_batch_norm_averages_over_all_devices():
   x = numerics.random_array(0, (8, 2, 2, 2, 6)) * 3 + 1
-  norm = normalization.BatchNorm(use_running_average=False, axis_name='batch')
-  variables = norm.init(jax.random.key(0), x[0])
+  norm = normalization.BatchNorm(axis_name='batch')
+  variables = norm.init(jax.random.key(0), x[0], use_running_average=False)
 
   def step(x):
-    return norm.apply(variables, x, mutable=['batch_stats'])
+    return norm.apply(
+      variables, x, use_running_average=False, mutable=['batch_stats']
+    )
 
   out, changed = jax.pmap(step, axis_name='batch')(x)
   flat = np.asarray(x).reshape(-1, 6)
@@ -50,9 +52,9 @@ def test_conv_norm_matches_flax(is_depthwise, activation, use_running_average):
         use_running_average=use_running_average,
         name='conv',
       )(x)
-      return normalization.BatchNorm(
-        use_running_average=use_running_average, name='norm'
-      )(x)
+      return normalization.BatchNorm(name='norm')(
+        x, use_running_average=use_running_average
+      )
 
   class Flax(nn.Module):
     @nn.compact

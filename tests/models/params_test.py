@@ -1,3 +1,4 @@
+import jax
 import numpy as np
 import pytest
 
@@ -13,15 +14,9 @@ TREE = {
 STATS = {'block': {'norm': {'mean': np.zeros(3)}}}
 
 
-def scaled(tree, factor):
-  if isinstance(tree, dict):
-    return {name: scaled(value, factor) for name, value in tree.items()}
-  return tree * factor
-
-
 def variables(factor=1.0, **changes):
-  tree = {**scaled(TREE, factor), **changes}
-  return {'params': tree, 'batch_stats': scaled(STATS, factor)}
+  tree = jax.tree.map(lambda array: factor * array, TREE)
+  return {'params': {**tree, **changes}, 'batch_stats': STATS}
 
 
 @pytest.mark.parametrize(

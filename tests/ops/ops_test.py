@@ -10,14 +10,6 @@ from genre_flax.runtime import target
 from tests.support import numerics
 
 
-def test_conv_against_hand_computed_values():
-  images = jnp.arange(9.0).reshape(1, 3, 3, 1)
-  kernel = jnp.array([[1.0, 0.0], [0.0, -1.0]]).reshape(2, 2, 1, 1)
-  out = ops.conv(images, kernel, padding='VALID')
-  # Each pixel minus its neighbor below and to the right is -4.
-  np.testing.assert_array_equal(out, np.full((1, 2, 2, 1), -4.0))
-
-
 @pytest.mark.parametrize('kernel_size, stride', [(1, 1), (1, 2), (3, 2)])
 @pytest.mark.parametrize('is_depthwise', [False, True])
 @pytest.mark.parametrize('platform', ['cpu', target.PORTABLE])
@@ -63,21 +55,29 @@ def test_only_one_implementation_is_traced_for_a_known_platform(function):
   both = str(jax.make_jaxpr(function)(images))
   assert 'platform_index' in both
   expected = jax.tree.leaves(jax.jit(function)(images))
-  for platform in ('cpu', target.PORTABLE):
+  traced = []
+  for platform in ('cpu', 'tpu', target.PORTABLE):
     with target.traced_for(platform):
       # JAX caches traces per platform.
-      assert 'platform_index' not in str(jax.make_jaxpr(function)(images))
+      traced.append(str(jax.make_jaxpr(function)(images)))
       got = jax.tree.leaves(jax.jit(function)(images))
     for a, b in zip(got, expected, strict=True):
       np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-4)
+  assert traced[0] != traced[1] == traced[2]
+  assert not any('platform_index' in jaxpr for jaxpr in traced)
   assert str(jax.make_jaxpr(function)(images)) == both
 
 
-def test_kernels_are_traced_for_cpu_only():
-  images, kernel = jnp.ones((2, 9, 8, 4)), jnp.ones((3, 3, 4, 5))
-  jaxprs = []
-  for platform in ('cpu', 'tpu', target.PORTABLE):
-    with target.traced_for(platform):
-      jaxprs.append(str(jax.make_jaxpr(ops.conv_max_pool)(images, kernel)))
-  cpu, tpu, portable = jaxprs
-  assert cpu != tpu == portable
+def test_central_crop_against_hand_computed_rows():
+  images = np.random.default_rng(0).uniform(0, 255, (2, 12, 10, 3))
+  np.testing.assert_allclose(ops.central_crop(images, 1.0), images, atol=1e-4)
+  # 12 rows of 0, 1, ... 11; the middle half is rows 3 to 8, whose pixel centers
+  # are 3.5 to 8.5; every output pixel is half a row.
+  rows = np.arange(12.0)[None, :, None, None] * np.ones((2, 12, 10, 3))
+  expected = 3 + (np.arange(12) + 0.5) / 2 - 0.5
+  crops = np.asarray(ops.central_crop(rows, 0.5))
+  assert crops.shape == (2, 12, 10, 3)
+  np.testing.assert_allclose(crops[1, :, 4, 2], expected, atol=1e-5)
+  columns = np.swapaxes(rows, 1, 2)
+  crops = np.asarray(ops.central_crop(columns, 0.5))
+  np.testing.assert_allclose(crops[0, 7, :, 1], expected, atol=1e-5)

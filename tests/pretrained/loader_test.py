@@ -50,7 +50,6 @@ def test_other_pixels_give_the_same_embedding(name, tmp_path):
     (None, 'there is no such file'),
     ('{', 'cannot be read'),
     ('[]', 'cannot be read'),
-    ('{"mean": 1}', 'cannot be read'),
     ('{"mean": [1], "std": [0]}', 'no mean and std of three colors'),
     ('{"mean": [0, 0, 0], "std": [1, NaN, 1]}', 'is not finite'),
     ('{"mean": [0, 0, 0], "std": [1, 1, 1' + '0' * 400 + ']}', 'be read'),
@@ -101,23 +100,17 @@ def test_the_config_module_lists_the_same_sources_and_networks():
   assert tuple(networks) == config_validation.MODELS_WITH_PUBLISHED_WEIGHTS
 
 
-def vit_config(data_dir, source):
-  return helpers.tiny_config(
-    data_dir,
-    **{
-      'model.name': 'vit',
-      'model.vit.patch': 8,
-      'pretrained': source,
-      'trainable': 'head/.*',
-      'num_train_steps': 2,
-    },
-  )
-
-
 def test_training_starts_from_a_file(data_dir, tmp_path):
   config, _, params = published_weights.make_network('vit', (32, 32))
   source = published_weights.write(tmp_path / 'w', config, params)
-  config = vit_config(data_dir, source)
+  changes = {
+    'model.name': 'vit',
+    'model.vit.patch': 8,
+    'pretrained': source,
+    'trainable': 'head/.*',
+    'num_train_steps': 2,
+  }
+  config = helpers.tiny_config(data_dir, **changes)
   train.train(config, tmp_path / 'run')
   state = helpers.final_state(config, tmp_path / 'run')
   # The blocks are frozen.
@@ -125,15 +118,6 @@ def test_training_starts_from_a_file(data_dir, tmp_path):
     jax.device_get(state.params['backbone']['block_00']),
     params['backbone']['block_00'],
   )
-
-
-def test_arrays_of_another_shape_raise_an_error(data_dir, tmp_path):
-  config, _, params = published_weights.make_network('vit', (32, 32))
-  source = published_weights.write(
-    tmp_path, config, params, **{'norm.weight': np.zeros(33, np.float32)}
-  )
-  with pytest.raises(errors.InputError, match='backbone/norm/scale'):
-    train.train(vit_config(data_dir, source), tmp_path / 'run')
 
 
 @pytest.mark.parametrize(
@@ -196,14 +180,9 @@ def test_networks_are_downloaded_from_the_hub(
 
 def test_a_failed_download_gives_the_command_for_another_machine(monkeypatch):
   monkeypatch.setitem(sys.modules, 'huggingface_hub', Hub(None))
-  with pytest.raises(errors.InputError) as raised:
+  message = 'no network. .* `hf download timm/vit .* model.safetensors'
+  with pytest.raises(errors.InputError, match=message):
     sources.read('timm:vit')
-  assert str(raised.value) == (
-    'timm:vit is not in the cache and cannot be downloaded: no network. On a'
-    ' machine with network access, run `hf download timm/vit --include'
-    " model.safetensors '*.json' --local-dir FOLDER`; then set"
-    ' --config.pretrained=FOLDER/model.safetensors.'
-  )
 
 
 @pytest.mark.parametrize(

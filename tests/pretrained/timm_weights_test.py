@@ -27,28 +27,13 @@ def test_patches_are_a_square_unless_the_config_file_has_a_size(tmp_path):
   config, _, params = published_weights.make_network('vit', (64, 16))
   source = published_weights.write(tmp_path, config, params, with_config=False)
   square = params['backbone']['position'].reshape(4, 4, 32)
-  expected, _ = vit_positions.resample(square, (8, 2))
+  expected = vit_positions.resample(square, (8, 2))
   got = published_weights.load(source, config, (64, 16))['backbone']['position']
   np.testing.assert_array_equal(got, expected)
   described = {'pretrained_cfg': {'input_size': [3, 64, 16]}}
   (tmp_path / 'config.json').write_text(json.dumps(described))
   loaded = published_weights.load(source, config, (64, 16))
   helpers.assert_trees_close(loaded, params, atol=1e-6)
-
-
-def test_changes_are_logged(tmp_path, caplog):
-  config, _, params = published_weights.make_network('vit', (32, 32))
-  counter = {'bn.num_batches_tracked': np.zeros(1)}
-  source = published_weights.write(tmp_path, config, params, **counter)
-  caplog.set_level('INFO')
-  loaded = published_weights.load(source, config, (24, 16))
-  assert loaded['backbone']['position'].shape == (3, 2, 32)
-  for change in (
-    'positions of 4 x 4 patches to 3 x 2',
-    f'instead of {published_weights.MEAN} and {published_weights.STD}',
-    '1 arrays ignored, such as bn.num_batches_tracked',
-  ):
-    assert change in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -58,19 +43,11 @@ def test_changes_are_logged(tmp_path, caplog):
     ({}, [], {'fc_norm.bias': (3,)}, 'missing: none; left over: fc_norm.bias'),
     ({}, [], {'pos_embed': (1, 18, 32)}, 'no square'),
     ({}, [], {'patch_embed.proj.weight': (32, 3, 4, 4)}, 'proj.weight has'),
-    ({}, [], {'patch_embed.proj.weight': (32, 1, 8, 8)}, 'proj.weight has'),
     ({}, [], {'patch_embed.proj.weight': (7,)}, 'proj.weight has the shape'),
     ({}, [], {'patch_embed.proj.bias': (7,)}, 'embed/dense/bias has the shape'),
     ({}, [], {'cls_token': (1, 1, 8)}, r'cls_token \(1, 1, 8\)'),
     ({}, [], {'cls_token': ()}, r'cls_token \(\)'),
-    ({}, [], {'pos_embed': ()}, r'pos_embed \(\)'),
     ({}, [], {'pos_embed': (1, 0, 32)}, r'pos_embed \(1, 0, 32\)'),
-    (
-      {'num_registers': 4},
-      [],
-      {'pos_embed': (1, 3, 32), 'reg_token': (1, 4, 32)},
-      r'pos_embed \(1, 3, 32\)',
-    ),
     ({}, ['pos_embed'], {}, 'pos_embed missing'),
     ({'num_registers': 4}, [], {}, 'reg_token missing'),
     (

@@ -24,35 +24,20 @@ _TI = {
   'patch_size': 16,
 }
 _MLP = {'intermediate_size': 768}
+_ATTO = {'depths': [2, 2, 6, 2], 'hidden_sizes': [40, 80, 160, 320]}
 # By transformers' name: its options, `config.model.name` and its options.
 CASES = {
   'ViT': ({**_TI, **_MLP, 'layer_norm_eps': 1e-6}, 'vit', {}),
   'Dinov2': (_TI, 'vit', {'layer_scale': 1.0}),
-  'Dinov2WithRegisters': (
-    _TI,
-    'vit',
-    {'layer_scale': 1.0, 'num_registers': 4},
-  ),
+  'Dinov2WithRegisters': (_TI, 'vit', {'layer_scale': 1.0, 'num_registers': 4}),
   'CLIPVision': (
     {**_TI, **_MLP},
     'vit',
     {'pre_norm': True, 'norm_epsilon': 1e-5, 'gelu': 'quick'},
   ),
-  'SiglipVision': (
-    {**_TI, **_MLP},
-    'vit',
-    {'pool': 'attention', 'gelu': 'tanh'},
-  ),
-  'ConvNext': (
-    {'depths': [2, 2, 6, 2], 'hidden_sizes': [40, 80, 160, 320]},
-    'convnext',
-    {'size': 'atto'},
-  ),
-  'ConvNextV2': (
-    {'depths': [2, 2, 6, 2], 'hidden_sizes': [40, 80, 160, 320]},
-    'convnext',
-    {'size': 'atto', 'version': 2},
-  ),
+  'SiglipVision': (_TI | _MLP, 'vit', {'pool': 'attention', 'gelu': 'tanh'}),
+  'ConvNext': (_ATTO, 'convnext', {'size': 'atto'}),
+  'ConvNextV2': (_ATTO, 'convnext', {'size': 'atto', 'version': 2}),
 }
 
 

@@ -124,8 +124,6 @@ class TestTorch:
       (0, (10**9,), (0,), 'exceeds its storage'),
       (0, (5,), (2**62,), 'exceeds its storage'),
       (0, (2,), (-(10**9),), 'invalid shape'),
-      (-1, (1,), (1,), 'invalid shape'),
-      (0, ('a', 10**9), (1, 1), 'invalid shape'),
       (0, (2**2000,) * 20_000, (1,), 'invalid shape'),
     ],
   )
@@ -148,11 +146,6 @@ class TestTorch:
       path.write_bytes(damaged)
       with pytest.raises(errors.InputError, match=message):
         weight_files.read_torch(path)
-
-  def test_deeply_nested_keys_raise_an_error(self, path):
-    path.write_bytes(b'\x80\x02})' + b'\x85' * 400_000 + b'Ns.')
-    with pytest.raises(errors.InputError, match='too many tuples'):
-      weight_files.read_torch(path)
 
   def test_other_formats_raise_an_error(self, path, tensors):
     torch_files.write(path, tensors, magic=1234)

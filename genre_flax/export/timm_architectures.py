@@ -1,7 +1,7 @@
 """Arguments with which timm builds the networks of this package."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from genre_flax.models import convnext
 from genre_flax.models import vit
@@ -14,27 +14,18 @@ _GELUS = {'exact': 'gelu', 'tanh': 'gelu_tanh', 'quick': 'quick_gelu'}
 _VITS = {1e-6: 'vit_{size}_patch16_224', 1e-5: 'vit_base_patch16_clip_224'}
 
 
-class Architecture(NamedTuple):
-  """Arguments of `timm.create_model`.
-
-  Attributes:
-    name: of the network.
-    arguments: by keyword; JSON values.
-  """
-
-  name: str
-  arguments: dict[str, Any]
-
-
 def describe(
   network: str, options: Mapping[str, Any], image_shape: tuple[int, int]
-) -> Architecture:
+) -> tuple[str, dict[str, Any]]:
   """The network of timm that computes the same function.
 
   Args:
     network: `config.model.name`.
     options: of the network, `config.model.NETWORK`.
     image_shape: (height, width) of the input, in pixels.
+
+  Returns:
+    The name and the keyword arguments for `timm.create_model`; JSON values.
 
   Raises:
     InputError: timm has no such network.
@@ -45,12 +36,12 @@ def describe(
     case 'convnext':
       size = convnext.SIZES[options['size']]
       version = {1: '', 2: 'v2'}[options['version']]
-      return Architecture(
-        f'convnext{version}_{options["size"]}',
-        {'depths': list(size.depths), 'dims': list(size.widths)},
-      )
+      return f'convnext{version}_{options["size"]}', {
+        'depths': list(size.depths),
+        'dims': list(size.widths),
+      }
     case 'efficientnet_lite' if not options['stage_features']:
-      return Architecture(f'tf_efficientnet_lite{options["variant"]}', {})
+      return f'tf_efficientnet_lite{options["variant"]}', {}
     case 'efficientnet_lite':
       raise errors.InputError(
         'timm has no EfficientNet-Lite with'
@@ -64,28 +55,25 @@ def describe(
 
 def _describe_vit(
   options: Mapping[str, Any], image_shape: tuple[int, int]
-) -> Architecture:
+) -> tuple[str, dict[str, Any]]:
   size, epsilon = vit.SIZES[options['size']], options['norm_epsilon']
   if epsilon not in _VITS:
     raise errors.InputError(
       f'timm has no ViT with config.model.vit.norm_epsilon={epsilon}; it has'
       f' {" and ".join(map(str, _VITS))}.'
     )
-  return Architecture(
-    _VITS[epsilon].format(size=_VIT_SIZES[options['size']]),
-    {
-      'img_size': list(image_shape),
-      'patch_size': options['patch'],
-      'embed_dim': size.width,
-      'depth': size.depth,
-      'num_heads': size.num_heads,
-      'global_pool': _POOLS[options['pool']],
-      'class_token': options['pool'] == 'token',
-      'fc_norm': False,
-      'reg_tokens': options['num_registers'],
-      'no_embed_class': True,
-      'pre_norm': options['pre_norm'],
-      'init_values': options['layer_scale'] or None,
-      'act_layer': _GELUS[options['gelu']],
-    },
-  )
+  return _VITS[epsilon].format(size=_VIT_SIZES[options['size']]), {
+    'img_size': list(image_shape),
+    'patch_size': options['patch'],
+    'embed_dim': size.width,
+    'depth': size.depth,
+    'num_heads': size.num_heads,
+    'global_pool': _POOLS[options['pool']],
+    'class_token': options['pool'] == 'token',
+    'fc_norm': False,
+    'reg_tokens': options['num_registers'],
+    'no_embed_class': True,
+    'pre_norm': options['pre_norm'],
+    'init_values': options['layer_scale'] or None,
+    'act_layer': _GELUS[options['gelu']],
+  }
