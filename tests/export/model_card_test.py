@@ -99,19 +99,6 @@ def test_without_metrics():
 
 
 @pytest.mark.parametrize(
-  'format, library, words',
-  [
-    ('stablehlo', 'jax', '[N, 32, 24, 3]'),
-    ('timm', 'timm', '1.0, 0.9 of height and width'),
-  ],
-)
-def test_other_formats(format, library, words):
-  card = huggingface_hub.ModelCard(make_card(format=format))
-  assert card.data.library_name == library
-  assert words in card.text
-
-
-@pytest.mark.parametrize(
   'network, license, words',
   [
     ({'pretrained': 'efficientnet_lite0'}, 'apache-2.0', 'Apache'),

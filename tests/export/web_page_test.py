@@ -215,12 +215,3 @@ def test_genres_are_escaped(chromium, page_folder, posters, tmp_path):
     assert page.locator('#top3 img').count() == 0
     assert page.title() == 'Film genres from a poster'
     page.close()
-
-
-def test_missing_network_is_reported(chromium, page_folder, tmp_path):
-  link_files(page_folder, tmp_path, without='model.onnx')
-  page = chromium.new_page()
-  with browser.serving(tmp_path) as address:
-    page.goto(address)
-    page.get_by_text('could not be loaded: model.onnx is missing').wait_for()
-    page.close()

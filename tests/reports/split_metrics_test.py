@@ -178,14 +178,6 @@ def test_invalid_report_is_rejected(tmp_path, change, caplog):
   assert 'No metrics are shown' in caplog.text
 
 
-@pytest.mark.parametrize('content', ['', '{', '[]'])
-def test_invalid_json_is_rejected(tmp_path, content):
-  (tmp_path / split_metrics.FILE_NAME).write_text(content)
-  with pytest.raises(errors.InputError, match='is invalid'):
-    split_metrics.read(tmp_path, step=7, genres=GENRES)
-  assert split_metrics.read_any(tmp_path, step=7, genres=GENRES) is None
-
-
 def test_tables():
   made = make()
   table = split_metrics.format_metrics(made)
@@ -195,10 +187,3 @@ def test_tables():
   lines = split_metrics.format_genres(made).splitlines()
   assert lines[2].split() == ['Drama', '1.0000', '1.0000', '2']
   assert lines[-1].split() == ['News', '-', '-', '0']
-
-
-def test_top3_line():
-  line = split_metrics.format_top3(
-    'poster.jpg', np.array([0.2, 0.62, 0.01, 0.414]), GENRES
-  )
-  assert line == 'poster.jpg  Drama 0.62  War 0.41  Comedy 0.20'

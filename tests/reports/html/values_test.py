@@ -168,13 +168,6 @@ def test_comparison_by_hand():
   assert {name for name, _, _ in metric_titles.METRICS} <= differences.keys()
 
 
-def test_run_equals_itself(random_split):
-  differences = comparison.differences(
-    random_split, random_split, bootstrap_samples=20
-  )
-  assert set(differences.values()) == {(0, 0, 0)}
-
-
 def test_pairing_narrows_interval(random_split):
   rng = np.random.default_rng(1)
   noise = rng.normal(0, 0.02, random_split.scores.shape)
