@@ -11,7 +11,6 @@ import pytest
 from genre_flax.datasets.posters import build
 from genre_flax.datasets.posters import sources
 from genre_flax.datasets.posters import synthetic
-from genre_flax.reports import metric_titles
 from genre_flax.reports.html import report
 from genre_flax.reports.html import runs
 from genre_flax.runtime import errors
@@ -118,7 +117,7 @@ def test_page_shows_metrics_and_setup(page, opened):
   for name in ('mean_average_precision', 'hit_at_3', 'macro_f1_fitted'):
     assert f'{metrics[name]["value"]:.3f}' in texts
     assert f'{metrics[name]["constant_baseline"]:.3f}' in texts
-  assert {name for name, _, _ in metric_titles.METRICS} <= metrics.keys()
+  assert {name for name, _, _ in report.METRICS} <= metrics.keys()
   assert sum(text.startswith('step (dashed: ') for text in texts) == 4
   joined = ' '.join(texts)
   assert 'config.batch_size' in joined
@@ -242,5 +241,5 @@ class TestInBrowser:
       chromium, f'file://{comparison_page}', width=390
     ) as tab:
       rows = tab.locator('#comparison tbody tr')
-      assert rows.count() == len(metric_titles.METRICS)
+      assert rows.count() == len(report.METRICS)
       assert tab.evaluate('document.documentElement.scrollWidth') <= 390
