@@ -183,5 +183,5 @@ def test_login_and_queue(launch, posters):
       for _ in range(30)
     }
     assert statuses == {200, 503}
-    stranger = httpx.get(f'{address}{API}/file={files[0]["path"]}')
-    assert stranger.status_code == 401
+    anonymous = httpx.get(f'{address}{API}/file={files[0]["path"]}')
+    assert anonymous.status_code == 401

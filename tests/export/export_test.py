@@ -174,20 +174,14 @@ def test_earlier_export_is_replaced(predictor, workdir, onnx_folder, tmp_path):
   assert [path.name for path in tmp_path.iterdir()] == ['out']
 
 
-@pytest.mark.parametrize(
-  'package, format', [('onnxruntime', 'onnx'), ('flatbuffers', 'stablehlo')]
-)
-def test_missing_package_is_named(
-  predictor, workdir, tmp_path, monkeypatch, package, format
-):
-  module = f'{format}_export'
-  monkeypatch.setitem(sys.modules, package, None)
-  monkeypatch.delitem(sys.modules, f'genre_flax.export.{module}', raising=False)
-  monkeypatch.delattr(export_package, module, raising=False)
-  with pytest.raises(
-    errors.InputError, match=f"{package}.*install -e '.\\[export\\]'"
-  ):
+def test_missing_package_is_named(predictor, workdir, tmp_path, monkeypatch):
+  monkeypatch.setitem(sys.modules, 'onnxruntime', None)
+  name = 'genre_flax.export.onnx_export'
+  monkeypatch.delitem(sys.modules, name, raising=False)
+  monkeypatch.delattr(export_package, 'onnx_export', raising=False)
+  message = r"onnxruntime.*install -e '.\[export\]'"
+  with pytest.raises(errors.InputError, match=message):
     export.export(
-      predictor, workdir=workdir, format=format, output=tmp_path / 'out'
+      predictor, workdir=workdir, format='onnx', output=tmp_path / 'out'
     )
   assert not list(tmp_path.iterdir())

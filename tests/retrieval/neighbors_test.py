@@ -137,23 +137,6 @@ def test_embedding_is_that_of_method_embed(
   )
 
 
-@pytest.mark.parametrize('name', registry.MODELS)
-def test_all_networks_have_embeddings(
-  name, short_networks, trained_predictor, monkeypatch
-):
-  model = registry.create_model(name, num_genres=12)
-  monkeypatch.setattr(predictor_lib, 'make_model', lambda _: model)
-  config = trained_predictor.config.copy_and_resolve_references()
-  config.image_height = config.image_width = 96
-  images = jax.ShapeDtypeStruct((1, 96, 96, 3), np.float32)
-  shapes = jax.eval_shape(
-    lambda images: model.init(jax.random.key(0), images, train=False), images
-  )
-  blank = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
-  other = dataclasses.replace(trained_predictor, config=config, variables=blank)
-  assert embedder_lib.Embedder(other).num_features >= 16
-
-
 def test_network_without_embeddings_is_refused(trained_predictor, monkeypatch):
   class Plain(nn.Module):
     @nn.compact
