@@ -35,9 +35,9 @@ def test_unreadable_files_do_not_affect_others(service, posters, tmp_path):
     'cut.jpg': (posters[0].read_bytes()[:2000], 'truncated or corrupt'),
     'large.jpg': (b'\xff\xd8\xff' + bytes(200_000), 'file too large'),
   }
-  for name, (content, _) in bad.items():
-    (tmp_path / name).write_bytes(content)
   paths = [epath.Path(tmp_path / name) for name in (*bad, 'missing.jpg')]
+  for path, (content, _) in zip(paths, bad.values(), strict=False):
+    path.write_bytes(content)
   first, *failed, last = service.predict([posters[0], *paths, posters[1]])
   expected = service.predict(posters[:2])
   np.testing.assert_allclose([first, last], expected, atol=1e-6)
