@@ -28,19 +28,21 @@ _GAP, _LINE = 14, 20
 
 @dataclasses.dataclass(frozen=True)
 class Poster:
-  """A poster to draw maps of.
+  """A poster to draw.
 
   Attributes:
-    name: the caption; the name of the file is derived from it.
+    name: the caption; the name of a file of maps is derived from it.
     image: uint8 [H, W, 3] of any size, to show.
     pixels: uint8 [H, W, 3] of the input size of the network.
     scores: [num_genres].
+    labels: [num_genres] of 0 and 1, or None where they are unknown.
   """
 
   name: str
   image: np.ndarray
   pixels: np.ndarray
   scores: np.ndarray
+  labels: np.ndarray | None = None
 
 
 def resize(map_: np.ndarray, *, height: int, width: int) -> np.ndarray:
@@ -73,7 +75,11 @@ def overlay(image: np.ndarray, map_: np.ndarray) -> np.ndarray:
 
 
 class MapWriter:
-  """Writes an image per poster: maps of its top-3 predictions, side by side."""
+  """Writes an image per poster: maps of its top-3 predictions, side by side.
+
+  Attributes:
+    folder: of the images.
+  """
 
   def __init__(
     self,
@@ -95,7 +101,7 @@ class MapWriter:
     """
     self._explainer = methods.Explainer(predictor, method=method)
     self._genres = predictor.genres
-    self._folder = folder
+    self.folder = folder
     with files.storage_errors(folder):
       folder.mkdir(parents=True, exist_ok=True)
 
@@ -117,7 +123,7 @@ class MapWriter:
     for number, poster in enumerate(posters):
       stem = re.sub(r'[^A-Za-z0-9._-]+', '_', epath.Path(poster.name).stem)
       files.write_atomic(
-        self._folder / f'{first + number:05d}_{stem[:60]}.png',
+        self.folder / f'{first + number:05d}_{stem[:60]}.png',
         self._draw(poster, chosen[number], maps[number]),
       )
 

@@ -98,12 +98,9 @@ def make_grad_cam(
   sum of the channels, where the weight of a channel is the mean gradient of the
   logit over its pixels.
 
-  Args:
-    model: of `registry.create_model`, that marks its last feature map.
-    preprocessing: of the network.
-
   Returns:
-    See MapFunction; the maps have the height and width of the feature map.
+    See MapFunction; the maps have the height and width of the feature map that
+    the network marks.
   """
 
   def maps(variables, images, genres):
@@ -148,10 +145,6 @@ def make_occlusion(
   For each cell of a grid, the cell and its neighbors are filled with the mean
   color of the poster. The map at a cell is the mean drop over all occlusions
   that cover the cell.
-
-  Args:
-    model: of `registry.create_model`.
-    preprocessing: of the network.
 
   Returns:
     See MapFunction; the maps have 12 cells along the longer side of a poster.

@@ -3,7 +3,7 @@
 The server fetches an http(s) address that a request names in place of a file;
 a folder in that place ends the deletion of old files; a body of any size is
 read into memory; uploads have no total size, and parts of interrupted ones are
-kept. tests/demo/limits_test.py shows each of these.
+kept.
 """
 
 import asyncio

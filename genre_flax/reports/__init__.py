@@ -1,5 +1,1 @@
-"""Reports: of splits, image files and trainings.
-
-`split_report` and `image_report` write files and print summaries; `html`
-renders the HTML report of trainings.
-"""
+"""Reports of splits, of image files and, in HTML, of trainings."""

@@ -53,7 +53,7 @@ def predict(
     StorageError: `output` cannot be written to.
   """
   files = image_files.find(paths)
-  unreadable, entries = [], []
+  unreadable, shown = [], []
   writer = maps = None
   with contextlib.ExitStack() as stack:
     if output is not None:
@@ -71,28 +71,23 @@ def predict(
     for batch in image_files.batched(results, batch_size):
       readable = [result for result in batch if result.error is None]
       unreadable += [result for result in batch if result.error is not None]
-      if maps is not None:
+      if writer is not None:
+        num_missing = _NUM_SHOWN - len(shown)
         posters = [
           map_images.Poster(r.path.name, _image(r), r.pixels, r.scores)
-          for r in readable
+          for r in readable[: None if maps else num_missing]
         ]
-        maps.write(posters, first=writer.num_rows)
-      if writer is not None:
+        if maps is not None:
+          maps.write(posters, first=writer.num_rows)
         writer.add([(result.path, result.scores) for result in readable])
-        entries += [
-          contact_sheet.Entry(_image(r), r.scores, None, r.path.name)
-          for r in readable[: _NUM_SHOWN - len(entries)]
-        ]
+        shown += posters[:num_missing]
       for result in batch:
         _print(result, predictor.genres)
   if output is not None:
     _write_unreadable(unreadable, output / UNREADABLE_CSV)
     print(f'Wrote {writer.path}')
-    if entries:
-      sheet = output / contact_sheet.FILE_NAME
-      files_lib.write_atomic(
-        sheet, contact_sheet.draw(entries, genres=predictor.genres)
-      )
+    if shown:
+      sheet = contact_sheet.write(output, shown, genres=predictor.genres)
       print(f'Wrote {sheet}')
   if unreadable:
     print(f'{len(unreadable)} file(s) could not be read.', file=sys.stderr)

@@ -19,6 +19,7 @@ from genre_flax.runtime import regular_files
 from genre_flax.runtime import text
 
 FILE_NAME = 'metrics.json'
+_ENTRY_KEYS = ('value', 'low', 'high', 'constant_baseline')
 _MAX_BYTES = 1 << 26
 
 
@@ -58,15 +59,14 @@ def make_report(
   )
   calibration = scored.predictor.calibration
   for point in calibration_lib.OPERATING_POINTS:
-    fitted = _entries(
+    entries[f'{point}_fitted'] = _entries(
       scores,
       labels,
       baseline={point: _best_constant_set(point, labels, label_prior)},
       bootstrap_samples=bootstrap_samples,
       predicted=calibration.predict_genres(scores, point),
       names=(point,),
-    )
-    entries[f'{point}_fitted'] = fitted[point]
+    )[point]
   error = calibration_lib.expected_calibration_error
   return {
     'split': scored.name,
@@ -89,13 +89,14 @@ def _entries(scores, labels, *, baseline, bootstrap_samples, **options):
     scores, labels, num_samples=bootstrap_samples, **options
   )
   return {
-    name: {
-      'value': _to_json(values[name]),
-      'low': _to_json(intervals[name][0]),
-      'high': _to_json(intervals[name][1]),
-      'constant_baseline': _to_json(baseline[name]),
-    }
-    for name in values
+    name: dict(
+      zip(
+        _ENTRY_KEYS,
+        map(_to_json, (value, *intervals[name], baseline[name])),
+        strict=True,
+      )
+    )
+    for name, value in values.items()
   }
 
 
@@ -129,14 +130,11 @@ def _constant_baseline(labels, label_prior, best_genres):
 
 def _best_constant_set(name, labels, label_prior):
   """The best metric of the n most frequent genres for every poster."""
-  by_share = np.argsort(-label_prior, kind='stable')
-  values = []
-  for size in range(1, len(by_share) + 1):
-    predicted = np.zeros(labels.shape, bool)
-    predicted[:, by_share[:size]] = True
-    values.append(
-      metrics.compute(labels, labels, predicted=predicted, names=(name,))[name]
-    )
+  predicted, values = np.zeros(labels.shape, bool), []
+  for genre in np.argsort(-label_prior, kind='stable'):
+    predicted[:, genre] = True
+    found = metrics.compute(labels, labels, predicted=predicted, names=(name,))
+    values.append(found[name])
   return max(values)
 
 
@@ -176,14 +174,7 @@ def read_any(
 ) -> dict[str, Any] | None:
   """Reads the metrics of a checkpoint, or else of another one of the run.
 
-  Args:
-    workdir: of the run.
-    step: of the preferred checkpoint.
-    genres: of the network.
-
-  Returns:
-    As `read`; None if there are none, or if a metrics.json is invalid, which is
-    logged.
+  As `read`, except that an invalid metrics.json is logged and gives None.
   """
   try:
     reports = list(_read_all(epath.Path(workdir), step, genres))
@@ -195,9 +186,8 @@ def read_any(
 
 def _read_all(workdir, step, genres) -> Iterator[dict[str, Any]]:
   """The reports of a workdir, that of the training first."""
-  folders = [f'eval/{split}_{step}' for split in ('test', 'validation')]
-  for folder in (workdir, *(workdir / name for name in folders)):
-    path = folder / FILE_NAME
+  for folder in ('', f'eval/test_{step}', f'eval/validation_{step}'):
+    path = workdir / folder / FILE_NAME
     try:
       content = regular_files.read(path, max_bytes=_MAX_BYTES)
     except regular_files.NotReadableError:
@@ -221,10 +211,7 @@ def _parse(stored: Mapping[str, Any], genres) -> dict[str, Any]:
     'step': int(stored['step']),
     'num_examples': int(stored['num_examples']),
     'metrics': {
-      str(name): {
-        key: _parse_number(entry[key])
-        for key in ('value', 'low', 'high', 'constant_baseline')
-      }
+      str(name): {key: _parse_number(entry[key]) for key in _ENTRY_KEYS}
       for name, entry in stored['metrics'].items()
     },
     'expected_calibration_error': {
@@ -267,30 +254,27 @@ def format_metrics(report: dict[str, Any]) -> str:
       f'{name:<24}{_show(entry["value"]):>8}  {interval:^18}'
       f'{_show(entry["constant_baseline"]):>9}'
     )
-  lines.append(
-    '(baseline: the constant baseline, the same for every poster; _fitted:'
-    ' at the operating point\nthat was fitted to the validation split, else at'
-    ' 0.5)'
-  )
   error = report['expected_calibration_error']
-  lines.append(
+  lines += [
+    '(baseline: the constant baseline, the same for every poster; _fitted: at'
+    ' the operating point',
+    'that was fitted to the validation split, else at 0.5)',
     f'Expected calibration error: {error["calibrated"]:.4f}'
-    f' ({error["network"]:.4f} before calibration)'
-  )
+    f' ({error["network"]:.4f} before calibration)',
+  ]
   return '\n'.join(lines)
 
 
 def format_genres(report: dict[str, Any]) -> str:
   """The genres as a table for the terminal, the most frequent first."""
   lines = [f'{"genre":<24}{"AP":>8}{"AUC":>8}{"posters":>9}', '-' * 49]
-  by_support = sorted(
-    report['genres'].items(), key=lambda item: -item[1]['support']
-  )
-  for name, entry in by_support:
-    lines.append(
-      f'{text.printable(name):<24}{_show(entry["average_precision"]):>8}'
-      f'{_show(entry["roc_auc"]):>8}{entry["support"]:>9}'
+  lines += [
+    f'{text.printable(name):<24}{_show(entry["average_precision"]):>8}'
+    f'{_show(entry["roc_auc"]):>8}{entry["support"]:>9}'
+    for name, entry in sorted(
+      report['genres'].items(), key=lambda item: -item[1]['support']
     )
+  ]
   return '\n'.join(lines)
 
 

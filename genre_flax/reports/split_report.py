@@ -54,19 +54,7 @@ def write(
     output / predictions_csv.FILE_NAME,
     predictions_csv.to_csv(rows, calibration=scored.predictor.calibration),
   )
-  entries = [
-    contact_sheet.Entry(
-      image=scored.decode(i, drawing.POSTER_SHAPE),
-      scores=scored.scores[i],
-      labels=scored.labels[i],
-      name=scored.ids[i],
-    )
-    for i in scored.spread(_NUM_SHOWN)
-  ]
-  files.write_atomic(
-    output / contact_sheet.FILE_NAME,
-    contact_sheet.draw(entries, genres=scored.genres),
-  )
+  contact_sheet.write(output, _some_posters(scored), genres=scored.genres)
   split_metrics.write(report, output)
   return report
 
@@ -113,23 +101,26 @@ def evaluate(
   print(f'{split_metrics.format_metrics(report)}\n')
   print(f'{split_metrics.format_genres(report)}\n')
   if explain:
-    _write_maps(scored, output / map_images.FOLDER, method=explain_by)
+    maps = map_images.MapWriter(
+      predictor, output / map_images.FOLDER, method=explain_by
+    )
+    posters = _some_posters(scored)
+    maps.write(posters)
+    print(f'Attribution maps: {maps.folder} ({len(posters)} posters)')
   _print_paths(output)
 
 
-def _write_maps(scored, folder, *, method) -> None:
-  writer = map_images.MapWriter(scored.predictor, folder, method=method)
-  posters = [
+def _some_posters(scored) -> list[map_images.Poster]:
+  return [
     map_images.Poster(
-      scored.ids[i],
-      scored.decode(i, drawing.POSTER_SHAPE),
-      scored.decode(i, scored.predictor.image_shape),
-      scored.scores[i],
+      name=scored.ids[i],
+      image=scored.decode(i, drawing.POSTER_SHAPE),
+      pixels=scored.decode(i, scored.predictor.image_shape),
+      scores=scored.scores[i],
+      labels=scored.labels[i],
     )
     for i in scored.spread(_NUM_SHOWN)
   ]
-  writer.write(posters)
-  print(f'Attribution maps: {folder} ({len(posters)} posters)')
 
 
 def _print_paths(output) -> None:
@@ -169,7 +160,13 @@ def evaluate_best(
   print(f'{split_metrics.format_metrics(report)}\n')
   print('Top-3 predictions of some posters:')
   for i in scored.spread(_NUM_PRINTED):
-    print(f'  {_describe_predictions(scored, i)}')
+    scores, labels = scored.scores[i], scored.labels[i]
+    line = split_metrics.format_top3(scored.ids[i], scores, scored.genres)
+    genres = ', '.join(scored.genres[j] for j in np.flatnonzero(labels))
+    num_correct = int(labels[metrics.top_k(scores[None])[0]].sum())
+    print(
+      f'  {line}   (labels: {text.printable(genres)}; {num_correct} correct)'
+    )
   print()
   _print_paths(workdir)
   if config.report:
@@ -185,11 +182,3 @@ def evaluate_best(
   flag = ' --allow_custom_code' if custom.is_custom(config.model.name) else ''
   print('To predict the genres of other posters:')
   print(f'  python -m genre_flax.top3 --workdir={workdir}{flag} POSTER.jpg')
-
-
-def _describe_predictions(scored: scored_lib.ScoredSplit, index: int) -> str:
-  scores, labels = scored.scores[index], scored.labels[index]
-  genres = ', '.join(scored.genres[i] for i in np.flatnonzero(labels))
-  line = split_metrics.format_top3(scored.ids[index], scores, scored.genres)
-  num_correct = int(labels[metrics.top_k(scores[None])[0]].sum())
-  return f'{line}   (labels: {text.printable(genres)}; {num_correct} correct)'

@@ -23,9 +23,6 @@ class Embedder:
   def __init__(self, predictor: predictor_lib.Predictor):
     """Prepares the network.
 
-    Args:
-      predictor: of `predictor_lib.restore`.
-
     Raises:
       InputError: the network has no method `embed` and marks no feature map.
     """

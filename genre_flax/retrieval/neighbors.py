@@ -237,23 +237,17 @@ def _read(path, key, predictor, embedder) -> Index | None:
           for start, end in zip([0, *ends[:-1]], ends, strict=True)
         ],
       )
-    _check(index, predictor, embedder)
+    number, num_features = len(index.ids), embedder.num_features
+    arrays = (index.labels, index.features, index.mean)
+    expected = [
+      ((number, len(predictor.genres)), np.bool_),
+      ((number, num_features), np.float16),
+      ((num_features,), np.float32),
+    ]
+    shapes = [(array.shape, array.dtype) for array in arrays]
+    if shapes != expected or not 0 < number == len(index.thumbnails):
+      raise ValueError('its arrays have other shapes or types than expected')
     return index
   except Exception as e:  # Damaged bytes may raise anything.
     logging.warning('%s is damaged and is recomputed: %s', path, e)
     return None
-
-
-def _check(index, predictor, embedder):
-  """Raises a ValueError if an array has another shape or type than expected."""
-  number, num_features = len(index.ids), embedder.num_features
-  arrays = (index.labels, index.features, index.mean)
-  expected = [
-    ((number, len(predictor.genres)), np.bool_),
-    ((number, num_features), np.float16),
-    ((num_features,), np.float32),
-  ]
-  if [(array.shape, array.dtype) for array in arrays] != expected:
-    raise ValueError('its arrays have other shapes or types than expected')
-  if not number or len(index.thumbnails) != number:
-    raise ValueError(f'{len(index.thumbnails)} thumbnails of {number} posters')

@@ -5,37 +5,26 @@ import dataclasses
 from etils import epath
 import numpy as np
 from PIL import Image
-import pytest
 
 from genre_flax.attribution import map_images
 from genre_flax.datasets.posters import synthetic
-from genre_flax.inference import predictor as predictor_lib
 from genre_flax.reports import image_report
-from genre_flax.training import train
-from tests.support import helpers
-
-
-@pytest.fixture(scope='module')
-def predictor(data_dir, tmp_path_factory):
-  folder = tmp_path_factory.mktemp('run')
-  train.train(helpers.tiny_config(data_dir), folder)
-  return predictor_lib.restore(folder)
 
 
 def test_overlay_changes_poster_where_map_is_high():
   image = np.full((48, 32, 3), 90, np.uint8)
   map_ = np.zeros((12, 8))
   map_[2, 2] = 1
-  drawn = map_images.overlay(image, map_)
-  assert drawn.shape == image.shape
-  assert drawn.dtype == np.uint8
-  changed = np.abs(drawn.astype(int) - 90).sum(axis=2)
+  overlay = map_images.overlay(image, map_)
+  assert overlay.shape == image.shape
+  assert overlay.dtype == np.uint8
+  changed = np.abs(overlay.astype(int) - 90).sum(axis=2)
   y, x = np.unravel_index(changed.argmax(), changed.shape)
   assert abs(y - 10) <= 2 and abs(x - 10) <= 2
   assert changed[30:, 20:].max() == 0
 
 
-def test_writer_draws_poster_and_three_maps(predictor, tmp_path):
+def test_writer_draws_poster_and_three_maps(trained_predictor, tmp_path):
   rng = np.random.default_rng(0)
   poster = map_images.Poster(
     name='a/<b> & "c".jpg',
@@ -44,7 +33,9 @@ def test_writer_draws_poster_and_three_maps(predictor, tmp_path):
     scores=np.linspace(0.9, 0.1, 12),
   )
   other = dataclasses.replace(poster, scores=poster.scores[::-1])
-  writer = map_images.MapWriter(predictor, epath.Path(tmp_path), method=None)
+  writer = map_images.MapWriter(
+    trained_predictor, epath.Path(tmp_path), method=None
+  )
   writer.write([poster, other], first=7)
   paths = sorted(tmp_path.iterdir())
   assert [path.name for path in paths] == [
@@ -56,12 +47,12 @@ def test_writer_draws_poster_and_three_maps(predictor, tmp_path):
   assert (first[:278] != second[:278]).any()  # Maps of other genres.
 
 
-def test_image_files_have_maps_numbered_by_row(predictor, tmp_path):
+def test_image_files_have_maps_numbered_by_row(trained_predictor, tmp_path):
   _, folder = synthetic.write_posters(tmp_path, num_posters=4, seed=3)
   (folder / 'synthetic00001.jpg').write_text('no image')
   output = epath.Path(tmp_path / 'out')
   status = image_report.predict(
-    predictor,
+    trained_predictor,
     [str(folder)],
     output=output,
     batch_size=8,

@@ -8,7 +8,6 @@ import optax
 from PIL import Image
 from PIL import ImageDraw
 import pytest
-from scipy import stats
 
 from examples import wide_net
 from genre_flax import config as config_lib
@@ -134,53 +133,6 @@ def test_map_is_highest_at_object(trained, posters, method):
   assert (distances < 9).mean() >= 0.9
 
 
-@pytest.mark.parametrize('method', methods.METHODS)
-def test_deletion_by_map_lowers_score_more_than_random_deletion(
-  trained, posters, method
-):
-  images, _ = posters
-  model = tiny.Tiny(num_genres=2, features=(8, 16))
-  variables = jax.device_get(trained.variables)
-  apply = jax.jit(lambda images: model.apply(variables, images, train=False))
-
-  def disc_score(maps):
-    """Mean score of discs without the 10 % of pixels of highest value."""
-    deleted = []
-    for image, map_ in zip(images, maps, strict=True):
-      large = map_images.resize(map_, height=HEIGHT, width=WIDTH)
-      hidden = large >= np.quantile(large, 0.9)
-      deleted.append(np.where(hidden[..., None], image.mean((0, 1)), image))
-    logits = apply(normalize(np.stack(deleted), trained.config))
-    return jax.nn.sigmoid(logits[:, 0]).mean()
-
-  maps = maps_of_discs(trained, images, method=method)
-  random_maps = np.random.default_rng(0).random((len(images), HEIGHT, WIDTH))
-  assert disc_score(maps) < disc_score(random_maps) - 0.2
-
-
-@pytest.mark.parametrize('method', methods.METHODS)
-def test_shuffled_weights_change_maps(trained, posters, method):
-  images, _ = posters
-  rng = np.random.default_rng(0)
-  shuffled = make_predictor(
-    jax.tree.map(
-      lambda leaf: rng.permutation(leaf.ravel()).reshape(leaf.shape),
-      jax.device_get(trained.variables),
-    )
-  )
-  correlations = [
-    stats.spearmanr(one.ravel(), other.ravel()).statistic
-    for one, other in zip(
-      maps_of_discs(trained, images, method=method),
-      maps_of_discs(shuffled, images, method=method),
-      strict=True,
-    )
-    if np.ptp(one) > 0 and np.ptp(other) > 0
-  ]
-  assert len(correlations) > 5
-  assert np.mean(correlations) < 0.7
-
-
 class Known(nn.Module):
   """Two known feature maps, their means, and known weights."""
 
@@ -206,14 +158,9 @@ def test_grad_cam_by_hand():
       summed = weights[0] * image[..., 0] + weights[1] * image[..., 1]
       expected = np.maximum(summed, 0) / summed.max()
       np.testing.assert_allclose(map_, expected, atol=1e-5)
-
-
-def test_map_is_zero_without_positive_evidence():
+  # Without positive evidence, the map is zero.
   images = np.zeros((1, 4, 5, 3), np.float32)
   images[..., 0] = 1
-  grad_cam = methods.make_grad_cam(
-    Known(), config_lib.Preprocessing(4, 5, 0.0, 1.0)
-  )
   assert not np.asarray(grad_cam({}, images, np.array([[1]]))).any()
 
 
@@ -252,19 +199,17 @@ def test_all_networks_mark_last_feature_map(name, short_networks):
   @jax.jit
   def run(images):
     variables = model.init(jax.random.key(0), images, train=False)
-    plain = model.apply(variables, images, train=False)
-    sowing, sown = model.apply(
+    _, sown = model.apply(
       variables, images, train=False, mutable=[layers.FEATURE_MAPS]
     )
     maps = grad_cam(variables, images, jnp.array([[0, 1, 2]] * 2))
-    return maps, sown, plain, sowing
+    return maps, sown
 
-  maps, sown, plain, sowing = run(jnp.asarray(images, jnp.float32))
+  maps, sown = run(jnp.asarray(images, jnp.float32))
   (feature_map,) = jax.tree.leaves(sown)
   assert maps.shape == (2, 3, *feature_map.shape[1:3])
   assert np.isfinite(maps).all()
   assert maps.max() == 1
-  np.testing.assert_allclose(plain, sowing, atol=1e-5)
 
 
 def test_network_without_feature_map_uses_occlusion(monkeypatch):
@@ -284,10 +229,6 @@ def test_maps_are_independent_of_batching(trained, posters):
   explainer = methods.Explainer(trained)
   together = explainer.maps(images, genres)
   assert len(together) == 20  # More than one group, and the last is smaller.
-  alone = np.concatenate(
-    [
-      explainer.maps(images[i : i + 1], genres[i : i + 1])
-      for i in (0, 15, 16, 19)
-    ]
-  )
-  np.testing.assert_allclose(together[[0, 15, 16, 19]], alone, atol=1e-4)
+  for i in (0, 15, 16, 19):
+    alone = explainer.maps(images[i : i + 1], genres[i : i + 1])
+    np.testing.assert_allclose(together[i : i + 1], alone, atol=1e-4)

@@ -135,15 +135,6 @@ def test_a_bad_file_then_a_good_one(page, service, posters, tmp_path):
   assert displayed(page) == ranked(service, posters[1])[:3]
 
 
-def test_limits_are_reported(page, posters, tmp_path):
-  large = tmp_path / 'large.jpg'
-  large.write_bytes(bytes(conftest.MAX_BYTES + 1))
-  give_poster(page, large)
-  page.wait_for_selector('text=maximum allowed size')
-  give_batch(page, *(posters[:13] + posters[:12]))
-  page.wait_for_selector('text=at most 24 per request')
-
-
 def test_an_example_then_a_dropped_file(page, service, posters):
   page.locator('.gallery button, .gallery-item').nth(1).click()
   page.wait_for_selector('.nearest img')

@@ -40,18 +40,6 @@ def test_unusable_passwords(tmp_path, user, content, message):
     program.read_login(user, str(path))
 
 
-def test_no_password(monkeypatch):
-  monkeypatch.delenv(program.PASSWORD_VARIABLE, raising=False)
-  with pytest.raises(errors.InputError, match=program.PASSWORD_VARIABLE):
-    program.read_login('ann', '')
-
-
-def test_missing_gradio(monkeypatch):
-  monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
-  with pytest.raises(errors.InputError, match=r"pip install -e '\.\[demo\]'"):
-    program.main(['demo'])
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 def test_signals_end_it_and_delete_uploads(demo_workdir, tmp_path, number):

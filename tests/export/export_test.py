@@ -21,6 +21,8 @@ def read_config(folder):
 
 
 def test_folder_is_complete(onnx_folder, predictor):
+  import onnx
+
   assert sorted(path.name for path in onnx_folder.iterdir()) == [
     'README.md',
     'config.json',
@@ -38,16 +40,9 @@ def test_folder_is_complete(onnx_folder, predictor):
   assert verified['posters'] == 'posters of test'
   assert verified['num_posters'] == verified['num_same_top_3'] == 12
   assert verified['max_difference'] < 1e-5
-
-
-def test_onnx_metadata_equals_config(onnx_folder):
-  import onnx
-
   model = onnx.load(onnx_folder / 'model.onnx')
   metadata = {p.key: json.loads(p.value) for p in model.metadata_props}
-  config = read_config(onnx_folder)
-  del config['verification']
-  assert metadata == config
+  assert {**metadata, 'verification': verified} == config
   shape = model.graph.input[0].type.tensor_type.shape
   assert shape.dim[0].dim_param == 'batch'
 
@@ -174,20 +169,14 @@ def test_earlier_export_is_replaced(predictor, workdir, onnx_folder, tmp_path):
   assert [path.name for path in tmp_path.iterdir()] == ['out']
 
 
-@pytest.mark.parametrize(
-  'package, format', [('onnxruntime', 'onnx'), ('flatbuffers', 'stablehlo')]
-)
-def test_missing_package_is_named(
-  predictor, workdir, tmp_path, monkeypatch, package, format
-):
-  module = f'{format}_export'
-  monkeypatch.setitem(sys.modules, package, None)
-  monkeypatch.delitem(sys.modules, f'genre_flax.export.{module}', raising=False)
-  monkeypatch.delattr(export_package, module, raising=False)
-  with pytest.raises(
-    errors.InputError, match=f"{package}.*install -e '.\\[export\\]'"
-  ):
+def test_missing_package_is_named(predictor, workdir, tmp_path, monkeypatch):
+  monkeypatch.setitem(sys.modules, 'onnxruntime', None)
+  name = 'genre_flax.export.onnx_export'
+  monkeypatch.delitem(sys.modules, name, raising=False)
+  monkeypatch.delattr(export_package, 'onnx_export', raising=False)
+  message = r"onnxruntime.*install -e '.\[export\]'"
+  with pytest.raises(errors.InputError, match=message):
     export.export(
-      predictor, workdir=workdir, format=format, output=tmp_path / 'out'
+      predictor, workdir=workdir, format='onnx', output=tmp_path / 'out'
     )
   assert not list(tmp_path.iterdir())

@@ -44,14 +44,18 @@ def posters(tmp_path_factory):
   return sorted(epath.Path(folder).iterdir())
 
 
-def run(folder, *files, tmp_path):
-  """Runs predict.py with all other packages blocked."""
+def run(folder, *arguments, tmp_path):
+  """Runs Python in the folder with all other packages blocked."""
   for name in _BLOCKED:
     (tmp_path / f'{name}.py').write_text('raise ImportError("blocked")')
   return subprocess.run(
-    [sys.executable, folder / 'predict.py', *map(str, files)],
-    cwd=tmp_path,
-    env={**os.environ, 'PYTHONPATH': str(tmp_path)},
+    [sys.executable, *map(str, arguments)],
+    cwd=folder,
+    env={
+      **os.environ,
+      'PYTHONPATH': str(tmp_path),
+      'PYTHONDONTWRITEBYTECODE': '1',
+    },
     capture_output=True,
     text=True,
     timeout=120,
@@ -63,7 +67,7 @@ def test_output_equals_top3(onnx_folder, predictor, posters, tmp_path):
   if paths.REAL_POSTERS.exists():
     real = epath.Path(paths.REAL_POSTERS) / 'Images'
     posters = [*posters, *sorted(real.glob('*.jpg'))[:1000:50]]
-  result = run(onnx_folder, *posters, tmp_path=tmp_path)
+  result = run(onnx_folder, 'predict.py', *posters, tmp_path=tmp_path)
   assert result.returncode == 0, result.stderr
   expected = [
     split_metrics.format_top3(str(one.path), one.scores, predictor.genres)
@@ -72,20 +76,13 @@ def test_output_equals_top3(onnx_folder, predictor, posters, tmp_path):
   assert result.stdout.splitlines() == expected
 
 
-def test_scores_equal_top3(onnx_folder, predictor, posters):
+def test_scores_equal_top3(onnx_folder, predictor, posters, tmp_path):
   code = (
     'import json, sys, predict\n'
     "model = predict.Model('.')\n"
     'print(json.dumps([model.predict(path) for path in sys.argv[1:]]))'
   )
-  result = subprocess.run(
-    [sys.executable, '-c', code, *map(str, posters)],
-    cwd=onnx_folder,
-    capture_output=True,
-    text=True,
-    timeout=120,
-    check=True,
-  )
+  result = run(onnx_folder, '-c', code, *posters, tmp_path=tmp_path)
   expected = image_files.predict_files(predictor, posters, batch_size=16)
   for actual, one in zip(json.loads(result.stdout), expected, strict=True):
     assert len(actual) == len(predictor.genres)
@@ -106,13 +103,12 @@ def test_unreadable_files_are_reported(onnx_folder, posters, tmp_path):
   os.mkfifo(folder / 'pipe.jpg')
   (folder / 'link.jpg').symlink_to('missing')
   files = sorted(folder.iterdir())
-  result = run(
-    onnx_folder, *files, posters[0], 'a\x1b[2J.jpg', tmp_path=tmp_path
-  )
+  files += [posters[0], 'a\x1b[2J.jpg']
+  result = run(onnx_folder, 'predict.py', *files, tmp_path=tmp_path)
   assert result.returncode == 1
   assert len(result.stdout.splitlines()) == 1
   lines = result.stderr.splitlines()
-  assert len(lines) == len(files) + 1
+  assert len(lines) == len(files) - 1
   assert all(line.startswith('error: ') for line in lines)
   assert r'a\x1b[2J.jpg' in result.stderr and '\x1b' not in result.stderr
 

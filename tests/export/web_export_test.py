@@ -63,6 +63,7 @@ def test_package_is_downloaded_once(tarball, set_npm, tmp_path):
   assert web_export.runtime_files() == CONTENT
   set_npm('exit 1')
   assert web_export.runtime_files() == CONTENT
+  assert web_export.runtime_files(tarball) == CONTENT
   cached = tmp_path / 'cache/genre_flax/onnxruntime-web-1.2.3.tgz'
   cached.write_bytes(cached.read_bytes()[:-1])
   set_npm(download)
@@ -78,6 +79,8 @@ def test_other_content_is_refused(tarball, set_npm, tmp_path):
   assert not (tmp_path / 'cache').exists()
   with pytest.raises(errors.InputError, match=REFUSED):
     web_export.runtime_files(tarball)
+  with pytest.raises(errors.InputError, match='cannot be read'):
+    web_export.runtime_files(tmp_path / 'missing.tgz')
 
 
 def test_failed_download_names_the_remedy(tarball, set_npm, monkeypatch):
@@ -88,9 +91,3 @@ def test_failed_download_names_the_remedy(tarball, set_npm, monkeypatch):
   monkeypatch.setenv('PATH', '')
   with pytest.raises(errors.ResourceError, match=f'not installed.*{remedy}'):
     web_export.runtime_files()
-
-
-def test_local_tarball(tarball, tmp_path):
-  assert web_export.runtime_files(tarball) == CONTENT
-  with pytest.raises(errors.InputError, match='cannot be read'):
-    web_export.runtime_files(tmp_path / 'missing.tgz')

@@ -1,45 +1,51 @@
 """Contact sheets, by their pixels."""
 
-import io
-
+from etils import epath
 import numpy as np
 from PIL import Image
+import pytest
 
+from genre_flax.attribution import map_images
 from genre_flax.reports import contact_sheet
 
 GENRES = ('Comedy', 'Drama', 'War', 'Western')
 
 
-def make_entry(color, labels=(0, 1, 0, 0)):
-  return contact_sheet.Entry(
-    image=np.full((30, 20, 3), color, np.uint8),
+def make_poster(color, labels=(0, 1, 0, 0)):
+  image = np.full((30, 20, 3), color, np.uint8)
+  return map_images.Poster(
+    image=image,
+    pixels=image,
     scores=np.array([0.1, 0.9, 0.5, 0.2]),
     labels=None if labels is None else np.array(labels),
     name='tt0000001 with a name that is wider than its cell',
   )
 
 
-def draw(entries, **kwargs):
-  content = contact_sheet.draw(entries, genres=GENRES, **kwargs)
-  image = Image.open(io.BytesIO(content))
-  assert image.format == 'PNG'
-  return np.asarray(image.convert('RGB')).astype(int)
+@pytest.fixture
+def draw(tmp_path):
+  def draw(posters):
+    path = contact_sheet.write(epath.Path(tmp_path), posters, genres=GENRES)
+    with Image.open(path) as image:
+      return np.asarray(image.convert('RGB')).astype(int)
+
+  return draw
 
 
 def has_color(pixels, color):
   return bool((np.abs(pixels - np.array(color)).sum(axis=-1) < 12).any())
 
 
-def test_all_posters_are_drawn():
+def test_sheet_contains_all_posters(draw):
   colors = [(200, 30, 30), (30, 200, 30), (30, 30, 200)]
-  sheet = draw([make_entry(color) for color in colors], columns=2)
+  sheet = draw([make_poster(color) for color in colors * 3])
   for color in colors:
-    assert (sheet == color).all(axis=-1).sum() >= 180 * 264
+    assert (sheet == color).all(axis=-1).sum() >= 3 * 180 * 264
 
 
-def test_colors_of_predictions():
+def test_colors_of_predictions(draw):
   known, unknown = (
-    draw([make_entry((0, 0, 0), labels)]) for labels in ((0, 1, 0, 0), None)
+    draw([make_poster((0, 0, 0), labels)]) for labels in ((0, 1, 0, 0), None)
   )
   assert has_color(known, contact_sheet._CORRECT)
   assert has_color(known, contact_sheet._WRONG)

@@ -1,7 +1,6 @@
 """Embeddings and nearest posters, on synthetic data."""
 
 import dataclasses
-import shutil
 
 from etils import epath
 import flax.linen as nn
@@ -16,43 +15,54 @@ from genre_flax.models import registry
 from genre_flax.retrieval import embedder as embedder_lib
 from genre_flax.retrieval import neighbors
 from genre_flax.runtime import errors
-from genre_flax.training import train
-from tests.support import helpers
 
 
 @pytest.fixture(scope='module')
-def workdir(data_dir, tmp_path_factory):
-  folder = tmp_path_factory.mktemp('run')
-  train.train(helpers.tiny_config(data_dir), folder)
-  return epath.Path(folder)
+def embedder(trained_predictor):
+  return embedder_lib.Embedder(trained_predictor)
 
 
 @pytest.fixture(scope='module')
-def predictor(workdir):
-  return predictor_lib.restore(workdir)
-
-
-@pytest.fixture(scope='module')
-def embedder(predictor):
-  return embedder_lib.Embedder(predictor)
+def index(trained_predictor, embedder, trained_workdir, tmp_path_factory):
+  """The path of a stored index."""
+  workdir = epath.Path(tmp_path_factory.mktemp('run'))
+  neighbors.open_index(
+    trained_predictor,
+    embedder,
+    workdir=workdir,
+    data_dir=trained_predictor.data_dir(trained_workdir),
+  )
+  return workdir / 'index' / f'{trained_predictor.step}.npz'
 
 
 @pytest.fixture
-def copy(workdir, predictor, embedder, tmp_path):
-  """A copy of a workdir with an index."""
-  folder = epath.Path(tmp_path / 'run')
-  shutil.copytree(workdir, folder)
-  neighbors.open_index(predictor, embedder, workdir=folder, data_dir='')
-  return folder
+def copy(index, tmp_path):
+  """The path of a copy of the index."""
+  path = epath.Path(tmp_path / 'run' / 'index' / index.name)
+  path.parent.mkdir(parents=True)
+  return index.copy(path)
 
 
-def pixels_of(dataset, *numbers, shape=(32, 24)):
+@pytest.fixture
+def open_index(trained_predictor, embedder, data_dir):
+  """Opens the index of a path."""
+
+  def open_index(path, *, predictor=trained_predictor, data_dir=data_dir):
+    return neighbors.open_index(
+      predictor,
+      embedder,
+      workdir=path.parent.parent,
+      data_dir=str(data_dir),
+    )
+
+  return open_index
+
+
+def pixels_of(dataset, *numbers):
   records = dataset.open_split('train')
   return np.stack(
     [
-      image_decoding.decode_and_resize(
-        records[i].image, height=shape[0], width=shape[1]
-      )
+      image_decoding.decode_and_resize(records[i].image, height=32, width=24)
       for i in numbers
     ]
   )
@@ -79,10 +89,12 @@ def test_nearest_by_hand():
   assert found[0].similarity == 0
 
 
-def test_embedding_is_mean_of_last_feature_map(predictor, embedder, dataset):
+def test_embedding_is_mean_of_last_feature_map(
+  trained_predictor, embedder, dataset
+):
   pixels = pixels_of(dataset, 0, 5)
-  _, captured = predictor_lib.make_model(predictor).apply(
-    jax.device_get(predictor.variables),
+  _, captured = predictor_lib.make_model(trained_predictor).apply(
+    jax.device_get(trained_predictor.variables),
     (pixels.astype(np.float32) - 127.5) / 127.5,
     train=False,
     capture_intermediates=True,
@@ -94,21 +106,21 @@ def test_embedding_is_mean_of_last_feature_map(predictor, embedder, dataset):
   )
 
 
-def with_network(predictor, model, monkeypatch):
+def with_network(trained_predictor, model, monkeypatch):
   """The predictor with another network of random weights."""
   monkeypatch.setattr(predictor_lib, 'make_model', lambda _: model)
   images = np.zeros((1, 32, 24, 3), np.float32)
   init = jax.jit(model.init, static_argnames='train')
   return dataclasses.replace(
-    predictor, variables=init(jax.random.key(0), images, train=False)
+    trained_predictor, variables=init(jax.random.key(0), images, train=False)
   )
 
 
 def test_embedding_is_that_of_method_embed(
-  short_efficientnet, predictor, dataset, monkeypatch
+  short_efficientnet, trained_predictor, dataset, monkeypatch
 ):
   model = registry.create_model('efficientnet_lite', num_genres=12)
-  other = with_network(predictor, model, monkeypatch)
+  other = with_network(trained_predictor, model, monkeypatch)
   pixels = pixels_of(dataset, 0, 5)
   embeddings = embedder_lib.Embedder(other).embed(pixels)
   assert embeddings.shape == (2, 1280)
@@ -125,38 +137,21 @@ def test_embedding_is_that_of_method_embed(
   )
 
 
-@pytest.mark.parametrize('name', registry.MODELS)
-def test_all_networks_have_embeddings(
-  name, short_networks, predictor, monkeypatch
-):
-  model = registry.create_model(name, num_genres=12)
-  monkeypatch.setattr(predictor_lib, 'make_model', lambda _: model)
-  config = predictor.config.copy_and_resolve_references()
-  config.image_height = config.image_width = 96
-  images = jax.ShapeDtypeStruct((1, 96, 96, 3), np.float32)
-  shapes = jax.eval_shape(
-    lambda images: model.init(jax.random.key(0), images, train=False), images
-  )
-  blank = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
-  other = dataclasses.replace(predictor, config=config, variables=blank)
-  assert embedder_lib.Embedder(other).num_features >= 16
-
-
-def test_network_without_embeddings_is_refused(predictor, monkeypatch):
+def test_network_without_embeddings_is_refused(trained_predictor, monkeypatch):
   class Plain(nn.Module):
     @nn.compact
     def __call__(self, images, *, train):
       return nn.Dense(12)(images.mean(axis=(1, 2)))
 
-  plain = with_network(predictor, Plain(), monkeypatch)
+  plain = with_network(trained_predictor, Plain(), monkeypatch)
   with pytest.raises(errors.InputError, match='has no embeddings'):
     embedder_lib.Embedder(plain)
 
 
 def test_nearest_to_training_poster_is_itself(
-  copy, predictor, embedder, dataset
+  index, open_index, embedder, dataset
 ):
-  index = neighbors.open_index(predictor, embedder, workdir=copy, data_dir='')
+  index = open_index(index)
   records = dataset.open_split('train')
   assert len(index) == len(records) == 93
   numbers = (0, 40, 92)
@@ -172,30 +167,24 @@ def test_nearest_to_training_poster_is_itself(
     assert first.thumbnail.startswith(b'\xff\xd8\xff')
 
 
-def test_dataset_is_needed_once(copy, predictor, embedder, tmp_path):
-  again = neighbors.open_index(
-    predictor, embedder, workdir=copy, data_dir=str(tmp_path / 'gone')
-  )
-  assert len(again) == 93
-  (copy / 'index' / f'{predictor.step}.npz').unlink()
-  with pytest.raises(errors.InputError, match='gone'):
-    neighbors.open_index(
-      predictor, embedder, workdir=copy, data_dir=str(tmp_path / 'gone')
-    )
+def test_dataset_is_needed_once(copy, open_index, tmp_path):
+  assert len(open_index(copy, data_dir=tmp_path / 'missing')) == 93
+  copy.unlink()
+  with pytest.raises(errors.InputError, match='missing'):
+    open_index(copy, data_dir=tmp_path / 'missing')
 
 
-def test_damaged_index_is_recomputed(copy, predictor, embedder, caplog):
-  path = copy / 'index' / f'{predictor.step}.npz'
-  content = path.read_bytes()
-  whole = neighbors.open_index(predictor, embedder, workdir=copy, data_dir='')
+def test_damaged_index_is_recomputed(copy, open_index, caplog):
+  content = copy.read_bytes()
+  whole = open_index(copy)
   rng = np.random.default_rng(0)
   for number, place in enumerate(rng.integers(len(content), size=16)):
     caplog.clear()
     changed = bytearray(content)
     changed[place] ^= 0x10
     is_cut = number % 2 == 0
-    path.write_bytes(bytes(changed[: place if is_cut else None]))
-    index = neighbors.open_index(predictor, embedder, workdir=copy, data_dir='')
+    copy.write_bytes(bytes(changed[: place if is_cut else None]))
+    index = open_index(copy)
     np.testing.assert_array_equal(index.features, whole.features)
     assert list(index.ids) == list(whole.ids)
     assert index.thumbnails == whole.thumbnails
@@ -205,57 +194,38 @@ def test_damaged_index_is_recomputed(copy, predictor, embedder, caplog):
 
 
 @pytest.mark.parametrize('name', ['features', 'labels', 'sizes', 'ids', 'mean'])
-def test_inconsistent_index_is_recomputed(
-  name, copy, predictor, embedder, caplog
-):
-  path = copy / 'index' / f'{predictor.step}.npz'
-  with np.load(path) as stored:
+def test_inconsistent_index_is_recomputed(name, copy, open_index, caplog):
+  with np.load(copy) as stored:
     arrays = dict(stored)
-  with path.open('wb') as file:
+  with copy.open('wb') as file:
     np.savez(file, **{**arrays, name: arrays[name][:-1]})
-  index = neighbors.open_index(predictor, embedder, workdir=copy, data_dir='')
+  index = open_index(copy)
   assert len(index) == len(index.features) == len(index.thumbnails) == 93
   assert 'is damaged and is recomputed' in caplog.text
 
 
 def test_index_of_another_network_is_recomputed(
-  copy, predictor, embedder, caplog
+  copy, open_index, trained_predictor, caplog
 ):
-  other = dataclasses.replace(
-    predictor,
-    variables=jax.tree.map(
-      lambda leaf: leaf * 1.5, jax.device_get(predictor.variables)
-    ),
+  variables = jax.tree.map(
+    lambda leaf: leaf * 1.5, jax.device_get(trained_predictor.variables)
   )
-  before = neighbors.open_index(predictor, embedder, workdir=copy, data_dir='')
+  open_index(copy)
   assert 'recomputed' not in caplog.text
-  after = neighbors.open_index(
-    other, embedder_lib.Embedder(other), workdir=copy, data_dir=''
+  open_index(
+    copy, predictor=dataclasses.replace(trained_predictor, variables=variables)
   )
   assert 'belongs to another network' in caplog.text
-  assert not np.array_equal(after.features, before.features)
 
 
-def test_another_dataset_is_refused(predictor, embedder, tmp_path):
+def test_another_dataset_is_refused(open_index, tmp_path):
   build.build_synthetic(data_dir=tmp_path, num_posters=40, seed=5)
+  path = epath.Path(tmp_path / 'run' / 'index' / '1.npz')
   with pytest.raises(errors.InputError, match='the network was trained on'):
-    neighbors.open_index(
-      predictor,
-      embedder,
-      workdir=tmp_path / 'no_index',
-      data_dir=str(tmp_path),
-    )
+    open_index(path, data_dir=tmp_path)
 
 
-def test_index_that_cannot_be_stored_is_used(
-  predictor, embedder, tmp_path, caplog
-):
+def test_index_that_cannot_be_stored_is_used(open_index, tmp_path, caplog):
   (tmp_path / 'index').write_text('a file')
-  index = neighbors.open_index(
-    predictor,
-    embedder,
-    workdir=epath.Path(tmp_path),
-    data_dir=predictor.data_dir(tmp_path),
-  )
-  assert len(index) == 93
+  assert len(open_index(epath.Path(tmp_path / 'index' / '1.npz'))) == 93
   assert 'cannot be stored' in caplog.text

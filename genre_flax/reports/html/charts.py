@@ -15,20 +15,11 @@ from matplotlib import figure
 from matplotlib import ticker
 import numpy as np
 
-from genre_flax.reports.html import run_summary
+from genre_flax.reports.html import runs
 
-_INK, _FAINT, _GRID = '#010101', '#020202', '#030303'
-_MAIN, _SECOND, _BAND = '#040404', '#050505', '#060606'
-_VARIABLES = {
-  _INK: 'var(--ink)',
-  _FAINT: 'var(--faint)',
-  _GRID: 'var(--grid)',
-  _MAIN: 'var(--main)',
-  _SECOND: 'var(--second)',
-  _BAND: 'var(--band)',
-}
-# Readable on light and on dark.
-_COLORMAP = 'viridis'
+_NAMES = ('ink', 'faint', 'grid', 'main', 'second', 'band')
+_PLACEHOLDERS = tuple(f'#{i:06x}' for i in range(1, len(_NAMES) + 1))
+_INK, _FAINT, _GRID, _MAIN, _SECOND, _BAND = _PLACEHOLDERS
 _STYLE = {
   'svg.fonttype': 'none',
   # Names of genres are text, not formulas.
@@ -55,16 +46,13 @@ _DASHED = {'color': _FAINT, 'linewidth': 0.9, 'linestyle': (0, (4, 3))}
 _NUM_BINS = 15
 
 
-def training_curves(summary: run_summary.RunSummary) -> dict[str, str]:
+def training_curves(run: runs.Run) -> dict[str, str]:
   """Loss, metrics, learning rate and images/s by step.
-
-  Args:
-    summary: of the run.
 
   Returns:
     {title: SVG} of the curves that were recorded.
   """
-  split = str(summary.predictor.config.dataset.validation_split)
+  split = str(run.predictor.config.dataset.validation_split)
   curves = {
     'Loss': [
       ('training', 'train', 'loss', _SECOND),
@@ -81,28 +69,24 @@ def training_curves(summary: run_summary.RunSummary) -> dict[str, str]:
   charts = {}
   for title, lines in curves.items():
     series = [
-      (label, summary.series(of, name), color)
-      for label, of, name, color in lines
+      (label, run.series(of, name), color) for label, of, name, color in lines
     ]
-    if any(points for _, points, _ in series):
-      charts[title] = _curves(series, step=summary.predictor.step)
+    if not any(points for _, points, _ in series):
+      continue
+    with _chart(4.4, 2.7) as (axes, svg):
+      for label, points, color in series:
+        if points:
+          style = '-' if len(points) > 1 else 'o'
+          axes.plot(*zip(*points, strict=True), style, color=color, label=label)
+      axes.axvline(run.predictor.step, **_DASHED)
+      axes.set_xlabel(f'step (dashed: {run.predictor.step:,}, the checkpoint)')
+      axes.xaxis.set_major_formatter(ticker.StrMethodFormatter('{x:,.0f}'))
+      if len(series) > 1:
+        axes.legend()
+      else:
+        axes.set_ylim(bottom=0)
+    charts[title] = svg[0]
   return charts
-
-
-def _curves(series, *, step):
-  with _chart(4.4, 2.7) as (axes, svg):
-    for label, points, color in series:
-      if points:
-        style = '-' if len(points) > 1 else 'o'
-        axes.plot(*zip(*points, strict=True), style, color=color, label=label)
-    axes.axvline(step, **_DASHED)
-    axes.set_xlabel(f'step (dashed: {step:,}, the checkpoint)')
-    axes.xaxis.set_major_formatter(ticker.StrMethodFormatter('{x:,.0f}'))
-    if len(series) > 1:
-      axes.legend()
-    else:
-      axes.set_ylim(bottom=0)
-  return svg[0]
 
 
 def precision_recall(
@@ -220,7 +204,7 @@ def genre_matrix(names: Sequence[str], values: np.ndarray) -> str:
   side = 2.2 + 0.2 * len(names)
   with _chart(side, side) as (axes, svg):
     mesh = axes.pcolormesh(
-      np.ma.masked_invalid(values), cmap=_COLORMAP, vmin=0, vmax=1, linewidth=0
+      np.ma.masked_invalid(values), cmap='viridis', vmin=0, vmax=1, linewidth=0
     )
     places = np.arange(len(names)) + 0.5
     labels = [_shorten(name) for name in names]
@@ -251,23 +235,21 @@ def _chart(
     warnings.filterwarnings('ignore', 'Glyph .* missing from font', UserWarning)
     chart = figure.Figure(figsize=(width, height), layout='constrained')
     yield chart.subplots(), svg
-    svg.append(_to_svg(chart))
-
-
-def _to_svg(chart: figure.Figure) -> str:
-  file = io.StringIO()
-  metadata = dict.fromkeys(('Creator', 'Date', 'Format', 'Type'))
-  chart.savefig(file, format='svg', transparent=True, metadata=metadata)
-  svg = file.getvalue()
-  svg = svg[svg.index('<svg') :]
-  for color, variable in _VARIABLES.items():
-    svg = svg.replace(color, variable)
+    file = io.StringIO()
+    metadata = dict.fromkeys(('Creator', 'Date', 'Format', 'Type'))
+    chart.savefig(file, format='svg', transparent=True, metadata=metadata)
+  content = file.getvalue()
+  content = content[content.index('<svg') :]
+  for color, name in zip(_PLACEHOLDERS, _NAMES, strict=True):
+    content = content.replace(color, f'var(--{name})')
   # The size and the font are those of the page. A style element would apply to
   # the whole page. Ids that are not referenced are the same in all charts.
-  svg = re.sub(r' (width|height)="[\d.]+pt"', '', svg, count=2)
-  svg = re.sub(r"'DejaVu Sans'[^;\"]*", 'inherit', svg)
-  svg = re.sub(r'<style.*?</style>', '', svg, flags=re.DOTALL)
-  names = set(re.findall(r'#([\w-]+)', svg))
-  return re.sub(
-    r' id="([\w.-]+)"', lambda id_: id_[0] if id_[1] in names else '', svg
+  content = re.sub(r' (width|height)="[\d.]+pt"', '', content, count=2)
+  content = re.sub(r"'DejaVu Sans'[^;\"]*", 'inherit', content)
+  content = re.sub(r'<style.*?</style>', '', content, flags=re.DOTALL)
+  names = set(re.findall(r'#([\w-]+)', content))
+  svg.append(
+    re.sub(
+      r' id="([\w.-]+)"', lambda id_: id_[0] if id_[1] in names else '', content
+    )
   )

@@ -20,25 +20,13 @@ def check_comparable(splits: Sequence[scored_lib.ScoredSplit]) -> None:
   """
   first = splits[0]
   for other in splits[1:]:
-    difference = None
-    for what, ours, theirs in (
-      ('genres', first.genres, other.genres),
-      ('posters', first.ids, other.ids),
-    ):
-      if ours != theirs:
-        difference = f'{what} differ ({len(ours)} and {len(theirs)})'
-        for one in sorted(set(ours) ^ set(theirs))[:1]:
-          difference += f', for example in {one!r}'
-        break
-    else:
-      if not np.array_equal(first.labels, other.labels):
-        difference = 'labels of the same posters differ'
-    if difference:
-      raise errors.InputError(
-        f'The runs cannot be compared on the split {first.name}: their'
-        f' {difference}. Set --data_dir to a dataset with the genres of all'
-        ' runs, or write one report per run.'
-      )
+    for name in ('genres', 'ids', 'labels'):
+      if not np.array_equal(getattr(first, name), getattr(other, name)):
+        raise errors.InputError(
+          f'The runs cannot be compared on the split {first.name}: the {name}'
+          ' of the posters differ. Set --data_dir to a dataset with the genres'
+          ' of all runs, or write one report per run.'
+        )
 
 
 def differences(
@@ -48,11 +36,6 @@ def differences(
   bootstrap_samples: int,
 ) -> dict[str, bootstrap.Estimate]:
   """The metrics of a run minus those of the first run.
-
-  Args:
-    first: the split, scored by the first run.
-    other: the split, scored by the other run.
-    bootstrap_samples: number of resamples; 0 for no intervals.
 
   Returns:
     An estimate per metric of `split_metrics.make_report`.
@@ -82,10 +65,6 @@ def changed_posters(
   first: scored_lib.ScoredSplit, other: scored_lib.ScoredSplit
 ) -> dict[str, list[posters.Choice]]:
   """The posters whose number of correct top-3 predictions changed.
-
-  Args:
-    first: the split, scored by the first run.
-    other: the split, scored by the other run.
 
   Returns:
     'improved' and 'degraded' posters, in descending order of the change of the

@@ -1,7 +1,7 @@
 """Metrics per genre, and confusions between genres."""
 
-from collections.abc import Sequence
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from genre_flax.inference import scored_split as scored_lib
 
 # The operating point of precision and recall.
 _OPERATING_POINT = 'macro_f1'
-_MAX_CONFUSIONS = 12
+_MAX_CONFUSIONS, _MIN_SUPPORT = 12, 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,34 +41,10 @@ class GenreMetrics:
   curve: tuple[np.ndarray, np.ndarray]
 
 
-@dataclasses.dataclass(frozen=True)
-class Confusion:
-  """A genre with high scores for posters of another genre.
-
-  Attributes:
-    label: a genre that the posters have.
-    predicted: a genre that the posters do not have.
-    score: mean score of `predicted` over the posters.
-    usual: mean score of `predicted` over all posters without it.
-    support: number of the posters.
-  """
-
-  label: str
-  predicted: str
-  score: float
-  usual: float
-  support: int
-
-
 def compute_metrics(
   scored: scored_lib.ScoredSplit, *, bootstrap_samples: int
 ) -> list[GenreMetrics]:
-  """The metrics of all genres of a split, the most frequent genre first.
-
-  Args:
-    scored: the split.
-    bootstrap_samples: number of resamples; 0 for no intervals.
-  """
+  """The metrics of all genres of a split, the most frequent genre first."""
   scores, labels = scored.scores, scored.labels > 0
   calibration = scored.predictor.calibration
   predicted = calibration.predict_genres(scores, _OPERATING_POINT)
@@ -119,18 +95,14 @@ def means_by_label(labels: np.ndarray, values: np.ndarray) -> np.ndarray:
   )
 
 
-def find_confusions(
-  scored: scored_lib.ScoredSplit, *, min_support: int = 5
-) -> Sequence[Confusion]:
+def find_confusions(scored: scored_lib.ScoredSplit) -> list[dict[str, Any]]:
   """Finds genres whose scores are high for posters of another genre.
 
-  Args:
-    scored: the split.
-    min_support: least number of posters with one genre and without the other.
-
   Returns:
-    At most 12, in descending order of the difference of the score to the usual
-    one.
+    At most 12 of {'label': a genre of at least 5 posters, 'predicted': a genre
+    that they do not have, 'score': its mean score over these posters, 'usual':
+    that over all posters without it, 'support': the number of posters}, in
+    descending order of the difference of the score to the usual one.
   """
   scores, labels = scored.scores, scored.labels > 0
   confusions = []
@@ -138,14 +110,16 @@ def find_confusions(
     without = ~labels[:, i]
     for j, label in enumerate(scored.genres):
       chosen = labels[:, j] & without
-      if i == j or chosen.sum() < min_support:
-        continue
-      score, usual = scores[chosen, i].mean(), scores[without, i].mean()
-      if score > usual:
+      if i != j and chosen.sum() >= _MIN_SUPPORT:
         confusions.append(
-          Confusion(
-            label, predicted, float(score), float(usual), int(chosen.sum())
-          )
+          {
+            'label': label,
+            'predicted': predicted,
+            'score': scores[chosen, i].mean(),
+            'usual': scores[without, i].mean(),
+            'support': chosen.sum(),
+          }
         )
-  confusions.sort(key=lambda confusion: confusion.usual - confusion.score)
+  confusions = [each for each in confusions if each['score'] > each['usual']]
+  confusions.sort(key=lambda each: each['usual'] - each['score'])
   return confusions[:_MAX_CONFUSIONS]

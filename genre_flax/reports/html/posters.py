@@ -32,12 +32,6 @@ class Choice:
   note: str = ''
 
 
-# Groups of choices by title.
-Choices = Mapping[str, Sequence[Choice]]
-# The values that the templates show of a poster.
-Card = dict[str, Any]
-
-
 def most_confident(
   scored: scored_lib.ScoredSplit, *, correct: bool
 ) -> list[Choice]:
@@ -106,13 +100,14 @@ def suspicious_labels(scored: scored_lib.ScoredSplit) -> list[Choice]:
 
 
 def make_cards(
-  scored: scored_lib.ScoredSplit, groups: Sequence[Choices]
-) -> tuple[list[dict[str, list[Card]]], str]:
+  scored: scored_lib.ScoredSplit,
+  groups: Sequence[Mapping[str, Sequence[Choice]]],
+) -> tuple[list[dict[str, list[dict[str, Any]]]], str]:
   """Makes the cards of all choices, with their attribution maps.
 
   Args:
     scored: the split.
-    groups: the choices.
+    groups: the choices by title.
 
   Returns:
     The cards in the structure of `groups`, and the attribution method.
@@ -120,17 +115,14 @@ def make_cards(
   explainer = methods.Explainer(scored.predictor)
   choices = [c for each in groups for chosen in each.values() for c in chosen]
   keys = sorted({(choice.index, choice.genre) for choice in choices})
-  pixels = {
-    index: scored.decode(index, scored.predictor.image_shape)
-    for index, _ in keys
-  }
+  shape = scored.predictor.image_shape
   maps = {}
   if keys:
-    maps = explainer.maps(
-      np.stack([pixels[index] for index, _ in keys]),
+    values = explainer.maps(
+      np.stack([scored.decode(index, shape) for index, _ in keys]),
       np.array([[genre] for _, genre in keys]),
-    )[:, 0]
-    maps = dict(zip(keys, maps, strict=True))
+    )
+    maps = dict(zip(keys, values[:, 0], strict=True))
   cards = [
     {
       title: [_make_card(scored, c, maps[c.index, c.genre]) for c in chosen]
@@ -141,12 +133,11 @@ def make_cards(
   return cards, explainer.method
 
 
-def _make_card(scored, choice, map_) -> Card:
-  index = choice.index
-  scores, labels = scored.scores[index], scored.labels[index] > 0
-  image = scored.decode(index, drawing.POSTER_SHAPE)
+def _make_card(scored, choice, map_) -> dict[str, Any]:
+  scores, labels = scored.scores[choice.index], scored.labels[choice.index] > 0
+  image = scored.decode(choice.index, drawing.POSTER_SHAPE)
   return {
-    'id': scored.ids[index],
+    'id': scored.ids[choice.index],
     'labels': [scored.genres[i] for i in np.flatnonzero(labels)],
     'top3': [
       (scored.genres[i], float(scores[i]), bool(labels[i]))
@@ -154,11 +145,11 @@ def _make_card(scored, choice, map_) -> Card:
     ],
     'map_genre': scored.genres[choice.genre],
     'note': choice.note,
-    'image': data_uri(drawing.to_jpeg(image)),
-    'map_image': data_uri(drawing.to_jpeg(map_images.overlay(image, map_))),
+    'image': _data_uri(image),
+    'map_image': _data_uri(map_images.overlay(image, map_)),
   }
 
 
-def data_uri(content: bytes, media_type: str = 'image/jpeg') -> str:
-  """A data URI with the content of a file."""
-  return f'data:{media_type};base64,{base64.b64encode(content).decode()}'
+def _data_uri(image: np.ndarray) -> str:
+  content = base64.b64encode(drawing.to_jpeg(image)).decode()
+  return f'data:image/jpeg;base64,{content}'

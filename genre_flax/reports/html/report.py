@@ -13,20 +13,48 @@ from etils import epath
 import jinja2
 import markupsafe
 
-from genre_flax.reports import metric_titles
 from genre_flax.reports.html import charts
 from genre_flax.reports.html import comparison
 from genre_flax.reports.html import genres
 from genre_flax.reports.html import posters
-from genre_flax.reports.html import run_summary
 from genre_flax.reports.html import runs as runs_lib
 from genre_flax.runtime import files
 from genre_flax.runtime import machine
 from genre_flax.runtime import text
 
 FILE_NAME = 'report.html'
+# (name, title, description) of each metric of `split_metrics.make_report`, in
+# the order of the page.
+METRICS = (
+  ('hit_at_3', 'Hit at 3', 'posters with at least one correct prediction of 3'),
+  (
+    'recall_at_3',
+    'Recall at 3',
+    'share of the genres of a poster in the 3',
+  ),
+  ('precision_at_3', 'Precision at 3', 'share of correct top-3 predictions'),
+  (
+    'mean_average_precision',
+    'Mean average precision',
+    'ranking of the posters of each genre, mean over genres',
+  ),
+  (
+    'micro_average_precision',
+    'Micro average precision',
+    'ranking of all (poster, genre) pairs',
+  ),
+  ('mean_roc_auc', 'Mean ROC-AUC', 'mean over genres; 0.5 is chance level'),
+  ('micro_f1_fitted', 'Micro-F1', 'at the fitted threshold'),
+  ('macro_f1_fitted', 'Macro-F1', 'mean over genres, at fitted thresholds'),
+  (
+    'exact_match_fitted',
+    'Exact match',
+    'posters with all genres predicted correctly, fitted',
+  ),
+  ('accuracy', 'Accuracy', '(poster, genre) pairs, at threshold 0.5'),
+)
 # The metrics at the top of the page.
-HEADLINES = (
+_HEADLINES = (
   'hit_at_3',
   'recall_at_3',
   'mean_average_precision',
@@ -54,56 +82,43 @@ def write(
     InputError: the runs cannot be compared.
     StorageError: the file cannot be written.
   """
-  splits = [run.scored for run in runs if run.scored is not None]
-  is_comparison = len(splits) == len(runs) > 1
-  if is_comparison:
-    comparison.check_comparable(splits)
+  comparisons = []
+  if all(run.scored is not None for run in runs):
+    comparison.check_comparable([run.scored for run in runs])
+    comparisons = [
+      _view_comparison(runs[0].scored, run, bootstrap_samples=bootstrap_samples)
+      for run in runs[1:]
+    ]
   logging.info('Writing %s.', path)
   views = [
-    _view_run(
-      run, bootstrap_samples=bootstrap_samples, posters_per_genre=len(runs) == 1
+    (
+      charts.training_curves(run),
+      _view_split(
+        run.scored,
+        bootstrap_samples=bootstrap_samples,
+        posters_per_genre=len(runs) == 1,
+      ),
     )
     for run in runs
   ]
-  comparisons = []
-  if is_comparison:
-    comparisons = [
-      _view_comparison(
-        splits[0], view, split, bootstrap_samples=bootstrap_samples
-      )
-      for view, split in zip(views[1:], splits[1:], strict=True)
-    ]
-  page = _render(views, comparisons)
+  page = _render(runs=runs, views=views, comparisons=comparisons)
   with files.storage_errors(path):
     path.parent.mkdir(parents=True, exist_ok=True)
   files.write_atomic(path, page)
   return path
 
 
-def _view_run(run, *, bootstrap_samples, posters_per_genre) -> dict[str, Any]:
-  summary = run_summary.read(run.workdir, run.predictor, data_dir=run.data_dir)
-  posters_view = None
-  if run.scored is not None:
-    posters_view = _view_posters(
-      run.scored,
-      bootstrap_samples=bootstrap_samples,
-      posters_per_genre=posters_per_genre,
-    )
-  return {
-    'summary': summary,
-    'metrics': run.metrics,
-    'curves': charts.training_curves(summary),
-    'posters': posters_view,
-  }
-
-
-def _view_posters(
+def _view_split(
   scored, *, bootstrap_samples, posters_per_genre
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
+  if scored is None:
+    return None
   by_support = genres.compute_metrics(
     scored, bootstrap_samples=bootstrap_samples
   )
-  order = [scored.genres.index(each.name) for each in by_support]
+  names = [each.name for each in by_support]
+  order = [scored.genres.index(name) for name in names]
+  scores, labels = scored.scores[:, order], scored.labels[:, order]
   choices = {
     'correct': posters.most_confident(scored, correct=True),
     'wrong': posters.most_confident(scored, correct=False),
@@ -126,59 +141,50 @@ def _view_posters(
       for each, groups in zip(by_support, genre_cards, strict=True)
     ],
     'confusions': genres.find_confusions(scored),
-    'charts': _draw_charts(scored, order),
+    'charts': {
+      'reliability': charts.reliability(scores, labels),
+      'histogram': charts.score_histogram(scores, labels),
+      'ranges': charts.score_ranges(names, scores, labels),
+      'mean_scores': charts.genre_matrix(
+        names, genres.means_by_label(labels, scores)
+      ),
+      'co_occurrence': charts.genre_matrix(
+        names, genres.means_by_label(labels, labels)
+      ),
+    },
     'cards': cards,
     'method': method,
   }
 
 
-def _draw_charts(scored, order) -> dict[str, str]:
-  names = [scored.genres[i] for i in order]
-  scores, labels = scored.scores[:, order], scored.labels[:, order]
-  return {
-    'reliability': charts.reliability(scores, labels),
-    'histogram': charts.score_histogram(scores, labels),
-    'ranges': charts.score_ranges(names, scores, labels),
-    'mean_scores': charts.genre_matrix(
-      names, genres.means_by_label(labels, scores)
-    ),
-    'co_occurrence': charts.genre_matrix(
-      names, genres.means_by_label(labels, labels)
-    ),
-  }
-
-
-def _view_comparison(first, view, split, *, bootstrap_samples):
-  choices = comparison.changed_posters(first, split)
+def _view_comparison(first, run, *, bootstrap_samples) -> dict[str, Any]:
+  choices = comparison.changed_posters(first, run.scored)
   shown = {name: group[:_NUM_CHANGED] for name, group in choices.items()}
-  [cards], _ = posters.make_cards(split, [shown])
+  [cards], _ = posters.make_cards(run.scored, [shown])
   return {
-    'run': view,
+    'run': run,
     'differences': comparison.differences(
-      first, split, bootstrap_samples=bootstrap_samples
+      first, run.scored, bootstrap_samples=bootstrap_samples
     ),
     'counts': {name: len(group) for name, group in choices.items()},
     'cards': cards,
   }
 
 
-def environment(folder: pathlib.Path) -> jinja2.Environment:
-  """An environment of templates that escapes all values.
+def _format(value: float | None, spec: str) -> str:
+  is_defined = value is not None and math.isfinite(value)
+  return format(value, spec) if is_defined else '–'
 
-  Args:
-    folder: of the templates.
 
-  Returns:
-    The environment; undefined names are errors.
-  """
-  result = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(folder),
+def _render(**values) -> str:
+  environment = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(_TEMPLATES),
     autoescape=True,
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
   )
-  result.filters |= {
+  environment.filters |= {
     # Names may contain invisible characters.
     'shown': text.printable,
     'number': lambda value, digits=3: _format(value, f'.{digits}f'),
@@ -188,32 +194,18 @@ def environment(folder: pathlib.Path) -> jinja2.Environment:
     # Matplotlib escapes the texts of its SVGs.
     'svg': markupsafe.Markup,
   }
-  return result
-
-
-def _format(value: float | None, spec: str) -> str:
-  is_defined = value is not None and math.isfinite(value)
-  return format(value, spec) if is_defined else '–'
-
-
-def _render(views, comparisons) -> str:
   style, script = (
-    (_TEMPLATES / name).read_text(encoding='utf-8')
+    markupsafe.Markup((_TEMPLATES / name).read_text(encoding='utf-8'))
     for name in ('report.css', 'report.js')
   )
   checksum = hashlib.sha256(script.encode()).digest()
-  return (
-    environment(_TEMPLATES)
-    .get_template('report.html')
-    .render(
-      runs=views,
-      comparisons=comparisons,
-      style=markupsafe.Markup(style),
-      script=markupsafe.Markup(script),
-      script_checksum=base64.b64encode(checksum).decode(),
-      metric_titles=metric_titles.METRICS,
-      headlines=HEADLINES,
-      versions=machine.versions(['genre_flax', 'jax']),
-      date=datetime.datetime.now(datetime.UTC).date().isoformat(),
-    )
+  return environment.get_template('report.html').render(
+    style=style,
+    script=script,
+    script_checksum=base64.b64encode(checksum).decode(),
+    metric_titles=METRICS,
+    headlines=_HEADLINES,
+    versions=machine.versions(['genre_flax', 'jax']),
+    date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+    **values,
   )

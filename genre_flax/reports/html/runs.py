@@ -1,16 +1,24 @@
-"""The runs of a report: restored checkpoints with a scored split."""
+"""The runs of a report: checkpoints, scored splits and training histories."""
 
+from collections.abc import Sequence
 import dataclasses
+import functools
 from typing import Any
 
 from absl import logging
 from etils import epath
+import jax
+import numpy as np
 
+from configs import default
+from genre_flax import config as config_lib
 from genre_flax.datasets.posters import storage
 from genre_flax.inference import predictor as predictor_lib
 from genre_flax.inference import scored_split as scored_lib
 from genre_flax.reports import split_metrics
 from genre_flax.runtime import errors
+from genre_flax.runtime import metric_writer
+from genre_flax.training import run_history
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,11 +38,86 @@ class Run:
   metrics: dict[str, Any] | None
 
   @property
-  def data_dir(self) -> str:
-    """The folder of the dataset, which may be missing."""
+  def name(self) -> str:
+    """The last part of the path of the workdir."""
+    return self.workdir.resolve().name
+
+  @functools.cached_property
+  def card(self) -> dict[str, Any] | None:
+    """The data card of the dataset, or None if it is missing."""
     if self.scored is not None:
-      return str(self.scored.dataset.data_dir)
-    return self.predictor.data_dir(self.workdir)
+      return self.scored.dataset.card
+    try:
+      return storage.read_card(self.predictor.data_dir(self.workdir))
+    except errors.InputError as e:
+      logging.warning('The report has no data card: %s', e)
+      return None
+
+  @functools.cached_property
+  def history(self) -> Sequence[metric_writer.Line]:
+    """The metrics in metrics.jsonl."""
+    return [
+      line for line in metric_writer.read(self.workdir) if 'split' in line
+    ]
+
+  @functools.cached_property
+  def starts(self) -> Sequence[dict[str, Any]]:
+    """The starts of the training, of `run_history.read`."""
+    return run_history.read(self.workdir)
+
+  @property
+  def changed_keys(self) -> list[tuple[str, str, str]]:
+    """(key, value, default) of config keys that differ from the default."""
+    values, defaults = (
+      config_lib.flatten(config_lib.to_dict(config))
+      for config in (self.predictor.config, default.get_config())
+    )
+    return [
+      (key, repr(values[key]), repr(defaults.get(key, '(none)')))
+      for key in sorted(values)
+      if key not in defaults or values[key] != defaults[key]
+    ]
+
+  @property
+  def num_params(self) -> int:
+    """The number of parameters of the network."""
+    params = self.predictor.variables['params']
+    return sum(np.size(leaf) for leaf in jax.tree.leaves(params))
+
+  @property
+  def num_steps(self) -> int:
+    """The number of steps of the training."""
+    return max((line['step'] for line in self.history), default=0)
+
+  @property
+  def seconds(self) -> float:
+    """The time of training and validation, summed over all starts."""
+    total, last = 0.0, 0
+    for line in self.history:
+      rate = _number(line.get('images_per_second'))
+      if line['split'] == 'train' and rate:
+        total += (line['step'] - last) * self.predictor.config.batch_size / rate
+        last = line['step']
+      elif line['split'] != 'train':
+        total += _number(line.get('seconds')) or 0.0
+    return total
+
+  def series(self, split: str, name: str) -> list[tuple[int, float]]:
+    """(step, value) of a metric of a split."""
+    return [
+      (line['step'], value)
+      for line in self.history
+      if line['split'] == split
+      and (value := _number(line.get(name))) is not None
+    ]
+
+  def peak(self, name: str) -> float | None:
+    """The maximum of a training metric; None if it was not recorded."""
+    return max((v for _, v in self.series('train', name)), default=None)
+
+
+def _number(value: Any) -> float | None:
+  return float(value) if isinstance(value, int | float) else None
 
 
 def open_run(

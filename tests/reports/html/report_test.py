@@ -11,7 +11,6 @@ import pytest
 from genre_flax.datasets.posters import build
 from genre_flax.datasets.posters import sources
 from genre_flax.datasets.posters import synthetic
-from genre_flax.reports import metric_titles
 from genre_flax.reports.html import report
 from genre_flax.reports.html import runs
 from genre_flax.runtime import errors
@@ -118,7 +117,6 @@ def test_page_shows_metrics_and_setup(page, opened):
   for name in ('mean_average_precision', 'hit_at_3', 'macro_f1_fitted'):
     assert f'{metrics[name]["value"]:.3f}' in texts
     assert f'{metrics[name]["constant_baseline"]:.3f}' in texts
-  assert {name for name, _, _ in metric_titles.METRICS} <= metrics.keys()
   assert sum(text.startswith('step (dashed: ') for text in texts) == 4
   joined = ' '.join(texts)
   assert 'config.batch_size' in joined
@@ -150,12 +148,6 @@ def test_missing_dataset(opened, hostile_data, tmp_path):
   assert f'{metrics["metrics"]["hit_at_3"]["value"]:.3f}' in texts
   assert '--data_dir' in texts
   assert 'Most confident correct predictions' not in texts
-
-
-def test_run_without_metrics(opened, tmp_path):
-  run = runs.Run(opened[0].workdir, opened[0].predictor, None, None)
-  texts = ' '.join(Elements(write_report([run], tmp_path)).texts)
-  assert 'The workdir contains no metrics' in texts
 
 
 def test_comparison_shows_values_and_differences(comparison_page, opened):
@@ -203,31 +195,26 @@ class TestInBrowser:
       assert supports == sorted(supports, reverse=True)
       table.get_by_role('button', name='posters').click()
       assert list(map(int, column(2))) == sorted(supports)
-      table.get_by_role('button', name='genre').click()
-      assert sorted(column(1), key=str.casefold) != column(1)[::-1]
       table.get_by_role('button', name='average precision').click()
       values = [float(value) for value in column(3) if value]
       assert values == sorted(values, reverse=True)
-      heading = table.locator('th[aria-sort]')
-      assert heading.get_attribute('aria-sort') == 'descending'
+      heading = table.locator('th[aria-sort=descending]')
       assert heading.inner_text().startswith('average precision')
 
   def test_attribution_maps_are_shown_on_request(self, chromium, page):
     with browser.opened(chromium, f'file://{page}') as tab:
       button = tab.locator('#r0-posters .card button').first
       button.focus()
-      map_ = button.locator('.map')
-      opacity = 'e => getComputedStyle(e).opacity'
-      assert map_.evaluate(opacity) == '0'
       tab.keyboard.press('Enter')
       assert button.get_attribute('aria-pressed') == 'true'
       tab.wait_for_timeout(300)
-      assert map_.evaluate(opacity) == '1'
-      other = tab.locator('#r0-posters .card .map').last
-      assert other.evaluate(opacity) == '0'
+      maps = tab.locator('#r0-posters .card .map')
+      opacity = 'e => getComputedStyle(e).opacity'
+      assert maps.first.evaluate(opacity) == '1'
+      assert maps.last.evaluate(opacity) == '0'
       tab.get_by_label('attribution maps').check()
       tab.wait_for_timeout(300)
-      assert other.evaluate(opacity) == '1'
+      assert maps.last.evaluate(opacity) == '1'
 
   def test_link_opens_genre(self, chromium, page):
     with browser.opened(chromium, f'file://{page}') as tab:
@@ -236,11 +223,3 @@ class TestInBrowser:
       tab.locator('#r0-genres tbody a').first.click()
       tab.wait_for_function("document.getElementById('r0-genre-0').open")
       assert details.locator('svg').is_visible()
-
-  def test_comparison(self, chromium, comparison_page):
-    with browser.opened(
-      chromium, f'file://{comparison_page}', width=390
-    ) as tab:
-      rows = tab.locator('#comparison tbody tr')
-      assert rows.count() == len(metric_titles.METRICS)
-      assert tab.evaluate('document.documentElement.scrollWidth') <= 390

@@ -1,6 +1,7 @@
 """The values of the HTML report, compared with hand-computed numbers."""
 
 import dataclasses
+import json
 import types
 
 from etils import epath
@@ -11,12 +12,12 @@ from sklearn import metrics as sklearn_metrics
 from genre_flax.evaluation import bootstrap
 from genre_flax.evaluation import calibration
 from genre_flax.evaluation import evaluator
-from genre_flax.reports import metric_titles
 from genre_flax.reports.html import charts
 from genre_flax.reports.html import comparison
 from genre_flax.reports.html import genres as genres_lib
 from genre_flax.reports.html import posters
-from genre_flax.reports.html import run_summary
+from genre_flax.reports.html import report
+from genre_flax.reports.html import runs
 from genre_flax.runtime import errors
 
 GENRES = ('Drama', 'War', 'Western')
@@ -60,9 +61,6 @@ def test_genre_metrics_equal_scikit_learn(random_split):
     column = GENRES.index(genre.name)
     labels = random_split.labels[:, column]
     scores = random_split.scores[:, column]
-    assert genre.roc_auc.value == pytest.approx(
-      sklearn_metrics.roc_auc_score(labels, scores)
-    )
     estimate = genre.average_precision
     assert estimate.value == pytest.approx(
       sklearn_metrics.average_precision_score(labels, scores)
@@ -112,9 +110,8 @@ def test_confusions_by_hand(support):
   if support < 5:
     assert confusions == []
   else:
-    expected = genres_lib.Confusion('War', 'Drama', 0.6, 0.35, 6)
-    assert dataclasses.astuple(confusions[0]) == pytest.approx(
-      dataclasses.astuple(expected)
+    assert list(confusions[0].values()) == pytest.approx(
+      ['War', 'Drama', 0.6, 0.35, 6]
     )
     assert len(confusions) == 1
 
@@ -131,19 +128,13 @@ def indices(choices):
   return [choice.index for choice in choices]
 
 
-def test_most_confident_predictions(six_posters):
+def test_choices_of_posters(six_posters):
   correct = posters.most_confident(six_posters, correct=True)
   wrong = posters.most_confident(six_posters, correct=False)
   assert (indices(correct), indices(wrong)) == ([0, 2, 4], [1, 3, 5])
-
-
-def test_best_and_worst_posters_of_genre(six_posters):
-  chosen = posters.best_and_worst(six_posters, 0)
+  by_genre = posters.best_and_worst(six_posters, 0)
   # No drama is left for the lowest scores.
-  assert list(map(indices, chosen.values())) == [[0, 2, 4], [], [1, 3, 5]]
-
-
-def test_suspicious_labels(six_posters):
+  assert list(map(indices, by_genre.values())) == [[0, 2, 4], [], [1, 3, 5]]
   # The mean score of dramas is 0.6, that of the others 0.4.
   assert posters.suspicious_labels(six_posters) == [
     posters.Choice(1, 0, 'Missing? Drama 0.80'),
@@ -165,14 +156,7 @@ def test_comparison_by_hand():
   difference = differences['hit_at_3']
   assert difference.value == 0.25
   assert difference.low < 0 < difference.high
-  assert {name for name, _, _ in metric_titles.METRICS} <= differences.keys()
-
-
-def test_run_equals_itself(random_split):
-  differences = comparison.differences(
-    random_split, random_split, bootstrap_samples=20
-  )
-  assert set(differences.values()) == {(0, 0, 0)}
+  assert {name for name, _, _ in report.METRICS} <= differences.keys()
 
 
 def test_pairing_narrows_interval(random_split):
@@ -191,12 +175,12 @@ def test_pairing_narrows_interval(random_split):
 @pytest.mark.parametrize(
   ('change', 'words'),
   [
-    ({'genres': ('Drama', 'War', 'Crime')}, "genres differ .* in 'Crime'"),
+    ({'genres': ('Drama', 'War', 'Crime')}, 'genres of'),
     (
       {'scores': np.zeros((2, 3)), 'labels': np.zeros((2, 3))},
-      'posters differ',
+      'ids of',
     ),
-    ({'labels': np.ones((60, 3))}, 'labels of the same posters differ'),
+    ({'labels': np.ones((60, 3))}, 'labels of'),
   ],
 )
 def test_different_splits_are_refused(random_split, change, words):
@@ -205,36 +189,27 @@ def test_different_splits_are_refused(random_split, change, words):
     comparison.check_comparable([random_split, Scored(**{**fields, **change})])
 
 
-def make_summary(history):
+def test_curves_and_duration_of_training(tmp_path):
+  lines = [
+    {'step': 10, 'split': 'train', 'loss': 3.0, 'images_per_second': 64.0},
+    {'step': 20, 'split': 'val', 'loss': 2.5, 'seconds': 4.0},
+    {'step': 20, 'split': 'train', 'loss': None, 'images_per_second': 32.0},
+  ]
+  (tmp_path / 'metrics.jsonl').write_text(
+    ''.join(f'{json.dumps(line)}\n' for line in lines)
+  )
   config = types.SimpleNamespace(
     batch_size=32, dataset=types.SimpleNamespace(validation_split='val')
   )
   predictor = types.SimpleNamespace(config=config, step=20)
-  return run_summary.RunSummary(
-    workdir=epath.Path('a/run'),
-    predictor=predictor,
-    card=None,
-    history=history,
-    starts=[],
-    changed_keys=[],
-  )
-
-
-def test_summary_of_history():
-  summary = make_summary(
-    [
-      {'step': 10, 'split': 'train', 'loss': 3.0, 'images_per_second': 64.0},
-      {'step': 20, 'split': 'val', 'loss': 2.5, 'seconds': 4.0},
-      {'step': 20, 'split': 'train', 'loss': None, 'images_per_second': 32.0},
-    ]
-  )
+  run = runs.Run(epath.Path(tmp_path), predictor, None, None)
   # 10 steps of 32 images at 64 images/s, 10 at 32 images/s, and validation.
-  assert summary.seconds == 5 + 10 + 4
-  assert summary.num_steps == 20
-  assert summary.series('train', 'loss') == [(10, 3.0)]
-  assert summary.peak('images_per_second') == 64.0
-  assert summary.peak('peak_device_memory_gb') is None
-  assert list(charts.training_curves(summary)) == ['Loss', 'Images per second']
+  assert run.seconds == 5 + 10 + 4
+  assert run.num_steps == 20
+  assert run.series('train', 'loss') == [(10, 3.0)]
+  assert run.peak('images_per_second') == 64.0
+  assert run.peak('peak_device_memory_gb') is None
+  assert list(charts.training_curves(run)) == ['Loss', 'Images per second']
 
 
 def test_charts_escape_names_and_follow_theme():
@@ -247,7 +222,7 @@ def test_charts_escape_names_and_follow_theme():
     assert '&lt;script&gt;al' in svg
     assert '$\\frac{' in svg
     assert 'var(--faint)' in svg
-    assert not [color for color in charts._VARIABLES if color in svg]
+    assert not [color for color in charts._PLACEHOLDERS if color in svg]
   # Charts on one page have different ids.
   other = charts.genre_matrix(names, values)
   ids = [
