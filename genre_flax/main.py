@@ -15,6 +15,7 @@ from ml_collections import config_flags
 from genre_flax.runtime import command_line
 from genre_flax.runtime import files
 from genre_flax.runtime import platform
+from genre_flax.runtime import shared_flags
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'File of the training configuration.', lock_config=True
@@ -25,13 +26,7 @@ _WORKDIR = flags.DEFINE_string(
   'Folder for checkpoints and metrics; an existing run is resumed.',
   required=True,
 )
-_DISTRIBUTED = flags.DEFINE_bool(
-  'distributed',
-  False,
-  'Join a multi-host run, with the settings of the cluster (TPU pod, GKE,'
-  ' Slurm). Not needed with JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and'
-  ' JAX_PROCESS_ID.',
-)
+_DISTRIBUTED = shared_flags.distributed()
 _DRY_RUN = flags.DEFINE_bool(
   'dry_run', False, 'Check the config and the dataset, and describe the run.'
 )

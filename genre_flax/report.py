@@ -16,42 +16,20 @@ from etils import epath
 from genre_flax.runtime import command_line
 from genre_flax.runtime import files
 from genre_flax.runtime import platform
+from genre_flax.runtime import shared_flags
 
-_WORKDIRS = flags.DEFINE_multi_string(
-  'workdir',
-  None,
-  'Folder of a training run; several to compare runs.',
-  required=True,
-)
+_WORKDIRS = shared_flags.workdirs('to compare runs')
 _SPLIT = flags.DEFINE_string(
   'split', 'test', 'Split to report on: train, validation or test.'
 )
-_STEP = flags.DEFINE_string(
-  'step', 'best', 'Checkpoint to use: best, latest, or the number of a step.'
-)
-_DATA_DIR = flags.DEFINE_string(
-  'data_dir',
-  None,
-  'Dataset of the split, written by `genre_flax.prepare`; default: the dataset'
-  ' of the training.',
-)
+_STEP = shared_flags.step()
+_DATA_DIR = shared_flags.data_dir()
 _OUTPUT = flags.DEFINE_string(
   'output', None, 'Folder for report.html; default: the first --workdir.'
 )
-_BATCH_SIZE = flags.DEFINE_integer(
-  'batch_size', 64, 'Posters per step, over all devices.', lower_bound=1
-)
-_BOOTSTRAP_SAMPLES = flags.DEFINE_integer(
-  'bootstrap_samples',
-  1000,
-  'Resamples for the 95 % intervals; 0 for no intervals.',
-  lower_bound=0,
-)
-_ALLOW_CUSTOM_CODE = flags.DEFINE_bool(
-  'allow_custom_code',
-  False,
-  'Allow a network that is not part of genre_flax, as in genre_flax.top3.',
-)
+_BATCH_SIZE = shared_flags.batch_size()
+_BOOTSTRAP_SAMPLES = shared_flags.bootstrap_samples()
+_ALLOW_CUSTOM_CODE = shared_flags.allow_custom_code()
 
 
 def main(argv: list[str]) -> int:

@@ -21,22 +21,13 @@ from genre_flax.runtime import command_line
 from genre_flax.runtime import errors
 from genre_flax.runtime import files
 from genre_flax.runtime import platform
+from genre_flax.runtime import shared_flags
 
-_WORKDIRS = flags.DEFINE_multi_string(
-  'workdir',
-  None,
-  'Folder of a training run; several for an ensemble.',
-  required=True,
-)
+_WORKDIRS = shared_flags.workdirs('for an ensemble')
 _SPLIT = flags.DEFINE_string(
   'split', None, 'Split to evaluate: train, validation or test.'
 )
-_DATA_DIR = flags.DEFINE_string(
-  'data_dir',
-  None,
-  'Dataset of the split, written by `genre_flax.prepare`; default: the dataset'
-  ' of the training.',
-)
+_DATA_DIR = shared_flags.data_dir()
 _STEP = flags.DEFINE_string(
   'step',
   'best',
@@ -61,15 +52,8 @@ _OUTPUT = flags.DEFINE_string(
   'Folder for predictions.csv and contact_sheet.png, and for metrics.json of a'
   ' split. Default: WORKDIR/eval/SPLIT_STEP for a split, no files for images.',
 )
-_BATCH_SIZE = flags.DEFINE_integer(
-  'batch_size', 64, 'Posters per step, over all devices.', lower_bound=1
-)
-_BOOTSTRAP_SAMPLES = flags.DEFINE_integer(
-  'bootstrap_samples',
-  1000,
-  'Resamples for the 95 % intervals; 0 for no intervals.',
-  lower_bound=0,
-)
+_BATCH_SIZE = shared_flags.batch_size()
+_BOOTSTRAP_SAMPLES = shared_flags.bootstrap_samples()
 _EXPLAIN = flags.DEFINE_bool(
   'explain',
   False,
@@ -81,15 +65,8 @@ _EXPLAIN_BY = flags.DEFINE_enum(
   ['grad_cam', 'occlusion'],
   'Attribution method; default: Grad-CAM if the network supports it.',
 )
-_ALLOW_CUSTOM_CODE = flags.DEFINE_bool(
-  'allow_custom_code',
-  False,
-  'Load a network that is not part of genre_flax, which the workdir names as'
-  " 'module:attribute'. This runs its code.",
-)
-_DISTRIBUTED = flags.DEFINE_bool(
-  'distributed', False, 'Join a multi-host run, as in genre_flax.main.'
-)
+_ALLOW_CUSTOM_CODE = shared_flags.allow_custom_code()
+_DISTRIBUTED = shared_flags.distributed()
 
 # Up to so many images, each of which then takes 10 ms longer, compiling quickly
 # saves time.

@@ -41,13 +41,16 @@ def flags_of(module):
   path = paths.ROOT / module.replace('.', '/')
   main = path / '__main__.py'
   source = read(main if main.exists() else path.with_suffix('.py'))
-  return {
-    node.args[0].value
-    for node in ast.walk(ast.parse(source))
-    if isinstance(node, ast.Call)
-    and isinstance(node.func, ast.Attribute)
-    and node.func.attr.startswith('DEFINE_')
-  }
+  found = set()
+  for node in ast.walk(ast.parse(source)):
+    if not isinstance(node, ast.Call):
+      continue
+    function = ast.unparse(node.func)
+    if '.DEFINE_' in function:
+      found.add(node.args[0].value)
+    elif function.startswith('shared_flags.'):
+      found.add(function.split('.')[1].replace('workdirs', 'workdir'))
+  return found
 
 
 FLAGS = {program: flags_of(program) for program in _PROGRAMS}

@@ -22,22 +22,14 @@ from genre_flax.runtime import errors
 from genre_flax.runtime import files
 from genre_flax.runtime import platform
 from genre_flax.runtime import regular_files
+from genre_flax.runtime import shared_flags
 
 PASSWORD_VARIABLE = 'GENRE_FLAX_DEMO_PASSWORD'
 _MIN_PASSWORD_LENGTH = 8
 
-_WORKDIR = flags.DEFINE_string(
-  'workdir', None, 'Folder of the training run.', required=True
-)
-_STEP = flags.DEFINE_string(
-  'step', 'best', 'Checkpoint: best, latest, or the number of a step.'
-)
-_DATA_DIR = flags.DEFINE_string(
-  'data_dir',
-  None,
-  'Dataset of the training, if it has moved; the index of nearest posters is'
-  ' computed from it once, and kept in the workdir.',
-)
+_WORKDIR = shared_flags.workdir()
+_STEP = shared_flags.step()
+_DATA_DIR = shared_flags.data_dir()
 _HOST = flags.DEFINE_string(
   'host', '127.0.0.1', 'Address to listen on; 0.0.0.0 for all interfaces.'
 )
@@ -60,11 +52,7 @@ _MAX_FILES = flags.DEFINE_integer(
 _MAX_QUEUE = flags.DEFINE_integer(
   'max_queue', 32, 'Largest number of waiting requests.', lower_bound=1
 )
-_ALLOW_CUSTOM_CODE = flags.DEFINE_bool(
-  'allow_custom_code',
-  False,
-  'Load a network that is not part of genre_flax, as in genre_flax.top3.',
-)
+_ALLOW_CUSTOM_CODE = shared_flags.allow_custom_code()
 
 
 def main(argv: list[str]) -> None:

@@ -16,10 +16,9 @@ from etils import epath
 from genre_flax.runtime import command_line
 from genre_flax.runtime import errors
 from genre_flax.runtime import platform
+from genre_flax.runtime import shared_flags
 
-_WORKDIR = flags.DEFINE_string(
-  'workdir', None, 'Folder of the training run.', required=True
-)
+_WORKDIR = shared_flags.workdir()
 _FORMAT = flags.DEFINE_enum(
   'format',
   None,
@@ -29,12 +28,7 @@ _FORMAT = flags.DEFINE_enum(
   ' page that predicts genres in the browser.',
   required=True,
 )
-_STEP = flags.DEFINE_string(
-  'step',
-  'best',
-  'Checkpoint to export: best (by validation mean average precision), latest'
-  ' or the number of a step.',
-)
+_STEP = shared_flags.step()
 _OUTPUT = flags.DEFINE_string(
   'output',
   None,
@@ -53,12 +47,7 @@ _ORT_WEB = flags.DEFINE_string(
   'For --format=web: the tarball of onnxruntime-web. Default: downloaded once'
   ' with npm.',
 )
-_ALLOW_CUSTOM_CODE = flags.DEFINE_bool(
-  'allow_custom_code',
-  False,
-  "Import a custom network, which the workdir names as 'module:attribute'. This"
-  ' runs its code.',
-)
+_ALLOW_CUSTOM_CODE = shared_flags.allow_custom_code()
 
 
 def main(argv: list[str]) -> int:
