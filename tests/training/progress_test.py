@@ -34,7 +34,7 @@ def clock(monkeypatch):
 def progress(tmp_path, clock):
   config = helpers.tiny_config('data', num_train_steps=10, batch_size=16)
   sizes = config_lib.compute_sizes(
-    config, num_train_examples=160, num_hosts=1, num_devices=1
+    config, num_train_examples=160, num_devices=1
   )
   writer = metric_writer.MetricWriter(tmp_path, start_step=0, tensorboard=False)
   progress = progress_lib.Progress(
