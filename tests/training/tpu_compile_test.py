@@ -142,7 +142,8 @@ class TestCompile:
     code = (
       'from genre_flax.training import tpu_compile as t; import json;'
       'from genre_flax.runtime import accelerators;'
-      'print(json.dumps([(f"{g}:{s}", len(d), len({x.process_index for x in d}))'
+      'print(json.dumps([(f"{g}:{s}", len(d), len({x.process_index'
+      ' for x in d}))'
       ' for g, c in accelerators.TPUS.items() for s in c.topologies'
       ' for d in [t.slice_devices(f"{g}:{s}")]]))'
     )
