@@ -1,6 +1,5 @@
 """Tests of calibrations and of their fit."""
 
-
 import numpy as np
 import pytest
 from scipy import special
