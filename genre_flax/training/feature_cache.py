@@ -53,8 +53,8 @@ def open_split(
 ) -> FeatureSplit:
   """The features of a split, read from the workdir or computed.
 
-  All hosts call it. Stored features are used only where backbone,
-  preprocessing and dataset are equal.
+  All hosts call it. Stored features are only used if backbone, preprocessing
+  and dataset are equal.
 
   Args:
     config: of the run.
