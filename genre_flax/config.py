@@ -95,9 +95,7 @@ class Sizes:
   """Batch sizes and numbers of steps; a step is an update of the parameters.
 
   Attributes:
-    num_train_examples: posters of the training split.
     global_batch_size: posters per step, over all hosts.
-    per_host_batch_size: posters per step on one host.
     per_device_batch_size: posters per step on one device.
     steps_per_epoch: not rounded, since batches span the ends of epochs.
     num_train_steps: of the whole run.
@@ -106,9 +104,7 @@ class Sizes:
     global_eval_batch_size: posters per evaluation step, over all hosts.
   """
 
-  num_train_examples: int
   global_batch_size: int
-  per_host_batch_size: int
   per_device_batch_size: int
   steps_per_epoch: float
   num_train_steps: int
@@ -129,7 +125,6 @@ def compute_sizes(
   config: ConfigDict,
   *,
   num_train_examples: int,
-  num_hosts: int,
   num_devices: int,
 ) -> Sizes:
   """Computes batch sizes and numbers of steps.
@@ -137,7 +132,6 @@ def compute_sizes(
   Args:
     config: validated.
     num_train_examples: posters of the training split.
-    num_hosts: processes of the run.
     num_devices: of all hosts together.
 
   Raises:
@@ -174,9 +168,7 @@ def compute_sizes(
     # A constant rate depends on the step alone, so that a run can be extended.
     num_warmup_steps = min(num_train_steps, num_warmup_steps)
   return Sizes(
-    num_train_examples=num_train_examples,
     global_batch_size=batch_size,
-    per_host_batch_size=batch_size // num_hosts,
     per_device_batch_size=batch_size // num_devices,
     steps_per_epoch=steps_per_epoch,
     num_train_steps=num_train_steps,

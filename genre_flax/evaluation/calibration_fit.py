@@ -44,18 +44,16 @@ def fit(
     thresholds[i] = fit_threshold(scores[:, i], labels[:, i])
   if occurs.any():
     thresholds[~occurs] = thresholds[occurs].mean()
+  micro = fit_threshold(scores.ravel(), labels.ravel())
+  exact = fit_exact_match_threshold(scores, labels)
   return calibration.Calibration(
     genres=tuple(genres),
     slope=slope,
     intercept=intercept,
     thresholds={
-      'micro_f1': np.full(
-        len(genres), fit_threshold(scores.ravel(), labels.ravel())
-      ),
+      'micro_f1': np.full(len(genres), micro),
       'macro_f1': thresholds,
-      'exact_match': np.full(
-        len(genres), fit_exact_match_threshold(scores, labels)
-      ),
+      'exact_match': np.full(len(genres), exact),
     },
     label_sets=prior,
   )
@@ -184,13 +182,11 @@ def fit_exact_match_threshold(scores: np.ndarray, labels: np.ndarray) -> float:
     One of 0.20, 0.21, ..., 0.70; of ties the middle one.
   """
   candidates = np.arange(20, 71) / 100
-  matches = np.array(
-    [
-      (calibration.apply_thresholds(scores, threshold) == (labels > 0))
-      .all(axis=1)
-      .sum()
-      for threshold in candidates
-    ]
-  )
+
+  def num_matches(threshold):
+    predicted = calibration.apply_thresholds(scores, threshold)
+    return (predicted == (labels > 0)).all(axis=1).sum()
+
+  matches = np.array([num_matches(threshold) for threshold in candidates])
   best = np.flatnonzero(matches == matches.max())
   return float(candidates[best[len(best) // 2]])

@@ -11,7 +11,6 @@ from scipy import special
 
 from genre_flax import config as config_lib
 from genre_flax.data import input_pipeline
-from genre_flax.evaluation import metrics
 from genre_flax.models import forward
 from genre_flax.runtime import parallel
 
@@ -171,9 +170,3 @@ def evaluate_split(
     num_examples=len(split),
   )
   return Predictions(outputs['logits'], outputs['labels'])
-
-
-def validation_metrics(predictions: Predictions) -> dict[str, float]:
-  """The loss and all metrics, without intervals."""
-  values = metrics.compute(predictions.scores, predictions.labels)
-  return {'loss': predictions.loss, **values}

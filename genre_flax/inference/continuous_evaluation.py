@@ -97,7 +97,12 @@ def evaluate_checkpoints(
       scored_lib.score_split(predictor, dataset, split, batch_size=batch_size),
       workdir / 'eval' / f'{split}_{step}',
     )
-    values = _defined_values(report)
+    values = {
+      name: entry['value']
+      for name, entry in report['metrics'].items()
+      if entry['value'] is not None
+    }
+    values['loss'] = report['loss']
     writer.write(step, split, values)
     seconds = time.monotonic() - started
     logging.info(
@@ -179,13 +184,3 @@ def _read_steps(workdir: epath.PathLike) -> tuple[list[int], int | None]:
       except errors.DamageError:
         continue  # Its evaluation reports the damage.
     return steps, None
-
-
-def _defined_values(report: dict[str, Any]) -> dict[str, float]:
-  """The loss and the metrics of a report that are defined."""
-  values = {
-    name: entry['value']
-    for name, entry in report['metrics'].items()
-    if entry['value'] is not None
-  }
-  return {**values, 'loss': report['loss']}

@@ -146,11 +146,7 @@ def mean_scores(scores: Sequence[np.ndarray]) -> np.ndarray:
 def combine(
   members: Sequence[predictor_lib.Predictor], *, origins: Sequence[str]
 ) -> predictor_lib.Predictor | Ensemble:
-  """The ensemble of some predictors, or the only predictor.
-
-  Args:
-    members: of `predictor_lib.restore`.
-    origins: the workdir of each, for messages.
+  """The ensemble of some predictors of the workdirs `origins`, or the only one.
 
   Raises:
     InputError: their genres differ.

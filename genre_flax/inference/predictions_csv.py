@@ -31,12 +31,7 @@ Row = tuple[object, np.ndarray]
 def to_csv(
   rows: Sequence[Row], *, calibration: calibration_lib.Calibration
 ) -> bytes:
-  """A whole table in UTF-8.
-
-  Args:
-    rows: of the posters.
-    calibration: of the scores.
-  """
+  """A whole table in UTF-8."""
   return _header(calibration) + _format(rows, calibration)
 
 
@@ -51,10 +46,6 @@ class Writer:
     self, folder: epath.Path, *, calibration: calibration_lib.Calibration
   ):
     """Creates the folder and the table.
-
-    Args:
-      folder: of the table.
-      calibration: of the scores.
 
     Raises:
       StorageError: it cannot be written.

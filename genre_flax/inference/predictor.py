@@ -198,11 +198,7 @@ def restore(
 def make_model(
   meta: checkpoint_meta.Meta, *, axis_name: str | None = None
 ) -> nn.Module:
-  """The network of a checkpoint.
-
-  Args:
-    meta: of the checkpoint.
-    axis_name: the mapped axis of the devices; None outside of `parallelize`.
+  """The network of a checkpoint; `axis_name` is None outside of `parallelize`.
 
   Raises:
     InputError: it is custom code that cannot be imported.
@@ -232,24 +228,17 @@ def _make_eval_step(meta):
 
 
 class OneDevice:
-  """A copy of the variables of a network on the first device of this process.
-
-  For functions that are not parallelized.
-  """
+  """A copy of a network's variables on one device, for single-device code."""
 
   def __init__(self, predictor: Predictor):
-    """Copies the variables of a predictor."""
+    """Copies the variables of a predictor to the first device."""
     self._device = jax.local_devices()[0]
     self.variables = jax.device_put(
       jax.device_get(predictor.variables), self._device
     )
 
   def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Calls a function of the variables and of `arguments` on the device.
-
-    Args:
-      function: to call.
-      *arguments: arrays of the host.
+    """Calls a function of the variables and of arrays, on the device.
 
     Returns:
       The output of the function, as arrays of the host.

@@ -77,11 +77,7 @@ def score_split(
 ) -> ScoredSplit | None:
   """Scores a split; all hosts call it.
 
-  Args:
-    predictor: of `ensemble.combine`.
-    dataset: with the split.
-    split: its name.
-    batch_size: posters per step over all hosts, rounded up to fit the devices.
+  The batch size, of all hosts, is rounded up to a multiple of the devices.
 
   Returns:
     The split on the main host, None on the others.

@@ -1,5 +1,5 @@
-"""From a config to a trained network.
+"""Training: from a config to a trained network.
 
-`config` and its rules are checked by `run`, which puts all parts together;
-`initialize` gives the first parameters, `train` loops over `train_step`.
+`setup` validates a config and builds the network, the loss and the optimizer;
+`restore` resumes or initializes a state; `train` loops over `train_step`.
 """

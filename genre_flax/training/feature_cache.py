@@ -1,7 +1,5 @@
 """Embeddings of a frozen backbone, computed once and stored in the workdir."""
 
-import hashlib
-import json
 from typing import Any
 
 from absl import logging
@@ -16,6 +14,7 @@ from genre_flax.datasets.posters import storage
 from genre_flax.evaluation import evaluator
 from genre_flax.models import forward
 from genre_flax.models import params as params_lib
+from genre_flax.runtime import checksums
 from genre_flax.runtime import files
 from genre_flax.runtime import parallel
 from genre_flax.training import inputs
@@ -54,8 +53,8 @@ def open_split(
 ) -> FeatureSplit:
   """The features of a split, read from the workdir or computed.
 
-  All hosts call it. Stored features are used only where backbone,
-  preprocessing and dataset are equal.
+  All hosts call it. Stored features are only used if backbone, preprocessing
+  and dataset are equal.
 
   Args:
     config: of the run.
@@ -116,19 +115,18 @@ def _read(path: epath.Path, key: str) -> FeatureSplit | None:
 
 def _key(config, dataset, variables):
   """A checksum of everything that determines the features."""
-  checksum = hashlib.sha256()
-  described = [
-    dataset.card['fingerprint'],
-    config_lib.image_shape(config),
-    config.pixel_mean,
-    config.pixel_scale,
-    config_lib.to_dict(config)['model'],
-  ]
-  checksum.update(json.dumps(described).encode())
-  for kind in ('params', 'batch_stats'):
-    flat = params_lib.flatten(variables[kind], sep='/')
-    for path, value in sorted(flat.items()):
-      if not params_lib.is_head(path):
-        checksum.update(path.encode())
-        checksum.update(np.ascontiguousarray(value).tobytes())
-  return checksum.hexdigest()
+  return checksums.of_json(
+    [
+      dataset.card['fingerprint'],
+      config_lib.image_shape(config),
+      config.pixel_mean,
+      config.pixel_scale,
+      config_lib.to_dict(config)['model'],
+      [
+        [path, checksums.of_array(value)]
+        for kind in ('params', 'batch_stats')
+        for path, value in params_lib.flatten(variables[kind], sep='/').items()
+        if not params_lib.is_head(path)
+      ],
+    ]
+  )

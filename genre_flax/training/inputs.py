@@ -17,11 +17,7 @@ from genre_flax.runtime import parallel
 def open_dataset(
   config: ml_collections.ConfigDict, workdir: epath.Path
 ) -> storage.PosterDataset:
-  """Opens the dataset of a config; generates a synthetic one where set.
-
-  Args:
-    config: validated.
-    workdir: of the run; a synthetic dataset is written into it.
+  """Opens the dataset of a config, or generates a synthetic one in `workdir`.
 
   Raises:
     InputError: there is no dataset.
@@ -58,7 +54,7 @@ def open_split(
   """Opens a split at the config's image size, with the config's cache.
 
   Raises:
-    InputError: there is no such split, or no room for the cache.
+    InputError: there is no such split, or too little space for the cache.
   """
   split = dataset.open_split(name)
   image_shape = config_lib.image_shape(config)

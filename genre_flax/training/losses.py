@@ -7,6 +7,7 @@ losses [B]. A loss is a (sum, count) pair, which is psum-ed before the division.
 """
 
 from collections.abc import Callable, Sequence
+import functools
 from typing import Any
 
 import jax
@@ -27,7 +28,7 @@ def make_loss(
 
   Args:
     config: `config.loss`.
-    label_prior: [L], each genre's share of the training split.
+    label_prior: [L], the share of each genre in the training split.
     num_examples: of the training split.
 
   Returns:
@@ -53,11 +54,11 @@ def make_loss(
       )
     logits = logits.astype(jnp.float32)
     labels = labels.astype(jnp.float32)
-    smoothed = labels * (1 - config.label_smoothing) + (
-      config.label_smoothing / 2
-    )
+    smoothing = config.label_smoothing
+    smoothed = labels * (1 - smoothing) + smoothing / 2
     # `where`, since 0 * nan is nan: padding may hold any value.
-    total = jnp.where(mask > 0, losses_fn(logits, smoothed), 0.0).sum()
+    losses = losses_fn(logits=logits, labels=smoothed)
+    total = jnp.where(mask > 0, losses, 0.0).sum()
     return total, (mask > 0).sum().astype(jnp.float32)
 
   return loss
@@ -66,10 +67,8 @@ def make_loss(
 def _make_built_in(config, *, label_prior, num_examples):
   """A function of logits and labels [B, L] that returns losses [B]."""
   elementwise = _ELEMENTWISE[config.name]
-  weights = class_balanced_weights(
-    np.asarray(label_prior) * num_examples,
-    beta=config.class_balanced_beta,
-  )
+  counts = np.asarray(label_prior) * num_examples
+  weights = class_balanced_weights(counts, beta=config.class_balanced_beta)
 
   def losses_fn(logits, labels):
     positive, negative = elementwise(logits, config)
@@ -81,18 +80,11 @@ def _make_built_in(config, *, label_prior, num_examples):
 
 def _make_custom(config, *, num_genres):
   """The same for a custom loss, whose output shape is checked."""
-
-  def losses_fn(logits, labels):
-    return custom.call(
-      config.name,
-      key='loss.name',
-      options=config.options,
-      logits=logits,
-      labels=labels,
-    )
-
+  losses_fn = functools.partial(
+    custom.call, config.name, key='loss.name', options=config.options
+  )
   example = jax.ShapeDtypeStruct((2, num_genres), jnp.float32)
-  got = jax.eval_shape(losses_fn, example, example)
+  got = jax.eval_shape(losses_fn, logits=example, labels=example)
   if getattr(got, 'shape', None) != (2,):
     raise errors.InputError(
       f'config.loss.name={config.name!r} returns'

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Sequence
 import re
-from typing import Any
 
 import jax
 import ml_collections
@@ -32,14 +31,13 @@ def make_learning_rate_fn(
   peak = config.learning_rate
   final = peak * config.final_learning_rate_factor
   decay_steps = max(1, num_train_steps - num_warmup_steps)
-  if config.schedule == 'constant':
-    after = optax.constant_schedule(peak)
-  elif config.schedule == 'cosine':
-    after = optax.cosine_decay_schedule(
+  after = {
+    'constant': optax.constant_schedule(peak),
+    'cosine': optax.cosine_decay_schedule(
       peak, decay_steps, alpha=config.final_learning_rate_factor
-    )
-  else:
-    after = optax.linear_schedule(peak, final, decay_steps)
+    ),
+    'linear': optax.linear_schedule(peak, final, decay_steps),
+  }[config.schedule]
   if not num_warmup_steps:
     return after
 
@@ -82,11 +80,13 @@ def make_optimizer(
   parts.append(_base_optimizer(config))
   if config.weight_decay:
     parts.append(
-      optax.add_decayed_weights(config.weight_decay, mask=is_decayed)
+      optax.add_decayed_weights(config.weight_decay, mask=_is_decayed)
     )
   parts.append(optax.scale_by_learning_rate(learning_rate_fn))
   if config.backbone_factor != 1:
-    parts.append(optax.masked(optax.scale(config.backbone_factor), is_backbone))
+    parts.append(
+      optax.masked(optax.scale(config.backbone_factor), _is_backbone)
+    )
   if config.layer_decay != 1:
     parts.append(_scale_by_layer(config.layer_decay, layer_order, paths))
   return optax.chain(*parts)
@@ -127,12 +127,12 @@ def _scale_by_layer(decay, layer_order, paths):
   )
 
 
-def is_decayed(params: dict[str, Any]) -> dict[str, bool]:
+def _is_decayed(params):
   """True for kernels, False for biases and norm scales; by flat paths."""
   return {path: path.endswith('/kernel') for path in params}
 
 
-def is_backbone(params: dict[str, Any]) -> dict[str, bool]:
+def _is_backbone(params):
   """False for the head, which returns the logits; by flat paths."""
   return {path: not params_lib.is_head(path) for path in params}
 

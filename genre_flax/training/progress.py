@@ -1,5 +1,6 @@
 """Log lines, progress bar and metrics by step of a training."""
 
+import collections
 from collections.abc import Iterator, Mapping
 import contextlib
 import datetime
@@ -25,8 +26,6 @@ from genre_flax.training import train_state
 
 # Summed over the steps between two log lines.
 _ZERO_SUMS = {'loss': 0.0, 'count': 0.0}
-# Networks with more arrays are described by module.
-_MAX_PARAMETER_LINES = 40
 
 
 class NonFiniteError(FloatingPointError):
@@ -93,11 +92,7 @@ class Progress:
     self._paused += time.monotonic() - started
 
   def add(self, step: int, values: dict[str, jax.Array]) -> None:
-    """Adds the metrics of a step, and reports when due.
-
-    Args:
-      step: just done.
-      values: scalars on the devices; 'loss' and 'count' are sums.
+    """Adds the metrics of a step, on the devices, and reports when due.
 
     Raises:
       NonFiniteError: see `check`.
@@ -212,6 +207,7 @@ def describe_run(
     f'{described["num_examples"]:,} {split}'
     for split, described in dataset.card['splits'].items()
   )
+  num_train_examples = dataset.num_examples(config.dataset.train_split)
   by_share = np.argsort(-dataset.label_prior, kind='stable')
   prior = ', '.join(
     f'{dataset.genres[i]} {dataset.label_prior[i]:.1%}' for i in by_share
@@ -232,7 +228,7 @@ def describe_run(
     f' {sizes.per_device_batch_size}{accumulated}',
     f'  steps        {sizes.num_train_steps:,} ='
     f' {sizes.num_train_steps / sizes.steps_per_epoch:.2f} epochs x'
-    f' {sizes.steps_per_epoch:.2f} steps ({sizes.num_train_examples:,}'
+    f' {sizes.steps_per_epoch:.2f} steps ({num_train_examples:,}'
     f' posters / {sizes.global_batch_size}); warm-up'
     f' {sizes.num_warmup_steps}',
     f'  evaluation   every {sizes.eval_every_steps} steps, batches of'
@@ -244,31 +240,21 @@ def describe_run(
 
 
 def describe_parameters(params: dict, *, trainable: str) -> str:
-  """The arrays or modules of the parameters, one per line, and their number.
+  """The modules of the parameters, one per line, with their sizes.
 
   Args:
     params: a tree.
     trainable: pattern of the trained parameters, of `params.split`.
   """
   trained, _ = params_lib.split(params, trainable)
-  flat = params_lib.flatten(params, sep='/')
-  rows = {
-    name: (value.size, ' x '.join(map(str, value.shape)))
-    for name, value in flat.items()
-  }
-  if len(flat) > _MAX_PARAMETER_LINES:
-    rows = {}
-    for path, value in flat.items():
-      module = '/'.join(path.split('/')[:2])
-      rows[module] = rows.get(module, (0, ''))[0] + value.size, ''
-  width = max(map(len, rows))
+  sizes = collections.Counter()
+  for path, value in params_lib.flatten(params, sep='/').items():
+    sizes['/'.join(path.split('/')[:2])] += value.size
+  width = max(map(len, sizes))
   return '\n'.join(
     [
       f'The network: {train_state.count_parameters(params):,} parameters,'
       f' {train_state.count_parameters(trained):,} of them trained',
-      *(
-        f'  {name:{width}}  {size:>10,}  {shape}'.rstrip()
-        for name, (size, shape) in rows.items()
-      ),
+      *(f'  {name:{width}}  {size:>10,}' for name, size in sizes.items()),
     ]
   )

@@ -1,7 +1,4 @@
-"""The starts of a run: when, by which command and on which machine.
-
-They are kept in the workdir for people to read; nothing is computed from them.
-"""
+"""The starts of a run: time, command, devices and versions, for the report."""
 
 import datetime
 import json
@@ -20,11 +17,7 @@ _PACKAGES = ('genre_flax', 'jax', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 
 
 def record(workdir: epath.Path, *, step: int) -> None:
-  """Appends this start to the history of a workdir.
-
-  Args:
-    workdir: of the run.
-    step: updates done so far.
+  """Appends this start, after `step` updates, to the history of a workdir.
 
   Raises:
     StorageError: the file cannot be written.
@@ -32,7 +25,7 @@ def record(workdir: epath.Path, *, step: int) -> None:
   start = {
     'step': step,
     'time': datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds'),
-    'command': _command(),
+    'command': shlex.join(['python', *sys.orig_argv[1:]]),
     'devices': parallel.describe_devices(),
     'processor': machine.processor(),
     'num_cores': machine.num_cores(),
@@ -50,12 +43,3 @@ def read(workdir: epath.Path) -> list[dict[str, Any]]:
     return []
   starts = stored if isinstance(stored, list) else []
   return [start for start in starts if isinstance(start, dict)]
-
-
-def _command() -> str:
-  """The command line of this process."""
-  spec = getattr(sys.modules['__main__'], '__spec__', None)
-  name = getattr(spec, 'name', None) or ''
-  is_ours = name.startswith('genre_flax.')
-  program = ['python', '-m', name] if is_ours else sys.argv[:1]
-  return shlex.join([*program, *sys.argv[1:]])

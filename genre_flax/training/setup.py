@@ -63,17 +63,14 @@ def set_up(
     config,
     num_train_examples=dataset.num_examples(config.dataset.train_split),
     label_prior=dataset.label_prior,
-    num_hosts=parallel.num_hosts(),
     num_devices=parallel.num_devices(),
   )
   if parallel.is_main_host():
-    logging.info('%s', progress.describe_run(config, setup.sizes, dataset))
-    logging.info(
-      '%s',
-      progress.describe_parameters(
-        setup.variable_shapes['params'], trainable=config.trainable
-      ),
+    described = progress.describe_parameters(
+      setup.variable_shapes['params'], trainable=config.trainable
     )
+    logging.info('%s', progress.describe_run(config, setup.sizes, dataset))
+    logging.info('%s', described)
   return dataset, setup
 
 
@@ -82,7 +79,6 @@ def build(
   *,
   num_train_examples: int,
   label_prior: Sequence[float],
-  num_hosts: int,
   num_devices: int,
 ) -> Setup:
   """Builds the network, the loss and the optimizer, and checks that they fit.
@@ -91,7 +87,6 @@ def build(
     config: validated.
     num_train_examples: posters of the training split.
     label_prior: [num_genres], shares of positives in the training split.
-    num_hosts: processes of the run.
     num_devices: of all hosts together.
 
   Raises:
@@ -101,7 +96,6 @@ def build(
   sizes = config_lib.compute_sizes(
     config,
     num_train_examples=num_train_examples,
-    num_hosts=num_hosts,
     num_devices=num_devices,
   )
   num_genres = len(label_prior)
@@ -145,13 +139,7 @@ def make_train_step(
   *,
   devices: Sequence[jax.Device] | None = None,
 ) -> train_step_lib.TrainStep:
-  """The training step on all devices, which donates the state.
-
-  Args:
-    config: of the run.
-    setup: of `build`.
-    devices: to compile for; None for the devices of the run.
-  """
+  """The training step on all devices, or on `devices`; it donates the state."""
   step = train_step_lib.make_train_step(
     setup.model,
     setup.optimizer,

@@ -18,6 +18,7 @@ from genre_flax.datasets.posters import storage
 from genre_flax.evaluation import calibration_fit
 from genre_flax.evaluation import constant_baseline
 from genre_flax.evaluation import evaluator
+from genre_flax.evaluation import metrics
 from genre_flax.runtime import lock
 from genre_flax.runtime import metric_writer
 from genre_flax.runtime import parallel
@@ -56,7 +57,7 @@ def train(
     workdir: for checkpoints, metrics and the resolved config.
 
   Returns:
-    The outcome. The best checkpoint is in the workdir.
+    The outcome; the workdir has the best checkpoint.
 
   Raises:
     InputError: the config, the dataset or the workdir does not fit.
@@ -200,14 +201,19 @@ def _make_validator(config, dataset, setup, split):
       split,
       inputs.loader_options(config, setup.sizes.global_eval_batch_size),
     )
-    results = evaluator.validation_metrics(predictions)
+    results = metrics.compute(predictions.scores, predictions.labels)
     calibration = calibration_fit.fit(
       predictions.logits,
       predictions.labels,
       genres=dataset.genres,
       counts=dataset.label_sets,
     )
-    return {**results, 'seconds': time.monotonic() - started}, calibration
+    seconds = time.monotonic() - started
+    return {
+      'loss': predictions.loss,
+      **results,
+      'seconds': seconds,
+    }, calibration
 
   return validate
 

@@ -62,13 +62,7 @@ def create_train_state(
   variables: dict[str, Any],
   optimizer: optax.GradientTransformation,
 ) -> TrainState:
-  """The state at step 0.
-
-  Args:
-    config: of the run.
-    variables: {'params', 'batch_stats'} of the network.
-    optimizer: of `optimizer.make_optimizer`.
-  """
+  """The state at step 0, from variables {'params', 'batch_stats'}."""
   params = jax.tree.map(jnp.asarray, variables['params'])
   trained, _ = params_lib.split(params, config.trainable)
   return TrainState(
@@ -95,13 +89,7 @@ def state_shapes(
 def initialize_variables(
   model: nn.Module, key: jax.Array, image_shape: tuple[int, int]
 ) -> dict[str, Any]:
-  """Random variables of a network, {'params', 'batch_stats'}.
-
-  Args:
-    model: of `registry.create_model`.
-    key: of the parameters.
-    image_shape: (height, width) in pixels.
-  """
+  """Random variables of a network, {'params', 'batch_stats'}."""
 
   @jax.jit
   def initialize(key):

@@ -16,15 +16,6 @@ def test_interval_of_a_mean_matches_the_normal_approximation():
   assert high == pytest.approx(0.5 + 1.96 * 0.025, abs=0.006)
 
 
-def test_interval_of_a_constant_metric_has_no_width():
-  labels = np.tile([[1.0, 0.0, 0.0, 0.0]], (30, 1))
-  scores = np.tile([[0.9, 0.1, 0.2, 0.3]], (30, 1))
-  found = bootstrap.intervals(scores, labels, num_samples=50)
-  assert found['accuracy'] == (1.0, 1.0)
-  assert found['recall_at_3'] == (1.0, 1.0)
-  assert found['precision_at_3'] == pytest.approx((1 / 3, 1 / 3))
-
-
 def test_intervals_contain_the_value_if_resamples_are_biased():
   # Two positives per genre: repeating them increases average precision.
   rng = np.random.default_rng(0)

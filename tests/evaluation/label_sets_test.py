@@ -1,6 +1,5 @@
 """Tests of label sets and of their fit."""
 
-import itertools
 import json
 
 import jax.numpy as jnp
@@ -125,23 +124,6 @@ def test_fit_improves_scores_of_new_posters():
   assert exact_match(joint) > 1.2 * exact_match(independent)
 
 
-def test_independent_genres_keep_their_scores():
-  rng = np.random.default_rng(0)
-  logits = rng.normal(0, 1, (3000, 3))
-  labels = (rng.random(logits.shape) < special.expit(logits)).astype(float)
-  train = (rng.random((90_000, 3)) < 0.5).astype(int)
-  counts = [
-    (tuple(np.flatnonzero(row)), int((train == row).all(axis=1).sum()))
-    for row in itertools.product((0, 1), repeat=3)
-  ]
-  names = GENRES[:3]
-  joint = calibration_fit.fit(logits, labels, genres=names, counts=counts)
-  independent = calibration_fit.fit(logits, labels, genres=names)
-  np.testing.assert_allclose(
-    joint.to_scores(logits), independent.to_scores(logits), atol=0.03
-  )
-
-
 @pytest.mark.parametrize('counts', [[((0, 2), 90), ((1,), 1)], []])
 def test_label_sets_that_do_not_help_are_not_used(counts):
   logits, labels = sample(0, 500)
@@ -158,6 +140,10 @@ def test_json_round_trip_in_a_calibration():
   np.testing.assert_array_equal(
     restored.to_scores(logits), fitted.to_scores(logits)
   )
+  for point in calibration.OPERATING_POINTS:
+    np.testing.assert_array_equal(
+      restored.thresholds[point], fitted.thresholds[point]
+    )
 
 
 @pytest.mark.parametrize(

@@ -106,10 +106,6 @@ def test_single_member_is_returned_as_it_is(members):
   assert ensemble.combine(members[:1], origins=('a',)) is members[0]
 
 
-def test_means_have_finite_logits():
-  assert np.isfinite(np.log(1 - ensemble.mean_scores([np.ones(3)]))).all()
-
-
 def test_different_genres_are_rejected(members):
   genres = ('Noir', *members[1].genres[1:])
   other = dataclasses.replace(members[1], genres=genres)

@@ -8,7 +8,6 @@ import pytest
 
 from genre_flax.datasets.posters import synthetic
 from genre_flax.inference import image_files
-from genre_flax.inference import predictor as predictor_lib
 from genre_flax.runtime import errors
 
 
@@ -70,21 +69,3 @@ def test_scores_match_those_of_the_split(trained_predictor, dataset, tmp_path):
   np.testing.assert_allclose(
     [result.scores for result in results], scores[:3], atol=1e-6
   )
-
-
-def test_batches_are_not_larger_than_the_number_of_files(
-  trained_predictor, posters, monkeypatch
-):
-  sizes = []
-  original = predictor_lib.Predictor.predict
-
-  def predict(self, images, *, batch_size):
-    sizes.append(batch_size)
-    return original(self, images, batch_size=batch_size)
-
-  monkeypatch.setattr(predictor_lib.Predictor, 'predict', predict)
-  files = image_files.find([str(posters)])
-  assert list(
-    image_files.predict_files(trained_predictor, files, batch_size=64)
-  )
-  assert sizes == [trained_predictor.fit_batch_size(5)]

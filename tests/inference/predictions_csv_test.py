@@ -10,7 +10,6 @@ import pytest
 
 from genre_flax.evaluation import calibration as calibration_lib
 from genre_flax.inference import predictions_csv
-from genre_flax.runtime import errors
 
 GENRES = ('Drama', '=War()', 'Sci|Fi')
 CALIBRATION = dataclasses.replace(
@@ -70,11 +69,3 @@ def test_interrupted_writer_keeps_the_rows_so_far(tmp_path, caplog):
   assert partial.read_bytes() == expected
   assert not writer.path.exists()
   assert f'{partial} has the first 2 rows' in caplog.text
-
-
-def test_folder_that_cannot_be_created_is_a_storage_error(tmp_path):
-  (tmp_path / 'file').write_text('')
-  with pytest.raises(errors.StorageError, match='file/out'):
-    predictions_csv.Writer(
-      epath.Path(tmp_path) / 'file' / 'out', calibration=CALIBRATION
-    )

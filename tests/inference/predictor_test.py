@@ -1,6 +1,5 @@
 """Tests of the predictor."""
 
-import jax
 import numpy as np
 import pytest
 
@@ -14,14 +13,6 @@ from genre_flax.runtime import errors
 from genre_flax.runtime import metric_writer
 from genre_flax.training import train
 from tests.support import helpers
-
-
-def test_restores_metadata_of_the_dataset(trained_predictor, dataset):
-  assert trained_predictor.genres == dataset.genres
-  assert trained_predictor.image_shape == (32, 24)
-  np.testing.assert_array_equal(
-    trained_predictor.label_prior, dataset.label_prior
-  )
 
 
 def test_best_checkpoint_has_the_best_validation_metric(trained_workdir):
@@ -83,15 +74,6 @@ def test_checksum_depends_on_the_variables(trained_predictor, trained_workdir):
   assert same.checksum() != trained_predictor.checksum()
 
 
-def test_one_device_applies_functions_to_the_variables(trained_predictor):
-  device = predictor_lib.OneDevice(trained_predictor)
-  got = device.run(
-    jax.jit(lambda variables, x: variables['params']['head']['bias'] * x), 2.0
-  )
-  bias = jax.device_get(trained_predictor.variables['params']['head']['bias'])
-  np.testing.assert_array_equal(got, 2 * bias)
-
-
 def test_dataset_with_other_genres_is_rejected(trained_predictor, tmp_path):
   csv_file, folder = synthetic.write_posters(
     tmp_path / 'posters', num_posters=60
@@ -106,13 +88,3 @@ def test_dataset_with_other_genres_is_rejected(trained_predictor, tmp_path):
     trained_predictor.evaluate_split(
       storage.open_dataset(tmp_path / 'data'), 'test', batch_size=8
     )
-
-
-def test_damaged_checkpoint_is_an_input_error(data_dir, tmp_path):
-  config = helpers.tiny_config(data_dir)
-  train.train(config, tmp_path)
-  for path in (tmp_path / 'checkpoints' / '6' / 'model').rglob('*'):
-    if path.is_file():
-      path.write_bytes(b'')
-  with pytest.raises(errors.InputError, match='Checkpoint 6 cannot be read'):
-    predictor_lib.restore(tmp_path, step='6')

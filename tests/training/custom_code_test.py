@@ -6,7 +6,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genre_flax import config_validation
 from genre_flax.inference import predictor as predictor_lib
 from genre_flax.models import registry
 from genre_flax.runtime import errors
@@ -122,6 +121,7 @@ def test_custom_optimizer(data_dir):
     ),
     ({'optimizer.options.b9': 0.5}, 'optimizer.name.*b9'),
     ({'loss.class_balanced_beta': 0.9}, 'for the built-in losses'),
+    ({'loss.name': 'focal'}, 'config.loss.options=.*of your own'),
     ({'model.name': 'tiny'}, 'config.model.options=.*of your own'),
   ],
 )
@@ -144,10 +144,3 @@ def test_logits_with_another_shape_are_refused():
     registry.variable_shapes(
       model, name=f'{HERE}:Short', image_shape=(8, 8), num_genres=5
     )
-
-
-def test_options_of_a_built_in_name_are_refused(data_dir):
-  config = helpers.tiny_config(data_dir)
-  config.loss.options = {'gamma': 2.0}
-  with pytest.raises(errors.InputError, match='config.loss.options'):
-    config_validation.validate(config)

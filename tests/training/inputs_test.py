@@ -1,3 +1,5 @@
+"""Tests of opening splits."""
+
 import numpy as np
 import pytest
 

@@ -1,31 +1,21 @@
 """Tests of genre_flax/training/progress.py."""
 
 import logging
+import types
 
 import jax.numpy as jnp
 import pytest
 
 from genre_flax import config as config_lib
-from genre_flax.ops.cpu import onednn
 from genre_flax.runtime import metric_writer
 from genre_flax.training import progress as progress_lib
-from genre_flax.training import setup as setup_lib
 from tests.support import helpers
-
-
-class Clock:
-  """A clock that tests advance."""
-
-  def __init__(self):
-    self.now = 100.0
-
-  def monotonic(self):
-    return self.now
 
 
 @pytest.fixture
 def clock(monkeypatch):
-  clock = Clock()
+  """A clock that tests advance."""
+  clock = types.SimpleNamespace(now=100.0, monotonic=lambda: clock.now)
   monkeypatch.setattr(progress_lib, 'time', clock)
   return clock
 
@@ -34,7 +24,7 @@ def clock(monkeypatch):
 def progress(tmp_path, clock):
   config = helpers.tiny_config('data', num_train_steps=10, batch_size=16)
   sizes = config_lib.compute_sizes(
-    config, num_train_examples=160, num_hosts=1, num_devices=1
+    config, num_train_examples=160, num_devices=1
   )
   writer = metric_writer.MetricWriter(tmp_path, start_step=0, tensorboard=False)
   progress = progress_lib.Progress(
@@ -108,21 +98,3 @@ def test_non_finite_value_raises_with_its_step(progress, clock):
     progress_lib.NonFiniteError, match='Step 2: gradient_norm is inf'
   ):
     progress.check()
-
-
-@pytest.mark.parametrize(
-  'version, reason',
-  [
-    ('0.99.1', 'tested with jaxlib 0.10, 0.11, 0.12, not 0.99.1'),
-    ('0.10.2', "JAX's compilation cache cannot store programs with oneDNN"),
-  ],
-)
-def test_description_states_the_cost_of_xlas_convolutions(
-  data_dir, tmp_path, monkeypatch, version, reason
-):
-  monkeypatch.setattr(onednn.jaxlib, '__version__', version)
-  config = helpers.tiny_config(data_dir)
-  dataset, setup = setup_lib.set_up(config, tmp_path)
-  text = progress_lib.describe_run(config, setup.sizes, dataset)
-  library = 'XLA, about half the training speed of oneDNN'
-  assert f'convolutions {library}: {reason}' in text
