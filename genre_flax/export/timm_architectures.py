@@ -48,8 +48,7 @@ def describe(
         ' config.model.efficientnet_lite.stage_features=True.'
       )
   raise errors.InputError(
-    f"timm has no network {network!r}; it has 'convnext', 'efficientnet_lite',"
-    " 'vit'."
+    f'timm has no {network!r}; it has convnext, efficientnet_lite and vit.'
   )
 
 

@@ -65,10 +65,9 @@ class SelfAttention(nn.Module):
 def _split(x: jax.Array, width: int, num_heads: int) -> list[jax.Array]:
   """Splits [B, N, n * width] into n arrays [B, N, heads, width / heads]."""
   # Not in one reshape, since a TPU copies arrays of five axes.
-  return [
-    x[..., start : start + width].reshape(*x.shape[:2], num_heads, -1)
-    for start in range(0, x.shape[-1], width)
-  ]
+  starts = range(0, x.shape[-1], width)
+  parts = [x[..., start : start + width] for start in starts]
+  return [part.reshape(*x.shape[:2], num_heads, -1) for part in parts]
 
 
 class AttentionPool(nn.Module):
