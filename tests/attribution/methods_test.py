@@ -8,6 +8,7 @@ import optax
 from PIL import Image
 from PIL import ImageDraw
 import pytest
+from scipy import stats
 
 from examples import wide_net
 from genre_flax import config as config_lib
@@ -232,3 +233,50 @@ def test_maps_are_independent_of_batching(trained, posters):
   for i in (0, 15, 16, 19):
     alone = explainer.maps(images[i : i + 1], genres[i : i + 1])
     np.testing.assert_allclose(together[i : i + 1], alone, atol=1e-4)
+
+
+@pytest.mark.parametrize('method', methods.METHODS)
+def test_deletion_by_map_lowers_score_more_than_random_deletion(
+  trained, posters, method
+):
+  images, _ = posters
+  model = tiny.Tiny(num_genres=2, features=(8, 16))
+  variables = jax.device_get(trained.variables)
+  apply = jax.jit(lambda images: model.apply(variables, images, train=False))
+
+  def disc_score(maps):
+    """Mean score of discs without the 10 % of pixels of highest value."""
+    deleted = []
+    for image, map_ in zip(images, maps, strict=True):
+      large = map_images.resize(map_, height=HEIGHT, width=WIDTH)
+      hidden = large >= np.quantile(large, 0.9)
+      deleted.append(np.where(hidden[..., None], image.mean((0, 1)), image))
+    logits = apply(normalize(np.stack(deleted), trained.config))
+    return jax.nn.sigmoid(logits[:, 0]).mean()
+
+  maps = maps_of_discs(trained, images, method=method)
+  random_maps = np.random.default_rng(0).random((len(images), HEIGHT, WIDTH))
+  assert disc_score(maps) < disc_score(random_maps) - 0.2
+
+
+@pytest.mark.parametrize('method', methods.METHODS)
+def test_shuffled_weights_change_maps(trained, posters, method):
+  images, _ = posters
+  rng = np.random.default_rng(0)
+  shuffled = make_predictor(
+    jax.tree.map(
+      lambda leaf: rng.permutation(leaf.ravel()).reshape(leaf.shape),
+      jax.device_get(trained.variables),
+    )
+  )
+  correlations = [
+    stats.spearmanr(one.ravel(), other.ravel()).statistic
+    for one, other in zip(
+      maps_of_discs(trained, images, method=method),
+      maps_of_discs(shuffled, images, method=method),
+      strict=True,
+    )
+    if np.ptp(one) > 0 and np.ptp(other) > 0
+  ]
+  assert len(correlations) > 5
+  assert np.mean(correlations) < 0.7
