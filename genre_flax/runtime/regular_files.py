@@ -20,11 +20,13 @@ class NotReadableError(ValueError):
 
   Attributes:
     kind: MISSING, NOT_A_FILE, TOO_LARGE or UNREADABLE.
+    reason: the cause.
   """
 
   def __init__(self, kind: str, reason: str):
     super().__init__(reason)
     self.kind = kind
+    self.reason = reason
 
 
 def read(path: epath.Path, *, max_bytes: int) -> bytes:
