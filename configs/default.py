@@ -48,7 +48,7 @@ def get_config() -> config_dict.ConfigDict:
   config.image_height = config_dict.placeholder(int)
   config.image_width = config_dict.placeholder(int)
   # Pixels enter the network as (value - pixel_mean) / pixel_scale, value in
-  # [0, 255]; the scale above 0.
+  # [0, 255]; the mean from 0 to 255, the scale above 0.
   config.pixel_mean = 127.5
   config.pixel_scale = 127.5
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 import dataclasses
-import math
+import sys
 from typing import Any
 
 import ml_collections
@@ -59,10 +59,10 @@ def _between(low: float, high: float) -> _Rule:
 
 
 def _at_least(low: float) -> _Rule:
-  return _Rule(lambda v: low <= v < math.inf, f'at least {low}')
+  return _Rule(lambda v: low <= v <= sys.float_info.max, f'at least {low}')
 
 
-_POSITIVE = _Rule(lambda v: 0 < v < math.inf, 'above 0')
+_POSITIVE = _Rule(lambda v: 0 < v <= sys.float_info.max, 'above 0')
 _POSITIVE_SHARE = _Rule(lambda v: 0 < v <= 1, 'above 0 and at most 1')
 _BELOW_1 = _Rule(lambda v: 0 <= v < 1, 'at least 0 and below 1')
 _SHARE = _between(0, 1)
@@ -74,6 +74,7 @@ _RULES: dict[str, _Rule] = {
   'dataset.num_threads': _between(1, 1024),
   'dataset.prefetch_batches': _between(1, 1024),
   **dict.fromkeys(('image_size', 'image_height', 'image_width'), _PIXELS),
+  'pixel_mean': _between(0, 255),
   'pixel_scale': _POSITIVE,
   'augment.crop_scale': _POSITIVE_SHARE,
   'augment.translation': _between(0, 0.5),
