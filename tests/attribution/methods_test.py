@@ -189,6 +189,7 @@ def test_occlusion_by_hand():
   np.testing.assert_allclose(got, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', registry.MODELS)
 def test_all_networks_mark_last_feature_map(name, short_networks):
   model = registry.create_model(name, num_genres=3)

@@ -81,6 +81,7 @@ def test_logits_and_parameters_are_float32(name, dtype):
   assert 'head' in variables['params']
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures('short_networks')
 @pytest.mark.parametrize('name', ['vit', 'convnext'])
 def test_rematerialization_keeps_the_gradients(name):

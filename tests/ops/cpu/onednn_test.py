@@ -156,7 +156,7 @@ def loss_and_gradients(name):
   'name',
   [
     pytest.param(name, marks=[pytest.mark.slow] * (name in slow))
-    for slow in [('convnext', 'efficientnet_lite')]
+    for slow in [('convnext', 'efficientnet_lite', 'vit', 'resnet')]
     for name in registry.MODELS
   ],
 )
