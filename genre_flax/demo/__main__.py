@@ -7,6 +7,7 @@ python -m genre_flax.demo --workdir=WORKDIR --host=0.0.0.0 --user=NAME \
 It listens on localhost by default, and needs `pip install -e '.[demo]'`.
 """
 
+import contextlib
 import importlib.util
 import os
 import pathlib
@@ -145,8 +146,9 @@ def _serve(folder: pathlib.Path, auth: tuple[str, str] | None) -> None:
     auth=auth,
     max_file_size=max_bytes,
   )
-  print(f'The demo is at {demo.local_url}', flush=True)
-  demo.block_thread()
+  with contextlib.suppress(KeyboardInterrupt):
+    print(f'The demo is at {demo.local_url}', flush=True)
+    demo.block_thread()
 
 
 def _open_index(predictor, workdir):
