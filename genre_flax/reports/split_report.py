@@ -54,7 +54,7 @@ def write(
     output / predictions_csv.FILE_NAME,
     predictions_csv.to_csv(rows, calibration=scored.predictor.calibration),
   )
-  contact_sheet.write(output, _some_posters(scored), genres=scored.genres)
+  contact_sheet.write(output, _some_posters(scored, None), genres=scored.genres)
   split_metrics.write(report, output)
   return report
 
@@ -104,18 +104,18 @@ def evaluate(
     maps = map_images.MapWriter(
       predictor, output / map_images.FOLDER, method=explain_by
     )
-    posters = _some_posters(scored)
+    posters = _some_posters(scored, predictor.image_shape)
     maps.write(posters)
     print(f'Attribution maps: {maps.folder} ({len(posters)} posters)')
   _print_paths(output)
 
 
-def _some_posters(scored) -> list[map_images.Poster]:
+def _some_posters(scored, input_shape) -> list[map_images.Poster]:
   return [
     map_images.Poster(
       name=scored.ids[i],
       image=scored.decode(i, drawing.POSTER_SHAPE),
-      pixels=scored.decode(i, scored.predictor.image_shape),
+      pixels=scored.decode(i, input_shape) if input_shape else None,
       scores=scored.scores[i],
       labels=scored.labels[i],
     )

@@ -3,6 +3,7 @@
 import concurrent.futures
 import multiprocessing
 import re
+import signal
 import time
 
 import numpy as np
@@ -23,7 +24,7 @@ def test_trainings_in_one_workdir(data_dir, tmp_path):
   arguments = trainings.training(
     tmp_path / 'run',
     data_dir,
-    '--config.num_train_steps=400',
+    '--config.num_train_steps=100000',
     '--config.checkpoint_every_steps=1000',
     '--config.eval_every_epochs=1000',
   )
@@ -38,8 +39,9 @@ def test_trainings_in_one_workdir(data_dir, tmp_path):
     second.stderr
   )
   assert 'Traceback' not in second.stderr
+  first.terminate()
   output, _ = first.communicate(timeout=120)
-  assert first.returncode == 0, output
+  assert first.returncode == 128 + signal.SIGTERM, output
 
 
 @pytest.mark.fault_injection

@@ -59,7 +59,7 @@ def test_two_processes_train_on_this_machine(data_dir, tmp_path):
     json.loads((workdir / 'metrics.json').read_text())['num_examples'] == 12
   )
   log = (tmp_path / 'state' / 'tiny' / '1' / 'log').read_text()
-  assert 'Process 1 of 2 is up.' in log
+  assert 'Process 1 of 2 is connected.' in log
 
 
 def test_bad_input_of_the_binary_ends_it_with_its_message(tmp_path):
