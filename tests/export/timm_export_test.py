@@ -139,7 +139,7 @@ def test_calibration_is_part_of_the_head(make, workdir, tmp_path):
 @pytest.mark.parametrize(
   'case, changes, message',
   [
-    (None, {}, "no 'tiny'.*'convnext'"),
+    (None, {}, "no 'tiny'.*convnext"),
     ('efficientnet_lite', {'stage_features': True}, 'stage_features=True'),
     ('vit', {'norm_epsilon': 1e-4}, r'norm_epsilon=0.0001; it has'),
   ],
