@@ -13,7 +13,6 @@ from genre_flax.models import registry
 from genre_flax.ops import ops
 from genre_flax.ops.cpu import onednn
 from genre_flax.ops.cpu import onednn_check
-from tests.support import numerics
 
 
 @pytest.fixture
@@ -133,7 +132,8 @@ def loss_and_gradients(name):
       config[name][key] = 0.0
   model = registry.create_from_config(config, num_genres=5)
   height, width = {'poster_cnn': (96, 80), 'vit': (48, 32)}.get(name, (40, 32))
-  images = numerics.random_array(0, (4, height, width, 3))
+  # Of other images, rounding errors may change the maximum of a pool.
+  images = jax.random.normal(jax.random.key(0), (4, height, width, 3))
   init = jax.jit(functools.partial(model.init, train=False))
   variables = init(jax.random.key(1), images)
 
