@@ -28,6 +28,13 @@ def get_config() -> config_dict.ConfigDict:
   config.dataset.validation_split = 'validation'
   # Evaluated once, at the end of training; '' for none.
   config.dataset.test_split = 'test'
+  # Share of the training split to train on, (0, 1], by a hash of the film's id.
+  # A smaller share is a subset of a larger one.
+  config.dataset.train_share = 1.0
+  # Cross-validation: '2/5' validates on the second of five folds of the
+  # training split, by a hash of the film's id, in place of validation_split,
+  # and trains on the others. '': no folds.
+  config.dataset.fold = ''
   # 'none': decode each poster in every epoch. 'memory': keep decoded posters in
   # the memory of the host (height * width * 3 bytes each). 'disk': keep them in
   # a file that all runs on this machine share. 'features': with a frozen

@@ -65,6 +65,12 @@ _EXPLAIN_BY = flags.DEFINE_enum(
   ['grad_cam', 'occlusion'],
   'Attribution method; default: Grad-CAM if the network supports it.',
 )
+_EXTRA_COLUMNS = flags.DEFINE_list(
+  'extra_columns',
+  [],
+  'Values of the extra columns of all images, for networks that take them, such'
+  ' as year=1994,country=FR. Default: the mean, or an unknown category.',
+)
 _ALLOW_CUSTOM_CODE = shared_flags.allow_custom_code()
 _DISTRIBUTED = shared_flags.distributed()
 
@@ -111,14 +117,18 @@ def main(argv: list[str]) -> int:
       allow_custom_code=_ALLOW_CUSTOM_CODE.value,
     )
     return 1 if skipped else 0
+  predictors = [
+    predictor_lib.restore(
+      path, step=_STEP.value, allow_custom_code=_ALLOW_CUSTOM_CODE.value
+    )
+    for path in workdirs
+  ]
+  if paths:
+    predictors = predictor_lib.with_extra_values(
+      predictors, _EXTRA_COLUMNS.value
+    )
   predictor = ensemble.combine(
-    [
-      predictor_lib.restore(
-        path, step=_STEP.value, allow_custom_code=_ALLOW_CUSTOM_CODE.value
-      )
-      for path in workdirs
-    ],
-    origins=[str(path) for path in workdirs],
+    predictors, origins=[str(path) for path in workdirs]
   )
   output = None
   if _OUTPUT.value:
@@ -159,6 +169,10 @@ def _check_task(paths: Sequence[str]) -> None:
   if _DISTRIBUTED.value and paths:
     raise errors.InputError(
       '--distributed needs --split; image files are scored by one process.'
+    )
+  if _EXTRA_COLUMNS.value and _SPLIT.value:
+    raise errors.InputError(
+      '--extra_columns is for images; the posters of a split have values.'
     )
   if _EXPLAIN.value and paths and not _OUTPUT.value:
     raise errors.InputError('--explain writes images, so it needs --output.')

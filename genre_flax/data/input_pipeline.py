@@ -65,7 +65,8 @@ class Examples(Protocol):
 class DecodedSplit:
   """A split as decoded examples with random access; safe to use from threads.
 
-  An example is {'image': uint8 [H, W, 3], 'labels': float32 [num_genres]}.
+  An example is {'image': uint8 [H, W, 3], 'labels': float32 [num_genres]} and
+  the extra columns, scalars by their names.
 
   Attributes:
     split: the stored records.
@@ -86,6 +87,10 @@ class DecodedSplit:
     return {
       'image': np.zeros((*self.image_shape, 3), np.uint8),
       'labels': np.zeros(self.split.num_genres, np.float32),
+      **{
+        column.name: np.zeros((), column.dtype)
+        for column in self.split.extra_columns
+      },
     }
 
   def __getitem__(self, index: int) -> dict[str, np.ndarray]:
@@ -102,7 +107,7 @@ class DecodedSplit:
       )
     except images.BadImageError as e:
       raise self.split.damage(index, e) from e
-    return {'image': image, 'labels': record.labels}
+    return {'image': image, 'labels': record.labels, **record.extra}
 
 
 class _HostBatches:
@@ -148,6 +153,7 @@ class _HostBatches:
       is_real = index < len(self._split)
       batch['mask'][row] = is_real
       example = self._split[index] if is_real else self._blank
+      cache_lib.check_fields(example, self._blank)
       for name, value in example.items():
         batch[name][row] = value
     return batch
@@ -171,7 +177,8 @@ def train_batches(
     float32 [B] of ones, 'index': int32 [B], the example's position in the
     global batch}, where B = global_batch_size / num_hosts. Examples other than
     those of DecodedSplit have their own keys in place of 'image'. The slices of
-    all hosts, concatenated, are the global batch.
+    all hosts, concatenated, are the global batch. Extra columns are further
+    entries [B] by their names.
   """
   order = grain.MapDataset.range(len(split)).seed(seed).shuffle().repeat()
   batches = _HostBatches(split, order, options, index_in_order=False)

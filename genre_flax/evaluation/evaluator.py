@@ -60,11 +60,19 @@ def make_eval_step(
   def eval_step(variables, batch):
     if 'features' in batch:
       logits = model.apply(
-        variables, batch['features'], train=False, method='classify'
+        variables,
+        batch['features'],
+        train=False,
+        method='classify',
+        **forward.extra_inputs(model, batch, method='classify'),
       )
     else:
       logits = forward.predict_logits(
-        model, variables, batch['image'], preprocessing
+        model,
+        variables,
+        batch['image'],
+        preprocessing,
+        **forward.extra_inputs(model, batch),
       )
     return {'logits': logits, 'labels': batch['labels']}
 

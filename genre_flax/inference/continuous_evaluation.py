@@ -12,7 +12,6 @@ from absl import logging
 from etils import epath
 
 from genre_flax.checkpoints import checkpointer as checkpointer_lib
-from genre_flax.datasets.posters import storage
 from genre_flax.inference import predictor as predictor_lib
 from genre_flax.inference import scored_split as scored_lib
 from genre_flax.runtime import errors
@@ -87,7 +86,7 @@ def evaluate_checkpoints(
       skipped.append(step)
       continue
     if dataset is None:
-      dataset = storage.open_dataset(data_dir or predictor.data_dir(workdir))
+      dataset = predictor.open_dataset(data_dir or predictor.data_dir(workdir))
       output.mkdir(parents=True, exist_ok=True)
       # Earlier lines of this and later steps are replaced.
       writer = metric_writer.MetricWriter(

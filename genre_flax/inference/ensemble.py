@@ -14,6 +14,7 @@ import numpy as np
 from scipy import special
 
 from genre_flax.datasets.posters import storage
+from genre_flax.datasets.posters import subsets
 from genre_flax.evaluation import calibration as calibration_lib
 from genre_flax.evaluation import evaluator
 from genre_flax.inference import predictor as predictor_lib
@@ -93,6 +94,10 @@ class Ensemble:
     """The folder of the dataset of the training of the first member."""
     return self.members[0].data_dir(workdir)
 
+  def open_dataset(self, data_dir: str) -> storage.PosterDataset:
+    """As of the first member."""
+    return self.members[0].open_dataset(data_dir)
+
   def fit_batch_size(self, batch_size: int) -> int:
     """`batch_size`, rounded up to a multiple of the number of devices."""
     return self.members[0].fit_batch_size(batch_size)
@@ -103,7 +108,21 @@ class Ensemble:
     """Scores a split by each member in turn; see `Predictor.evaluate_split`.
 
     The logits are those of the mean of the calibrated scores.
+
+    Raises:
+      InputError: it is part of a split of which members trained on other parts.
     """
+    parts = {member.fingerprint for member in self.members}
+    if (
+      isinstance(dataset, subsets.DatasetPart)
+      and split in dataset.indices
+      and len(parts) > 1
+    ):
+      raise errors.InputError(
+        f'The networks were trained on different parts of the dataset, {parts}:'
+        f' the split {split!r} of one overlaps with the training split of'
+        ' another. Evaluate the ensemble on the test split.'
+      )
     predictions = [
       member.evaluate_split(dataset, split, batch_size=batch_size)
       for member in self.members
@@ -163,7 +182,10 @@ def combine(
         f' {missing}, extra {extra}. The networks of an ensemble need the same'
         ' genres in the same order.'
       )
-    if member.fingerprint != first.fingerprint:
+    wholes = [
+      subsets.whole_fingerprint(each.fingerprint) for each in (first, member)
+    ]
+    if wholes[0] != wholes[1]:
       logging.warning(
         '%s and %s were trained on different datasets: the test split of one'
         ' may overlap with the training split of the other.',

@@ -133,7 +133,8 @@ def variable_shapes(
     raise errors.InputError(
       f'config.model.name={name!r} cannot be applied to images of'
       f' {image_shape[0]} x {image_shape[1]} pixels with train=False:'
-      f' {message}. Are the images too small for its layers?'
+      f' {message}. Are the images too small for its layers, or is an argument'
+      ' no extra column of the dataset?'
     ) from e
   expected = ((2, num_genres), jnp.dtype('float32'))
   if expected != (getattr(logits, 'shape', ()), getattr(logits, 'dtype', None)):

@@ -12,7 +12,9 @@ import optax
 
 from genre_flax import config as config_lib
 from genre_flax import config_validation
+from genre_flax.datasets.posters import extra_columns as extra_columns_lib
 from genre_flax.datasets.posters import storage
+from genre_flax.models import forward
 from genre_flax.models import params as params_lib
 from genre_flax.models import registry
 from genre_flax.runtime import parallel
@@ -64,6 +66,7 @@ def set_up(
     num_train_examples=dataset.num_examples(config.dataset.train_split),
     label_prior=dataset.label_prior,
     num_devices=parallel.num_devices(),
+    extra_columns=dataset.extra_columns,
   )
   if parallel.is_main_host():
     described = progress.describe_parameters(
@@ -80,6 +83,7 @@ def build(
   num_train_examples: int,
   label_prior: Sequence[float],
   num_devices: int,
+  extra_columns: Sequence[extra_columns_lib.ExtraColumn] = (),
 ) -> Setup:
   """Builds the network, the loss and the optimizer, and checks that they fit.
 
@@ -88,6 +92,7 @@ def build(
     num_train_examples: posters of the training split.
     label_prior: [num_genres], shares of positives in the training split.
     num_devices: of all hosts together.
+    extra_columns: of the dataset.
 
   Raises:
     InputError: the batch does not divide among the devices, no parameter is
@@ -103,7 +108,7 @@ def build(
     config.model, num_genres=num_genres, axis_name=parallel.AXIS_NAME
   )
   variable_shapes = registry.variable_shapes(
-    model,
+    forward.WithDefaults(model, extra_columns),
     name=config.model.name,
     image_shape=config_lib.image_shape(config),
     num_genres=num_genres,

@@ -232,5 +232,8 @@ def checkpoint_meta(
       dataset.label_sets, num_genres=len(dataset.genres)
     ),
     'dataset_fingerprint': dataset.card['fingerprint'],
+    'extra_columns': [
+      dataclasses.asdict(column) for column in dataset.extra_columns
+    ],
     'num_train_steps': sizes.num_train_steps,
   }

@@ -110,7 +110,11 @@ def _make_objective(model, *, loss_fn, config):
     labels = batch['labels']
     if 'features' in batch:
       logits, updated = model.apply(
-        variables, batch['features'], method='classify', **options
+        variables,
+        batch['features'],
+        method='classify',
+        **forward.extra_inputs(model, batch, method='classify'),
+        **options,
       )
     else:
       images, labels = augmentation.augment(
@@ -121,7 +125,12 @@ def _make_objective(model, *, loss_fn, config):
         config=config.augment,
       )
       logits, updated = forward.forward(
-        model, variables, images, preprocessing, **options
+        model,
+        variables,
+        images,
+        preprocessing,
+        **forward.extra_inputs(model, batch),
+        **options,
       )
     loss, _ = loss_fn(logits, labels, batch['mask'])
     # Networks without BatchNorm return no statistics.

@@ -10,6 +10,7 @@ import pandas as pd
 
 from genre_flax.datasets.posters import annotations as annotations_lib
 from genre_flax.datasets.posters import collection as collection_lib
+from genre_flax.datasets.posters import extra_columns
 from genre_flax.datasets.posters import problems as problems_lib
 from genre_flax.datasets.posters import rows as rows_lib
 from genre_flax.runtime import text as text_lib
@@ -42,24 +43,22 @@ def make(collection: collection_lib.Collection) -> dict[str, Any]:
   )
   sizes = frame[['height', 'width']].agg(['min', 'median', 'max'])
   is_train = frame.split == 'train'
-  label_sets = collections.Counter(frame.genres[is_train])
   return {
     'fingerprint': collection.fingerprint(),
     'sources': _describe_sources(frame, collection),
     'genres': list(collection.genres),
     'num_examples': len(frame),
     'splits': {
-      split: _describe_split(labels[frame.split == split])
+      split: describe_split(labels[frame.split == split])
       for split in rows_lib.SPLITS
       if (frame.split == split).any()
     },
-    'label_prior': labels[is_train].mean().fillna(0.0).tolist(),
-    # The most frequent first. Both the genres and those of a poster are sorted.
-    'label_sets': [
-      [list(genres), count]
-      for genres, count in sorted(
-        label_sets.items(), key=lambda item: (-item[1], item[0])
+    **describe_training(labels[is_train]),
+    'extra_columns': [
+      extra_columns.describe(
+        name, frame.assign(text=[cells[i] for cells in frame.extra])
       )
+      for i, name in enumerate(collection.extra_columns)
     ],
     'image_size': {
       **sizes.astype(int).to_dict(),
@@ -93,7 +92,25 @@ def _describe_sources(frame, collection):
   ]
 
 
-def _describe_split(labels: pd.DataFrame) -> dict[str, Any]:
+def describe_training(labels: pd.DataFrame) -> dict[str, Any]:
+  """The entries of the training split, by its labels [posters, genres]."""
+  names = list(labels.columns)
+  label_sets = collections.Counter(
+    tuple(names[i] for i in np.flatnonzero(row)) for row in labels.to_numpy()
+  )
+  return {
+    'label_prior': labels.mean().fillna(0.0).tolist(),
+    # The most frequent first. Both the genres and those of a poster are sorted.
+    'label_sets': [
+      [list(genres), count]
+      for genres, count in sorted(
+        label_sets.items(), key=lambda item: (-item[1], item[0])
+      )
+    ],
+  }
+
+
+def describe_split(labels: pd.DataFrame) -> dict[str, Any]:
   """Summarizes one split, by its labels [posters, genres]."""
   numbers = labels.sum(axis='columns')
   return {
@@ -177,6 +194,23 @@ def to_markdown(card: dict[str, Any]) -> str:
       for genre, prior in zip(card['genres'], card['label_prior'], strict=True)
     ],
   )
+  if card['extra_columns']:
+    lines += _section(
+      'Extra columns',
+      ['column', 'values', 'default', 'missing', 'unknown'],
+      [
+        [
+          column['name'],
+          'numbers'
+          if column['categories'] is None
+          else f'{len(column["categories"])} categories',
+          f'{column["default"]:g}',
+          f'{len(column["missing"]):,}',
+          f'{len(column["unknown"]):,}',
+        ]
+        for column in card['extra_columns']
+      ],
+    )
   return '\n'.join(lines) + '\n'
 
 

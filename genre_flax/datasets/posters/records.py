@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 import dataclasses
 import itertools
+from typing import Any
 
 from etils import epath
 import numpy as np
 from tensorflow_datasets.proto import tf_example_pb2
 
+from genre_flax.datasets.posters import extra_columns as extra_columns_lib
 from genre_flax.datasets.posters import manifest
 from genre_flax.runtime import errors
 
@@ -20,11 +22,13 @@ class Record:
     id: id of the film.
     image: the bytes of an RGB JPEG.
     labels: float32 [num_genres] of 0 and 1.
+    extra: values of the extra columns by name, scalars.
   """
 
   id: str
   image: bytes
   labels: np.ndarray
+  extra: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
 class Split:
@@ -32,6 +36,7 @@ class Split:
 
   Attributes:
     num_genres: number of labels.
+    extra_columns: of the records.
   """
 
   def __init__(
@@ -40,6 +45,7 @@ class Split:
     num_genres: int,
     *,
     shards: Sequence[tuple[epath.PathLike, int]] = (),
+    extra_columns: Sequence[extra_columns_lib.ExtraColumn] = (),
   ):
     """Wraps a data source of TFDS.
 
@@ -47,10 +53,12 @@ class Split:
       source: the records, each a serialized tf.train.Example.
       num_genres: number of labels.
       shards: paths and numbers of records of the split's files, in order.
+      extra_columns: of the records.
     """
     self._source = source
     self._shards = tuple(shards)
     self.num_genres = num_genres
+    self.extra_columns = tuple(extra_columns)
 
   def __len__(self) -> int:
     return len(self._source)
@@ -72,6 +80,10 @@ class Split:
         id=stored['id'].bytes_list.value[0].decode(),
         image=stored['image'].bytes_list.value[0],
         labels=labels,
+        extra={
+          column.name: _read_number(stored[column.name], column.dtype)
+          for column in self.extra_columns
+        },
       )
     except Exception as e:  # Damaged bytes raise exceptions of many types.
       raise self.damage(index, e) from e
@@ -108,3 +120,30 @@ class Split:
     lengths = (length for _, length in self._shards[:-1])
     for first in itertools.accumulate(lengths, initial=0):
       self[first]
+
+
+class SplitPart(Split):
+  """Some records of a split, by their indices [num_examples]."""
+
+  def __init__(self, split: Split, indices: np.ndarray):
+    self._split = split
+    self._indices = indices
+    self.num_genres = split.num_genres
+    self.extra_columns = split.extra_columns
+
+  def __len__(self) -> int:
+    return len(self._indices)
+
+  def __getitem__(self, index: int) -> Record:
+    """See `Split`."""
+    return self._split[self._indices[index]]
+
+  def damage(self, index: int, error: BaseException) -> errors.DamageError:
+    """See `Split`."""
+    return self._split.damage(self._indices[index], error)
+
+
+def _read_number(feature: Any, dtype: np.dtype) -> np.ndarray:
+  """The only value of a stored number, a scalar."""
+  [value] = getattr(feature, feature.WhichOneof('kind')).value
+  return np.asarray(value, dtype)

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from genre_flax.datasets.posters import collection
+from genre_flax.datasets.posters import extra_columns
 from genre_flax.datasets.posters import manifest as manifest_lib
 from genre_flax.datasets.posters import posters_dataset_builder
 from genre_flax.datasets.posters import records
@@ -49,6 +50,8 @@ def read_card(data_dir: epath.PathLike) -> dict[str, Any]:
     # The entries that other modules rely on.
     card['fingerprint'], card['label_prior'], card['label_sets']
     card['sources'][0]['csv']
+    # Absent from the cards of earlier versions.
+    extra_columns.parse(card.setdefault('extra_columns', []))
     if not all(isinstance(genre, str) for genre in card['genres']):
       raise ValueError('the genres are not strings')
     for split in card['splits'].values():
@@ -96,6 +99,11 @@ class PosterDataset:
       (tuple(index[genre] for genre in genres), count)
       for genres, count in self.card['label_sets']
     ]
+
+  @property
+  def extra_columns(self) -> tuple[extra_columns.ExtraColumn, ...]:
+    """The columns that are stored with each poster."""
+    return extra_columns.parse(self.card['extra_columns'])
 
   def num_examples(self, split: str) -> int:
     """Number of posters in `split`.
@@ -145,7 +153,12 @@ class PosterDataset:
         f'The split {split!r} in {self.data_dir} has {len(source)} records,'
         f' expected {expected} by its data card. {manifest_lib.REMEDY}'
       )
-    opened = records.Split(source, len(self.genres), shards=shards)
+    opened = records.Split(
+      source,
+      len(self.genres),
+      shards=shards,
+      extra_columns=self.extra_columns,
+    )
     opened.open_shards()
     return opened
 
