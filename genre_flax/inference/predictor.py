@@ -254,8 +254,8 @@ def with_extra_values(
   inputs = {c.name: c for each in predictors for c in each.extra_inputs}
   if values.keys() - inputs.keys():
     raise errors.InputError(
-      f'--extra_columns={",".join(assignments)}: expected NAME=VALUE with a NAME'
-      f' that the network takes: {sorted(inputs)}.'
+      f'--extra_columns={",".join(assignments)}: expected NAME=VALUE, with a'
+      f' NAME that the network takes: {sorted(inputs)}.'
     )
   for name in sorted(inputs.keys() - values.keys()):
     logging.warning(

@@ -32,12 +32,9 @@ def extra_inputs(
     batch: of `input_pipeline`; its other entries are never passed by name.
     method: of the network.
   """
-  parameters = inspect.signature(getattr(model, method)).parameters
-  return {
-    name: value
-    for name, value in batch.items()
-    if name in parameters and name not in extra_columns.RESERVED
-  }
+  _, *names = inspect.signature(getattr(model, method)).parameters
+  allowed = set(names).difference(extra_columns.RESERVED)
+  return {name: batch[name] for name in allowed & batch.keys()}
 
 
 class WithDefaults:

@@ -1,7 +1,8 @@
 """The networks, by name.
 
 A network is a Flax module that maps normalized images [B, H, W, 3] and `train`
-to logits, float32 [B, num_genres]. Its attributes:
+to logits, float32 [B, num_genres]. Further parameters are extra columns of the
+dataset, arrays [B]. Its attributes:
 
 * `mixes_examples`: whether the logits of an example depend on other examples in
   training, as with BatchNorm;
