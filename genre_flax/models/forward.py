@@ -34,7 +34,7 @@ def extra_inputs(
   """
   _, *names = inspect.signature(getattr(model, method)).parameters
   allowed = set(names).difference(extra_columns.RESERVED)
-  return {name: batch[name] for name in allowed & batch.keys()}
+  return {name: value for name, value in batch.items() if name in allowed}
 
 
 class WithDefaults:
