@@ -14,7 +14,6 @@ import numpy as np
 from scipy import special
 
 from genre_flax.datasets.posters import storage
-from genre_flax.datasets.posters import subsets
 from genre_flax.evaluation import calibration as calibration_lib
 from genre_flax.evaluation import evaluator
 from genre_flax.inference import predictor as predictor_lib
@@ -113,11 +112,7 @@ class Ensemble:
       InputError: it is part of a split of which members trained on other parts.
     """
     parts = {member.fingerprint for member in self.members}
-    if (
-      isinstance(dataset, subsets.DatasetPart)
-      and split in dataset.indices
-      and len(parts) > 1
-    ):
+    if split in dataset.parts and len(parts) > 1:
       raise errors.InputError(
         f'The networks were trained on different parts of the dataset, {parts}:'
         f' the split {split!r} of one overlaps with the training split of'
@@ -183,7 +178,7 @@ def combine(
         ' genres in the same order.'
       )
     wholes = [
-      subsets.whole_fingerprint(each.fingerprint) for each in (first, member)
+      storage.whole_fingerprint(each.fingerprint) for each in (first, member)
     ]
     if wholes[0] != wholes[1]:
       logging.warning(

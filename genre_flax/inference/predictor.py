@@ -98,7 +98,7 @@ class Predictor(checkpoint_meta.Meta):
   def open_dataset(self, data_dir: str) -> storage.PosterDataset:
     """Opens a dataset; of that of the training, the part that the run used."""
     dataset = storage.open_dataset(data_dir)
-    stored = subsets.whole_fingerprint(self.fingerprint)
+    stored = storage.whole_fingerprint(self.fingerprint)
     if dataset.card['fingerprint'] != stored:
       return dataset
     return subsets.select(dataset, self.config.dataset)

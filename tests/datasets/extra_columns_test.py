@@ -81,8 +81,10 @@ def test_missing_and_unknown_values_are_listed_in_the_card(tmp_path):
   ]
   path = storage.dataset_path(tmp_path / 'data') / 'data_card.md'
   for row in (
-    '| year      |      numbers |    1997 |       2 |       0 |',
-    '| country   | 2 categories |       0 |       2 |       1 |',
+    '- Extra column year: numbers, by default 1997; 2 posters without a value,'
+    ' 0 with an unknown category',
+    '- Extra column country: 2 categories, by default 0; 2 posters without a'
+    ' value, 1 with an unknown category',
   ):
     assert row in path.read_text()
 

@@ -76,7 +76,7 @@ def test_the_card_describes_the_part(dataset):
   assert numbers == sorted(numbers, reverse=True)
   fingerprint = dataset.card['fingerprint']
   assert part.card['fingerprint'] == f'{fingerprint}-fold2of3-share0.5'
-  assert subsets.whole_fingerprint(part.card['fingerprint']) == fingerprint
+  assert storage.whole_fingerprint(part.card['fingerprint']) == fingerprint
 
 
 class FakeDataset(storage.PosterDataset):
@@ -105,7 +105,7 @@ def test_films_and_identical_images_share_a_fold():
   fold_of = {}
   for number in range(1, 11):
     part = select(dataset, fold=f'{number}/10')
-    for index in part.indices['validation'][1]:
+    for index in part.parts['validation'][1]:
       fold_of[FakeDataset.IDS[index]] = number
   assert fold_of.keys() == set(FakeDataset.IDS)
   for film in range(0, 300, 3):
@@ -124,7 +124,7 @@ def test_an_empty_part_is_refused(dataset):
 
 def test_a_damaged_record_is_reported_at_its_place(dataset):
   part = select(dataset, fold='1/3')
-  stored, indices = part.indices['train']
+  stored, indices = part.parts['train']
   error = part.open_split('train').damage(4, ValueError('broken'))
   assert stored == 'train'
   assert f'Record {indices[4]} of ' in str(error)

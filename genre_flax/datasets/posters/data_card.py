@@ -194,23 +194,6 @@ def to_markdown(card: dict[str, Any]) -> str:
       for genre, prior in zip(card['genres'], card['label_prior'], strict=True)
     ],
   )
-  if card['extra_columns']:
-    lines += _section(
-      'Extra columns',
-      ['column', 'values', 'default', 'missing', 'unknown'],
-      [
-        [
-          column['name'],
-          'numbers'
-          if column['categories'] is None
-          else f'{len(column["categories"])} categories',
-          f'{column["default"]:g}',
-          f'{len(column["missing"]):,}',
-          f'{len(column["unknown"]):,}',
-        ]
-        for column in card['extra_columns']
-      ],
-    )
   return '\n'.join(lines) + '\n'
 
 
@@ -233,6 +216,15 @@ def _facts(card: dict[str, Any]) -> list[str]:
     if source['ignored_columns']:
       ignored = ', '.join(map(text, source['ignored_columns']))
       lines.append(f'- Ignored columns: {ignored}')
+  for column in card['extra_columns']:
+    kind = 'numbers'
+    if column['categories'] is not None:
+      kind = f'{len(column["categories"]):,} categories'
+    lines.append(
+      f'- Extra column {text(column["name"])}: {kind}, by default'
+      f' {column["default"]:g}; {len(column["missing"]):,} posters without a'
+      f' value, {len(column["unknown"]):,} with an unknown category'
+    )
   image_size, films = card['image_size'], card['films']
   for side in ('height', 'width'):
     sizes = image_size[side]

@@ -1,6 +1,7 @@
 """Random access to the records of a split; damaged records raise."""
 
 from collections.abc import Sequence
+import copy
 import dataclasses
 import itertools
 from typing import Any
@@ -56,12 +57,19 @@ class Split:
       extra_columns: of the records.
     """
     self._source = source
+    self._indices: Sequence[int] = range(len(source))
     self._shards = tuple(shards)
     self.num_genres = num_genres
     self.extra_columns = tuple(extra_columns)
 
   def __len__(self) -> int:
-    return len(self._source)
+    return len(self._indices)
+
+  def part(self, indices: np.ndarray) -> 'Split':
+    """The records at some indices."""
+    part = copy.copy(self)
+    part._indices = indices
+    return part
 
   def __getitem__(self, index: int) -> Record:
     """The record at `index`.
@@ -71,7 +79,9 @@ class Split:
     """
     try:
       # The parser of TFDS takes seven times as long.
-      example = tf_example_pb2.Example.FromString(self._source[int(index)])
+      example = tf_example_pb2.Example.FromString(
+        self._source[int(self._indices[index])]
+      )
       # Unlike the protobuf map, a dict raises KeyError for missing names.
       stored = dict(example.features.feature)
       labels = np.zeros(self.num_genres, np.float32)
@@ -97,7 +107,7 @@ class Split:
     """
     reason = str(error).partition('\n')[0] or type(error).__name__
     return errors.DamageError(
-      f'{self._location(int(index))} cannot be read: {reason}. `python -m'
+      f'{self._location(int(self._indices[index]))} cannot be read: {reason}. `python -m'
       ' genre_flax.prepare --verify --data_dir=DIR` lists the damaged files.'
       f' {manifest.REMEDY}'
     )
@@ -120,27 +130,6 @@ class Split:
     lengths = (length for _, length in self._shards[:-1])
     for first in itertools.accumulate(lengths, initial=0):
       self[first]
-
-
-class SplitPart(Split):
-  """Some records of a split, by their indices [num_examples]."""
-
-  def __init__(self, split: Split, indices: np.ndarray):
-    self._split = split
-    self._indices = indices
-    self.num_genres = split.num_genres
-    self.extra_columns = split.extra_columns
-
-  def __len__(self) -> int:
-    return len(self._indices)
-
-  def __getitem__(self, index: int) -> Record:
-    """See `Split`."""
-    return self._split[self._indices[index]]
-
-  def damage(self, index: int, error: BaseException) -> errors.DamageError:
-    """See `Split`."""
-    return self._split.damage(self._indices[index], error)
 
 
 def _read_number(feature: Any, dtype: np.dtype) -> np.ndarray:

@@ -13,40 +13,10 @@ import numpy as np
 import pandas as pd
 
 from genre_flax.datasets.posters import data_card
-from genre_flax.datasets.posters import records
 from genre_flax.datasets.posters import splits
 from genre_flax.datasets.posters import storage
 from genre_flax.runtime import errors
 from genre_flax.runtime import threads
-
-# Between the fingerprint of a dataset and the description of a part of it.
-_SEPARATOR = '-'
-
-
-@dataclasses.dataclass(frozen=True)
-class DatasetPart(storage.PosterDataset):
-  """A dataset with other splits.
-
-  Attributes:
-    whole: the stored dataset.
-    indices: of the records of a split that it consists of, and their split.
-  """
-
-  whole: storage.PosterDataset
-  indices: Mapping[str, tuple[str, np.ndarray]]
-
-  def open_split(
-    self, split: str, *, check_records: bool = False
-  ) -> records.Split:
-    """See `PosterDataset`."""
-    stored, indices = self.indices.get(split, (split, None))
-    opened = self.whole.open_split(stored, check_records=check_records)
-    return opened if indices is None else records.SplitPart(opened, indices)
-
-
-def whole_fingerprint(fingerprint: str) -> str:
-  """The fingerprint of a stored dataset, from that of a part of it."""
-  return fingerprint.partition(_SEPARATOR)[0]
 
 
 def select(
@@ -87,9 +57,9 @@ def select(
     is_fold = np.array(folds) == number - 1
     is_train &= ~is_fold
     chosen[options['validation_split']] = is_fold
-    fingerprint += f'{_SEPARATOR}fold{number}of{count}'
+    fingerprint += f'-fold{number}of{count}'
   if share < 1:
-    fingerprint += f'{_SEPARATOR}share{share}'
+    fingerprint += f'-share{share}'
   chosen[train] = is_train
   for name, is_chosen in chosen.items():
     if not is_chosen.any():
@@ -109,11 +79,11 @@ def select(
     'fingerprint': fingerprint,
     'splits': {**dataset.card['splits'], **described},
   }
-  indices = {
+  parts = {
     name: (train, np.flatnonzero(is_chosen))
     for name, is_chosen in chosen.items()
   }
-  return DatasetPart(dataset.data_dir, card, dataset.manifest, dataset, indices)
+  return dataclasses.replace(dataset, card=card, parts=parts)
 
 
 def _group_films(card: Mapping[str, Any]) -> Callable[[str], str]:
