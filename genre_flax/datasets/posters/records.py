@@ -77,11 +77,10 @@ class Split:
     Raises:
       DamageError: the record cannot be read.
     """
+    number = int(self._indices[index])
     try:
       # The parser of TFDS takes seven times as long.
-      example = tf_example_pb2.Example.FromString(
-        self._source[int(self._indices[index])]
-      )
+      example = tf_example_pb2.Example.FromString(self._source[number])
       # Unlike the protobuf map, a dict raises KeyError for missing names.
       stored = dict(example.features.feature)
       labels = np.zeros(self.num_genres, np.float32)
@@ -105,9 +104,10 @@ class Split:
       index: index of the record.
       error: raised by its reader.
     """
+    location = self._location(int(self._indices[index]))
     reason = str(error).partition('\n')[0] or type(error).__name__
     return errors.DamageError(
-      f'{self._location(int(self._indices[index]))} cannot be read: {reason}. `python -m'
+      f'{location} cannot be read: {reason}. `python -m'
       ' genre_flax.prepare --verify --data_dir=DIR` lists the damaged files.'
       f' {manifest.REMEDY}'
     )
