@@ -4,9 +4,11 @@ import optuna
 import pytest
 
 from configs.sweeps import backbone_by_image_size
+from configs.sweeps import cross_validation
 from configs.sweeps import default
 from configs.sweeps import image_size
 from configs.sweeps import image_size_by_learning_rate
+from configs.sweeps import learning_curve
 from configs.sweeps import learning_rate
 from genre_flax import config_validation
 from genre_flax.runtime import errors
@@ -136,8 +138,10 @@ def test_a_backbone_brings_its_network_and_a_height_its_width():
   'file',
   [
     backbone_by_image_size,
+    cross_validation,
     image_size,
     image_size_by_learning_rate,
+    learning_curve,
     learning_rate,
   ],
   ids=lambda file: file.__name__.rpartition('.')[2],
