@@ -8,7 +8,7 @@ import ml_collections
 import numpy as np
 
 from genre_flax import config_validation
-from genre_flax.datasets.posters import extra_columns
+from genre_flax.datasets.posters import extra_columns as extra_columns_lib
 from genre_flax.evaluation import calibration as calibration_lib
 from genre_flax.runtime import custom
 from genre_flax.runtime import errors
@@ -38,7 +38,7 @@ class Meta:
   config: ml_collections.ConfigDict
   fingerprint: str
   calibration: calibration_lib.Calibration
-  extra_columns: tuple[extra_columns.ExtraColumn, ...] = ()
+  extra_columns: tuple[extra_columns_lib.ExtraColumn, ...] = ()
 
 
 def parse(
@@ -77,7 +77,7 @@ def parse(
       config=config,
       fingerprint=str(stored['dataset_fingerprint']),
       calibration=_parse_calibration(stored.get('calibration'), genres),
-      extra_columns=extra_columns.parse(stored.get('extra_columns', ())),
+      extra_columns=extra_columns_lib.parse(stored.get('extra_columns', ())),
     )
   except errors.InputError:
     raise

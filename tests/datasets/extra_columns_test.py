@@ -33,8 +33,9 @@ def prepare(tmp_path, table=TABLE, names=NAMES, **options):
     content = images.to_jpeg(Image.new('RGB', (8, 12), (40 * index, 9, 9)))
     (folder / f'{name}.jpg').write_bytes(content)
   (folder / 'posters.csv').write_text(table)
+  labels = None if 'is_sequel' in names else ()
   source = sources.Source(
-    folder / 'posters.csv', folder, columns.Columns(extra=names)
+    folder / 'posters.csv', folder, columns.Columns(labels=labels, extra=names)
   )
   return build.build(source, data_dir=folder / 'data', **options)
 
@@ -110,7 +111,11 @@ def test_the_fingerprint_depends_on_the_values(tmp_path):
     ),
     (TABLE.replace('2001', 'inf'), NAMES, "'inf'; expected a number"),
     (f'{TABLE}a,Drama,train,1991,US,0\n', NAMES, 'also in row 2.*1990.*1991'),
-    ('Id,Genre,year\na,War,\n', ('year',), "All cells .* 'year' are empty"),
+    (
+      'Id,Genre,Split,year\na,War,train,\nb,War,val,\nc,War,test,\n',
+      ('year',),
+      "All cells .* 'year' are empty",
+    ),
   ],
 )
 def test_unusable_columns_are_refused(tmp_path, table, names, message):
