@@ -49,7 +49,7 @@ class Net(nn.Module):
 
 
 @pytest.fixture(scope='module')
-def data_dir(tmp_path_factory):
+def extra_dir(tmp_path_factory):
   """96 posters with years and countries: 64, 16 and 16."""
   folder = epath.Path(tmp_path_factory.mktemp('posters'))
   table, images = synthetic.write_posters(folder, num_posters=96)
@@ -69,16 +69,16 @@ def data_dir(tmp_path_factory):
   return folder / 'data'
 
 
-def net_config(data_dir, **changes):
+def net_config(extra_dir, **changes):
   return helpers.tiny_config(
-    data_dir, **{'model.name': NET, 'optimizer.learning_rate': 0.1} | changes
+    extra_dir, **{'model.name': NET, 'optimizer.learning_rate': 0.1} | changes
   )
 
 
 @pytest.fixture(scope='module')
-def workdir(data_dir, tmp_path_factory):
+def workdir(extra_dir, tmp_path_factory):
   folder = tmp_path_factory.mktemp('run')
-  train.train(net_config(data_dir), folder)
+  train.train(net_config(extra_dir), folder)
   return folder
 
 
@@ -96,12 +96,12 @@ def expected_logits(predictor, colors, years, countries):
   return inputs @ head['kernel'] + head['bias']
 
 
-def test_evaluation_uses_the_values_of_each_poster(predictor, data_dir):
+def test_evaluation_uses_the_values_of_each_poster(predictor, extra_dir):
   scored = scored_split.score_split(
-    predictor, storage.open_dataset(data_dir), 'test', batch_size=8
+    predictor, storage.open_dataset(extra_dir), 'test', batch_size=8
   )
   records = [scored.records[i] for i in range(16)]
-  years = [record.extra['year'] for record in records]
+  years = [float(record.extra['year']) for record in records]
   countries = [int(record.extra['country']) for record in records]
   assert len(set(years)) > 10
   assert set(countries) == {0, 1, 2}
@@ -114,8 +114,10 @@ def test_evaluation_uses_the_values_of_each_poster(predictor, data_dir):
   )
 
 
-def test_training_uses_the_values_of_each_poster(predictor, data_dir, tmp_path):
-  config = net_config(data_dir)
+def test_training_uses_the_values_of_each_poster(
+  predictor, extra_dir, tmp_path
+):
+  config = net_config(extra_dir)
   dataset, setup = setup_lib.set_up(config, tmp_path)
   before = restore.initial_variables(config, dataset, setup.model)['params']
   after = jax.device_get(predictor.variables['params'])
