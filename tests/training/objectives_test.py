@@ -10,6 +10,7 @@ from scipy import special
 
 from genre_flax.inference import predictor as predictor_lib
 from genre_flax.runtime import errors
+from genre_flax.runtime import metric_writer
 from genre_flax.training import objectives
 from genre_flax.training import setup as setup_lib
 from genre_flax.training import train
@@ -65,10 +66,12 @@ class CutMix(objectives.MultiLabel):
     return losses.sum(), {'soft_labels': (labels % 1 > 0).sum() + 0 * key_sum}
 
 
+def read_metrics(workdir, split):
+  return [x for x in metric_writer.read(workdir) if x['split'] == split]
+
+
 def make_config(**changes):
-  config = helpers.tiny_config('unused', **changes)
-  config.micro_batch_size = changes.get('micro_batch_size')
-  return config
+  return helpers.tiny_config('unused', **changes)
 
 
 def build(num_devices=1, **changes):
@@ -105,7 +108,7 @@ def test_custom_objective_and_streams_are_trained(data_dir, tmp_path):
     },
   )
   assert train.train(config, tmp_path).exit_status == 0
-  first = helpers.read_metrics(tmp_path, 'train')[0]
+  first = read_metrics(tmp_path, 'train')[0]
   assert 0 < first['soft_labels'] <= NUM_GENRES * 10
   with pytest.raises(errors.InputError, match='allow_custom_code'):
     predictor_lib.restore(tmp_path)
@@ -162,6 +165,6 @@ def test_softmax_loss_and_scores_against_optax():
 def test_validation_reports_the_configured_loss(data_dir, tmp_path):
   config = helpers.tiny_config(data_dir, **{'loss.name': 'focal'})
   train.train(config, tmp_path)
-  last = helpers.read_metrics(tmp_path, 'validation')[-1]
+  last = read_metrics(tmp_path, 'validation')[-1]
   # The focal loss weights each cross-entropy with a factor below 1.
   assert 0 < last['loss'] < last['cross_entropy']
