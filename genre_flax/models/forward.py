@@ -69,14 +69,14 @@ class WithDefaults:
     **options: Any,
   ) -> Any:
     """See `nn.Module.apply`."""
-    options |= self._defaults(images, method)
+    options = self._defaults(images, method) | options
     return self._model.apply(variables, images, method=method, **options)
 
   def init_with_output(
     self, key: jax.Array, images: jax.Array, **options: Any
   ) -> Any:
     """See `nn.Module.init_with_output`."""
-    options |= self._defaults(images)
+    options = self._defaults(images) | options
     return self._model.init_with_output(key, images, **options)
 
   def init(self, key: jax.Array, images: jax.Array, **options: Any) -> Any:
@@ -112,6 +112,26 @@ def forward(
   """
   images = preprocessing.normalize(images)
   return model.apply(variables, images, train=train, method=method, **options)
+
+
+def forward_inputs(
+  model: nn.Module,
+  variables: dict[str, Any],
+  inputs: dict[str, jax.Array],
+  preprocessing: config_lib.Preprocessing,
+  **options: Any,
+) -> Any:
+  """`forward` of the inputs of a batch: 'image', or cached 'features'.
+
+  Extra columns are passed as well, see `extra_inputs`.
+  """
+  if 'features' in inputs:
+    options |= extra_inputs(model, inputs, 'classify')
+    return model.apply(
+      variables, inputs['features'], method='classify', **options
+    )
+  options |= extra_inputs(model, inputs)
+  return forward(model, variables, inputs['image'], preprocessing, **options)
 
 
 def forward_in_chunks(
