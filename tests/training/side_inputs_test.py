@@ -21,6 +21,8 @@ from genre_flax.inference import predictor as predictor_lib
 from genre_flax.inference import scored_split
 from genre_flax.models import forward
 from genre_flax.runtime import errors
+from genre_flax.runtime import parallel
+from genre_flax.training import feature_cache
 from genre_flax.training import restore
 from genre_flax.training import setup as setup_lib
 from genre_flax.training import train
@@ -204,6 +206,30 @@ def test_each_method_gets_the_columns_that_it_names():
     ('classify', {'country': 4}),
   ):
     assert forward.extra_inputs(model, batch, method) == expected
+
+
+def test_cached_features_keep_the_columns(
+  extra_dir, tmp_path, short_efficientnet
+):
+  config = helpers.tiny_config(extra_dir, trainable='head/.*')
+  config.dataset.cache, config.dataset.cache_dir = 'features', str(tmp_path)
+  config.model.name = 'efficientnet_lite'
+  config.augment.crop_scale = 1.0
+  for key in ('translation', 'brightness', 'contrast'):
+    config.augment[key] = 0.0
+  dataset, setup = setup_lib.set_up(config, tmp_path)
+  variables = parallel.replicate(
+    restore.initial_variables(config, dataset, setup.model)
+  )
+  records = dataset.open_split('test')
+  for _ in range(2):  # Computed, then read.
+    split = feature_cache.open_split(
+      config, dataset, 'test', model=setup.model, variables=variables
+    )
+    assert split[0].keys() == {'features', 'labels', 'year', 'country'}
+    for name in ('year', 'country'):
+      values = [split[i][name] for i in range(len(records))]
+      assert values == [records[i].extra[name] for i in range(len(records))]
 
 
 def test_a_run_on_a_fold_is_trained_evaluated_and_resumed(
