@@ -52,7 +52,7 @@ _METHODS = {
 
 
 def prepare(folder: pathlib.Path, *, num_posters: int) -> pathlib.Path:
-  """Generates posters and prepares them with their years; returns the folder."""
+  """Generates posters with years and prepares them; returns the dataset."""
   csv, images = synthetic.write_posters(folder, num_posters=num_posters)
   table = pd.read_csv(csv)
   # Westerns and film noirs are old, science fiction is new.
