@@ -10,16 +10,13 @@ import os
 
 from absl import flags
 from etils import epath
-from ml_collections import config_flags
 
 from genre_flax.runtime import command_line
 from genre_flax.runtime import files
 from genre_flax.runtime import platform
 from genre_flax.runtime import shared_flags
 
-_CONFIG = config_flags.DEFINE_config_file(
-  'config', None, 'File of the training configuration.', lock_config=True
-)
+_CONFIG = shared_flags.config()
 _WORKDIR = flags.DEFINE_string(
   'workdir',
   None,

@@ -9,6 +9,7 @@ import pytest
 from configs import default
 from configs.sweeps import default as sweep_default
 from genre_flax import config as config_lib
+from genre_flax.runtime import custom
 from tests.support import paths
 
 DOCUMENTS = sorted(
@@ -60,7 +61,7 @@ def keys_of(module):
   """All keys of a config, including those of its sections."""
   flat = config_lib.flatten(module.get_config().to_dict())
   keys = {'.'.join(k.split('.')[:n]) for k in flat for n in range(1, 9)}
-  return keys | {f'{part}.options' for part in ('model', 'loss', 'optimizer')}
+  return keys | set(custom.OPTIONS.values())
 
 
 KEYS = keys_of(default)

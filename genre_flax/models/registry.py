@@ -5,12 +5,17 @@ to logits, float32 [B, num_genres]. Its attributes:
 
 * `mixes_examples`: whether the logits of an example depend on other examples in
   training, as with BatchNorm;
-* `layer_order`: optional, see `optimizer.layers_below_head`.
+* `layer_order`: optional, see `optimizer.layers_below_head`;
+* `rng_streams`: names of the random keys that it draws from in training; by
+  default ('dropout',);
+* `published_network`: of a custom network, the name of the built-in one whose
+  published weights, as the options of that name describe them, fit its
+  parameters outside of the head.
 
 The last layer is named 'head'. The last feature map is marked by
 `layers.feature_map`, for Grad-CAM. Networks with a backbone also have methods
-`embed` and `classify`. A custom network, named 'module:attribute', needs only
-`mixes_examples` and the head.
+`embed` and `classify`, which make up `__call__`. A custom network, named
+'module:attribute', needs only `mixes_examples` and the head.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,6 +26,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from genre_flax import config_validation
 from genre_flax.models import classifier
 from genre_flax.models import convnext
 from genre_flax.models import efficientnet_lite
@@ -98,6 +104,26 @@ def create_model(
       ' an example depend on other examples in training, as with BatchNorm.'
     )
   return model
+
+
+def check_backbone(config: Mapping[str, Any], model: nn.Module) -> None:
+  """Raises InputError if a custom network lacks a part that a config needs."""
+  name, backbones = config['model']['name'], config_validation.BACKBONES
+  if not custom.is_custom(name):
+    return
+  network = getattr(model, 'published_network', None)
+  if config['pretrained'] and network not in backbones:
+    raise errors.InputError(
+      f'config.pretrained={config["pretrained"]!r} needs an attribute'
+      f' `published_network` of config.model.name={name!r}, one of'
+      f' {backbones}; got {network!r}.'
+    )
+  missing = [m for m in ('embed', 'classify') if not hasattr(model, m)]
+  if config['dataset']['cache'] == 'features' and missing:
+    raise errors.InputError(
+      f"config.dataset.cache='features' needs methods `embed` and `classify`;"
+      f' config.model.name={name!r} lacks {missing}.'
+    )
 
 
 def variable_shapes(

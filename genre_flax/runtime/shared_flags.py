@@ -1,9 +1,62 @@
 """Flags that several programs have; each function defines the flag it names."""
 
+import ast
+import re
+import sys
+
 from absl import flags
+import ml_collections
+from ml_collections.config_flags import config_flags
+from ml_collections.config_flags import config_path
+
+from genre_flax.runtime import custom
+
+# Option of a custom name, which the config file need not list.
+_OPTION = re.compile(
+  rf'--?config\.({"|".join(custom.OPTIONS.values())})\.(\w+)=(.*)', re.DOTALL
+)
 
 # The flags belong to the programs, and appear in their --help.
 flags.disclaim_key_flags()
+
+
+class _ConfigParser(config_flags.ConfigFileFlagParser):
+  """Loads a config file; adds options of custom names of the command line."""
+
+  def parse(self, path: str) -> ml_collections.ConfigDict:
+    config = super().parse(path)
+    for match in filter(None, map(_OPTION.fullmatch, sys.argv)):
+      section, key, value = match.groups()
+      options = config_path.get_value(section, config)
+      if key not in options:
+        with options.unlocked():
+          # For the type; the flag of the key sets the value.
+          options[key] = _parse_literal(value)
+    return config
+
+
+def _parse_literal(value: str) -> bool | int | float | tuple | str:
+  """The value of a Python literal of these types, else the text itself."""
+  try:
+    is_lower = value in ('true', 'false')
+    parsed = ast.literal_eval(value.title() if is_lower else value)
+  except (SyntaxError, ValueError):
+    return value
+  return parsed if isinstance(parsed, bool | int | float | tuple) else value
+
+
+def config(
+  flag_values: flags.FlagValues = flags.FLAGS,
+) -> flags.FlagHolder[ml_collections.ConfigDict]:
+  """Defines --config, the file of a training configuration."""
+  holder = config_flags.DEFINE_config_file(
+    'config',
+    None,
+    'File of the training configuration.',
+    flag_values=flag_values,
+  )
+  flag_values['config'].parser = _ConfigParser('config')
+  return holder
 
 
 def workdir() -> flags.FlagHolder[str]:

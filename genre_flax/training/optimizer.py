@@ -1,9 +1,11 @@
 """The learning rate schedule and the optax chain."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 import re
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 import optax
 
@@ -18,7 +20,7 @@ def make_learning_rate_fn(
   num_train_steps: int,
   num_warmup_steps: int,
 ) -> Callable[[jax.Array | int], jax.Array]:
-  """The learning rate: linear warm-up, then `config.schedule`.
+  """The learning rate: linear warm-up, then `config.schedule`; or a custom one.
 
   Args:
     config: `config.optimizer`.
@@ -27,7 +29,14 @@ def make_learning_rate_fn(
 
   Returns:
     Maps the number of updates done so far to the next update's learning rate.
+
+  Raises:
+    InputError: a custom schedule cannot be imported, or has invalid rates.
   """
+  if custom.is_custom(config.schedule):
+    return _custom_schedule(
+      config, num_train_steps=num_train_steps, num_warmup_steps=num_warmup_steps
+    )
   peak = config.learning_rate
   final = peak * config.final_learning_rate_factor
   decay_steps = max(1, num_train_steps - num_warmup_steps)
@@ -48,12 +57,31 @@ def make_learning_rate_fn(
   return optax.join_schedules([warmup, after], [num_warmup_steps])
 
 
+def _custom_schedule(config, **steps):
+  """A custom schedule, checked at the first and the last update."""
+  schedule = custom.call(
+    config.schedule,
+    key='optimizer.schedule',
+    options=config.schedule_options,
+    learning_rate=config.learning_rate,
+    **steps,
+  )
+  for step in (0, steps['num_train_steps'] - 1):
+    rate = jax.jit(schedule)(step)
+    if jnp.shape(rate) or not 0 <= rate < jnp.inf:
+      raise errors.InputError(
+        f'config.optimizer.schedule={config.schedule!r} is {rate} after {step}'
+        ' updates; expected a finite number of at least 0.'
+      )
+  return schedule
+
+
 def make_optimizer(
   config: ml_collections.ConfigDict,
   *,
   learning_rate_fn: Callable[[jax.Array | int], jax.Array],
   layer_order: Sequence[str] | None = None,
-  paths: Iterable[str] = (),
+  param_shapes: Mapping[str, Any],
 ) -> optax.GradientTransformation:
   """Clipping, the base optimizer, decoupled weight decay, learning rates.
 
@@ -65,49 +93,88 @@ def make_optimizer(
     learning_rate_fn: of `make_learning_rate_fn`.
     layer_order: of the network, an argument of `layers_below_head`;
       None where it has none.
-    paths: of all its parameters, frozen ones included.
+    param_shapes: leaves with `ndim`, of all parameters by flat path, frozen
+      ones included.
 
   Returns:
     An optax transformation of flat dicts of parameters, of `params.split`.
 
   Raises:
-    InputError: a custom optimizer cannot be imported or is not a gradient
-      transformation; or `layer_decay` is set and there is no `layer_order`.
+    InputError: a custom optimizer cannot be imported or breaks its contract;
+      or `layer_decay` is set and there is no `layer_order`.
   """
   parts = []
   if config.clip_norm is not None:
     parts.append(optax.clip_by_global_norm(config.clip_norm))
-  parts.append(_base_optimizer(config))
+  base, has_rate = _base_optimizer(config, learning_rate_fn, param_shapes)
+  parts.append(base)
   if config.weight_decay:
     parts.append(
       optax.add_decayed_weights(config.weight_decay, mask=_is_decayed)
     )
-  parts.append(optax.scale_by_learning_rate(learning_rate_fn))
+  if not has_rate:
+    parts.append(optax.scale_by_learning_rate(learning_rate_fn))
   if config.backbone_factor != 1:
     parts.append(
       optax.masked(optax.scale(config.backbone_factor), _is_backbone)
     )
   if config.layer_decay != 1:
-    parts.append(_scale_by_layer(config.layer_decay, layer_order, paths))
+    parts.append(_scale_by_layer(config.layer_decay, layer_order, param_shapes))
   return optax.chain(*parts)
 
 
-def _base_optimizer(config):
-  """Adam, SGD or a custom gradient transformation."""
+def _base_optimizer(config, learning_rate_fn, param_shapes):
+  """Adam, SGD or a custom one; and whether it applies the learning rate."""
   if config.name == 'adamw':
-    return optax.scale_by_adam(
+    adam = optax.scale_by_adam(
       b1=config.beta1, b2=config.beta2, eps=config.epsilon
     )
+    return adam, False
   if config.name == 'sgd':
-    return optax.trace(decay=config.beta1, nesterov=True)
-  made = custom.call(config.name, key='optimizer.name', options=config.options)
+    return optax.trace(decay=config.beta1, nesterov=True), False
+  key, given = 'optimizer.name', f'config.optimizer.name={config.name!r}'
+  function = custom.load(config.name, key=key)
+  has_rate = 'learning_rate' in custom.parameters(function)
+  if 'learning_rate' in config.options or (has_rate and config.weight_decay):
+    raise errors.InputError(
+      f'{given}: the learning rate is config.optimizer.learning_rate, and not'
+      ' an option. The weight decay of a function with the parameter'
+      ' `learning_rate` is an option; set config.optimizer.weight_decay to 0.0.'
+    )
+
+  def make(rate_fn):
+    rate = {'learning_rate': rate_fn} if has_rate else {}
+    return custom.call(config.name, key=key, options=config.options, **rate)
+
+  # With a rate of 1, since a schedule may start at 0.
+  slope = _slope(make(optax.constant_schedule(1.0)), param_shapes, given)
+  if not 0 < (-slope if has_rate else slope) < jnp.inf:
+    raise errors.InputError(
+      f'{given}: the product of a gradient and its first update is {slope};'
+      ' expected a negative one for an optimizer with the parameter'
+      ' `learning_rate`, such as optax.lion, and a positive one for a direction'
+      ' without it, such as optax.scale_by_lion.'
+    )
+  return make(learning_rate_fn), has_rate
+
+
+def _slope(made, param_shapes, given):
+  """The product of a gradient and the first update of a custom optimizer."""
   if not isinstance(made, optax.GradientTransformation):
     raise errors.InputError(
-      f'config.optimizer.name={config.name!r} returns a {type(made).__name__};'
-      ' expected an optax.GradientTransformation, such as that of'
-      ' optax.scale_by_lion.'
+      f'{given} returns a {type(made).__name__}; expected an'
+      ' optax.GradientTransformation, such as that of optax.lion.'
     )
-  return made
+  params = {
+    path: jnp.ones((2,) * leaf.ndim) for path, leaf in param_shapes.items()
+  }
+  # Not equal within an array, since some optimizers subtract the mean.
+  gradients = {
+    path: jnp.arange(1.0, leaf.size + 1).reshape(leaf.shape)
+    for path, leaf in params.items()
+  }
+  updates, _ = made.update(gradients, made.init(params), params)
+  return float(optax.tree.vdot(gradients, updates))
 
 
 def _scale_by_layer(decay, layer_order, paths):
