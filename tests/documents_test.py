@@ -96,7 +96,7 @@ def check_arguments(module, arguments):
     name, _, value = argument[2:].partition('=')
     if name.startswith('config.'):
       key = name.removeprefix('config.')
-      if key not in keys and '.options.' not in key:
+      if key not in keys and 'options.' not in key:
         found.append(f'{module}: no key {key}')
     elif name not in known and name.removeprefix('no') not in known:
       found.append(f'{module}: no flag --{name}')
@@ -182,7 +182,7 @@ def missing_names(code, known):
     if name not in known and name.removeprefix('no') not in known:
       yield f'--{name}'
   for key in re.findall(r'\bconfig\.(?!json)([a-z_]+(?:\.[a-z_0-9]+)*)', code):
-    if key not in KEYS | SWEEP_KEYS and '.options.' not in key:
+    if key not in KEYS | SWEEP_KEYS and 'options.' not in key:
       yield f'config.{key}'
   is_path = re.fullmatch(
     r'(genre_flax|launch|configs|benchmarks|examples|tests|docs)/[\w./]*', code

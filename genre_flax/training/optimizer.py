@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 import re
+import types
 from typing import Any
 
 import jax
@@ -81,7 +82,7 @@ def make_optimizer(
   *,
   learning_rate_fn: Callable[[jax.Array | int], jax.Array],
   layer_order: Sequence[str] | None = None,
-  param_shapes: Mapping[str, Any],
+  param_shapes: Mapping[str, Any] = types.MappingProxyType({}),
 ) -> optax.GradientTransformation:
   """Clipping, the base optimizer, decoupled weight decay, learning rates.
 

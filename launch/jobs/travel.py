@@ -79,7 +79,8 @@ def _check_code(job, values):
     if not _is_installed(found):
       raise errors.InputError(
         f'--config.{key}={name} is in {found}, which does not travel with the'
-        f' job: put it into configs/, and call it configs.{name.split(".")[-1]}.'
+        ' job: put it into configs/, and call it'
+        f' configs.{name.split(".")[-1]}.'
       )
 
 
