@@ -26,7 +26,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from genre_flax import config_validation
 from genre_flax.models import classifier
 from genre_flax.models import convnext
 from genre_flax.models import efficientnet_lite
@@ -106,23 +105,17 @@ def create_model(
   return model
 
 
-def check_backbone(config: Mapping[str, Any], model: nn.Module) -> None:
-  """Raises InputError if a custom network lacks a part that a config needs."""
-  name, backbones = config['model']['name'], config_validation.BACKBONES
-  if not custom.is_custom(name):
-    return
-  network = getattr(model, 'published_network', None)
-  if config['pretrained'] and network not in backbones:
+def check_attributes(config: Mapping[str, Any], model: nn.Module) -> None:
+  """Raises InputError if a custom network lacks what its config needs."""
+  needed = ['published_network'] if config['pretrained'] else []
+  if config['dataset']['cache'] == 'features':
+    needed += ['embed', 'classify']
+  missing = [attribute for attribute in needed if not hasattr(model, attribute)]
+  if custom.is_custom(config['model']['name']) and missing:
     raise errors.InputError(
-      f'config.pretrained={config["pretrained"]!r} needs an attribute'
-      f' `published_network` of config.model.name={name!r}, one of'
-      f' {backbones}; got {network!r}.'
-    )
-  missing = [m for m in ('embed', 'classify') if not hasattr(model, m)]
-  if config['dataset']['cache'] == 'features' and missing:
-    raise errors.InputError(
-      f"config.dataset.cache='features' needs methods `embed` and `classify`;"
-      f' config.model.name={name!r} lacks {missing}.'
+      f'config.model.name={config["model"]["name"]!r} has no attributes'
+      f" {missing}, which config.pretrained or config.dataset.cache='features'"
+      ' needs.'
     )
 
 

@@ -35,7 +35,7 @@ def load(name: str, *, key: str) -> Callable[..., Any]:
     key: Config key of the name, for error messages.
 
   Raises:
-    InputError: It cannot be imported, or is no class or function.
+    InputError: It cannot be imported, or is not a class or a function.
   """
   try:
     function = pkgutil.resolve_name(name)
@@ -50,14 +50,6 @@ def load(name: str, *, key: str) -> Callable[..., Any]:
       ' class or a function.'
     )
   return function
-
-
-def parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-  """The parameters of a class or function; empty if it has no signature."""
-  try:
-    return dict(inspect.signature(function).parameters)
-  except ValueError:  # Of some built-in functions.
-    return {}
 
 
 def call(
@@ -75,10 +67,10 @@ def call(
     InputError: It cannot be imported, or does not accept the arguments.
   """
   function = load(name, key=key)
-  accepted = parameters(function)
+  accepted = inspect.signature(function).parameters
   is_open = any(p.kind is p.VAR_KEYWORD for p in accepted.values())
   unknown = [option for option in options if option not in accepted]
-  if accepted and unknown and not is_open:
+  if unknown and not is_open:
     known = [option for option in accepted if option not in arguments]
     near = difflib.get_close_matches(unknown[0], known, n=1)
     raise errors.InputError(

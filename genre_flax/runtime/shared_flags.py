@@ -49,12 +49,8 @@ def config(
   flag_values: flags.FlagValues = flags.FLAGS,
 ) -> flags.FlagHolder[ml_collections.ConfigDict]:
   """Defines --config, the file of a training configuration."""
-  holder = config_flags.DEFINE_config_file(
-    'config',
-    None,
-    'File of the training configuration.',
-    flag_values=flag_values,
-  )
+  text = 'File of the training configuration.'
+  holder = config_flags.DEFINE_config_file('config', None, text, flag_values)
   flag_values['config'].parser = _ConfigParser('config')
   return holder
 

@@ -6,13 +6,13 @@ import types
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import ml_collections
 import optax
 
 from genre_flax.models import params as params_lib
 from genre_flax.runtime import custom
 from genre_flax.runtime import errors
+from genre_flax.training import custom_optimizer
 
 
 def make_learning_rate_fn(
@@ -30,12 +30,9 @@ def make_learning_rate_fn(
 
   Returns:
     Maps the number of updates done so far to the next update's learning rate.
-
-  Raises:
-    InputError: a custom schedule cannot be imported, or has invalid rates.
   """
   if custom.is_custom(config.schedule):
-    return _custom_schedule(
+    return custom_optimizer.make_schedule(
       config, num_train_steps=num_train_steps, num_warmup_steps=num_warmup_steps
     )
   peak = config.learning_rate
@@ -58,25 +55,6 @@ def make_learning_rate_fn(
   return optax.join_schedules([warmup, after], [num_warmup_steps])
 
 
-def _custom_schedule(config, **steps):
-  """A custom schedule, checked at the first and the last update."""
-  schedule = custom.call(
-    config.schedule,
-    key='optimizer.schedule',
-    options=config.schedule_options,
-    learning_rate=config.learning_rate,
-    **steps,
-  )
-  for step in (0, steps['num_train_steps'] - 1):
-    rate = jax.jit(schedule)(step)
-    if jnp.shape(rate) or not 0 <= rate < jnp.inf:
-      raise errors.InputError(
-        f'config.optimizer.schedule={config.schedule!r} is {rate} after {step}'
-        ' updates; expected a finite number of at least 0.'
-      )
-  return schedule
-
-
 def make_optimizer(
   config: ml_collections.ConfigDict,
   *,
@@ -94,20 +72,29 @@ def make_optimizer(
     learning_rate_fn: of `make_learning_rate_fn`.
     layer_order: of the network, an argument of `layers_below_head`;
       None where it has none.
-    param_shapes: leaves with `ndim`, of all parameters by flat path, frozen
-      ones included.
+    param_shapes: leaves with `ndim`, by the flat paths of all its parameters.
 
   Returns:
     An optax transformation of flat dicts of parameters, of `params.split`.
 
   Raises:
-    InputError: a custom optimizer cannot be imported or breaks its contract;
-      or `layer_decay` is set and there is no `layer_order`.
+    InputError: a custom optimizer is invalid; or `layer_decay` is set and there
+      is no `layer_order`.
   """
   parts = []
   if config.clip_norm is not None:
     parts.append(optax.clip_by_global_norm(config.clip_norm))
-  base, has_rate = _base_optimizer(config, learning_rate_fn, param_shapes)
+  has_rate = False
+  if custom.is_custom(config.name):
+    base, has_rate = custom_optimizer.make_optimizer(
+      config, learning_rate_fn=learning_rate_fn, param_shapes=param_shapes
+    )
+  elif config.name == 'adamw':
+    base = optax.scale_by_adam(
+      b1=config.beta1, b2=config.beta2, eps=config.epsilon
+    )
+  else:
+    base = optax.trace(decay=config.beta1, nesterov=True)
   parts.append(base)
   if config.weight_decay:
     parts.append(
@@ -122,60 +109,6 @@ def make_optimizer(
   if config.layer_decay != 1:
     parts.append(_scale_by_layer(config.layer_decay, layer_order, param_shapes))
   return optax.chain(*parts)
-
-
-def _base_optimizer(config, learning_rate_fn, param_shapes):
-  """Adam, SGD or a custom one; and whether it applies the learning rate."""
-  if config.name == 'adamw':
-    adam = optax.scale_by_adam(
-      b1=config.beta1, b2=config.beta2, eps=config.epsilon
-    )
-    return adam, False
-  if config.name == 'sgd':
-    return optax.trace(decay=config.beta1, nesterov=True), False
-  key, given = 'optimizer.name', f'config.optimizer.name={config.name!r}'
-  function = custom.load(config.name, key=key)
-  has_rate = 'learning_rate' in custom.parameters(function)
-  if 'learning_rate' in config.options or (has_rate and config.weight_decay):
-    raise errors.InputError(
-      f'{given}: the learning rate is config.optimizer.learning_rate, and not'
-      ' an option. The weight decay of a function with the parameter'
-      ' `learning_rate` is an option; set config.optimizer.weight_decay to 0.0.'
-    )
-
-  def make(rate_fn):
-    rate = {'learning_rate': rate_fn} if has_rate else {}
-    return custom.call(config.name, key=key, options=config.options, **rate)
-
-  # With a rate of 1, since a schedule may start at 0.
-  slope = _slope(make(optax.constant_schedule(1.0)), param_shapes, given)
-  if not 0 < (-slope if has_rate else slope) < jnp.inf:
-    raise errors.InputError(
-      f'{given}: the product of a gradient and its first update is {slope};'
-      ' expected a negative one for an optimizer with the parameter'
-      ' `learning_rate`, such as optax.lion, and a positive one for a direction'
-      ' without it, such as optax.scale_by_lion.'
-    )
-  return make(learning_rate_fn), has_rate
-
-
-def _slope(made, param_shapes, given):
-  """The product of a gradient and the first update of a custom optimizer."""
-  if not isinstance(made, optax.GradientTransformation):
-    raise errors.InputError(
-      f'{given} returns a {type(made).__name__}; expected an'
-      ' optax.GradientTransformation, such as that of optax.lion.'
-    )
-  params = {
-    path: jnp.ones((2,) * leaf.ndim) for path, leaf in param_shapes.items()
-  }
-  # Not equal within an array, since some optimizers subtract the mean.
-  gradients = {
-    path: jnp.arange(1.0, leaf.size + 1).reshape(leaf.shape)
-    for path, leaf in params.items()
-  }
-  updates, _ = made.update(gradients, made.init(params), params)
-  return float(optax.tree.vdot(gradients, updates))
 
 
 def _scale_by_layer(decay, layer_order, paths):

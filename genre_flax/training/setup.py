@@ -102,7 +102,7 @@ def build(
   model = registry.create_from_config(
     config.model, num_genres=num_genres, axis_name=parallel.AXIS_NAME
   )
-  registry.check_backbone(config, model)
+  registry.check_attributes(config, model)
   variable_shapes = registry.variable_shapes(
     model,
     name=config.model.name,
