@@ -15,7 +15,9 @@ from genre_flax.runtime import errors
 
 # Config keys of names that may be custom, and of the options of such a name.
 OPTIONS = {
+  'augment.transform': 'augment.transform_options',
   'model.name': 'model.options',
+  'objective.name': 'objective.options',
   'loss.name': 'loss.options',
   'optimizer.name': 'optimizer.options',
   'optimizer.schedule': 'optimizer.schedule_options',

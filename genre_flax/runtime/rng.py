@@ -22,18 +22,12 @@ def stream_key(
   No key is split and carried along, so that a resumed run has the same
   random numbers.
   """
-  return _key(seed, stream, step)
-
-
-def named_stream_key(
-  seed: int, name: str, step: jax.Array | int = 0
-) -> jax.Array:
-  """Returns the typed key of a stream that a network names, after `step`."""
-  # A built-in stream by its number, others by a hash that never changes.
-  number = Stream.DROPOUT if name == 'dropout' else zlib.crc32(name.encode())
-  return _key(seed, number, step)
-
-
-def _key(seed, number, step):
-  key = jax.random.fold_in(jax.random.key(seed), number)
+  key = jax.random.fold_in(jax.random.key(seed), stream)
   return jax.random.fold_in(key, step)
+
+
+def named_key(seed: int, name: str, step: jax.Array | int) -> jax.Array:
+  """The typed key of a stream by its name, such as 'dropout'."""
+  streams = {stream.name.lower(): stream.value for stream in Stream}
+  number = streams.get(name, zlib.crc32(name.encode()))
+  return stream_key(seed, number, step)

@@ -18,15 +18,6 @@ def test_keys_differ_by_seed_stream_and_step():
   assert len(keys) == 2 * len(rng.Stream) * 3
 
 
-def test_named_streams():
-  dropout = rng.stream_key(3, rng.Stream.DROPOUT, 5)
-  assert bits(rng.named_stream_key(3, 'dropout', 5)) == bits(dropout)
-  # The published check value of CRC-32.
-  key = jax.random.fold_in(jax.random.key(3), 0xCBF43926)
-  expected = jax.random.fold_in(key, 5)
-  assert bits(rng.named_stream_key(3, '123456789', 5)) == bits(expected)
-
-
 def test_a_traced_step_gives_the_same_key():
   traced = jax.jit(lambda step: rng.stream_key(7, rng.Stream.DROPOUT, step))(5)
   assert bits(traced) == bits(rng.stream_key(7, rng.Stream.DROPOUT, 5))
