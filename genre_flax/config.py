@@ -9,8 +9,11 @@ import json
 import math
 from typing import Any
 
+from etils import epath
 import ml_collections
 
+from configs import default
+from genre_flax.runtime import command_line
 from genre_flax.runtime import errors
 
 ConfigDict = ml_collections.ConfigDict
@@ -38,6 +41,47 @@ def flatten(values: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
     else:
       flat[f'{prefix}{key}'] = value
   return flat
+
+
+def from_dict(stored: Mapping[str, Any], *, strict: bool = False) -> ConfigDict:
+  """The config of `to_dict`, perhaps stored by an earlier version.
+
+  Renamed keys have their present name; keys that are missing, since a later
+  version added them, have their default.
+
+  Args:
+    stored: nested plain values.
+    strict: whether to refuse values of other types, and keys that this version
+      does not have.
+
+  Raises:
+    KeyError, TypeError: with `strict`.
+  """
+  config = default.get_config()
+  flat = {
+    command_line.RENAMED_KEYS.get(key, key): value
+    for key, value in flatten(stored).items()
+  }
+  if not strict:
+    with config.ignore_type():
+      config.update_from_flattened_dict(flat)
+    return config
+  config.lock()
+  for section in config.values():
+    if isinstance(section, ConfigDict) and 'options' in section:
+      section.options.unlock()  # Those of custom code have any name.
+  config.update_from_flattened_dict(flat)
+  return config
+
+
+def load(path: epath.PathLike) -> ConfigDict:
+  """The config in config.json of a workdir.
+
+  Raises:
+    OSError: the file cannot be read.
+    KeyError, TypeError, ValueError: it is not the config of a run.
+  """
+  return from_dict(json.loads(epath.Path(path).read_text()), strict=True)
 
 
 def image_shape(config: ConfigDict) -> tuple[int, int]:

@@ -21,6 +21,7 @@ from genre_flax.runtime import checksums
 from genre_flax.runtime import errors
 from genre_flax.runtime import parallel
 from genre_flax.runtime import target
+from genre_flax.training import run_code
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -171,6 +172,10 @@ def restore(
       stored, origin=str(workdir), allow_custom_code=allow_custom_code
     )
     try:
+      if earlier is None:
+        # Before shapes are compared, which other code may have changed.
+        code = run_code.describe(meta.config, make_model(meta))
+        run_code.warn_of_changes(stored.get('code'), code, workdir=workdir)
       return _variable_shapes(meta)
     except errors.InputError:
       raise

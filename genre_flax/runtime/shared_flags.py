@@ -1,9 +1,35 @@
 """Flags that several programs have; each function defines the flag it names."""
 
+from collections.abc import Callable
+
 from absl import flags
+import ml_collections
+from ml_collections import config_flags
 
 # The flags belong to the programs, and appear in their --help.
 flags.disclaim_key_flags()
+
+
+def config(
+  load_json: Callable[[str], ml_collections.ConfigDict],
+) -> flags.FlagHolder[ml_collections.ConfigDict]:
+  """Defines --config and its overrides; `load_json` reads a config.json."""
+
+  class Parser(config_flags.ConfigFileFlagParser):
+    """Loads Python files as ml_collections does, and JSON files."""
+
+    def parse(self, path: str) -> ml_collections.ConfigDict:
+      if not path.endswith('.json'):
+        return super().parse(path)
+      return load_json(path).lock()
+
+  holder = config_flags.DEFINE_config_file(
+    'config',
+    None,
+    'File of the training configuration, or config.json of a workdir.',
+  )
+  flags.FLAGS['config'].parser = Parser('config')
+  return holder
 
 
 def workdir() -> flags.FlagHolder[str]:

@@ -1,16 +1,18 @@
 """The state that a training starts from: restored, or initialized."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import json
 from typing import Any
 
 from absl import logging
+from etils import epath
 import flax.linen as nn
 import jax
 import ml_collections
 import numpy as np
 
 from genre_flax import config as config_lib
+from genre_flax import config_validation
 from genre_flax.checkpoints import checkpointer as checkpointer_lib
 from genre_flax.checkpoints import recovery
 from genre_flax.datasets.posters import storage
@@ -20,6 +22,7 @@ from genre_flax.runtime import errors
 from genre_flax.runtime import files
 from genre_flax.runtime import parallel
 from genre_flax.runtime import rng
+from genre_flax.training import run_code
 from genre_flax.training import run_history
 from genre_flax.training import setup as setup_lib
 from genre_flax.training import train_state as train_state_lib
@@ -50,16 +53,20 @@ def restore_or_initialize(
   config: ml_collections.ConfigDict,
   dataset: storage.PosterDataset,
   setup: setup_lib.Setup,
+  *,
+  allow_change: Sequence[str] = (),
 ) -> tuple[train_state_lib.TrainState, dict[str, float] | None]:
   """Restores the latest checkpoint, or initializes a new run.
 
-  All hosts call it. The main one writes config.json and the run's history.
+  All hosts call it. The main one writes config.json, the run's history and
+  copies of its own modules.
 
   Args:
     checkpointer: of the workdir.
     config: of the run.
     dataset: to train on.
     setup: of `setup.set_up`.
+    allow_change: as in `check_resumable`.
 
   Returns:
     The state on the devices, and `Progress.sums` of the checkpoint.
@@ -69,24 +76,71 @@ def restore_or_initialize(
       read; initial weights do not fit the network.
   """
   workdir = checkpointer.workdir
+  template = checkpoint_template(config, setup)
+  current = run_code.identity(config, setup.model, template)
   restored = recovery.restore_latest(
     checkpointer,
-    checkpoint_template(config, setup),
-    check_meta=lambda meta: _check_same_run(meta, config, dataset),
+    template,
+    check_meta=lambda meta: _check_same_run(
+      meta, config, dataset, current, workdir, allow_change
+    ),
   )
-  sums = None
+  meta = {}
   if restored is None:
     state = initial_state(config, dataset, setup)
   else:
     items, meta = restored
     state = train_state_lib.TrainState.from_items(items)
-    sums = meta.get('log_sums')
     logging.info('Resuming after step %d from %s.', state.step, workdir)
   if parallel.is_main_host():
+    step = int(state.step)
+    changed = changed_keys(meta['config'], config) if meta else {}
+    for key, (before, now) in changed.items():
+      logging.warning(
+        'config.%s is %r from step %d on, and was %r.', key, now, step, before
+      )
     resolved = json.dumps(config_lib.to_dict(config), indent=2)
     files.write_atomic(workdir / 'config.json', f'{resolved}\n')
-    run_history.record(workdir, step=int(state.step))
-  return parallel.replicate(state), sums
+    run_history.record(workdir, step=step, changed_keys=changed)
+    if meta.get('code') != current['code']:
+      run_code.save(config, workdir, step=step)
+  return parallel.replicate(state), meta.get('log_sums')
+
+
+def describe_resume(
+  config: ml_collections.ConfigDict,
+  dataset: storage.PosterDataset,
+  setup: setup_lib.Setup,
+  workdir: epath.PathLike,
+  *,
+  allow_change: Sequence[str] = (),
+) -> str:
+  """The start that `restore_or_initialize` would make, as a sentence.
+
+  Raises:
+    InputError: the workdir holds another run, or no checkpoint that can be
+      read.
+  """
+  with checkpointer_lib.Checkpointer(workdir, read_only=True) as checkpointer:
+    steps = checkpointer.steps()
+    for step in reversed(steps):
+      try:
+        meta = checkpointer.read_meta(step)
+      except errors.DamageError as e:
+        logging.error('%s', e)
+        continue
+      template = checkpoint_template(config, setup)
+      current = run_code.identity(config, setup.model, template)
+      _check_same_run(meta, config, dataset, current, workdir, allow_change)
+      return (
+        f'{workdir} holds this run; it would resume after step {step} of'
+        f' {setup.sizes.num_train_steps}.'
+      )
+  if steps:
+    raise errors.InputError(
+      f'None of the checkpoints {steps} in {workdir} can be read.'
+    )
+  return f'{workdir} has no checkpoint; a new run would start.'
 
 
 def checkpoint_template(
@@ -178,8 +232,9 @@ def initial_variables(
   return variables
 
 
-def _check_same_run(meta, config, dataset):
-  check_resumable(meta['config'], config)
+def _check_same_run(meta, config, dataset, current, workdir, allow_change):
+  """Refuses other configs, datasets and arrays; warns of other code."""
+  check_resumable(meta['config'], config, allow_change)
   fingerprint = dataset.card['fingerprint']
   if meta['dataset_fingerprint'] != fingerprint:
     raise errors.InputError(
@@ -188,36 +243,73 @@ def _check_same_run(meta, config, dataset):
       f' {dataset.data_dir}. Give the dataset of that run, or choose another'
       ' --workdir.'
     )
+  run_code.check(meta, current, workdir=workdir)
 
 
-def check_resumable(
+def changed_keys(
   saved: Mapping[str, Any], config: ml_collections.ConfigDict
-) -> None:
-  """Refuses to resume a run with a config that changes its results.
+) -> dict[str, tuple[Any, Any]]:
+  """The config keys whose change changes the results of a run.
 
   Args:
-    saved: `config.to_dict` of the run's config.
-    config: of this start.
+    saved: `config.to_dict` of the run's config. Keys that it lacks, since a
+      later version added them, count as their default.
+    config: of this start. Options of networks that it does not use are ignored.
 
-  Raises:
-    InputError: lists the keys that differ.
+  Returns:
+    (before, now) by key, None where there is none.
   """
   free = set(_FREE_KEYS)
   if config.optimizer.schedule == 'constant':
     free.update(_LENGTH_KEYS)
-  before = config_lib.flatten(saved)
-  now = config_lib.flatten(config_lib.to_dict(config))
-  if 'features' in (before.get('dataset.cache'), now['dataset.cache']):
+  before, now = _flat(config_lib.from_dict(saved)), _flat(config)
+  if 'features' in (before['dataset.cache'], now['dataset.cache']):
     # With cached features there is no augmentation and no backbone dropout.
     free.remove('dataset.cache')
-  changed = [
-    f'config.{key}: {before.get(key, "(missing)")!r} when the run was'
-    f' started, {now.get(key, "(missing)")!r} now'
+  return {
+    key: (before.get(key), now.get(key))
     for key in sorted(before.keys() | now.keys())
-    if key not in free and before.get(key) != now.get(key)
-  ]
-  if changed:
+    if key not in free
+    and config_validation.is_used(key, config)
+    and before.get(key) != now.get(key)
+  }
+
+
+def check_resumable(
+  saved: Mapping[str, Any],
+  config: ml_collections.ConfigDict,
+  allow_change: Sequence[str] = (),
+) -> None:
+  """Refuses to resume a run with a config that changes its results.
+
+  Args:
+    saved: as in `changed_keys`.
+    config: of this start.
+    allow_change: keys that may differ all the same.
+
+  Raises:
+    InputError: lists the keys that differ.
+  """
+  known = _flat(config_lib.from_dict(saved)).keys() | _flat(config).keys()
+  if unknown := sorted(set(allow_change) - known):
     raise errors.InputError(
-      '\n  '.join(['The workdir holds a run with another config:', *changed])
-      + '\nResume that run with its own config, or choose another --workdir.'
+      f'--allow_change={",".join(unknown)}: the config has no such key;'
+      ' expected keys such as optimizer.learning_rate,num_epochs.'
     )
+  changed = changed_keys(saved, config)
+  refused = [key for key in changed if key not in allow_change]
+  if refused:
+    listed = [
+      f'config.{key}: {changed[key][0]!r} when the run was started,'
+      f' {changed[key][1]!r} now'
+      for key in refused
+    ]
+    raise errors.InputError(
+      '\n  '.join(['The workdir holds a run with another config:', *listed])
+      + '\nResume that run with its own config, choose another --workdir, or'
+      f' resume it with these changes by --allow_change={",".join(refused)}.'
+    )
+
+
+def _flat(config):
+  return config_lib.flatten(config_lib.to_dict(config))
