@@ -46,16 +46,8 @@ def flatten(values: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
 def from_dict(stored: Mapping[str, Any], *, strict: bool = False) -> ConfigDict:
   """The config of `to_dict`, perhaps stored by an earlier version.
 
-  Renamed keys have their present name; keys that are missing, since a later
-  version added them, have their default.
-
-  Args:
-    stored: nested plain values.
-    strict: whether to refuse values of other types, and keys that this version
-      does not have.
-
-  Raises:
-    KeyError, TypeError: with `strict`.
+  Renamed keys have their present name, and keys that a later version added have
+  their default. With `strict`, unknown keys and other types raise an error.
   """
   config = default.get_config()
   flat = {
@@ -69,18 +61,13 @@ def from_dict(stored: Mapping[str, Any], *, strict: bool = False) -> ConfigDict:
   config.lock()
   for section in config.values():
     if isinstance(section, ConfigDict) and 'options' in section:
-      section.options.unlock()  # Those of custom code have any name.
+      section.options.unlock()  # The names are those of custom code.
   config.update_from_flattened_dict(flat)
-  return config
+  return config.lock()
 
 
 def load(path: epath.PathLike) -> ConfigDict:
-  """The config in config.json of a workdir.
-
-  Raises:
-    OSError: the file cannot be read.
-    KeyError, TypeError, ValueError: it is not the config of a run.
-  """
+  """The config in config.json of a workdir, locked."""
   return from_dict(json.loads(epath.Path(path).read_text()), strict=True)
 
 

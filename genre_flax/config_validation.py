@@ -40,7 +40,6 @@ class _Rule:
 
   is_valid: Callable[[Any], bool]
   text: str
-  allows_custom: bool = False
 
 
 def _one_of(*values: Any) -> _Rule:
@@ -52,7 +51,6 @@ def _one_of_or_custom(*values: str) -> _Rule:
   return _Rule(
     lambda v: v in values or custom.is_custom(v),
     f"{_one_of(*values).text}, or 'module:attribute' of your own",
-    allows_custom=True,
   )
 
 
@@ -223,16 +221,6 @@ def is_used(key: str, config: ConfigDict) -> bool:
   """False for an option of a built-in network other than `config.model`."""
   others = {f'model.{name}' for name in MODELS if name != config.model.name}
   return key.rpartition('.')[0] not in others
-
-
-def custom_names(config: ConfigDict) -> dict[str, str]:
-  """The names 'module:attribute' in a config, by key."""
-  names = {
-    key: config_lib.get(config, key)
-    for key, rule in _RULES.items()
-    if rule.allows_custom
-  }
-  return {key: name for key, name in names.items() if custom.is_custom(name)}
 
 
 def _raise(faults: list[str]) -> None:

@@ -29,11 +29,6 @@ def of_json(value: Any) -> str:
   return xxhash.xxh3_128_hexdigest(json.dumps(value, sort_keys=True).encode())
 
 
-def of_bytes(content: bytes) -> str:
-  """The checksum of bytes; equals `of_file` of a file that holds them."""
-  return xxhash.xxh3_128_hexdigest(content)
-
-
 def of_file(path: epath.PathLike) -> str:
   """The checksum of a file's bytes.
 

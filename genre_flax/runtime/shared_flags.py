@@ -14,21 +14,16 @@ def config(
   load_json: Callable[[str], ml_collections.ConfigDict],
 ) -> flags.FlagHolder[ml_collections.ConfigDict]:
   """Defines --config and its overrides; `load_json` reads a config.json."""
-
-  class Parser(config_flags.ConfigFileFlagParser):
-    """Loads Python files as ml_collections does, and JSON files."""
-
-    def parse(self, path: str) -> ml_collections.ConfigDict:
-      if not path.endswith('.json'):
-        return super().parse(path)
-      return load_json(path).lock()
-
   holder = config_flags.DEFINE_config_file(
     'config',
     None,
     'File of the training configuration, or config.json of a workdir.',
   )
-  flags.FLAGS['config'].parser = Parser('config')
+  parser = flags.FLAGS['config'].parser
+  load_python = parser.parse
+  parser.parse = lambda path: (
+    load_json(path) if path.endswith('.json') else load_python(path)
+  )
   return holder
 
 

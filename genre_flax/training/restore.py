@@ -15,6 +15,7 @@ from genre_flax import config as config_lib
 from genre_flax import config_validation
 from genre_flax.checkpoints import checkpointer as checkpointer_lib
 from genre_flax.checkpoints import recovery
+from genre_flax.checkpoints import shapes
 from genre_flax.datasets.posters import storage
 from genre_flax.models import initialization
 from genre_flax.pretrained import loader
@@ -76,13 +77,11 @@ def restore_or_initialize(
       read; initial weights do not fit the network.
   """
   workdir = checkpointer.workdir
-  template = checkpoint_template(config, setup)
-  current = run_code.identity(config, setup.model, template)
   restored = recovery.restore_latest(
     checkpointer,
-    template,
+    checkpoint_template(config, setup),
     check_meta=lambda meta: _check_same_run(
-      meta, config, dataset, current, workdir, allow_change
+      meta, config, dataset, setup, workdir, allow_change
     ),
   )
   meta = {}
@@ -102,8 +101,8 @@ def restore_or_initialize(
     resolved = json.dumps(config_lib.to_dict(config), indent=2)
     files.write_atomic(workdir / 'config.json', f'{resolved}\n')
     run_history.record(workdir, step=step, changed_keys=changed)
-    if meta.get('code') != current['code']:
-      run_code.save(config, workdir, step=step)
+    if meta.get('code') != run_code.describe(config, setup.model):
+      run_code.save(config, workdir / run_code.FOLDER / str(step))
   return parallel.replicate(state), meta.get('log_sums')
 
 
@@ -115,44 +114,36 @@ def describe_resume(
   *,
   allow_change: Sequence[str] = (),
 ) -> str:
-  """The start that `restore_or_initialize` would make, as a sentence.
+  """The start that `restore_or_initialize` would make, for a dry run.
 
   Raises:
-    InputError: the workdir holds another run, or no checkpoint that can be
-      read.
+    InputError: the workdir holds another run.
   """
   with checkpointer_lib.Checkpointer(workdir, read_only=True) as checkpointer:
-    steps = checkpointer.steps()
-    for step in reversed(steps):
+    for step in reversed(checkpointer.steps()):
       try:
         meta = checkpointer.read_meta(step)
       except errors.DamageError as e:
         logging.error('%s', e)
         continue
-      template = checkpoint_template(config, setup)
-      current = run_code.identity(config, setup.model, template)
-      _check_same_run(meta, config, dataset, current, workdir, allow_change)
+      _check_same_run(meta, config, dataset, setup, workdir, allow_change)
       return (
-        f'{workdir} holds this run; it would resume after step {step} of'
+        f'The run in {workdir} can be resumed after step {step} of'
         f' {setup.sizes.num_train_steps}.'
       )
-  if steps:
-    raise errors.InputError(
-      f'None of the checkpoints {steps} in {workdir} can be read.'
-    )
-  return f'{workdir} has no checkpoint; a new run would start.'
+  return f'{workdir} has no checkpoint to resume.'
 
 
 def checkpoint_template(
   config: ml_collections.ConfigDict, setup: setup_lib.Setup
 ) -> checkpointer_lib.Items:
   """Items of zeros with the shapes of the run's checkpoints, on the host."""
-  shapes = train_state_lib.state_shapes(
+  state = train_state_lib.state_shapes(
     config, setup.variable_shapes, setup.optimizer
   )
   # Memory that is never written to takes no space.
   return jax.tree.map(
-    lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes.to_items()
+    lambda leaf: np.zeros(leaf.shape, leaf.dtype), state.to_items()
   )
 
 
@@ -232,7 +223,7 @@ def initial_variables(
   return variables
 
 
-def _check_same_run(meta, config, dataset, current, workdir, allow_change):
+def _check_same_run(meta, config, dataset, setup, workdir, allow_change):
   """Refuses other configs, datasets and arrays; warns of other code."""
   check_resumable(meta['config'], config, allow_change)
   fingerprint = dataset.card['fingerprint']
@@ -243,21 +234,31 @@ def _check_same_run(meta, config, dataset, current, workdir, allow_change):
       f' {dataset.data_dir}. Give the dataset of that run, or choose another'
       ' --workdir.'
     )
-  run_code.check(meta, current, workdir=workdir)
+  run_code.warn_of_changes(
+    meta.get('code'), run_code.describe(config, setup.model), workdir=workdir
+  )
+  # Otherwise its checkpoints would count as damaged.
+  structure = shapes.checksum(checkpoint_template(config, setup))
+  if meta.get('structure', structure) != structure:
+    raise errors.InputError(
+      f'The run in {workdir} has other parameters, or another state of the'
+      ' optimizer. Resume it with its own config, code and versions of'
+      f' libraries, or start a new run with --config.init_from={workdir}.'
+    )
 
 
 def changed_keys(
   saved: Mapping[str, Any], config: ml_collections.ConfigDict
 ) -> dict[str, tuple[Any, Any]]:
-  """The config keys whose change changes the results of a run.
+  """Config keys that differ, and change the results of a run.
 
   Args:
-    saved: `config.to_dict` of the run's config. Keys that it lacks, since a
-      later version added them, count as their default.
-    config: of this start. Options of networks that it does not use are ignored.
+    saved: `config.to_dict` of the run; keys of later versions count as their
+      default.
+    config: of this start; options of networks that it does not use are ignored.
 
   Returns:
-    (before, now) by key, None where there is none.
+    (before, now) by key.
   """
   free = set(_FREE_KEYS)
   if config.optimizer.schedule == 'constant':
@@ -266,13 +267,12 @@ def changed_keys(
   if 'features' in (before['dataset.cache'], now['dataset.cache']):
     # With cached features there is no augmentation and no backbone dropout.
     free.remove('dataset.cache')
-  return {
-    key: (before.get(key), now.get(key))
+  both = {
+    key: (before.get(key, '(missing)'), now.get(key, '(missing)'))
     for key in sorted(before.keys() | now.keys())
-    if key not in free
-    and config_validation.is_used(key, config)
-    and before.get(key) != now.get(key)
+    if key not in free and config_validation.is_used(key, config)
   }
+  return {key: pair for key, pair in both.items() if pair[0] != pair[1]}
 
 
 def check_resumable(
@@ -285,29 +285,27 @@ def check_resumable(
   Args:
     saved: as in `changed_keys`.
     config: of this start.
-    allow_change: keys that may differ all the same.
+    allow_change: keys that may differ.
 
   Raises:
     InputError: lists the keys that differ.
   """
-  known = _flat(config_lib.from_dict(saved)).keys() | _flat(config).keys()
-  if unknown := sorted(set(allow_change) - known):
+  changed = changed_keys(saved, config)
+  if unknown := set(allow_change) - changed.keys() - _flat(config).keys():
     raise errors.InputError(
-      f'--allow_change={",".join(unknown)}: the config has no such key;'
+      f'--allow_change={",".join(sorted(unknown))}: the config has no such key;'
       ' expected keys such as optimizer.learning_rate,num_epochs.'
     )
-  changed = changed_keys(saved, config)
-  refused = [key for key in changed if key not in allow_change]
+  refused = [
+    f'config.{key}: {before!r} when the run was started, {now!r} now'
+    for key, (before, now) in changed.items()
+    if key not in allow_change
+  ]
   if refused:
-    listed = [
-      f'config.{key}: {changed[key][0]!r} when the run was started,'
-      f' {changed[key][1]!r} now'
-      for key in refused
-    ]
     raise errors.InputError(
-      '\n  '.join(['The workdir holds a run with another config:', *listed])
+      '\n  '.join(['The workdir holds a run with another config:', *refused])
       + '\nResume that run with its own config, choose another --workdir, or'
-      f' resume it with these changes by --allow_change={",".join(refused)}.'
+      f' resume it with changes, by --allow_change={",".join(changed)}.'
     )
 
 

@@ -14,6 +14,7 @@ import ml_collections
 
 from genre_flax import config as config_lib
 from genre_flax.checkpoints import checkpointer as checkpointer_lib
+from genre_flax.checkpoints import shapes
 from genre_flax.datasets.posters import storage
 from genre_flax.evaluation import calibration_fit
 from genre_flax.evaluation import constant_baseline
@@ -63,8 +64,6 @@ def train(
   allow_change: Sequence[str] = (),
 ) -> Outcome:
   """Trains to the end; resumes the run in the workdir where there is one.
-
-  Outside of the main thread, signals do not interrupt it.
 
   Args:
     config: with every key of configs/default.py.
@@ -145,7 +144,8 @@ def _loop(config, dataset, setup, state, checkpointer, progress):
   validate = _make_validator(config, dataset, setup, validation_split)
   base_meta = {
     **checkpoint_meta(config, dataset, sizes),
-    **run_code.identity(config, setup.model, state.to_items()),
+    'code': run_code.describe(config, setup.model),
+    'structure': shapes.checksum(state.to_items()),
   }
   step = int(state.step)
   batches = parallel.shard_ahead(

@@ -53,7 +53,7 @@ def checkpoint(data_dir, tmp_path_factory):
   items = jax.device_get(state.to_items())
   return {
     **train.checkpoint_meta(config, dataset, setup.sizes),
-    **run_code.identity(config, setup.model, items),
+    'code': run_code.describe(config, setup.model),
   }, items
 
 
