@@ -4,7 +4,9 @@ Configs are `ml_collections.ConfigDict`s with the keys of `configs/default.py`.
 """
 
 from collections.abc import Mapping
+import copy
 import dataclasses
+import functools
 import json
 import math
 from typing import Any
@@ -50,19 +52,21 @@ def from_dict(stored: Mapping[str, Any], *, strict: bool = False) -> ConfigDict:
   their default. With `strict`, unknown keys and other types raise an error.
   """
   config = default.get_config()
-  flat = {
-    command_line.RENAMED_KEYS.get(key, key): value
-    for key, value in flatten(stored).items()
-  }
+  values = copy.deepcopy(dict(stored))
+  for old, new in command_line.RENAMED_KEYS.items():
+    *sections, name = old.split('.')
+    section = functools.reduce(lambda d, k: d.get(k, {}), sections, values)
+    if name in section:
+      section[new.rpartition('.')[2]] = section.pop(name)
   if not strict:
     with config.ignore_type():
-      config.update_from_flattened_dict(flat)
+      config.update(values)
     return config
   config.lock()
   for section in config.values():
     if isinstance(section, ConfigDict) and 'options' in section:
       section.options.unlock()  # The names are those of custom code.
-  config.update_from_flattened_dict(flat)
+  config.update(values)
   return config.lock()
 
 

@@ -1,5 +1,6 @@
 """Tests of genre_flax/training/train.py."""
 
+from concurrent import futures
 import json
 import os
 import signal
@@ -59,6 +60,18 @@ def test_training_reduces_the_loss_and_writes_its_files(config, tmp_path):
   validation = lines_of(tmp_path, 'validation')
   assert [line['step'] for line in validation] == list(range(3, 31, 3))
   assert 'mean_average_precision' in validation[0]
+
+
+def test_training_in_a_thread_returns_the_metrics(config, tmp_path):
+  with futures.ThreadPoolExecutor() as pool:
+    outcome = pool.submit(train.train, config, tmp_path).result()
+  validation = lines_of(tmp_path, 'validation')
+  for name in ('loss', 'mean_average_precision'):
+    assert outcome.metrics[name] == validation[-1][name]
+  values = [line['mean_average_precision'] for line in validation]
+  assert outcome.best_metrics['mean_average_precision'] == max(values)
+  # Also where nothing is left to train.
+  assert train.train(config, tmp_path).metrics == outcome.metrics
 
 
 def test_interrupted_at_its_last_step(config, tmp_path, monkeypatch):
