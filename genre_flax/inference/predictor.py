@@ -21,6 +21,7 @@ from genre_flax.runtime import checksums
 from genre_flax.runtime import errors
 from genre_flax.runtime import parallel
 from genre_flax.runtime import target
+from genre_flax.training import objectives
 from genre_flax.training import run_code
 
 
@@ -174,7 +175,8 @@ def restore(
     try:
       if earlier is None:
         # Before shapes are compared, which other code may have changed.
-        code = run_code.describe(meta.config, make_model(meta))
+        model = make_model(meta, axis_name=parallel.AXIS_NAME)
+        code = run_code.describe(meta.config, model)
         run_code.warn_of_changes(stored.get('code'), code, workdir=workdir)
       return _variable_shapes(meta)
     except errors.InputError:
@@ -229,6 +231,7 @@ def _make_eval_step(meta):
   return evaluator.make_eval_step(
     make_model(meta, axis_name=parallel.AXIS_NAME),
     config_lib.preprocessing(meta.config),
+    logits_fn=objectives.logits_fn(meta.config, label_prior=meta.label_prior),
   )
 
 

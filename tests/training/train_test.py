@@ -25,7 +25,7 @@ RANDOM = {
   'model.tiny.dropout_rate': 0.5,
   'augment.horizontal_flip': 0.5,
   'optimizer.warmup_epochs': 0.5,
-  'accumulate_steps': 2,
+  'micro_batch_size': 2,
 }
 
 
@@ -66,9 +66,8 @@ def test_training_in_a_thread_returns_the_metrics(config, tmp_path):
   with futures.ThreadPoolExecutor() as pool:
     outcome = pool.submit(train.train, config, tmp_path).result()
   validation = lines_of(tmp_path, 'validation')
-  for name in ('loss', 'mean_average_precision'):
-    assert outcome.metrics[name] == validation[-1][name]
   values = [line['mean_average_precision'] for line in validation]
+  assert outcome.metrics['mean_average_precision'] == values[-1]
   assert outcome.best_metrics['mean_average_precision'] == max(values)
   # Also where nothing is left to train.
   assert train.train(config, tmp_path).metrics == outcome.metrics
