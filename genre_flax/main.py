@@ -52,7 +52,7 @@ def main(argv: list[str]) -> int:
   # After the platform is set: these import jax.
   from genre_flax.ops.cpu import onednn
   from genre_flax.reports import split_report
-  from genre_flax.training import restore
+  from genre_flax.training import resume
   from genre_flax.training import setup as setup_lib
   from genre_flax.training import train
 
@@ -65,7 +65,7 @@ def main(argv: list[str]) -> int:
     setup_lib.check_train_step(config, setup, num_genres=len(dataset.genres))
     print(
       'Dry run: nothing was trained.',
-      restore.describe_resume(
+      resume.describe(
         config, dataset, setup, workdir, allow_change=_ALLOW_CHANGE.value
       ),
     )

@@ -9,6 +9,7 @@ import shlex
 import sys
 from typing import Any
 
+from absl import logging
 from etils import epath
 
 from genre_flax.runtime import files
@@ -49,6 +50,8 @@ def record(
     'num_cores': machine.num_cores(),
     'versions': machine.versions(_PACKAGES),
   }
+  for key, (before, now) in changed_keys.items():
+    logging.warning('config.%s was %r and is now %r.', key, before, now)
   starts = [*read(workdir), start]
   files.write_atomic(workdir / FILE_NAME, f'{json.dumps(starts, indent=2)}\n')
 

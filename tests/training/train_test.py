@@ -14,7 +14,7 @@ from genre_flax.datasets.posters import build
 from genre_flax.runtime import errors
 from genre_flax.runtime import metric_writer
 from genre_flax.training import progress
-from genre_flax.training import restore
+from genre_flax.training import resume
 from genre_flax.training import setup as setup_lib
 from genre_flax.training import train
 from tests.support import helpers
@@ -199,7 +199,7 @@ def test_non_finite_loss_raises_and_keeps_checkpoints(
   train.train(config, tmp_path)
   config.num_train_steps = 12
   config.optimizer.schedule = 'constant'
-  monkeypatch.setattr(restore, 'check_resumable', lambda *_: None)
+  monkeypatch.setattr(resume, 'check_resumable', lambda *_: None)
   make = setup_lib.make_train_step
 
   def make_failing(*args):
