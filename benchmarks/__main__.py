@@ -28,7 +28,7 @@ from genre_flax.runtime import files
 from genre_flax.runtime import machine as machine_lib
 from genre_flax.runtime import shared_flags
 
-_CONFIG = shared_flags.config()
+_CONFIG = shared_flags.config(config_lib.load)
 _LIBRARIES = flags.DEFINE_list(
   'libraries',
   None,

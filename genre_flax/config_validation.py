@@ -153,6 +153,18 @@ _RULES: dict[str, _Rule] = {
   'log_every': _at_least(1),
   'bootstrap_samples': _at_least(0),
 }
+# Starts of the keys that evaluation and prediction use.
+_EVALUATION_KEYS = (
+  'dataset.num_threads',
+  'dataset.prefetch_batches',
+  'image_',
+  'pixel_',
+  'model.',
+  'objective.',
+  'batch_size',
+  'ema_decay',
+  'eval_crops',
+)
 # The placeholders of configs/default.py.
 _OPTIONAL = frozenset(
   {
@@ -190,18 +202,29 @@ def validate(config: ConfigDict) -> None:
     for old, new in command_line.RENAMED_KEYS.items()
     if old in flat
   ]
-  faults += _invalid_values(config)
+  faults += _invalid_values(config, _RULES)
   # Conflicts follow only from values that are valid.
   _raise(faults or list(_conflicts(config)))
 
 
 def validate_values(config: ConfigDict) -> None:
-  """Checks the values that are present, of a config stored with a checkpoint.
+  """Checks the values that evaluation uses, of a config with a checkpoint.
 
   Raises:
     InputError: lists all values out of range.
   """
-  _raise(_invalid_values(config))
+  keys = (
+    key
+    for key in _RULES
+    if key.startswith(_EVALUATION_KEYS) and is_used(key, config)
+  )
+  _raise(_invalid_values(config, keys))
+
+
+def is_used(key: str, config: ConfigDict) -> bool:
+  """False for an option of a built-in network other than `config.model`."""
+  others = {f'model.{name}' for name in MODELS if name != config.model.name}
+  return key.rpartition('.')[0] not in others
 
 
 def _raise(faults: list[str]) -> None:
@@ -209,9 +232,10 @@ def _raise(faults: list[str]) -> None:
     raise errors.InputError('\n  '.join(['Invalid config:', *faults]))
 
 
-def _invalid_values(config):
+def _invalid_values(config, keys):
   faults = []
-  for key, rule in _RULES.items():
+  for key in keys:
+    rule = _RULES[key]
     try:
       value = config_lib.get(config, key)
     except KeyError:

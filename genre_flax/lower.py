@@ -10,11 +10,12 @@ import json
 from absl import flags
 import jax
 
+from genre_flax import config as config_lib
 from genre_flax.runtime import command_line
 from genre_flax.runtime import files
 from genre_flax.runtime import shared_flags
 
-_CONFIG = shared_flags.config()
+_CONFIG = shared_flags.config(config_lib.load)
 _TOPOLOGY = flags.DEFINE_string(
   'topology', None, 'TPU slice to compile for, such as v5e:4x4.', required=True
 )

@@ -1,12 +1,13 @@
 """Flags that several programs have; each function defines the flag it names."""
 
 import ast
+from collections.abc import Callable
 import re
 import sys
 
 from absl import flags
 import ml_collections
-from ml_collections.config_flags import config_flags
+from ml_collections import config_flags
 from ml_collections.config_flags import config_path
 
 from genre_flax.runtime import custom
@@ -20,19 +21,37 @@ _OPTION = re.compile(
 flags.disclaim_key_flags()
 
 
-class _ConfigParser(config_flags.ConfigFileFlagParser):
-  """Loads a config file; adds options of custom names of the command line."""
+def config(
+  load_json: Callable[[str], ml_collections.ConfigDict],
+  flag_values: flags.FlagValues = flags.FLAGS,
+) -> flags.FlagHolder[ml_collections.ConfigDict]:
+  """Defines --config and its overrides; `load_json` reads a config.json."""
+  holder = config_flags.DEFINE_config_file(
+    'config',
+    None,
+    'File of the training configuration, or config.json of a workdir.',
+    flag_values,
+  )
+  parser = flag_values['config'].parser
+  load_python = parser.parse
+  parser.parse = lambda path: _add_options(
+    load_json(path) if path.endswith('.json') else load_python(path)
+  )
+  return holder
 
-  def parse(self, path: str) -> ml_collections.ConfigDict:
-    config = super().parse(path)
-    for match in filter(None, map(_OPTION.fullmatch, sys.argv)):
-      section, key, value = match.groups()
-      options = config_path.get_value(section, config)
-      if key not in options:
-        with options.unlocked():
-          # For the type; the flag of the key sets the value.
-          options[key] = _parse_literal(value)
-    return config
+
+def _add_options(
+  values: ml_collections.ConfigDict,
+) -> ml_collections.ConfigDict:
+  """Adds the options of custom names on the command line to a config."""
+  for match in filter(None, map(_OPTION.fullmatch, sys.argv)):
+    section, key, value = match.groups()
+    options = config_path.get_value(section, values)
+    if key not in options:
+      with options.unlocked():
+        # For the type; the flag of the key sets the value.
+        options[key] = _parse_literal(value)
+  return values
 
 
 def _parse_literal(value: str) -> bool | int | float | tuple | str:
@@ -43,16 +62,6 @@ def _parse_literal(value: str) -> bool | int | float | tuple | str:
   except (SyntaxError, ValueError):
     return value
   return parsed if isinstance(parsed, bool | int | float | tuple) else value
-
-
-def config(
-  flag_values: flags.FlagValues = flags.FLAGS,
-) -> flags.FlagHolder[ml_collections.ConfigDict]:
-  """Defines --config, the file of a training configuration."""
-  text = 'File of the training configuration.'
-  holder = config_flags.DEFINE_config_file('config', None, text, flag_values)
-  flag_values['config'].parser = _ConfigParser('config')
-  return holder
 
 
 def workdir() -> flags.FlagHolder[str]:

@@ -208,7 +208,7 @@ def test_overrides(max_examples, monkeypatch):
 
   def check(given):
     values = flags.FlagValues()
-    holder = shared_flags.config(values)
+    holder = shared_flags.config(config_lib.load, values)
     argv = ['program', '--config=configs/default.py']
     argv += [f'--config.{key}={value}' for key, value in given]
     sys.argv[:] = argv  # ml_collections reads overrides from it.

@@ -35,7 +35,7 @@ def parse(monkeypatch):
     # ml_collections finds the overrides there.
     monkeypatch.setattr(sys, 'argv', argv)
     values = flags.FlagValues()
-    shared_flags.config(values)
+    shared_flags.config(config_lib.load, values)
     values(argv)
     return values.config
 
