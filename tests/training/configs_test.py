@@ -95,7 +95,7 @@ def test_options_that_the_file_does_not_list(parse, section, text, expected):
   'override, error',
   [
     ('--config.image_sise=250', AttributeError),
-    ('--config.model.optionz.width=64', AttributeError),
+    ('--config.model.optionz.width=64', KeyError),
     ('--config.model.tiny.width=64', AttributeError),
     ('--config.batch_size=many', flags.IllegalFlagValueError),
     ('--config.batch_size=1e3', flags.IllegalFlagValueError),
