@@ -118,6 +118,7 @@ def build(
   model = registry.create_from_config(
     config.model, num_genres=num_genres, axis_name=parallel.AXIS_NAME
   )
+  registry.check_attributes(config, model)
   variable_shapes = registry.variable_shapes(
     forward.WithDefaults(model, extra_columns),
     name=config.model.name,
@@ -140,7 +141,7 @@ def build(
     config.optimizer,
     learning_rate_fn=learning_rate_fn,
     layer_order=getattr(model, 'layer_order', None),
-    paths=params_lib.flatten(params, sep='/'),
+    param_shapes=params_lib.flatten(params, sep='/'),
   )
   return Setup(
     sizes=sizes,
@@ -218,8 +219,7 @@ def check_train_step(
   config: ml_collections.ConfigDict,
   setup: Setup,
   *,
-  num_genres: int,
-  extra_columns: Sequence[extra_columns_lib.ExtraColumn] = (),
+  dataset: storage.PosterDataset,
 ) -> None:
   """Traces the training step, update included, without computing it.
 
@@ -233,8 +233,8 @@ def check_train_step(
       config,
       setup.model,
       setup.variable_shapes,
-      num_genres=num_genres,
+      num_genres=len(dataset.genres),
       leading=(jax.local_device_count(), setup.sizes.per_device_batch_size),
-      extra_columns=extra_columns,
+      extra_columns=dataset.extra_columns,
     ),
   )

@@ -121,12 +121,7 @@ def test_training_uses_the_values_of_each_poster(
 ):
   config = net_config(extra_dir)
   dataset, setup = setup_lib.set_up(config, tmp_path)
-  setup_lib.check_train_step(
-    config,
-    setup,
-    num_genres=len(dataset.genres),
-    extra_columns=dataset.extra_columns,
-  )
+  setup_lib.check_train_step(config, setup, dataset=dataset)
   before = restore.initial_variables(config, dataset, setup.model)['params']
   after = jax.device_get(predictor.variables['params'])
   change = np.abs(after['head']['kernel'] - before['head']['kernel'])
