@@ -31,10 +31,11 @@ def get_config() -> config_dict.ConfigDict:
   # 'none': decode each poster in every epoch. 'memory': keep decoded posters in
   # the memory of the host (height * width * 3 bytes each). 'disk': keep them in
   # a file that all runs on this machine share. 'features': with a frozen
-  # backbone, embed every poster once, store the embeddings in the workdir, and
-  # train the head on them, without augmentation.
+  # backbone, embed every poster once, in a file that all runs on this machine
+  # share, and train the head on it, without augmentation.
   config.dataset.cache = 'none'
-  # Folder of the file, on a local disk; '': ~/.cache/genre_flax/decoded.
+  # Folder of the files, on a local disk; '': ~/.cache/genre_flax/decoded or
+  # ~/.cache/genre_flax/features.
   config.dataset.cache_dir = ''
   # Threads that read and decode, per host. Each produces whole batches, so at
   # most prefetch_batches are active. 1 to 1024; unset: twice the CPU cores.
@@ -217,15 +218,17 @@ def get_config() -> config_dict.ConfigDict:
 
   config.optimizer = config_dict.ConfigDict()
   # 'adamw' or 'sgd' (with Nesterov momentum beta1); or 'module:attribute' of a
-  # custom gradient transformation without learning rate, such as
-  # 'optax:scale_by_lion', with the arguments `options`.
+  # custom one with the arguments `options`: an optimizer such as 'optax:lion',
+  # with weight_decay=0.0, or a direction such as 'optax:scale_by_lion'.
   config.optimizer.name = 'adamw'
   config.optimizer.options = config_dict.ConfigDict()
   # Peak learning rate. > 0.
   config.optimizer.learning_rate = 1e-3
   # After warm-up: 'constant', 'cosine' or 'linear'. The latter two decay to
-  # final_learning_rate_factor, in [0, 1], times the peak at the last step.
+  # final_learning_rate_factor, in [0, 1], times the peak at the last step. Or
+  # 'module:attribute' of a custom schedule with the arguments schedule_options.
   config.optimizer.schedule = 'cosine'
+  config.optimizer.schedule_options = config_dict.ConfigDict()
   config.optimizer.final_learning_rate_factor = 0.0
   # Linear warm-up from 0, in epochs. >= 0.
   config.optimizer.warmup_epochs = 1.0

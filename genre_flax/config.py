@@ -16,6 +16,7 @@ import ml_collections
 
 from configs import default
 from genre_flax.runtime import command_line
+from genre_flax.runtime import custom
 from genre_flax.runtime import errors
 
 ConfigDict = ml_collections.ConfigDict
@@ -65,9 +66,8 @@ def from_dict(stored: Mapping[str, Any], *, strict: bool = False) -> ConfigDict:
       config.update(values)
     return config
   config.lock()
-  for section in config.values():
-    if isinstance(section, ConfigDict) and 'options' in section:
-      section.options.unlock()  # The names are those of custom code.
+  for key in custom.OPTIONS.values():
+    get(config, key).unlock()  # The names are those of custom code.
   config.update(values)
   return config.lock()
 

@@ -139,7 +139,10 @@ def initial_variables(
     variables = initialization.merge_pretrained(
       variables,
       loader.load(
-        config.pretrained, model=config.model, preprocessing=preprocessing
+        config.pretrained,
+        network=getattr(model, 'published_network', config.model.name),
+        model=config.model,
+        preprocessing=preprocessing,
       ),
       origin=f'the weights {config.pretrained}',
       with_head=False,
