@@ -115,7 +115,7 @@ def test_the_config_file_of_a_run(parse, tmp_path):
   'override, error',
   [
     ('--config.image_sise=250', AttributeError),
-    ('--config.model.optionz.width=64', AttributeError),
+    ('--config.model.optionz.width=64', KeyError),
     ('--config.model.tiny.width=64', AttributeError),
     ('--config.batch_size=many', flags.IllegalFlagValueError),
     ('--config.batch_size=1e3', flags.IllegalFlagValueError),
