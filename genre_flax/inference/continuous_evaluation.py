@@ -102,7 +102,6 @@ def evaluate_checkpoints(
       for name, entry in report['metrics'].items()
       if entry['value'] is not None
     }
-    values['loss'] = report['loss']
     writer.write(step, split, values)
     seconds = time.monotonic() - started
     logging.info(

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from genre_flax.evaluation import bootstrap
-from genre_flax.evaluation import calibration as calibration_lib
 from genre_flax.evaluation import metrics
 from genre_flax.inference import scored_split as scored_lib
+from genre_flax.reports import split_metrics
 from genre_flax.reports.html import posters
 from genre_flax.runtime import errors
 
@@ -40,25 +40,15 @@ def differences(
   Returns:
     An estimate per metric of `split_metrics.make_report`.
   """
-  result = bootstrap.differences(
-    other.scores, first.scores, first.labels, num_samples=bootstrap_samples
-  )
-  for point in calibration_lib.OPERATING_POINTS:
-    predicted, first_predicted = (
-      split.predictor.calibration.predict_genres(split.scores, point)
-      for split in (other, first)
-    )
-    fitted = bootstrap.differences(
-      other.scores,
-      first.scores,
-      first.labels,
-      predicted=predicted,
-      other_predicted=first_predicted,
-      names=(point,),
-      num_samples=bootstrap_samples,
-    )
-    result[f'{point}_fitted'] = fitted[point]
-  return result
+  samples = [
+    [
+      bootstrap.samples(
+        split_metrics.metric_inputs(split), num_samples=bootstrap_samples
+      )
+    ]
+    for split in (other, first)
+  ]
+  return bootstrap.differences(*samples)
 
 
 def changed_posters(
