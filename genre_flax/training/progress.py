@@ -117,6 +117,7 @@ class Progress:
     for step, step_values in zip(steps, jax.device_get(values), strict=True):
       for name, value in step_values.items():
         if not np.isfinite(value):
+          self._writer.write(step, 'train', {name: value})
           raise NonFiniteError(
             f'Step {step}: {name} is {float(value)}. Checkpoints of earlier'
             ' steps are kept. Lower config.optimizer.learning_rate, set'
