@@ -122,20 +122,24 @@ def read_predictions(
       f' checkpoint on the split {split}. Evaluate them with\n  '
       + '\n  '.join(commands)
     )
-  origin, first = next(iter(found.items()))
-  for workdir, other in found.items():
-    for name, one, two in (
-      ('genres', first.genres, other.genres),
-      ('posters', first.ids, other.ids),
-      ('labels', first.inputs.labels, other.inputs.labels),
-    ):
-      if not np.array_equal(one, two):
-        raise errors.InputError(
-          f'{origin} and {workdir} cannot be compared on the split {split}:'
-          f' their {name} differ. Evaluate both on one dataset with `python -m'
-          ' genre_flax.top3 --split --data_dir`.'
-        )
+  check_same_posters(list(found.values()))
   return found
+
+
+def check_same_posters(splits: Sequence[Any]) -> None:
+  """Checks that splits have the same `genres`, `ids` and `labels`.
+
+  Raises:
+    InputError: they differ.
+  """
+  first = splits[0]
+  for other in splits[1:]:
+    for name in ('genres', 'ids', 'labels'):
+      if not np.array_equal(getattr(first, name), getattr(other, name)):
+        raise errors.InputError(
+          f'The runs cannot be compared on these splits: the {name} of the'
+          ' posters differ. Evaluate all runs on one dataset, with --data_dir.'
+        )
 
 
 def _read(workdir: epath.Path, split: str) -> _Predictions | None:

@@ -40,6 +40,11 @@ class StoredPredictions:
   genres: list[str]
   constant_baseline: Mapping[str, float | None]
 
+  @property
+  def labels(self) -> np.ndarray:
+    """Bool [N, L]."""
+    return self.inputs.labels
+
 
 def write(predictions: StoredPredictions, folder: epath.Path) -> None:
   """Writes predictions.npz into a folder.

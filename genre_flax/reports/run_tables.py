@@ -34,25 +34,25 @@ def format_comparison(compared: pd.DataFrame, kind: str) -> str:
   if kind in ('csv', 'json'):
     return format_table(compared, kind)
   values, differences = pd.DataFrame(compared['runs']), pd.DataFrame()
+  first, *others = compared.index.drop(comparison.BASELINE)
   for name in compared.columns:
     if f'{name}_std' not in compared:
       continue
-    title = metrics.find(name).title
+    is_fitted = name.endswith(metrics.FITTED)
+    title = metrics.find(name).title + (' (fitted)' if is_fitted else '')
     values[title] = [
       f'{mean:.3f}' + ('' if math.isnan(std) else f' ± {std:.3f}')
       for mean, std in compared[[name, f'{name}_std']].itertuples(index=False)
     ]
-    if f'{name}_difference' in compared:
+    if others:
       columns = [f'{name}_{suffix}' for suffix in ('difference', 'low', 'high')]
-      rows = compared[columns].dropna(subset=columns[:1])
-      differences[title] = rows.apply(
+      differences[title] = compared.loc[others, columns].apply(
         lambda row: '{:+.3f} [{:+.3f}, {:+.3f}]'.format(*row), axis=1
       )
-  first = text.printable(str(compared.index[0]))
   configs = compared.filter(regex=r'^config\.').drop(comparison.BASELINE).T
   tables = {
     'Metrics': values,
-    f'Differences to {first}': differences,
+    f'Differences to {text.printable(first)}': differences,
     'Config keys that differ': configs,
   }
   mark = '% ' if kind == 'latex' else ''

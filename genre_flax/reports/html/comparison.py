@@ -1,7 +1,5 @@
 """The comparison of two runs on the same posters."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from genre_flax.evaluation import bootstrap
@@ -9,24 +7,6 @@ from genre_flax.evaluation import metrics
 from genre_flax.inference import scored_split as scored_lib
 from genre_flax.reports import split_metrics
 from genre_flax.reports.html import posters
-from genre_flax.runtime import errors
-
-
-def check_comparable(splits: Sequence[scored_lib.ScoredSplit]) -> None:
-  """Checks that splits have the same genres, posters and labels.
-
-  Raises:
-    InputError: they differ.
-  """
-  first = splits[0]
-  for other in splits[1:]:
-    for name in ('genres', 'ids', 'labels'):
-      if not np.array_equal(getattr(first, name), getattr(other, name)):
-        raise errors.InputError(
-          f'The runs cannot be compared on the split {first.name}: the {name}'
-          ' of the posters differ. Set --data_dir to a dataset with the genres'
-          ' of all runs, or write one report per run.'
-        )
 
 
 def differences(

@@ -15,6 +15,7 @@ import markupsafe
 
 from genre_flax.evaluation import bootstrap
 from genre_flax.evaluation import calibration
+from genre_flax.evaluation import comparison as comparison_lib
 from genre_flax.evaluation import metrics
 from genre_flax.reports.html import charts
 from genre_flax.reports.html import comparison
@@ -57,7 +58,7 @@ def write(
   """
   comparisons = []
   if all(run.scored is not None for run in runs):
-    comparison.check_comparable([run.scored for run in runs])
+    comparison_lib.check_same_posters([run.scored for run in runs])
     comparisons = [
       _view_comparison(runs[0].scored, run, bootstrap_samples=bootstrap_samples)
       for run in runs[1:]
@@ -161,7 +162,7 @@ def metric_titles() -> list[tuple[str, str, str]]:
   return titles
 
 
-def _verdict(difference: bootstrap.Estimate, name: str) -> str:
+def verdict(difference: bootstrap.Estimate, name: str) -> str:
   """The class of a difference: '' if its interval contains zero."""
   if difference.low <= 0 <= difference.high or math.isnan(difference.low):
     return ''
@@ -183,7 +184,7 @@ def _render(**values) -> str:
     'number': lambda value, digits=3: _format(value, f'.{digits}f'),
     'percent': lambda value: _format(value, '.0%').replace('%', ' %'),
     'signed': lambda value: _format(value, '+.3f').replace('-', '−'),
-    'verdict': _verdict,
+    'verdict': verdict,
     'duration': lambda value: datetime.timedelta(seconds=round(value)),
     # Matplotlib escapes the texts of its SVGs.
     'svg': markupsafe.Markup,
