@@ -28,8 +28,8 @@ def step() -> flags.FlagHolder[str]:
   return flags.DEFINE_string(
     'step',
     'best',
-    'Checkpoint to use: best (by config.best_metric), latest, or the number of a'
-    ' step.',
+    'Checkpoint to use: best (by config.best_metric), latest, or the number of'
+    ' a step.',
   )
 
 

@@ -7,7 +7,6 @@ import shutil
 from etils import epath
 import numpy as np
 import pandas as pd
-import pytest
 
 from genre_flax.evaluation import comparison
 from genre_flax.inference import predictor as predictor_lib
