@@ -48,7 +48,9 @@ def compare(
     InputError: a run is not evaluated on the split, the posters, labels or
       genres of the runs differ, or a metric is unknown.
   """
-  predictions = read_predictions([*sum(map(list, groups.values()), [])], split)
+  predictions = read_predictions(
+    [workdir for group in groups.values() for workdir in group], split
+  )
   any_run = next(iter(predictions.values()))
   known = any_run.inputs.names
   if unknown := sorted({*(names or ())} - {*known}):

@@ -5,6 +5,7 @@ import json
 import math
 from typing import Any
 
+from absl import logging
 from etils import epath
 import pandas as pd
 
@@ -92,19 +93,24 @@ def list_runs(folder: epath.PathLike) -> pd.DataFrame:
   """The runs below a folder, one row per workdir.
 
   Columns: 'state', which is 'running', 'finished', 'interrupted', 'diverged' or
-  'damaged'; 'step' of the latest checkpoint; 'metric', that of
-  `config.best_metric`, its best value on the 'validation' split and, after the
-  training, on the 'test' split; 'commit', 'started' and 'command' of the latest
-  start. The index is the path below the folder.
+  'damaged' (without a valid config or checkpoint); 'step' of the latest
+  checkpoint; 'metric', that of `config.best_metric`, its best value on the
+  'validation' split and, after the training, on the 'test' split; 'commit',
+  'started' and 'command' of the latest start. The index is the path below the
+  folder.
 
   Raises:
     InputError: there are no runs.
   """
   folder = epath.Path(folder)
-  rows = {
-    str(workdir.relative_to(folder)): _describe(workdir)
-    for workdir in _find_workdirs(folder)
-  }
+  rows = {}
+  for workdir in _find_workdirs(folder):
+    try:
+      row = _describe(workdir)
+    except errors.InputError as e:
+      logging.warning('%s', e)
+      row = {'state': 'damaged'}
+    rows[str(workdir.relative_to(folder))] = row
   if not rows:
     raise errors.InputError(
       f'There are no runs below {folder}: no folder has a'

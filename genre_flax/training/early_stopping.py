@@ -10,6 +10,7 @@ from genre_flax import config as config_lib
 from genre_flax.checkpoints import checkpointer as checkpointer_lib
 from genre_flax.checkpoints import selection
 from genre_flax.evaluation import metrics
+from genre_flax.runtime import errors
 
 
 def best_metric(config: ml_collections.ConfigDict) -> selection.BestMetric:
@@ -49,7 +50,15 @@ class EarlyStopping:
 
     Returns:
       The metrics for the checkpoint, with the step of the last improvement.
+
+    Raises:
+      InputError: they do not have the best metric.
     """
+    if self._metric.name not in results:
+      raise errors.InputError(
+        f'config.best_metric={self._metric.name!r} is not a metric of the'
+        f' validation split with this objective; choose from {list(results)}.'
+      )
     rank = self._metric.rank(results)
     if self._best_step is None or rank > self._best_rank:
       self._best_rank, self._best_step = rank, step
