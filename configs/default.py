@@ -31,10 +31,11 @@ def get_config() -> config_dict.ConfigDict:
   # 'none': decode each poster in every epoch. 'memory': keep decoded posters in
   # the memory of the host (height * width * 3 bytes each). 'disk': keep them in
   # a file that all runs on this machine share. 'features': with a frozen
-  # backbone, embed every poster once, store the embeddings in the workdir, and
-  # train the head on them, without augmentation.
+  # backbone, embed every poster once, in a file that all runs on this machine
+  # share, and train the head on it, without augmentation.
   config.dataset.cache = 'none'
-  # Folder of the file, on a local disk; '': ~/.cache/genre_flax/decoded.
+  # Folder of the files, on a local disk; '': ~/.cache/genre_flax/decoded or
+  # ~/.cache/genre_flax/features.
   config.dataset.cache_dir = ''
   # Threads that read and decode, per host. Each produces whole batches, so at
   # most prefetch_batches are active. 1 to 1024; unset: twice the CPU cores.
@@ -72,6 +73,10 @@ def get_config() -> config_dict.ConfigDict:
   config.augment.random_erasing = 0.0
   # Mixup of pairs with weights from Beta(alpha, alpha); 0: none.
   config.augment.mixup_alpha = 0.0
+  # 'module:attribute' of a custom function, applied after the others, of
+  # images, labels, keys and `transform_options`; '' for none.
+  config.augment.transform = ''
+  config.augment.transform_options = config_dict.ConfigDict()
 
   # --- Model ---
   config.model = config_dict.ConfigDict()
@@ -176,7 +181,13 @@ def get_config() -> config_dict.ConfigDict:
   # 'head/.*'. Others are frozen.
   config.trainable = '.*'
 
-  # --- Loss ---
+  # --- Objective and loss ---
+  config.objective = config_dict.ConfigDict()
+  # 'multilabel': independent genres, with the loss below. 'softmax': one genre
+  # per poster, cross-entropy of softmax scores. Or 'module:attribute' of a
+  # custom class with the arguments `options` (docs/extending.md).
+  config.objective.name = 'multilabel'
+  config.objective.options = config_dict.ConfigDict()
   config.loss = config_dict.ConfigDict()
   # 'sigmoid_cross_entropy', 'focal' or 'asymmetric'; or 'module:attribute' of a
   # custom function of logits, labels and `options`.
@@ -196,11 +207,11 @@ def get_config() -> config_dict.ConfigDict:
 
   # --- Optimization ---
   # Posters per step over all hosts and devices; a multiple of the number of
-  # devices times accumulate_steps.
+  # devices times micro_batch_size.
   config.batch_size = 64
-  # Micro-batches per step, whose gradients are accumulated; they divide the
-  # memory of activations. >= 1. On CPU they are divided further.
-  config.accumulate_steps = 1
+  # Posters per device whose gradients are computed at once; those of a step are
+  # accumulated, which saves memory. >= 1; unset: all of a device, on CPU 4.
+  config.micro_batch_size = config_dict.placeholder(int)
   # Length of the training in epochs; num_train_steps, in updates, overrides it.
   config.num_epochs = 20.0
   config.num_train_steps = config_dict.placeholder(int)

@@ -26,6 +26,7 @@ from genre_flax.runtime import preemption
 from genre_flax.training import early_stopping
 from genre_flax.training import feature_cache
 from genre_flax.training import inputs
+from genre_flax.training import objectives
 from genre_flax.training import progress as progress_lib
 from genre_flax.training import restore
 from genre_flax.training import setup as setup_lib
@@ -124,7 +125,7 @@ def _loop(config, dataset, setup, state, checkpointer, progress):
   """Dispatches steps; waits for the devices only to report and to save."""
   sizes = setup.sizes
   train_split, validation_split = _open_splits(
-    config, dataset, setup.model, state, checkpointer.workdir
+    config, dataset, setup.model, state
   )
   train_step = setup_lib.make_train_step(config, setup)
   validate = _make_validator(config, dataset, setup, validation_split)
@@ -180,7 +181,7 @@ def _is_checkpoint_step(config, step):
   return every is not None and step % every == 0
 
 
-def _open_splits(config, dataset, model, state, workdir):
+def _open_splits(config, dataset, model, state):
   """The training and validation splits: of posters, or of cached features."""
   names = config.dataset.train_split, config.dataset.validation_split
   if config.dataset.cache != 'features':
@@ -188,7 +189,7 @@ def _open_splits(config, dataset, model, state, workdir):
   variables = {'params': state.params, 'batch_stats': state.batch_stats}
   return [
     feature_cache.open_split(
-      config, dataset, name, model=model, variables=variables, workdir=workdir
+      config, dataset, name, model=model, variables=variables
     )
     for name in names
   ]
@@ -197,7 +198,9 @@ def _open_splits(config, dataset, model, state, workdir):
 def _make_validator(config, dataset, setup, split):
   """A function of the state that returns metrics and a calibration."""
   eval_step = evaluator.make_eval_step(
-    setup.model, config_lib.preprocessing(config)
+    setup.model,
+    config_lib.preprocessing(config),
+    logits_fn=objectives.logits_fn(config, label_prior=dataset.label_prior),
   )
 
   def validate(state):
@@ -215,8 +218,8 @@ def _make_validator(config, dataset, setup, split):
       genres=dataset.genres,
       counts=dataset.label_sets,
     )
-    seconds = time.monotonic() - started
-    return {**results, 'seconds': seconds}, calibration
+    results = {**objectives.mean_loss(setup.objective, predictions), **results}
+    return {**results, 'seconds': time.monotonic() - started}, calibration
 
   return validate
 
