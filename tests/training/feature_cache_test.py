@@ -24,8 +24,9 @@ def config(data_dir, short_efficientnet, tmp_path):
   config.model.name = 'efficientnet_lite'
   config.image_height, config.image_width = 48, 32
   config.eval_batch_size = 16
-  for key in config.augment:
-    config.augment[key] = 1.0 if key == 'crop_scale' else 0.0
+  for key, value in config.augment.items():
+    if isinstance(value, float):
+      config.augment[key] = 1.0 if key == 'crop_scale' else 0.0
   return config
 
 
