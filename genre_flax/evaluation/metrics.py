@@ -250,7 +250,7 @@ def compute(
   labels: np.ndarray,
   *,
   predicted: np.ndarray | None = None,
-  names: Sequence[str] = tuple(METRICS),
+  names: Sequence[str] | None = None,
 ) -> dict[str, float]:
   """The metrics of a split.
 
@@ -259,7 +259,7 @@ def compute(
     labels: [N, L] of 0 and 1.
     predicted: bool [N, L], the predicted genres; None: genres with a score of
       at least 0.5. Metrics at 3 are of the three highest scores.
-    names: of the metrics, keys of METRICS.
+    names: of the metrics; None for all of METRICS.
 
   Raises:
     ValueError: as `Inputs` raises.

@@ -84,9 +84,11 @@ def format_table(table: pd.DataFrame, kind: str) -> str:
   if kind == 'csv':
     return table.to_csv(index=False, lineterminator='\n')
   table = table.rename(index=lambda name: escape(str(name)))
+  table = table.rename_axis(index=None, columns=None)
+  table = table.astype(object).where(table.notna(), '')
   if kind == 'latex':
-    return table.to_latex(escape=True, na_rep='')
-  return f'{table.to_string(line_width=100, na_rep="")}\n'
+    return table.to_latex(escape=True, float_format='%.3f')
+  return f'{table.to_string(line_width=100, float_format="%.3f")}\n'
 
 
 def list_runs(folder: epath.PathLike) -> pd.DataFrame:

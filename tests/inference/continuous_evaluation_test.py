@@ -102,7 +102,7 @@ def follow(monkeypatch):
   def run(polls, last_step=-1):
     polls = iter(polls)
     monkeypatch.setattr(
-      continuous_evaluation, '_read_steps', lambda workdir: next(polls)
+      continuous_evaluation, 'read_steps', lambda workdir: next(polls)
     )
     steps = continuous_evaluation.new_checkpoints(
       'run',
