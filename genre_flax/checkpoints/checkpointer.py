@@ -156,6 +156,16 @@ class Checkpointer:
     ranked = selection.from_worst_to_best(self._metrics, self._best_metric)
     return (ranked[-1], self._metrics[ranked[-1]]) if ranked else None
 
+  def validation_metrics(
+    self,
+  ) -> tuple[Mapping[str, float], Mapping[str, float]]:
+    """The metrics of the last validation and of the best; empty for none."""
+    best = self.best()
+    if best is None:
+      return {}, {}
+    last = max(s for s, found in self._metrics.items() if found is not None)
+    return self._metrics[last], best[1]
+
   def save(
     self,
     step: int,
