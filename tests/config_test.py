@@ -8,6 +8,7 @@ import pytest
 from configs import linear_probe as linear_probe_config
 from genre_flax import config as config_lib
 from genre_flax import config_validation
+from genre_flax.evaluation import metrics
 from genre_flax.models import convnext
 from genre_flax.models import efficientnet_lite
 from genre_flax.models import registry
@@ -181,6 +182,7 @@ def test_names_equal_the_tables_of_the_packages():
   assert tuple(convnext.SIZES) == config_validation.CONVNEXT_SIZES
   assert tuple(vit.SIZES) == config_validation.VIT_SIZES
   assert tuple(losses._ELEMENTWISE) == config_validation.LOSSES
+  assert ('loss', *metrics.METRICS) == config_validation.VALIDATION_METRICS
   assert config_validation.VIT_POOLS == vit.POOLS
   assert tuple(transformer.GELUS) == config_validation.VIT_GELUS
   assert len(config_validation.PIP_WEIGHTS) == efficientnet_lite.NUM_VARIANTS
