@@ -203,28 +203,49 @@ def test_each_method_gets_the_columns_that_it_names():
     assert forward.extra_inputs(model, batch, method) == expected
 
 
-def test_cached_features_keep_the_columns(
-  extra_dir, tmp_path, short_efficientnet
-):
-  config = helpers.tiny_config(extra_dir, trainable='head/.*')
-  config.dataset.cache, config.dataset.cache_dir = 'features', str(tmp_path)
-  config.model.name = 'efficientnet_lite'
-  config.augment.crop_scale = 1.0
-  for key in ('translation', 'brightness', 'contrast'):
-    config.augment[key] = 0.0
-  dataset, setup = setup_lib.set_up(config, tmp_path)
-  variables = parallel.replicate(
-    restore.initial_variables(config, dataset, setup.model)
+def test_cached_features_keep_the_columns(extra_dir, tmp_path):
+  config = net_config(
+    extra_dir,
+    **{
+      'model.name': f'{__name__}:Backbone',
+      'trainable': 'head/.*',
+      'dataset.cache': 'features',
+      'dataset.cache_dir': str(tmp_path),
+      'augment.crop_scale': 1.0,
+      **{f'augment.{key}': 0.0 for key in ('translation', 'brightness')},
+      'augment.contrast': 0.0,
+    },
   )
+  train.train(config, tmp_path / 'run')
+  predictor = predictor_lib.restore(
+    tmp_path / 'run', step='latest', allow_custom_code=True
+  )
+  dataset = predictor.open_dataset(extra_dir)
+  variables = predictor.variables
   records = dataset.open_split('test')
   for _ in range(2):  # Computed, then read.
     split = feature_cache.open_split(
-      config, dataset, 'test', model=setup.model, variables=variables
+      config,
+      dataset,
+      'test',
+      model=predictor_lib.make_model(predictor, axis_name=parallel.AXIS_NAME),
+      variables=variables,
     )
-    assert split[0].keys() == {'features', 'labels', 'year', 'country'}
+    examples = [split[i] for i in range(len(records))]
     for name in ('year', 'country'):
-      values = [split[i][name] for i in range(len(records))]
+      values = [example[name] for example in examples]
       assert values == [records[i].extra[name] for i in range(len(records))]
+    assert [e['features'][3] for e in examples] == [e['year'] for e in examples]
+  head = jax.device_get(variables['params']['head'])
+  features = np.stack([example['features'] for example in examples])
+  countries = np.array([example['country'] for example in examples])
+  predictions = predictor.evaluate_split(dataset, 'test', batch_size=8)
+  np.testing.assert_allclose(
+    predictions.logits,
+    features @ head['kernel'] + head['bias'] + countries[:, None],
+    rtol=1e-4,
+    atol=1e-3,
+  )
 
 
 def test_a_run_on_a_fold_is_trained_evaluated_and_resumed(
