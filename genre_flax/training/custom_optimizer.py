@@ -109,5 +109,8 @@ def _slope(made, param_shapes, given):
     path: jnp.arange(1.0, leaf.size + 1).reshape(leaf.shape)
     for path, leaf in params.items()
   }
-  updates, _ = made.update(gradients, made.init(params), params)
+  try:
+    updates, _ = made.update(gradients, made.init(params), params)
+  except (TypeError, ValueError) as e:
+    raise errors.InputError(f'{given} cannot make an update: {e}') from e
   return float(optax.tree.vdot(gradients, updates))

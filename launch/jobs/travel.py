@@ -65,9 +65,9 @@ def _check_weights(job, values, schemes):
 
 def _check_code(job, values):
   """Refuses code of one's own, named in the config, that would not travel."""
+  names = config_lib.flatten(values.to_dict())
   for key in custom.OPTIONS:
-    name = job_lib.get_flag(job.args, f'config.{key}')
-    name = name or config_lib.get(values, key)
+    name = job_lib.get_flag(job.args, f'config.{key}') or names.get(key, '')
     module, is_custom, _ = name.partition(':')
     if not is_custom or module.split('.')[0] in wheel.PACKAGES:
       continue

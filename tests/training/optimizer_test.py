@@ -249,6 +249,7 @@ def without_sign(learning_rate):
     (f'{HERE}:with_own_rate', {'options': {'factor': np.nan}}, 'is nan'),
     (f'{HERE}:without_sign', {'weight_decay': 0.0}, r'is \d.*expected'),
     ('optax:set_to_zero', {}, 'is 0.0'),
+    ('optax:lbfgs', {'weight_decay': 0.0}, "an update: .*'value'"),
   ],
 )
 def test_custom_optimizer_that_breaks_its_contract_is_refused(
