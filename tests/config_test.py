@@ -203,19 +203,6 @@ def test_a_stored_config_of_an_earlier_version():
   assert 'eval_zooms' not in got
 
 
-def test_config_file_of_a_run_is_read_as_it_was(tmp_path):
-  config = make_config(num_train_steps=7)
-  config.loss.options = {'gamma': 2.0}
-  path = tmp_path / 'config.json'
-  path.write_text(json.dumps(config_lib.to_dict(config)))
-  got = config_lib.load(path)
-  assert got.to_dict() == config.to_dict()
-  assert got.model.tiny.features == (8, 16)
-  got.optimizer.clip_norm = 0.5  # A placeholder.
-  with pytest.raises(AttributeError):
-    got.learning_rate = 1.0
-
-
 @pytest.mark.parametrize(
   ('changes', 'error', 'message'),
   [
