@@ -86,9 +86,10 @@ def format_table(table: pd.DataFrame, kind: str) -> str:
   table = table.rename(index=lambda name: escape(str(name)))
   table = table.rename_axis(index=None, columns=None)
   table = table.astype(object).where(table.notna(), '')
+  numbers = {'float_format': '{:.3f}'.format}
   if kind == 'latex':
-    return table.to_latex(escape=True, float_format='%.3f')
-  return f'{table.to_string(line_width=100, float_format="%.3f")}\n'
+    return table.to_latex(escape=True, **numbers)
+  return f'{table.to_string(line_width=100, **numbers)}\n'
 
 
 def list_runs(folder: epath.PathLike) -> pd.DataFrame:

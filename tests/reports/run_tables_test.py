@@ -104,6 +104,8 @@ def test_runs_are_listed_and_compared(trained_workdir, dataset, tmp_path):
   assert row['validation'] == validation[predictor.step]
   assert row['test'] == values[name]
   assert np.isnan(table.loc['diverged', 'validation'])
+  for kind in ('text', 'latex'):
+    assert f'{values[name]:.3f}' in run_tables.format_table(table, kind)
   (start,) = run_history.read(finished)
   assert (row['started'], row['command']) == (start['time'], start['command'])
 
