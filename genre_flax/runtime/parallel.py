@@ -67,6 +67,19 @@ def _local_mesh() -> Mesh:
   return Mesh(np.array(jax.local_devices()), (AXIS_NAME,))
 
 
+def no_implicit_transfers() -> contextlib.AbstractContextManager[None]:
+  """Refuses transfers between host and devices that the code does not state.
+
+  It allows them while JAX debugs: with jax_debug_nans or jax_debug_infs it
+  fetches every output, and with jax_disable_jit every operation is a program.
+  """
+  config = jax.config
+  is_debugging = (
+    config.jax_debug_nans or config.jax_debug_infs or config.jax_disable_jit
+  )
+  return jax.transfer_guard('allow' if is_debugging else 'disallow')
+
+
 def replicate(tree: Any) -> Any:
   """Places arrays on all local devices.
 

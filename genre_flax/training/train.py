@@ -9,7 +9,6 @@ from typing import Any
 
 from absl import logging
 from etils import epath
-import jax
 import ml_collections
 
 from genre_flax import config as config_lib
@@ -135,7 +134,7 @@ def _loop(config, dataset, setup, state, checkpointer, progress):
     while step < sizes.num_train_steps:
       with progress.waiting_for_input():
         batch = next(batches)
-      with jax.transfer_guard('disallow'):
+      with parallel.no_implicit_transfers():
         state, values = train_step(state, batch)
       step += 1
       progress.add(step, values)
