@@ -12,6 +12,10 @@ from genre_flax.datasets.posters import build
 from genre_flax.datasets.posters import storage
 from genre_flax.runtime import files
 from genre_flax.runtime import parallel
+from genre_flax.runtime import text
+
+# Examples of a batch in an error message.
+_NUM_LISTED = 64
 
 
 def open_dataset(
@@ -102,4 +106,38 @@ def train_batches(
     loader_options(config, sizes.global_batch_size),
     seed=config.seed,
     start_step=start_step,
+    overfit_batches=config.overfit_batches,
+  )
+
+
+def train_indices(
+  config: ml_collections.ConfigDict,
+  num_examples: int,
+  *,
+  sizes: config_lib.Sizes,
+  step: int,
+) -> list[int]:
+  """Indices in the training split of the global batch after `step` updates."""
+  batch_size = sizes.global_batch_size
+  order = input_pipeline.train_order(
+    num_examples,
+    global_batch_size=batch_size,
+    seed=config.seed,
+    overfit_batches=config.overfit_batches,
+  )
+  return [int(order[step * batch_size + row]) for row in range(batch_size)]
+
+
+def describe_batch(
+  config: ml_collections.ConfigDict,
+  dataset: storage.PosterDataset,
+  sizes: config_lib.Sizes,
+  step: int,
+) -> str:
+  """Index and film of each example of the batch after `step` updates."""
+  split = dataset.open_split(config.dataset.train_split)
+  indices = train_indices(config, len(split), sizes=sizes, step=step)
+  return text.join_first(
+    [f'{index} ({text.printable(split[index].id)})' for index in indices],
+    limit=_NUM_LISTED,
   )

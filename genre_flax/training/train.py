@@ -4,6 +4,7 @@ import collections
 from collections.abc import Iterator
 import contextlib
 import dataclasses
+import functools
 import time
 from typing import Any
 
@@ -92,6 +93,9 @@ def train(
             log_every=config.log_every,
             is_active=is_main,
             sums=sums,
+            describe_batch=functools.partial(
+              inputs.describe_batch, config, dataset, setup.sizes
+            ),
           )
         ) as progress,
       ):
