@@ -261,7 +261,12 @@ def describe_run(
     f' {sizes.global_eval_batch_size}',
   ]
   if jax.default_backend() == 'cpu':
-    lines.insert(2, f'  convolutions {onednn.describe(config.model.dtype)}')
+    described = (
+      'reference implementations'
+      if config.model.reference_ops
+      else onednn.describe(config.model.dtype)
+    )
+    lines.insert(2, f'  convolutions {described}')
   return '\n'.join(lines)
 
 

@@ -3,6 +3,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from configs import default
@@ -17,10 +18,11 @@ from tests.support import numerics
 KEY = jax.random.key(1)
 
 
-def create_model(name, *, dtype='float32', **options):
+def create_model(name, *, dtype='float32', reference_ops=False, **options):
   """A network with few channels, which compiles fast."""
   config = default.get_config().model
   config.name, config.dtype = name, dtype
+  config.reference_ops = reference_ops
   config.poster_cnn.features = (4, 4, 4, 4)
   config.resnet.features = (8, 16)
   config.resnet.num_blocks = (1, 2)
@@ -174,6 +176,45 @@ def test_mixes_examples(name, options, expected):
   changed = first_logits(images.at[1:].multiply(-2.0))
   is_same = np.array_equal(first_logits(images), changed)
   assert model.mixes_examples == expected == (not is_same)
+
+
+@pytest.mark.usefixtures('short_networks')
+@pytest.mark.parametrize('name', registry.MODELS)
+def test_second_derivatives_with_reference_ops(name):
+  model = create_model(name, reference_ops=True)
+  images = numerics.random_array(0, (2, 96, 96, 3))
+  variables = helpers.random_variables(model, (96, 96), spread=0.2)
+  params = variables.pop('params')
+  direction = jax.tree.map(jnp.copy, params)
+
+  def loss(params):
+    logits, _ = model.apply(
+      {'params': params, **variables},
+      images,
+      train=True,
+      rngs={'dropout': KEY},
+      mutable=['batch_stats'],
+    )
+    return jax.nn.softplus(logits).mean()
+
+  @jax.jit
+  def derivatives(params):
+    """The gradient, and its derivative along the direction in two ways."""
+    gradient = jax.grad(loss)
+    _, product = jax.jvp(gradient, (params,), (direction,))
+    reverse = jax.grad(lambda p: optax.tree.vdot(gradient(p), direction))
+    return gradient(params), product, reverse(params)
+
+  def at(distance):
+    return optax.tree.add_scale(params, distance, direction)
+
+  _, product, reverse = derivatives(params)
+  ahead, behind = derivatives(at(1e-2))[0], derivatives(at(-1e-2))[0]
+  difference = jax.tree.map(lambda a, b: (a - b) / 2e-2, ahead, behind)
+  size = optax.tree.norm(product)
+  for other, tolerance in ((reverse, 1e-3), (difference, 0.1)):
+    error = optax.tree.norm(optax.tree.sub(product, other))
+    assert 0 < error < tolerance * size
 
 
 def test_response_norm_of_a_zero_channel_has_a_gradient():

@@ -15,6 +15,25 @@ def make_batches(count):
     yield {'x': np.full((NUM_DEVICES, 3), i, np.float32)}
 
 
+@pytest.mark.parametrize(
+  'debugging',
+  [
+    lambda: jax.debug_nans(True),
+    lambda: jax.debug_infs(True),
+    jax.disable_jit,
+  ],
+)
+def test_implicit_transfers_are_refused_unless_jax_debugs(debugging):
+  def transfer():
+    with parallel.no_implicit_transfers():
+      return jax.jit(jnp.negative)(np.ones(3, np.float32)).sum()
+
+  with pytest.raises(Exception, match='Disallowed host-to-device transfer'):
+    transfer()
+  with debugging():
+    assert transfer() == -3
+
+
 def test_shard_batch_places_a_slice_on_each_device():
   x = np.arange(2 * NUM_DEVICES * 5).reshape(2 * NUM_DEVICES, 5)
   placed = parallel.shard_batch({'x': x})['x']

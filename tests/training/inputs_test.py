@@ -1,8 +1,11 @@
-"""Tests of opening splits."""
+"""Tests of opening splits, and of the batches of a run."""
+
+import re
 
 import numpy as np
 import pytest
 
+from genre_flax import config as config_lib
 from genre_flax.training import inputs
 from tests.support import helpers
 
@@ -24,3 +27,26 @@ def test_examples_do_not_depend_on_the_cache(data_dir, tmp_path, kind):
   assert [name[: len(expected)] for name in names] == (
     [expected] if kind == 'disk' else []
   )
+
+
+@pytest.mark.parametrize('overfit_batches', [0, 2])
+def test_description_of_a_batch_names_its_films(dataset, overfit_batches):
+  config = helpers.tiny_config(
+    dataset.data_dir, batch_size=20, overfit_batches=overfit_batches
+  )
+  sizes = config_lib.compute_sizes(config, num_train_examples=93, num_devices=1)
+  batches = inputs.train_batches(
+    config,
+    inputs.open_split(config, dataset, 'train'),
+    sizes=sizes,
+    start_step=7,
+  )
+  batch = next(batches)
+  batches.close()
+  text = inputs.describe_batch(config, dataset, sizes, 7)
+  named = re.findall(r'(\d+) \((\w+)\)', text)
+  assert len(named) == 20
+  records = dataset.open_split('train')
+  for labels, (index, film) in zip(batch['labels'], named, strict=True):
+    assert records[int(index)].id == film
+    np.testing.assert_array_equal(records[int(index)].labels, labels)
