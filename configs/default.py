@@ -72,6 +72,10 @@ def get_config() -> config_dict.ConfigDict:
   config.augment.random_erasing = 0.0
   # Mixup of pairs with weights from Beta(alpha, alpha); 0: none.
   config.augment.mixup_alpha = 0.0
+  # 'module:attribute' of a custom function, applied after the others, of
+  # images, labels, keys and `transform_options`; '' for none.
+  config.augment.transform = ''
+  config.augment.transform_options = config_dict.ConfigDict()
 
   # --- Model ---
   config.model = config_dict.ConfigDict()
@@ -179,7 +183,13 @@ def get_config() -> config_dict.ConfigDict:
   # 'head/.*'. Others are frozen.
   config.trainable = '.*'
 
-  # --- Loss ---
+  # --- Objective and loss ---
+  config.objective = config_dict.ConfigDict()
+  # 'multilabel': independent genres, with the loss below. 'softmax': one genre
+  # per poster, cross-entropy of softmax scores. Or 'module:attribute' of a
+  # custom class with the arguments `options` (docs/extending.md).
+  config.objective.name = 'multilabel'
+  config.objective.options = config_dict.ConfigDict()
   config.loss = config_dict.ConfigDict()
   # 'sigmoid_cross_entropy', 'focal' or 'asymmetric'; or 'module:attribute' of a
   # custom function of logits, labels and `options`.
@@ -199,11 +209,11 @@ def get_config() -> config_dict.ConfigDict:
 
   # --- Optimization ---
   # Posters per step over all hosts and devices; a multiple of the number of
-  # devices times accumulate_steps.
+  # devices times micro_batch_size.
   config.batch_size = 64
-  # Micro-batches per step, whose gradients are accumulated; they divide the
-  # memory of activations. >= 1. On CPU they are divided further.
-  config.accumulate_steps = 1
+  # Posters per device whose gradients are computed at once; those of a step are
+  # accumulated, which saves memory. >= 1; unset: all of a device, on CPU 4.
+  config.micro_batch_size = config_dict.placeholder(int)
   # Length of the training in epochs; num_train_steps, in updates, overrides it.
   config.num_epochs = 20.0
   config.num_train_steps = config_dict.placeholder(int)

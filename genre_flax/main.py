@@ -54,7 +54,8 @@ def main(argv: list[str]) -> int:
   )
   workdir = os.path.expanduser(_WORKDIR.value)
   if _DRY_RUN.value:
-    setup.set_up(config, workdir)
+    dataset, built = setup.set_up(config, workdir)
+    setup.check_train_step(config, built, num_genres=len(dataset.genres))
     print('Dry run: nothing was trained.')
     return 0
   outcome = train.train(config, workdir)

@@ -140,13 +140,16 @@ def test_eval_batch_size_is_rounded_up_to_the_devices():
 @pytest.mark.parametrize(
   'changes, message',
   [
-    ({'batch_size': 50}, r'8 device.*= 16 equal.*= 48'),
-    ({'batch_size': 48, 'augment.mixup_alpha': 0.2}, 'blends pairs.*of 3'),
+    ({'batch_size': 50}, r'8 device.*= 16 examples.*is 48'),
+    (
+      {'batch_size': 48, 'micro_batch_size': 3, 'augment.mixup_alpha': 0.2},
+      'blends pairs.*3 examples',
+    ),
     ({'batch_size': 1008}, 'more than the 1000 posters'),
   ],
 )
 def test_batch_size_that_does_not_fit_is_refused(changes, message):
-  config = make_config(accumulate_steps=2, **changes)
+  config = make_config(**{'micro_batch_size': 2, **changes})
   with pytest.raises(errors.InputError, match=message):
     compute_sizes(config, devices=8)
 

@@ -55,9 +55,11 @@ def parse(
   """
   try:
     config = ml_collections.ConfigDict(stored['config'])
-    if custom.is_custom(config.model.name) and not allow_custom_code:
+    names = config.model.name, config.objective.name
+    own = [name for name in names if custom.is_custom(name)]
+    if own and not allow_custom_code:
       raise errors.InputError(
-        f'The network of {origin} is {config.model.name!r}, which is not part'
+        f'The network or objective of {origin} is {own[0]!r}, which is not part'
         ' of genre_flax; loading it would run its code. If you trust the'
         ' workdir and the installed module of that name, pass'
         ' --allow_custom_code.'

@@ -21,6 +21,7 @@ from genre_flax.runtime import checksums
 from genre_flax.runtime import errors
 from genre_flax.runtime import parallel
 from genre_flax.runtime import target
+from genre_flax.training import objectives
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -224,6 +225,7 @@ def _make_eval_step(meta):
   return evaluator.make_eval_step(
     make_model(meta, axis_name=parallel.AXIS_NAME),
     config_lib.preprocessing(meta.config),
+    logits_fn=objectives.logits_fn(meta.config, label_prior=meta.label_prior),
   )
 
 

@@ -226,6 +226,8 @@ def describe_run(
   config: ml_collections.ConfigDict,
   sizes: config_lib.Sizes,
   dataset: storage.PosterDataset,
+  *,
+  micro_batch_size: int,
 ) -> str:
   """Devices, splits, label prior, batch sizes and numbers of steps."""
   height, width = config_lib.image_shape(config)
@@ -238,11 +240,6 @@ def describe_run(
   prior = ', '.join(
     f'{dataset.genres[i]} {dataset.label_prior[i]:.1%}' for i in by_share
   )
-  accumulated = (
-    f', in {config.accumulate_steps} micro-batches'
-    if config.accumulate_steps > 1
-    else ''
-  )
   lines = [
     'The run:',
     f'  devices      {parallel.describe_devices()}',
@@ -251,7 +248,7 @@ def describe_run(
     f'  input        {height} x {width} pixels',
     f'  batch        {sizes.global_batch_size} = {parallel.num_hosts()}'
     f' host(s) x {jax.local_device_count()} device(s) x'
-    f' {sizes.per_device_batch_size}{accumulated}',
+    f' {sizes.per_device_batch_size}; micro-batches of {micro_batch_size}',
     f'  steps        {sizes.num_train_steps:,} ='
     f' {sizes.num_train_steps / sizes.steps_per_epoch:.2f} epochs x'
     f' {sizes.steps_per_epoch:.2f} steps ({num_train_examples:,}'

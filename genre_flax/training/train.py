@@ -25,6 +25,7 @@ from genre_flax.runtime import parallel
 from genre_flax.runtime import preemption
 from genre_flax.training import feature_cache
 from genre_flax.training import inputs
+from genre_flax.training import objectives
 from genre_flax.training import progress as progress_lib
 from genre_flax.training import restore
 from genre_flax.training import setup as setup_lib
@@ -193,7 +194,9 @@ def _open_splits(config, dataset, model, state, workdir):
 def _make_validator(config, dataset, setup, split):
   """A function of the state that returns metrics and a calibration."""
   eval_step = evaluator.make_eval_step(
-    setup.model, config_lib.preprocessing(config)
+    setup.model,
+    config_lib.preprocessing(config),
+    logits_fn=objectives.logits_fn(config, label_prior=dataset.label_prior),
   )
 
   def validate(state):
@@ -211,12 +214,12 @@ def _make_validator(config, dataset, setup, split):
       genres=dataset.genres,
       counts=dataset.label_sets,
     )
-    seconds = time.monotonic() - started
-    return {
-      'loss': predictions.loss,
+    results = {
+      **objectives.mean_loss(setup.objective, predictions),
+      'cross_entropy': predictions.loss,
       **results,
-      'seconds': seconds,
-    }, calibration
+    }
+    return {**results, 'seconds': time.monotonic() - started}, calibration
 
   return validate
 

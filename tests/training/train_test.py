@@ -24,7 +24,7 @@ RANDOM = {
   'model.tiny.dropout_rate': 0.5,
   'augment.horizontal_flip': 0.5,
   'optimizer.warmup_epochs': 0.5,
-  'accumulate_steps': 2,
+  'micro_batch_size': 2,
 }
 
 
