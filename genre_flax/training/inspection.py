@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import contextlib
+import copy
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -110,23 +111,27 @@ def _network_input_fn(config, setup):
   network = type(setup.model)
 
   def network_input(state, batch):
-    calls = []
+    images = []
 
     def record(method, arguments, options, context):
       if isinstance(context.module, network) and arguments:
-        calls.append(arguments[0])
+        images.append(arguments[0])
       return method(*arguments, **options)
 
     keys = train_step_lib.step_keys(config.seed, state.step, setup.model)
-    augmented = train_step_lib.augment(
-      batch, keys.pop('augment'), config.augment
-    )
+    batch = train_step_lib.augment(batch, keys.pop('augment'), config.augment)
+    objective, labels = copy.copy(setup.objective), [batch['labels']]
+    if losses := getattr(objective, 'losses', None):
+      # An objective may change the labels, as CutMix does.
+      objective.losses = lambda logits, new_labels: (
+        labels.append(new_labels) or losses(logits, new_labels)
+      )
     variables = {'params': state.params, 'batch_stats': state.batch_stats}
     with nn.intercept_methods(record):
-      setup.objective.loss(
-        setup.model, variables, objectives.split_inputs(augmented), keys
+      objective.loss(
+        setup.model, variables, objectives.split_inputs(batch), keys
       )
-    return calls[0], augmented['labels']
+    return images[0], labels[-1]
 
   return network_input
 
