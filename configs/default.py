@@ -31,10 +31,11 @@ def get_config() -> config_dict.ConfigDict:
   # 'none': decode each poster in every epoch. 'memory': keep decoded posters in
   # the memory of the host (height * width * 3 bytes each). 'disk': keep them in
   # a file that all runs on this machine share. 'features': with a frozen
-  # backbone, embed every poster once, store the embeddings in the workdir, and
-  # train the head on them, without augmentation.
+  # backbone, embed every poster once, in a file that all runs on this machine
+  # share, and train the head on it, without augmentation.
   config.dataset.cache = 'none'
-  # Folder of the file, on a local disk; '': ~/.cache/genre_flax/decoded.
+  # Folder of the files, on a local disk; '': ~/.cache/genre_flax/decoded or
+  # ~/.cache/genre_flax/features.
   config.dataset.cache_dir = ''
   # Threads that read and decode, per host. Each produces whole batches, so at
   # most prefetch_batches are active. 1 to 1024; unset: twice the CPU cores.

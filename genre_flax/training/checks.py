@@ -164,6 +164,8 @@ def _masked_losses(config, objective, model, shapes):
 
   batch = jax.tree.map(example, shapes)
   batch['index'] = np.arange(2, dtype=np.int32)[None]
+  # Each genre is that of one of the two.
+  batch['labels'][0, 1] = 1 - batch['labels'][0, 0]
   variables = train_state.initialize_variables(
     model,
     rng.stream_key(config.seed, rng.Stream.PARAMS),

@@ -125,7 +125,7 @@ def _loop(config, dataset, setup, state, checkpointer, progress):
   """Dispatches steps; waits for the devices only to report and to save."""
   sizes = setup.sizes
   train_split, validation_split = _open_splits(
-    config, dataset, setup.model, state, checkpointer.workdir
+    config, dataset, setup.model, state
   )
   train_step = setup_lib.make_train_step(config, setup)
   validate = _make_validator(config, dataset, setup, validation_split)
@@ -177,7 +177,7 @@ def _is_checkpoint_step(config, step):
   return every is not None and step % every == 0
 
 
-def _open_splits(config, dataset, model, state, workdir):
+def _open_splits(config, dataset, model, state):
   """The training and validation splits: of posters, or of cached features."""
   names = config.dataset.train_split, config.dataset.validation_split
   if config.dataset.cache != 'features':
@@ -185,7 +185,7 @@ def _open_splits(config, dataset, model, state, workdir):
   variables = {'params': state.params, 'batch_stats': state.batch_stats}
   return [
     feature_cache.open_split(
-      config, dataset, name, model=model, variables=variables, workdir=workdir
+      config, dataset, name, model=model, variables=variables
     )
     for name in names
   ]

@@ -17,14 +17,16 @@ from tests.support import helpers
 
 
 @pytest.fixture
-def config(data_dir, short_efficientnet):
+def config(data_dir, short_efficientnet, tmp_path):
   config = helpers.tiny_config(data_dir, trainable='head/.*')
   config.dataset.cache = 'features'
+  config.dataset.cache_dir = str(tmp_path / 'cache')
   config.model.name = 'efficientnet_lite'
   config.image_height, config.image_width = 48, 32
   config.eval_batch_size = 16
-  for key in config.augment:
-    config.augment[key] = 1.0 if key == 'crop_scale' else 0.0
+  for key, value in config.augment.items():
+    if isinstance(value, float):
+      config.augment[key] = 1.0 if key == 'crop_scale' else 0.0
   return config
 
 
@@ -40,7 +42,6 @@ def open_split(config, workdir, name='validation'):
     name,
     model=setup.model,
     variables=variables,
-    workdir=workdir,
   )
   return split, setup.model, variables
 
@@ -69,18 +70,22 @@ def test_features_equal_the_embeddings_of_the_network(
 
 
 @pytest.mark.parametrize(
-  'changes', [{'seed': 1}, {'model.efficientnet_lite.stage_features': True}]
+  'changes, num_computed',
+  [
+    ({'model.efficientnet_lite.dropout_rate': 0.7}, 1),
+    ({'seed': 1}, 2),  # Other random weights of the backbone.
+    ({'model.efficientnet_lite.stage_features': True}, 2),
+  ],
 )
 def test_features_are_computed_once_per_backbone(
-  config, tmp_path, caplog, changes
+  config, tmp_path, caplog, changes, num_computed
 ):
   caplog.set_level('INFO')
-  for _ in range(2):
-    open_split(config, tmp_path)
+  open_split(config, tmp_path / 'first')
   assert caplog.text.count('Computing the features') == 1
   config.update_from_flattened_dict(changes)
-  open_split(config, tmp_path)
-  assert caplog.text.count('Computing the features') == 2
+  open_split(config, tmp_path / 'second')
+  assert caplog.text.count('Computing the features') == num_computed
 
 
 def test_predictor_applies_backbone_and_head(config, dataset, tmp_path):
