@@ -172,7 +172,9 @@ def train_order(
   """
   order = grain.MapDataset.range(num_examples).seed(seed).shuffle().repeat()
   if overfit_batches:
-    order = order[: overfit_batches * global_batch_size].repeat()
+    # A slice of `order` would be shuffled anew in each repetition.
+    first = [order[i] for i in range(overfit_batches * global_batch_size)]
+    order = grain.MapDataset.source(first).repeat()
   return order
 
 
