@@ -10,6 +10,7 @@ from configs import default
 from genre_flax.models import convnext
 from genre_flax.models import efficientnet_lite
 from genre_flax.models import registry
+from genre_flax.ops import ops
 from genre_flax.runtime import target
 from genre_flax.training import train_state
 from tests.support import helpers
@@ -179,13 +180,26 @@ def test_mixes_examples(name, options, expected):
 
 
 @pytest.mark.usefixtures('short_networks')
-@pytest.mark.parametrize('name', registry.MODELS)
-def test_second_derivatives_with_reference_ops(name):
-  model = create_model(name, reference_ops=True)
-  images = numerics.random_array(0, (2, 96, 96, 3))
-  variables = helpers.random_variables(model, (96, 96), spread=0.2)
+@pytest.mark.parametrize(
+  'name, size, options',
+  [
+    ('tiny', 16, {'features': (4, 4)}),
+    ('poster_cnn', 24, {'features': (4, 4), 'dense_features': (8,)}),
+    ('resnet', 16, {'num_blocks': (1, 1)}),
+    ('vit', 32, {}),
+    pytest.param('convnext', 32, {}, marks=pytest.mark.slow),
+    pytest.param('efficientnet_lite', 32, {}, marks=pytest.mark.slow),
+  ],
+)
+def test_second_derivatives_with_reference_ops(
+  name, size, options, monkeypatch
+):
+  # EfficientNet has so many units that some pass a kink in any difference.
+  monkeypatch.setitem(ops.ACTIVATIONS, 'relu6', jax.nn.softplus)
+  model = create_model(name, reference_ops=True, **options)
+  images = numerics.random_array(0, (2, size, size, 3))
+  variables = helpers.random_variables(model, (size, size), spread=0.1)
   params = variables.pop('params')
-  direction = jax.tree.map(jnp.copy, params)
 
   def loss(params):
     logits, _ = model.apply(
@@ -198,23 +212,18 @@ def test_second_derivatives_with_reference_ops(name):
     return jax.nn.softplus(logits).mean()
 
   @jax.jit
-  def derivatives(params):
-    """The gradient, and its derivative along the direction in two ways."""
-    gradient = jax.grad(loss)
-    _, product = jax.jvp(gradient, (params,), (direction,))
-    reverse = jax.grad(lambda p: optax.tree.vdot(gradient(p), direction))
-    return gradient(params), product, reverse(params)
+  def gradient_and_derivative(distance):
+    """At a point on a line through the parameters, and along the line."""
+    at = optax.tree.add_scale(params, distance, params)
+    return jax.jvp(jax.grad(loss), (at,), (params,))
 
-  def at(distance):
-    return optax.tree.add_scale(params, distance, direction)
-
-  _, product, reverse = derivatives(params)
-  ahead, behind = derivatives(at(1e-2))[0], derivatives(at(-1e-2))[0]
-  difference = jax.tree.map(lambda a, b: (a - b) / 2e-2, ahead, behind)
-  size = optax.tree.norm(product)
-  for other, tolerance in ((reverse, 1e-3), (difference, 0.1)):
-    error = optax.tree.norm(optax.tree.sub(product, other))
-    assert 0 < error < tolerance * size
+  # So near that no pixel passes the kink of a ReLU or a maximum.
+  distance = 1e-4
+  ahead, behind = (gradient_and_derivative(d)[0] for d in (distance, -distance))
+  expected = optax.tree.scale(0.5 / distance, optax.tree.sub(ahead, behind))
+  _, derivative = gradient_and_derivative(0.0)
+  error = optax.tree.norm(optax.tree.sub(derivative, expected))
+  assert 0 < error < 0.02 * optax.tree.norm(expected)
 
 
 def test_response_norm_of_a_zero_channel_has_a_gradient():

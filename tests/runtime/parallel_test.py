@@ -44,7 +44,8 @@ def test_shard_batch_places_a_slice_on_each_device():
     assert shard.data.shape == (1, 2, 5)
 
 
-def test_a_step_runs_on_all_slices_and_returns_one_value():
+@pytest.mark.parametrize('disable_jit', [False, True])
+def test_a_step_runs_on_all_slices_and_returns_one_value(disable_jit):
   platforms = set()
 
   def step(state, batch):
@@ -52,9 +53,10 @@ def test_a_step_runs_on_all_slices_and_returns_one_value():
     return state + jax.lax.psum(batch['x'].sum(), parallel.AXIS_NAME)
 
   x = np.arange(2.0 * NUM_DEVICES)
-  out = parallel.parallelize(step)(
-    parallel.replicate(jnp.asarray(100.0)), parallel.shard_batch({'x': x})
-  )
+  with jax.disable_jit(disable_jit):
+    out = parallel.parallelize(step)(
+      parallel.replicate(jnp.asarray(100.0)), parallel.shard_batch({'x': x})
+    )
   assert out.shape == ()
   assert float(out) == 100 + x.sum()
   assert platforms == {jax.default_backend()}

@@ -210,6 +210,39 @@ def test_non_finite_loss_raises_and_keeps_checkpoints(
     assert checkpointer.steps()[-1] == 6
 
 
+@pytest.mark.parametrize(
+  'option',
+  [
+    'jax_debug_nans',
+    # Compiles every operation.
+    pytest.param('jax_disable_jit', marks=pytest.mark.slow),
+  ],
+)
+def test_training_while_jax_debugs(config, tmp_path, option, request):
+  config.model.tiny.features = (4,)
+  config.num_train_steps = 2
+  train.train(config, tmp_path / 'expected')
+  request.addfinalizer(lambda: jax.config.update(option, False))
+  jax.config.update(option, True)
+  train.train(config, tmp_path / option)
+  expected, actual = (
+    lines_of(tmp_path / name)[-1]['loss'] for name in ('expected', option)
+  )
+  assert actual == pytest.approx(expected, rel=1e-5)
+
+
+def test_jax_debug_nans_stops_at_the_operation(config, tmp_path, request):
+  config.loss.name = f'{__name__}:broken_loss'
+  request.addfinalizer(lambda: jax.config.update('jax_debug_nans', False))
+  jax.config.update('jax_debug_nans', True)
+  with pytest.raises(FloatingPointError, match='nan.* encountered in log'):
+    train.train(config, tmp_path)
+
+
+def broken_loss(logits, labels):
+  return jnp.log(-1 - logits**2).sum(axis=-1)
+
+
 def test_sigterm_saves_a_checkpoint(config, tmp_path, caplog):
   config.num_train_steps = 1000
   config.eval_every_epochs = 1000.0
