@@ -224,15 +224,17 @@ def get_config() -> config_dict.ConfigDict:
 
   config.optimizer = config_dict.ConfigDict()
   # 'adamw' or 'sgd' (with Nesterov momentum beta1); or 'module:attribute' of a
-  # custom gradient transformation without learning rate, such as
-  # 'optax:scale_by_lion', with the arguments `options`.
+  # custom one with the arguments `options`: an optimizer such as 'optax:lion',
+  # with weight_decay=0.0, or a direction such as 'optax:scale_by_lion'.
   config.optimizer.name = 'adamw'
   config.optimizer.options = config_dict.ConfigDict()
   # Peak learning rate. > 0.
   config.optimizer.learning_rate = 1e-3
   # After warm-up: 'constant', 'cosine' or 'linear'. The latter two decay to
-  # final_learning_rate_factor, in [0, 1], times the peak at the last step.
+  # final_learning_rate_factor, in [0, 1], times the peak at the last step. Or
+  # 'module:attribute' of a custom schedule with the arguments schedule_options.
   config.optimizer.schedule = 'cosine'
+  config.optimizer.schedule_options = config_dict.ConfigDict()
   config.optimizer.final_learning_rate_factor = 0.0
   # Linear warm-up from 0, in epochs. >= 0.
   config.optimizer.warmup_epochs = 1.0

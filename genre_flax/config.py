@@ -4,13 +4,19 @@ Configs are `ml_collections.ConfigDict`s with the keys of `configs/default.py`.
 """
 
 from collections.abc import Mapping
+import copy
 import dataclasses
+import functools
 import json
 import math
 from typing import Any
 
+from etils import epath
 import ml_collections
 
+from configs import default
+from genre_flax.runtime import command_line
+from genre_flax.runtime import custom
 from genre_flax.runtime import errors
 
 ConfigDict = ml_collections.ConfigDict
@@ -38,6 +44,37 @@ def flatten(values: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
     else:
       flat[f'{prefix}{key}'] = value
   return flat
+
+
+def from_dict(stored: Mapping[str, Any], *, strict: bool = False) -> ConfigDict:
+  """The config of `to_dict`, perhaps stored by an earlier version.
+
+  Renamed keys have their present name, and keys that a later version added have
+  their default. With `strict`, unknown keys and other types raise an error.
+  """
+  config = default.get_config()
+  values = copy.deepcopy(dict(stored))
+  if values.get('accumulate_steps') == 1:
+    del values['accumulate_steps']  # As an unset micro_batch_size.
+  for old, new in command_line.RENAMED_KEYS.items():
+    *sections, name = old.split('.')
+    section = functools.reduce(lambda d, k: d.get(k, {}), sections, values)
+    if name in section and name != 'accumulate_steps':  # Of another unit.
+      section[new.rpartition('.')[2]] = section.pop(name)
+  if not strict:
+    with config.ignore_type():
+      config.update(values)
+    return config
+  config.lock()
+  for key in custom.OPTIONS.values():
+    get(config, key).unlock()  # The names are those of custom code.
+  config.update(values)
+  return config.lock()
+
+
+def load(path: epath.PathLike) -> ConfigDict:
+  """The config in config.json of a workdir, locked."""
+  return from_dict(json.loads(epath.Path(path).read_text()), strict=True)
 
 
 def image_shape(config: ConfigDict) -> tuple[int, int]:

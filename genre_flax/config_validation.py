@@ -132,7 +132,7 @@ _RULES: dict[str, _Rule] = {
   'overfit_batches': _at_least(0),
   'optimizer.name': _one_of_or_custom(*OPTIMIZERS),
   'optimizer.learning_rate': _POSITIVE,
-  'optimizer.schedule': _one_of('constant', 'cosine', 'linear'),
+  'optimizer.schedule': _one_of_or_custom('constant', 'cosine', 'linear'),
   'optimizer.final_learning_rate_factor': _SHARE,
   'optimizer.warmup_epochs': _at_least(0),
   'optimizer.beta1': _BELOW_1,
@@ -154,6 +154,18 @@ _RULES: dict[str, _Rule] = {
   'log_every': _at_least(1),
   'bootstrap_samples': _at_least(0),
 }
+# Starts of the keys that evaluation and prediction use.
+_EVALUATION_KEYS = (
+  'dataset.num_threads',
+  'dataset.prefetch_batches',
+  'image_',
+  'pixel_',
+  'model.',
+  'objective.',
+  'batch_size',
+  'ema_decay',
+  'eval_crops',
+)
 # The placeholders of configs/default.py.
 _OPTIONAL = frozenset(
   {
@@ -191,18 +203,29 @@ def validate(config: ConfigDict) -> None:
     for old, new in command_line.RENAMED_KEYS.items()
     if old in flat
   ]
-  faults += _invalid_values(config)
+  faults += _invalid_values(config, _RULES)
   # Conflicts follow only from values that are valid.
   _raise(faults or list(_conflicts(config)))
 
 
 def validate_values(config: ConfigDict) -> None:
-  """Checks the values that are present, of a config stored with a checkpoint.
+  """Checks the values that evaluation uses, of a config with a checkpoint.
 
   Raises:
     InputError: lists all values out of range.
   """
-  _raise(_invalid_values(config))
+  keys = (
+    key
+    for key in _RULES
+    if key.startswith(_EVALUATION_KEYS) and is_used(key, config)
+  )
+  _raise(_invalid_values(config, keys))
+
+
+def is_used(key: str, config: ConfigDict) -> bool:
+  """False for an option of a built-in network other than `config.model`."""
+  others = {f'model.{name}' for name in MODELS if name != config.model.name}
+  return key.rpartition('.')[0] not in others
 
 
 def _raise(faults: list[str]) -> None:
@@ -210,9 +233,10 @@ def _raise(faults: list[str]) -> None:
     raise errors.InputError('\n  '.join(['Invalid config:', *faults]))
 
 
-def _invalid_values(config):
+def _invalid_values(config, keys):
   faults = []
-  for key, rule in _RULES.items():
+  for key in keys:
+    rule = _RULES[key]
     try:
       value = config_lib.get(config, key)
     except KeyError:
@@ -239,8 +263,11 @@ def _conflicts(config):
       ' number of posters to generate, such as 600'
     )
   name, variant = config.model.name, config.model.efficientnet_lite.variant
+  # The methods and weights of a custom network are checked by `registry`.
+  is_backbone = name in BACKBONES or custom.is_custom(name)
   if config.pretrained in PIP_WEIGHTS and (
-    (name, variant) != ('efficientnet_lite', PIP_WEIGHTS[config.pretrained])
+    variant != PIP_WEIGHTS[config.pretrained]
+    or (name != 'efficientnet_lite' and not custom.is_custom(name))
   ):
     yield (
       f'config.pretrained={config.pretrained!r} needs'
@@ -248,19 +275,19 @@ def _conflicts(config):
       ' config.model.efficientnet_lite.variant='
       f'{PIP_WEIGHTS[config.pretrained]}; got {name!r} and {variant}'
     )
-  if is_published_weights(config.pretrained) and name not in BACKBONES:
+  if is_published_weights(config.pretrained) and not is_backbone:
     yield (
       f'config.pretrained={config.pretrained!r} needs config.model.name'
       f' {_one_of(*BACKBONES).text}; got {name!r}'
     )
   if config.dataset.cache == 'features':
-    yield from _feature_cache_conflicts(config)
-  for part in ('model', 'objective', 'loss', 'optimizer'):
-    if config[part].options and not custom.is_custom(config[part].name):
+    yield from _feature_cache_conflicts(config, is_backbone)
+  for key, options_key in custom.OPTIONS.items():
+    value, options = (config_lib.get(config, k) for k in (key, options_key))
+    if options and not custom.is_custom(value):
       yield (
-        f'config.{part}.options={config[part].options.to_dict()} are for a name'
-        f" 'module:attribute' of your own; config.{part}.name is"
-        f' {config[part].name!r}'
+        f'config.{options_key}={options.to_dict()} are for a name'
+        f" 'module:attribute' of your own; config.{key} is {value!r}"
       )
   if custom.is_custom(config.loss.name) and config.loss.class_balanced_beta:
     yield (
@@ -269,13 +296,12 @@ def _conflicts(config):
     )
 
 
-def _feature_cache_conflicts(config):
-  name = config.model.name
-  if config.trainable != 'head/.*' or name not in BACKBONES:
+def _feature_cache_conflicts(config, is_backbone):
+  if config.trainable != 'head/.*' or not is_backbone:
     yield (
       "config.dataset.cache='features' needs config.trainable='head/.*' and"
       f' config.model.name {_one_of(*BACKBONES).text}; got'
-      f' {config.trainable!r} and {name!r}'
+      f' {config.trainable!r} and {config.model.name!r}'
     )
   augment = dict(config.augment)
   if (

@@ -1,5 +1,7 @@
 """Tests of genre_flax/config.py."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -182,3 +184,45 @@ def test_names_equal_the_tables_of_the_packages():
   assert config_validation.VIT_POOLS == vit.POOLS
   assert tuple(transformer.GELUS) == config_validation.VIT_GELUS
   assert len(config_validation.PIP_WEIGHTS) == efficientnet_lite.NUM_VARIANTS
+
+
+def test_a_stored_config_of_an_earlier_version():
+  config = make_config(eval_crops=(1.0, 0.9))
+  config.loss.options = {'weights': {'Drama': 2.0}}
+  stored = config_lib.to_dict(config)
+  stored['eval_zooms'] = stored.pop('eval_crops')
+  del stored['model']['tiny']['dropout_rate']
+  stored['former'] = 3
+  got = config_lib.from_dict(stored)
+  assert got.eval_crops == (1.0, 0.9)
+  assert got.model.tiny.dropout_rate == 0.1
+  assert got.loss.options.weights.Drama == 2.0
+  assert got.former == 3
+  assert 'eval_zooms' not in got
+
+
+def test_config_file_of_a_run_is_read_as_it_was(tmp_path):
+  config = make_config(num_train_steps=7)
+  config.loss.options = {'gamma': 2.0}
+  path = tmp_path / 'config.json'
+  path.write_text(json.dumps(config_lib.to_dict(config)))
+  got = config_lib.load(path)
+  assert got.to_dict() == config.to_dict()
+  assert got.model.tiny.features == (8, 16)
+  got.optimizer.clip_norm = 0.5  # A placeholder.
+  with pytest.raises(AttributeError):
+    got.learning_rate = 1.0
+
+
+@pytest.mark.parametrize(
+  ('changes', 'error', 'message'),
+  [
+    ({'batch_sise': 8}, KeyError, 'batch_sise'),
+    ({'batch_size': 'many'}, TypeError, 'batch_size'),
+  ],
+)
+def test_invalid_config_file_of_a_run(tmp_path, changes, error, message):
+  stored = config_lib.to_dict(make_config()) | changes
+  (tmp_path / 'config.json').write_text(json.dumps(stored))
+  with pytest.raises(error, match=message):
+    config_lib.load(tmp_path / 'config.json')

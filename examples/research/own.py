@@ -11,7 +11,7 @@ from genre_flax.training import objectives
 
 
 class Mixer(nn.Module):
-  """MLP-Mixer (Tolstikhin et al., 2021), with the year as a side input."""
+  """MLP-Mixer (Tolstikhin et al., 2021)."""
 
   num_genres: int
   dtype: Any
@@ -22,10 +22,12 @@ class Mixer(nn.Module):
   mixes_examples = False
 
   @nn.compact
-  def __call__(
-    self, images: jax.Array, *, train: bool, year: jax.Array | None = None
-  ) -> jax.Array:
-    """Maps normalized images [B, H, W, 3] and years [B] to logits."""
+  def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
+    """Maps normalized images [B, H, W, 3] to logits [B, num_genres]."""
+    return self.head(self.mix(images))
+
+  def mix(self, images: jax.Array) -> jax.Array:
+    """Maps normalized images to embeddings [B, width]."""
     size = (self.patch, self.patch)
     x = nn.Conv(self.width, size, size, name='patches')(images)
     x = x.reshape(len(x), -1, self.width)
@@ -34,10 +36,23 @@ class Mixer(nn.Module):
       x += nn.Dense(x.shape[1])(nn.gelu(nn.Dense(64)(y))).swapaxes(1, 2)
       y = nn.LayerNorm()(x)
       x += nn.Dense(self.width)(nn.gelu(nn.Dense(64)(y)))
-    x = nn.LayerNorm()(x).mean(axis=1)
-    if year is not None:
-      x = jnp.concatenate([x, (year[:, None] - 2000) / 10], axis=1)
-    return nn.Dense(self.num_genres, name='head')(x)
+    return nn.LayerNorm()(x).mean(axis=1)
+
+  def head(self, embeddings: jax.Array) -> jax.Array:
+    """Maps embeddings to logits."""
+    return nn.Dense(self.num_genres, name='head')(embeddings)
+
+
+class YearMixer(Mixer):
+  """A Mixer that gets the film's year, an extra column of the dataset."""
+
+  @nn.compact
+  def __call__(
+    self, images: jax.Array, *, train: bool, year: jax.Array
+  ) -> jax.Array:
+    """Maps normalized images [B, H, W, 3] and years [B] to logits."""
+    decade = (year[:, None] - 2000) / 10
+    return self.head(jnp.concatenate([self.mix(images), decade], axis=1))
 
 
 def soft_f1(logits: jax.Array, labels: jax.Array) -> jax.Array:

@@ -143,6 +143,15 @@ class Checkpointer:
       )
     return int(which)
 
+  def validation_metrics(
+    self,
+  ) -> tuple[Mapping[str, float], Mapping[str, float]]:
+    """The metrics of the last validation and of the best; empty for none."""
+    steps = selection.from_worst_to_best(self._metrics)
+    if not steps:
+      return {}, {}
+    return self._metrics[max(steps)], self._metrics[steps[-1]]
+
   def save(
     self,
     step: int,

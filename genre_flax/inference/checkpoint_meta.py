@@ -7,6 +7,7 @@ from typing import Any
 import ml_collections
 import numpy as np
 
+from genre_flax import config as config_lib
 from genre_flax import config_validation
 from genre_flax.evaluation import calibration as calibration_lib
 from genre_flax.runtime import custom
@@ -54,7 +55,7 @@ def parse(
       not allowed.
   """
   try:
-    config = ml_collections.ConfigDict(stored['config'])
+    config = config_lib.from_dict(stored['config'])
     names = config.model.name, config.objective.name
     own = [name for name in names if custom.is_custom(name)]
     if own and not allow_custom_code:

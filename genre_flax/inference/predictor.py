@@ -22,6 +22,7 @@ from genre_flax.runtime import errors
 from genre_flax.runtime import parallel
 from genre_flax.runtime import target
 from genre_flax.training import objectives
+from genre_flax.training import run_code
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -172,6 +173,11 @@ def restore(
       stored, origin=str(workdir), allow_custom_code=allow_custom_code
     )
     try:
+      if earlier is None:
+        # Before shapes are compared, which other code may have changed.
+        model = make_model(meta, axis_name=parallel.AXIS_NAME)
+        code = run_code.describe(meta.config, model)
+        run_code.warn_of_changes(stored.get('code'), code, workdir=workdir)
       return _variable_shapes(meta)
     except errors.InputError:
       raise

@@ -1,6 +1,5 @@
 """Embeddings of a frozen backbone, computed once for all runs of a machine."""
 
-import inspect
 from typing import Any
 
 from absl import logging
@@ -21,6 +20,7 @@ from genre_flax.runtime import custom
 from genre_flax.runtime import files
 from genre_flax.runtime import parallel
 from genre_flax.training import inputs
+from genre_flax.training import run_code
 
 
 class FeatureSplit:
@@ -118,17 +118,17 @@ def _read(path: epath.Path) -> FeatureSplit | None:
 def _key(config, dataset, name, *, model, variables):
   """A checksum of everything that determines the features of a split."""
   # The head, with its norm and dropout, comes after the features.
-  backbone = getattr(model, 'backbone', model)
+  # In a custom network, any part may come before them.
+  is_custom = custom.is_custom(config.model.name)
+  backbone = model if is_custom else model.backbone
   weights = [
     [path, checksums.of_array(value)]
     for kind in ('params', 'batch_stats')
     for path, value in params_lib.flatten(variables[kind], sep='/').items()
     if path.startswith('backbone/')
-    or (backbone is model and not params_lib.is_head(path))
+    or (is_custom and not params_lib.is_head(path))
   ]
-  code = None
-  if custom.is_custom(config.model.name):
-    code = inspect.getsource(inspect.getmodule(type(model)))
+  code = run_code.describe(config, model)['modules'] if is_custom else {}
   return checksums.of_json(
     [
       dataset.card['fingerprint'],

@@ -113,6 +113,7 @@ def build(
   model = registry.create_from_config(
     config.model, num_genres=num_genres, axis_name=parallel.AXIS_NAME
   )
+  registry.check_attributes(config, model)
   variable_shapes = registry.variable_shapes(
     model,
     name=config.model.name,
@@ -135,7 +136,7 @@ def build(
     config.optimizer,
     learning_rate_fn=learning_rate_fn,
     layer_order=getattr(model, 'layer_order', None),
-    paths=params_lib.flatten(params, sep='/'),
+    param_shapes=params_lib.flatten(params, sep='/'),
   )
   return Setup(
     sizes=sizes,

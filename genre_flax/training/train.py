@@ -1,7 +1,7 @@
 """The training loop."""
 
 import collections
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 import contextlib
 import dataclasses
 import functools
@@ -14,6 +14,7 @@ import ml_collections
 
 from genre_flax import config as config_lib
 from genre_flax.checkpoints import checkpointer as checkpointer_lib
+from genre_flax.checkpoints import shapes
 from genre_flax.datasets.posters import storage
 from genre_flax.evaluation import calibration_fit
 from genre_flax.evaluation import constant_baseline
@@ -28,6 +29,7 @@ from genre_flax.training import inputs
 from genre_flax.training import objectives
 from genre_flax.training import progress as progress_lib
 from genre_flax.training import restore
+from genre_flax.training import run_code
 from genre_flax.training import setup as setup_lib
 
 # Steps that the host may be ahead of the devices. One keeps the devices busy;
@@ -42,20 +44,33 @@ class Outcome:
   Attributes:
     step: updates done.
     exit_status: 0, or the shell's status of the signal that interrupted it.
+    metrics: of the last validation, by name; empty where there was none.
+    best_metrics: of the best checkpoint's validation.
   """
 
   step: int
   exit_status: int
+  metrics: Mapping[str, float] = dataclasses.field(
+    default_factory=dict, compare=False
+  )
+  best_metrics: Mapping[str, float] = dataclasses.field(
+    default_factory=dict, compare=False
+  )
 
 
 def train(
-  config: ml_collections.ConfigDict, workdir: epath.PathLike
+  config: ml_collections.ConfigDict,
+  workdir: epath.PathLike,
+  *,
+  allow_change: Sequence[str] = (),
 ) -> Outcome:
   """Trains to the end; resumes the run in the workdir where there is one.
 
   Args:
     config: with every key of configs/default.py.
     workdir: for checkpoints, metrics and the resolved config.
+    allow_change: config keys that may differ from those of the run in the
+      workdir, such as 'optimizer.learning_rate'.
 
   Returns:
     The outcome; the workdir has the best checkpoint.
@@ -73,7 +88,7 @@ def train(
       workdir, keep_best=config.keep_best
     ) as checkpointer:
       state, sums = restore.restore_or_initialize(
-        checkpointer, config, dataset, setup
+        checkpointer, config, dataset, setup, allow_change=allow_change
       )
       step = int(state.step)
       is_main = parallel.is_main_host()
@@ -100,7 +115,9 @@ def train(
           )
         ) as progress,
       ):
-        return _loop(config, dataset, setup, state, checkpointer, progress)
+        outcome = _loop(config, dataset, setup, state, checkpointer, progress)
+        last, best = checkpointer.validation_metrics()
+        return dataclasses.replace(outcome, metrics=last, best_metrics=best)
 
 
 @contextlib.contextmanager
@@ -129,7 +146,11 @@ def _loop(config, dataset, setup, state, checkpointer, progress):
   )
   train_step = setup_lib.make_train_step(config, setup)
   validate = _make_validator(config, dataset, setup, validation_split)
-  base_meta = checkpoint_meta(config, dataset, sizes)
+  base_meta = {
+    **checkpoint_meta(config, dataset, sizes),
+    'code': run_code.describe(config, setup.model),
+    'structure': shapes.checksum(state.to_items()),
+  }
   step = int(state.step)
   batches = parallel.shard_ahead(
     inputs.train_batches(config, train_split, sizes=sizes, start_step=step)

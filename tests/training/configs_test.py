@@ -5,12 +5,13 @@ import re
 import sys
 
 from absl import flags
-from ml_collections import config_flags
 import pytest
 
 from configs import default
 from genre_flax import config as config_lib
 from genre_flax import config_validation
+from genre_flax.runtime import custom
+from genre_flax.runtime import shared_flags
 from tests.support import paths
 
 FILES = sorted(
@@ -34,9 +35,7 @@ def parse(monkeypatch):
     # ml_collections finds the overrides there.
     monkeypatch.setattr(sys, 'argv', argv)
     values = flags.FlagValues()
-    config_flags.DEFINE_config_file(
-      'config', None, flag_values=values, lock_config=True
-    )
+    shared_flags.config(config_lib.load, values)
     values(argv)
     return values.config
 
@@ -73,9 +72,31 @@ def test_overrides_of_each_type(parse):
 
 
 @pytest.mark.parametrize(
+  'text, expected',
+  [
+    ('64', 64),
+    ('1e-3', 1e-3),
+    ('true', True),
+    ('(1, 2)', (1, 2)),
+    ('wide', 'wide'),
+    ('None', 'None'),
+  ],
+)
+@pytest.mark.parametrize('section', custom.OPTIONS.values())
+def test_options_that_the_file_does_not_list(parse, section, text, expected):
+  config = parse(FILES[0], f'--config.{section}.width={text}')
+  options = config_lib.get(config, section)
+  assert options.to_dict() == {'width': expected}
+  assert type(options.width) is type(expected)
+  assert config.is_locked
+
+
+@pytest.mark.parametrize(
   'override, error',
   [
     ('--config.image_sise=250', AttributeError),
+    ('--config.model.optionz.width=64', KeyError),
+    ('--config.model.tiny.width=64', AttributeError),
     ('--config.batch_size=many', flags.IllegalFlagValueError),
     ('--config.batch_size=1e3', flags.IllegalFlagValueError),
   ],

@@ -2,11 +2,13 @@
 
 import functools
 
+import flax.linen as nn
 import jax
 import numpy as np
 import pytest
 
 from genre_flax.inference import predictor as predictor_lib
+from genre_flax.runtime import errors
 from genre_flax.runtime import parallel
 from genre_flax.training import feature_cache
 from genre_flax.training import inputs
@@ -67,6 +69,37 @@ def test_features_equal_the_embeddings_of_the_network(
       split[i]['features'], expected[i], rtol=1e-4, atol=1e-5
     )
     np.testing.assert_array_equal(split[i]['labels'], decoded[i]['labels'])
+
+
+class Colors(nn.Module):
+  num_genres: int
+  dtype: object
+  axis_name: object
+  mixes_examples = False
+
+  def setup(self):
+    self.head = nn.Dense(self.num_genres)
+
+  def embed(self, images, *, train):
+    return images.mean(axis=(1, 2))
+
+  def classify(self, embeddings, *, train):
+    return self.head(embeddings)
+
+  def __call__(self, images, *, train):
+    return self.classify(self.embed(images, train=train), train=train)
+
+
+def test_features_of_a_custom_network(config, dataset, tmp_path):
+  config.model.name = f'{__name__}:Colors'
+  split, _, _ = open_split(config, tmp_path)
+  decoded = inputs.open_split(config, dataset, 'validation')
+  expected = (decoded[2]['image'].mean(axis=(0, 1)) - 127.5) / 127.5
+  np.testing.assert_allclose(split[2]['features'], expected, atol=1e-5)
+  assert train.train(config, tmp_path).exit_status == 0
+  config.model.name = 'examples.wide_net:WideNet'
+  with pytest.raises(errors.InputError, match="'embed', 'classify'"):
+    open_split(config, tmp_path)
 
 
 @pytest.mark.parametrize(

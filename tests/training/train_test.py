@@ -1,5 +1,6 @@
 """Tests of genre_flax/training/train.py."""
 
+from concurrent import futures
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ from genre_flax.datasets.posters import build
 from genre_flax.runtime import errors
 from genre_flax.runtime import metric_writer
 from genre_flax.training import progress
-from genre_flax.training import restore
+from genre_flax.training import resume
 from genre_flax.training import setup as setup_lib
 from genre_flax.training import train
 from tests.support import helpers
@@ -59,6 +60,17 @@ def test_training_reduces_the_loss_and_writes_its_files(config, tmp_path):
   validation = lines_of(tmp_path, 'validation')
   assert [line['step'] for line in validation] == list(range(3, 31, 3))
   assert 'mean_average_precision' in validation[0]
+
+
+def test_training_in_a_thread_returns_the_metrics(config, tmp_path):
+  with futures.ThreadPoolExecutor() as pool:
+    outcome = pool.submit(train.train, config, tmp_path).result()
+  validation = lines_of(tmp_path, 'validation')
+  values = [line['mean_average_precision'] for line in validation]
+  assert outcome.metrics['mean_average_precision'] == values[-1]
+  assert outcome.best_metrics['mean_average_precision'] == max(values)
+  # Also where nothing is left to train.
+  assert train.train(config, tmp_path).metrics == outcome.metrics
 
 
 def test_interrupted_at_its_last_step(config, tmp_path, monkeypatch):
@@ -187,7 +199,7 @@ def test_non_finite_loss_raises_and_keeps_checkpoints(
   train.train(config, tmp_path)
   config.num_train_steps = 12
   config.optimizer.schedule = 'constant'
-  monkeypatch.setattr(restore, 'check_resumable', lambda *_: None)
+  monkeypatch.setattr(resume, 'check_resumable', lambda *_: None)
   make = setup_lib.make_train_step
 
   def make_failing(*args):

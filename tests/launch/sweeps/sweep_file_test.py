@@ -168,14 +168,11 @@ def test_values_become_flags():
   ]
 
 
-def test_tuples_survive_the_study():
-  config = sweep_config(
-    {'key': 'model.tiny.features', 'values': ((4, 8), (8, 16))}
-  )
-  assert ask_all(sweep_file.read_sweep(config)) == [
-    {'model.tiny.features': (4, 8)},
-    {'model.tiny.features': (8, 16)},
-  ]
+@pytest.mark.parametrize('key', ['model.tiny.features', 'model.options.sizes'])
+def test_tuples_survive_the_study(key):
+  config = sweep_config({'key': key, 'values': ((4, 8), (8, 16))})
+  chosen = ask_all(sweep_file.read_sweep(config))
+  assert chosen == [{key: (4, 8)}, {key: (8, 16)}]
 
 
 def test_whole_numbers_are_drawn_from_a_range_of_whole_numbers():
