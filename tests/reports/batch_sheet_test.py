@@ -20,7 +20,8 @@ def test_pixels_are_enlarged_without_smoothing(tmp_path):
     ids=[f'tt{i:07}' for i in range(9)],
     genres=GENRES,
   )
-  sheet = np.asarray(Image.open(path))
+  with Image.open(path) as picture:
+    sheet = np.asarray(picture)
   # Eight columns of images of 3 x 3 pixels per pixel; the ninth in a new row.
   left, top = 14 + 7 * (180 + 14), 14
   shown = sheet[top : top + 90 : 3, left : left + 180 : 3]

@@ -63,6 +63,23 @@ def test_a_step_runs_on_all_slices_and_returns_one_value(disable_jit):
   assert target.platform() is None
 
 
+def test_jax_debug_nans_stops_at_the_operation():
+  def step(state, batch):
+    return state + jax.lax.psum(jnp.log(batch['x']).sum(), parallel.AXIS_NAME)
+
+  with jax.debug_nans(True):
+    parallel_step = parallel.parallelize(step, donate_state=True)
+    state = parallel.replicate(jnp.zeros(()))
+    for sign in (1, 1, -1):
+      batch = parallel.shard_batch({'x': sign * np.ones(8, np.float32)})
+      if sign == 1:
+        assert parallel_step(state, batch) == 0
+    with pytest.raises(FloatingPointError, match='nan') as e:
+      parallel_step(state, batch)
+  lines = [str(entry.statement) for entry in e.traceback]
+  assert any('jnp.log(' in line for line in lines)
+
+
 def test_a_donated_state_is_deleted():
   step = parallel.parallelize(
     lambda state, batch: state + jax.lax.pmean(batch['x'].mean(), 'batch'),

@@ -97,4 +97,5 @@ def test_program_writes_a_picture(data_dir, tmp_path):
   assert done.returncode == 0, done.stderr
   assert 'labels  float32  [8, ' in done.stdout
   assert f'Wrote {path}: 8 of 8 posters' in done.stdout
-  assert Image.open(path).width > 8 * 180
+  with Image.open(path) as picture:
+    assert picture.width > 8 * 180
