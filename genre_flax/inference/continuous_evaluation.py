@@ -102,7 +102,6 @@ def evaluate_checkpoints(
       for name, entry in report['metrics'].items()
       if entry['value'] is not None
     }
-    values['loss'] = report['loss']
     writer.write(step, split, values)
     seconds = time.monotonic() - started
     logging.info(
@@ -120,7 +119,7 @@ def all_checkpoints(workdir: epath.PathLike) -> list[int]:
   Raises:
     InputError: there are none.
   """
-  steps, _ = _read_steps(workdir)
+  steps, _ = read_steps(workdir)
   if not steps:
     raise errors.InputError(
       f'{workdir} has no checkpoint to evaluate. Is it the --workdir of a'
@@ -154,7 +153,7 @@ def new_checkpoints(
   """
   last_time = clock()
   while True:
-    steps, num_train_steps = _read_steps(workdir)
+    steps, num_train_steps = read_steps(workdir)
     for step in steps:
       if step > last_step:
         yield step
@@ -174,7 +173,7 @@ def new_checkpoints(
     sleep(_POLL_SECONDS)
 
 
-def _read_steps(workdir: epath.PathLike) -> tuple[list[int], int | None]:
+def read_steps(workdir: epath.PathLike) -> tuple[list[int], int | None]:
   """The steps of the checkpoints, and the last step of the training."""
   with checkpointer_lib.Checkpointer(workdir, read_only=True) as checkpointer:
     steps = checkpointer.steps()

@@ -157,7 +157,7 @@ def restore(
 
   Args:
     workdir: of the run.
-    step: 'best' (by validation mean average precision), 'latest' or a number.
+    step: 'best' (by `config.best_metric`), 'latest' or a number.
     earlier: of another checkpoint of the run, to reuse compiled functions.
     allow_custom_code: as in `checkpoint_meta.parse`.
 

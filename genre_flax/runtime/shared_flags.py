@@ -86,8 +86,8 @@ def step() -> flags.FlagHolder[str]:
   return flags.DEFINE_string(
     'step',
     'best',
-    'Checkpoint to use: best (by validation mean average precision), latest, or'
-    ' the number of a step.',
+    'Checkpoint to use: best (by config.best_metric), latest, or the number of'
+    ' a step.',
   )
 
 

@@ -17,6 +17,7 @@ import tqdm
 
 from genre_flax import config as config_lib
 from genre_flax.datasets.posters import storage
+from genre_flax.evaluation import metrics
 from genre_flax.models import params as params_lib
 from genre_flax.ops.cpu import onednn
 from genre_flax.runtime import machine
@@ -126,13 +127,15 @@ class Progress:
       self._num_steps += 1
 
   def _check_finite(self, step, values):
-    faults = [
-      f'{name} is {float(value)}'
+    broken = {
+      name: value
       for name, value in sorted(values.items(), key=lambda x: x[0] != 'loss')
       if not np.isfinite(value)
-    ]
-    if not faults:
+    }
+    if not broken:
       return
+    self._writer.write(step, 'train', broken)
+    faults = [f'{name} is {float(value)}' for name, value in broken.items()]
     message = (
       f'Step {step}: {", ".join(faults)}. Checkpoints of earlier steps are'
       ' kept. Lower config.optimizer.learning_rate, set'
@@ -211,14 +214,10 @@ class Progress:
 def describe_metrics(
   step: int, split: str, values: Mapping[str, float], *, seconds: float
 ) -> str:
-  """The main metrics of a split, as one line."""
+  """The metrics of a split, as one line."""
+  loss = f'loss {values["loss"]:.4f}  ' if 'loss' in values else ''
   return (
-    f'step {step}  {split}: loss {values["loss"]:.4f}'
-    f'  mean AP {values["mean_average_precision"]:.4f}'
-    f'  AUC {values["mean_roc_auc"]:.4f}'
-    f'  accuracy {values["accuracy"]:.4f}'
-    f'  recall at 3 {values["recall_at_3"]:.4f}'
-    f'  ({seconds:.1f} s)'
+    f'step {step}  {split}: {loss}{metrics.describe(values)}  ({seconds:.1f} s)'
   )
 
 

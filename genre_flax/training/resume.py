@@ -29,6 +29,8 @@ _FREE_KEYS = (
   'eval_every_epochs',
   'checkpoint_every_steps',
   'keep_best',
+  'best_metric',
+  'early_stopping_epochs',
   'log_every',
   'tensorboard',
   'bootstrap_samples',

@@ -27,12 +27,9 @@ def record(
   step: int,
   changed_keys: Mapping[str, tuple[Any, Any]],
 ) -> None:
-  """Appends this start to the history of a workdir.
+  """Appends this start, after `step` updates, to the history of a workdir.
 
-  Args:
-    workdir: of the run.
-    step: updates done before this start.
-    changed_keys: (before, now) of config keys that changed on resume.
+  `changed_keys` are (before, now) of config keys that changed on resume.
 
   Raises:
     StorageError: the file cannot be written.

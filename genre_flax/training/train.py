@@ -24,6 +24,7 @@ from genre_flax.runtime import lock
 from genre_flax.runtime import metric_writer
 from genre_flax.runtime import parallel
 from genre_flax.runtime import preemption
+from genre_flax.training import early_stopping
 from genre_flax.training import feature_cache
 from genre_flax.training import inputs
 from genre_flax.training import objectives
@@ -85,7 +86,9 @@ def train(
   with _locked(workdir):
     dataset, setup = setup_lib.set_up(config, workdir)
     with checkpointer_lib.Checkpointer(
-      workdir, keep_best=config.keep_best
+      workdir,
+      keep_best=config.keep_best,
+      best_metric=early_stopping.best_metric(config),
     ) as checkpointer:
       state, sums = restore.restore_or_initialize(
         checkpointer, config, dataset, setup, allow_change=allow_change
@@ -151,13 +154,14 @@ def _loop(config, dataset, setup, state, checkpointer, progress):
     'code': run_code.describe(config, setup.model),
     'structure': shapes.checksum(state.to_items()),
   }
+  stopping = early_stopping.EarlyStopping(config, sizes, checkpointer)
   step = int(state.step)
   batches = parallel.shard_ahead(
     inputs.train_batches(config, train_split, sizes=sizes, start_step=step)
   )
   in_flight = collections.deque()
   with contextlib.closing(batches), preemption.StopNotice() as stop:
-    while step < sizes.num_train_steps:
+    while step < sizes.num_train_steps and not stopping.is_due(step):
       with progress.waiting_for_input():
         batch = next(batches)
       with parallel.no_implicit_transfers():
@@ -178,6 +182,9 @@ def _loop(config, dataset, setup, state, checkpointer, progress):
             results, calibration = validate(state)
             meta['calibration'] = calibration.to_dict()
             progress.validation(step, config.dataset.validation_split, results)
+            results = stopping.add(step, results)
+            if stopping.is_due(step):
+              meta['num_train_steps'] = step
           checkpointer.save(step, state.to_items(), meta=meta, metrics=results)
       if is_stopping:
         checkpointer.wait()
@@ -235,11 +242,7 @@ def _make_validator(config, dataset, setup, split):
       genres=dataset.genres,
       counts=dataset.label_sets,
     )
-    results = {
-      **objectives.mean_loss(setup.objective, predictions),
-      'cross_entropy': predictions.loss,
-      **results,
-    }
+    results = {**objectives.mean_loss(setup.objective, predictions), **results}
     return {**results, 'seconds': time.monotonic() - started}, calibration
 
   return validate

@@ -118,7 +118,7 @@ def test_hostile_values_of_meta(meta, items, tmp_path, monkeypatch, num_cases):
       raise AssertionError(f'{path}: {e!r}') from e
     assert predictor.image_shape[0] * predictor.image_shape[1] < 1e8
   assert not calls
-  assert num_refused > num_cases / 3
+  assert num_refused > num_cases / 4  # Evaluation reads a part of the meta.
 
 
 def test_custom_network_is_refused_by_default(

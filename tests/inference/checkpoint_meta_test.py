@@ -72,7 +72,7 @@ def test_invalid_config_values_are_rejected(size):
   'changes',
   [
     {'optimizer': {'schedule': 'removed'}},
-    {'loss': 'of another version'},
+    {'loss': {'name': 'removed', 'removed_key': 1}},
     {'model': {'name': 'resnet', 'vit': {'size': 'G'}}},
     {'num_epochs': -1},
   ],

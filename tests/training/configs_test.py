@@ -1,6 +1,7 @@
 """Tests of the files in configs/."""
 
 import importlib
+import json
 import re
 import sys
 
@@ -89,6 +90,25 @@ def test_options_that_the_file_does_not_list(parse, section, text, expected):
   assert options.to_dict() == {'width': expected}
   assert type(options.width) is type(expected)
   assert config.is_locked
+
+
+def test_the_config_file_of_a_run(parse, tmp_path):
+  config = load('finetune')
+  config.loss.options = {'gamma': 2.0}
+  path = tmp_path / 'config.json'
+  path.write_text(json.dumps(config_lib.to_dict(config)))
+  assert parse(path).to_dict() == config.to_dict()
+  changed = parse(
+    path,
+    '--config.batch_size=8',
+    '--config.loss.options.gamma=3.0',
+    '--config.optimizer.clip_norm=0.5',
+    '--config.eval_crops=(1.0,)',
+  )
+  assert (changed.batch_size, changed.loss.options.gamma) == (8, 3.0)
+  assert (changed.optimizer.clip_norm, changed.eval_crops) == (0.5, (1.0,))
+  with pytest.raises(AttributeError):
+    parse(path, '--config.batch_sise=8')
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,9 @@ def test_further_sums_are_logged_and_kept(progress, clock, tmp_path, caplog):
   assert progress.sums == {'loss': 16.0, 'auxiliary': 40.0, 'count': 16.0}
 
 
-def test_non_finite_values_raise_with_their_step_and_batch(progress, clock):
+def test_non_finite_values_raise_with_their_step_and_batch(
+  progress, clock, tmp_path
+):
   progress._describe_batch = lambda step: f'examples of batch {step}'
   clock.now += 1.0
   progress.add(1, values(1.0))
@@ -116,3 +118,6 @@ def test_non_finite_values_raise_with_their_step_and_batch(progress, clock):
   assert 'examples of batch 1. `python -m genre_flax.inspect --step=1`' in str(
     e.value
   )
+  (line,) = metric_writer.read(tmp_path)
+  broken = dict.fromkeys(('loss', 'auxiliary', 'gradient_norm'))
+  assert line == {'step': 2, 'split': 'train', **broken}

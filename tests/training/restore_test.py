@@ -59,6 +59,7 @@ def test_optimizer_state_is_initialized_from_the_restored_parameters(
     data_dir, seed=5, init_from=str(source), init_from_parts='all'
   )
   config.optimizer.name = 'optax.contrib:prodigy'
+  config.optimizer.weight_decay = 0.0
   got = initial_variables(config, tmp_path)
   dataset, setup = setup_lib.set_up(config, tmp_path)
   with checkpointer_lib.Checkpointer(tmp_path) as checkpointer:

@@ -6,10 +6,8 @@ import sys
 
 import pytest
 
-from genre_flax.checkpoints import checkpointer as checkpointer_lib
 from genre_flax.inference import predictor as predictor_lib
 from genre_flax.runtime import machine
-from genre_flax.training import restore
 from genre_flax.training import run_code
 from genre_flax.training import run_history
 from genre_flax.training import setup as setup_lib
@@ -101,31 +99,11 @@ def test_installed_modules_and_built_in_networks_have_no_files(
 ):
   config = helpers.tiny_config(data_dir)
   config.optimizer.name = 'optax:scale_by_lion'
-  dataset, setup = setup_lib.set_up(config, tmp_path)
-  described = run_code.describe(config, setup.model)
-  assert described['modules'] == {}
-  assert described['network'] == {
-    'features': '(8, 16)',
-    'dropout_rate': '0.1',
+  _, setup = setup_lib.set_up(config, tmp_path)
+  assert run_code.describe(config, setup.model) == {
+    'modules': {},
+    'network': {'features': '(8, 16)', 'dropout_rate': '0.1'},
   }
-
-
-def test_changed_attributes_of_a_built_in_network_warn(
-  data_dir, tmp_path, caplog
-):
-  config = helpers.tiny_config(data_dir)
-  dataset, setup = setup_lib.set_up(config, tmp_path)
-  code = run_code.describe(config, setup.model)
-  code['network']['dropout_rate'] = '0.5'  # The default of another version.
-  meta = {
-    **train.checkpoint_meta(config, dataset, setup.sizes),
-    'code': code,
-  }
-  state = restore.initial_state(config, dataset, setup)
-  with checkpointer_lib.Checkpointer(tmp_path) as checkpointer:
-    checkpointer.save(1, state.to_items(), meta=meta)
-  predictor_lib.restore(tmp_path)
-  assert 'dropout_rate=0.1 of the network, 0.5 in the training' in caplog.text
 
 
 def git(folder, *arguments):

@@ -11,6 +11,7 @@ import pytest
 
 from genre_flax.checkpoints import checkpointer as checkpointer_lib
 from genre_flax.datasets.posters import build
+from genre_flax.inference import continuous_evaluation
 from genre_flax.runtime import errors
 from genre_flax.runtime import metric_writer
 from genre_flax.training import progress
@@ -242,6 +243,40 @@ def test_training_while_jax_debugs(config, tmp_path, option, request):
     lines_of(tmp_path / name)[-1]['loss'] for name in ('expected', option)
   )
   assert actual == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize('stop', [None, 4, 9])
+def test_early_stopping_is_the_same_in_a_resumed_run(
+  config, tmp_path, monkeypatch, stop
+):
+  # The parameters do not change, so that the first evaluation, after step 3, is
+  # the best. An epoch has 5.8 steps.
+  config.optimizer.learning_rate = 1e-30
+  config.num_train_steps = 100
+  config.early_stopping_epochs = 1.0
+  if stop is not None:
+    with monkeypatch.context() as patch:
+      stop_after(patch, stop)
+      assert train.train(config, tmp_path).step == stop
+  assert train.train(config, tmp_path).step == 9
+  assert train.train(config, tmp_path).step == 9
+  steps = [line['step'] for line in lines_of(tmp_path, 'validation')]
+  assert steps == [3, 6, 9]
+  # A continuous evaluation ends.
+  assert continuous_evaluation.read_steps(tmp_path)[1] == 9
+
+
+def test_the_best_checkpoint_is_by_the_best_metric(config, tmp_path):
+  config.num_train_steps = 15
+  config.best_metric = 'cross_entropy'
+  config.optimizer.learning_rate = 0.1
+  train.train(config, tmp_path)
+  values = {
+    line['step']: line['cross_entropy']
+    for line in lines_of(tmp_path, 'validation')
+  }
+  with checkpointer_lib.Checkpointer(tmp_path, read_only=True) as checkpointer:
+    assert checkpointer.find_step('best') == min(values, key=values.get)
 
 
 def test_sigterm_saves_a_checkpoint(config, tmp_path, caplog):
