@@ -5,10 +5,10 @@ python -m genre_flax.inspect --config=configs/quickstart.py --output=batch.png
 Writes a picture of the augmented images as the network receives them.
 """
 
-import os
 import tempfile
 
 from absl import flags
+from etils import epath
 from ml_collections import config_flags
 
 from genre_flax.runtime import command_line
@@ -31,18 +31,20 @@ def main(argv: list[str]) -> int:
   platform.configure(fast_compilation=True)
 
   # After the platform is set: these import jax.
-  from genre_flax.reports import batch_sheet
+  from genre_flax.attribution import map_images
+  from genre_flax.models import params
+  from genre_flax.reports import contact_sheet
   from genre_flax.training import inspection
   from genre_flax.training import setup as setup_lib
 
   with tempfile.TemporaryDirectory() as folder:  # For synthetic posters.
     dataset, setup = setup_lib.set_up(config, folder)
     found = inspection.inspect(config, dataset, setup, step=_STEP.value)
-  print('Parameters:')
-  for line in inspection.describe_parameters(
-    setup.variable_shapes['params'], trainable=config.trainable
-  ):
-    print(f'  {line}')
+  parts = params.split(setup.variable_shapes['params'], config.trainable)
+  for name, part in zip(('Trained', 'Frozen'), parts, strict=True):
+    print(f'{name} parameters:')
+    for path, leaf in part.items():
+      print(f'  {path}  {list(leaf.shape)}  {leaf.size:,}')
   print(f'Batch after {_STEP.value} updates:')
   for name, value in found.batch.items():
     print(f'  {name:6}  {value.dtype.name:7}  {list(value.shape)}')
@@ -50,16 +52,17 @@ def main(argv: list[str]) -> int:
     f'Step: {found.flops:.3g} FLOPs,'
     f' {found.flops / setup.sizes.global_batch_size:.3g} per poster'
   )
-  path = os.path.expanduser(_OUTPUT.value)
-  batch_sheet.write(
-    path,
-    found.images[:_NUM_DRAWN],
-    labels=found.labels,
-    ids=found.ids,
-    genres=dataset.genres,
+  posters = [
+    map_images.Poster(film, image, None, None, labels)
+    for film, image, labels in zip(
+      found.films, found.images, found.labels, strict=True
+    )
+  ][:_NUM_DRAWN]
+  path = epath.Path(_OUTPUT.value).expanduser()
+  contact_sheet.write(
+    path.parent, posters, genres=dataset.genres, file_name=path.name
   )
-  drawn = min(_NUM_DRAWN, len(found.images))
-  print(f'Wrote {path}: {drawn} of {len(found.images)} posters')
+  print(f'Wrote {path}: {len(posters)} of {len(found.images)} posters')
   return 0
 
 

@@ -12,10 +12,6 @@ from genre_flax.datasets.posters import build
 from genre_flax.datasets.posters import storage
 from genre_flax.runtime import files
 from genre_flax.runtime import parallel
-from genre_flax.runtime import text
-
-# Examples of a batch in an error message.
-_NUM_LISTED = 64
 
 
 def open_dataset(
@@ -110,34 +106,20 @@ def train_batches(
   )
 
 
-def train_indices(
-  config: ml_collections.ConfigDict,
-  num_examples: int,
-  *,
-  sizes: config_lib.Sizes,
-  step: int,
-) -> list[int]:
-  """Indices in the training split of the global batch after `step` updates."""
-  batch_size = sizes.global_batch_size
-  order = input_pipeline.train_order(
-    num_examples,
-    global_batch_size=batch_size,
-    seed=config.seed,
-    overfit_batches=config.overfit_batches,
-  )
-  return [int(order[step * batch_size + row]) for row in range(batch_size)]
-
-
-def describe_batch(
+def batch_examples(
   config: ml_collections.ConfigDict,
   dataset: storage.PosterDataset,
   sizes: config_lib.Sizes,
   step: int,
-) -> str:
-  """Index and film of each example of the batch after `step` updates."""
+) -> list[tuple[int, str]]:
+  """Indices in the training split, and films, of the batch after `step`."""
   split = dataset.open_split(config.dataset.train_split)
-  indices = train_indices(config, len(split), sizes=sizes, step=step)
-  return text.join_first(
-    [f'{index} ({text.printable(split[index].id)})' for index in indices],
-    limit=_NUM_LISTED,
+  batch_size = sizes.global_batch_size
+  order = input_pipeline.train_order(
+    len(split),
+    global_batch_size=batch_size,
+    seed=config.seed,
+    overfit_batches=config.overfit_batches,
   )
+  indices = [int(order[step * batch_size + row]) for row in range(batch_size)]
+  return [(index, split[index].id) for index in indices]

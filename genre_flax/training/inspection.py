@@ -12,7 +12,6 @@ import numpy as np
 
 from genre_flax import config as config_lib
 from genre_flax.datasets.posters import storage
-from genre_flax.models import params as params_lib
 from genre_flax.runtime import parallel
 from genre_flax.runtime import target
 from genre_flax.training import inputs
@@ -26,14 +25,14 @@ class Inspection(NamedTuple):
   """The training batch after some updates.
 
   Attributes:
-    ids: of the films, [B].
+    films: their ids, [B].
     batch: of the input pipeline, for all devices.
     images: uint8 [B, H, W, 3], the input of the network, denormalized.
     labels: float32 [B, num_genres], with those of mixup.
     flops: of the training step, over all devices.
   """
 
-  ids: list[str]
+  films: list[str]
   batch: dict[str, np.ndarray]
   images: np.ndarray
   labels: np.ndarray
@@ -61,7 +60,6 @@ def inspect(
   """
   config = config.copy_and_resolve_references()
   config.dataset.cache = 'none'
-  records = dataset.open_split(config.dataset.train_split)
   batches = inputs.train_batches(
     config,
     inputs.open_split(config, dataset, config.dataset.train_split),
@@ -82,11 +80,9 @@ def inspect(
   preprocessing = config_lib.preprocessing(config)
   pixels = np.asarray(normalized[0], np.float32) * preprocessing.pixel_scale
   images = np.rint(pixels + preprocessing.pixel_mean).clip(0, 255)
-  indices = inputs.train_indices(
-    config, len(records), sizes=setup.sizes, step=step
-  )
+  examples = inputs.batch_examples(config, dataset, setup.sizes, step)
   return Inspection(
-    ids=[records[index].id for index in indices],
+    films=[film for _, film in examples],
     batch=batch,
     images=images.astype(np.uint8),
     labels=np.asarray(labels[0]),
@@ -148,20 +144,3 @@ def _flops(config, setup, state, batch):
     config=config,
   )
   return _on_one_device(step).lower(state, batch).cost_analysis()['flops']
-
-
-def describe_parameters(params: dict[str, Any], *, trainable: str) -> list[str]:
-  """One line per parameter: path, shape, size, and whether it is frozen.
-
-  Args:
-    params: a tree of arrays or shapes.
-    trainable: pattern of the trained parameters, of `params.split`.
-  """
-  flat = params_lib.flatten(params, sep='/')
-  _, frozen = params_lib.split(params, trainable)
-  width = max(map(len, flat))
-  return [
-    f'{path:{width}}  {value.size:>11,}  {list(value.shape)}'
-    + '  frozen' * (path in frozen)
-    for path, value in flat.items()
-  ]

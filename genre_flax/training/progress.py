@@ -23,6 +23,7 @@ from genre_flax.ops.cpu import onednn
 from genre_flax.runtime import machine
 from genre_flax.runtime import metric_writer
 from genre_flax.runtime import parallel
+from genre_flax.runtime import text
 from genre_flax.training import train_state
 
 # Values of a step that are no sums over examples.
@@ -48,7 +49,7 @@ class Progress:
     log_every: int,
     is_active: bool,
     sums: Mapping[str, float] | None = None,
-    describe_batch: Callable[[int], str] | None = None,
+    batch_examples: Callable[[int], list[tuple[int, str]]] | None = None,
   ):
     """Starts the clock.
 
@@ -60,8 +61,8 @@ class Progress:
       is_active: whether to log; True on the main host only.
       sums: `sums` of the checkpoint of a resumed run, so that its next log line
         covers all steps since the last one.
-      describe_batch: maps updates done to the examples of the next batch, for
-        errors.
+      batch_examples: maps updates done to the next batch, for errors; see
+        `inputs.batch_examples`.
     """
     self._sizes = sizes
     self._writer = writer
@@ -71,7 +72,7 @@ class Progress:
     self._last: dict[str, np.ndarray] = {}
     self._num_steps = 0
     self._sums = collections.Counter(sums)
-    self._describe_batch = describe_batch
+    self._batch_examples = batch_examples
     self._waited = self._paused = 0.0
     self._started = time.monotonic()
     self._bar = tqdm.tqdm(
@@ -141,10 +142,14 @@ class Progress:
       ' kept. Lower config.optimizer.learning_rate, set'
       " config.optimizer.clip_norm, or use config.model.dtype='float32'."
     )
-    if self._describe_batch:
+    if self._batch_examples:
+      named = [
+        f'{index} ({text.printable(film)})'
+        for index, film in self._batch_examples(step - 1)
+      ]
       message += (
-        f'\nThe batch, by index in the training split and film:'
-        f' {self._describe_batch(step - 1)}. `python -m genre_flax.inspect'
+        '\nThe batch, by index in the training split and film:'
+        f' {text.join_first(named, limit=64)}. `python -m genre_flax.inspect'
         f' --step={step - 1}` with the same config draws it.'
       )
     raise NonFiniteError(message)

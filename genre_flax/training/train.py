@@ -112,8 +112,8 @@ def train(
             log_every=config.log_every,
             is_active=is_main,
             sums=sums,
-            describe_batch=functools.partial(
-              inputs.describe_batch, config, dataset, setup.sizes
+            batch_examples=functools.partial(
+              inputs.batch_examples, config, dataset, setup.sizes
             ),
           )
         ) as progress,

@@ -1,5 +1,7 @@
 """Tests of genre_flax/training/inspection.py."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,13 +9,20 @@ from PIL import Image
 import pytest
 
 from genre_flax.data import augmentation
-from genre_flax.models import tiny
 from genre_flax.runtime import rng
 from genre_flax.training import inputs
 from genre_flax.training import inspection
+from genre_flax.training import objectives
 from genre_flax.training import setup as setup_lib
 from tests.support import helpers
 from tests.support import programs
+
+NO_AUGMENTATION = {
+  'augment.crop_scale': 1.0,
+  'augment.translation': 0.0,
+  'augment.brightness': 0.0,
+  'augment.contrast': 0.0,
+}
 
 
 def inspect(data_dir, tmp_path, *, step=0, **changes):
@@ -29,12 +38,12 @@ def test_images_and_labels_are_those_of_the_training_step(data_dir, tmp_path):
     step=3,
     **{'augment.mixup_alpha': 0.4, 'pixel_scale': 60.0},
   )
-  expected, labels = augmentation.augment(
-    jnp.asarray(found.batch['image']),
-    jnp.asarray(found.batch['labels']),
+  augment = functools.partial(augmentation.augment, config=config.augment)
+  expected, labels = jax.jit(augment)(
+    found.batch['image'],
+    found.batch['labels'],
     key=rng.stream_key(config.seed, rng.Stream.AUGMENT, 3),
     index=jnp.arange(16),
-    config=config.augment,
   )
   assert np.abs(found.images - np.asarray(expected)).max() < 0.51
   np.testing.assert_allclose(found.labels, labels, atol=1e-6)
@@ -46,19 +55,13 @@ def test_films_are_those_of_the_images(data_dir, tmp_path, dataset):
   records = dataset.open_split('train')
   by_id = {records[i].id: i for i in range(len(records))}
   split = inputs.open_split(config, dataset, 'train')
-  for film, image in zip(found.ids, found.batch['image'], strict=True):
+  for film, image in zip(found.films, found.batch['image'], strict=True):
     np.testing.assert_array_equal(split[by_id[film]]['image'], image)
 
 
 def test_flops_of_a_network_of_convolutions(data_dir, tmp_path):
-  changes = {
-    'augment.crop_scale': 1.0,
-    'augment.translation': 0.0,
-    'augment.brightness': 0.0,
-    'augment.contrast': 0.0,
-  }
   _, found = inspect(
-    data_dir, tmp_path, **changes, **{'model.tiny.features': (64, 64)}
+    data_dir, tmp_path, **NO_AUGMENTATION, **{'model.tiny.features': (64, 64)}
   )
   # 32 x 24 pixels; 'VALID' convolutions of 3 x 3 with pooling.
   first = 30 * 22 * 64 * 3 * 9
@@ -69,19 +72,22 @@ def test_flops_of_a_network_of_convolutions(data_dir, tmp_path):
   assert found.flops == pytest.approx(expected, rel=0.15)
 
 
-def test_parameters_are_listed():
-  model = tiny.Tiny(num_genres=3, features=(4,))
-  images = jax.ShapeDtypeStruct((1, 8, 8, 3), jnp.float32)
-  shapes = jax.eval_shape(
-    lambda images: model.init(jax.random.key(0), images, train=False), images
+class Inverted(objectives.MultiLabel):
+  """Inverts images and labels."""
+
+  def loss(self, model, variables, batch, rngs):
+    inputs = {'image': 255 - batch['inputs']['image'].astype(jnp.float32)}
+    inverted = {**batch, 'inputs': inputs, 'labels': 1 - batch['labels']}
+    return super().loss(model, variables, inverted, rngs)
+
+
+def test_changes_by_an_own_objective_are_drawn(data_dir, tmp_path):
+  name = f'{__name__}:Inverted'
+  _, found = inspect(
+    data_dir, tmp_path, **NO_AUGMENTATION, **{'objective.name': name}
   )
-  lines = inspection.describe_parameters(shapes['params'], trainable='head/.*')
-  assert sorted(map(str.split, lines)) == [
-    ['ConvMaxPool_0/bias', '4', '[4]', 'frozen'],
-    ['ConvMaxPool_0/kernel', '108', '[3,', '3,', '3,', '4]', 'frozen'],
-    ['head/bias', '3', '[3]'],
-    ['head/kernel', '24', '[8,', '3]'],
-  ]
+  np.testing.assert_array_equal(found.images, 255 - found.batch['image'])
+  np.testing.assert_array_equal(found.labels, 1 - found.batch['labels'])
 
 
 def test_program_writes_a_picture(data_dir, tmp_path):
@@ -95,7 +101,8 @@ def test_program_writes_a_picture(data_dir, tmp_path):
     f'--output={path}',
   )
   assert done.returncode == 0, done.stderr
+  assert '  ConvMaxPool_0/kernel  [3, 3, 3, 16]  432\n' in done.stdout
   assert 'labels  float32  [8, ' in done.stdout
   assert f'Wrote {path}: 8 of 8 posters' in done.stdout
   with Image.open(path) as picture:
-    assert picture.width > 8 * 180
+    assert picture.width > 6 * 180

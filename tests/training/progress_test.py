@@ -104,7 +104,7 @@ def test_further_sums_are_logged_and_kept(progress, clock, tmp_path, caplog):
 def test_non_finite_values_raise_with_their_step_and_batch(
   progress, clock, tmp_path
 ):
-  progress._describe_batch = lambda step: f'examples of batch {step}'
+  progress._batch_examples = lambda step: [(step, 'tt1'), (7, 'tt\x1b')]
   clock.now += 1.0
   progress.add(1, values(1.0))
   broken = {'auxiliary': jnp.asarray(-jnp.inf), **values(jnp.nan)}
@@ -115,9 +115,8 @@ def test_non_finite_values_raise_with_their_step_and_batch(
   assert str(e.value).startswith(
     'Step 2: loss is nan, auxiliary is -inf, gradient_norm is inf. '
   )
-  assert 'examples of batch 1. `python -m genre_flax.inspect --step=1`' in str(
-    e.value
-  )
+  listed = r'1 (tt1), 7 (tt\x1b). `python -m genre_flax.inspect --step=1`'
+  assert listed in str(e.value)
   (line,) = metric_writer.read(tmp_path)
   broken = dict.fromkeys(('loss', 'auxiliary', 'gradient_norm'))
   assert line == {'step': 2, 'split': 'train', **broken}
