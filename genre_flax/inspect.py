@@ -42,7 +42,7 @@ def main(argv: list[str]) -> int:
     found = inspection.inspect(config, dataset, setup, step=_STEP.value)
   parts = params.split(setup.variable_shapes['params'], config.trainable)
   for name, part in zip(('Trained', 'Frozen'), parts, strict=True):
-    print(f'{name} parameters:')
+    print(f'{name} parameters: {len(part)} arrays')
     for path, leaf in part.items():
       print(f'  {path}  {list(leaf.shape)}  {leaf.size:,}')
   print(f'Batch after {_STEP.value} updates:')

@@ -78,7 +78,12 @@ def _draw_poster(sheet, poster, corner, genres):
 
   write(0, poster.name, small, drawing.FAINT)
   if poster.labels is not None:
-    write(1, _describe(poster.labels, genres), small, drawing.INK)
+    labels = _describe(poster.labels, genres)
+    lines = [', '.join(labels)]
+    if poster.scores is None:  # Their lines are free.
+      lines = [*labels[:3], ', '.join(labels[3:])]
+    for line, label in enumerate(lines, 1):
+      write(line, label, small, drawing.INK)
   if poster.scores is None:
     return
   for line, genre in enumerate(metrics.top_k(poster.scores[None])[0], 2):
@@ -97,7 +102,7 @@ def _draw_poster(sheet, poster, corner, genres):
 
 def _describe(labels, genres):
   """The positive labels, with their shares below 1, as of mixup."""
-  return ', '.join(
+  return [
     genres[i] if labels[i] == 1 else f'{genres[i]} {labels[i]:.2f}'
     for i in np.flatnonzero(labels)
-  )
+  ]

@@ -59,4 +59,4 @@ def test_inputs_of_a_network_are_not_smoothed(draw):
   sheet = draw([map_images.Poster('tt1', image, None, None, labels)])
   # 12 x 12 pixels per pixel.
   np.testing.assert_array_equal(sheet[14:278:12, 14:194:12], image)
-  assert contact_sheet._describe(labels, GENRES) == 'Comedy 0.25, Drama'
+  assert contact_sheet._describe(labels, GENRES) == ['Comedy 0.25', 'Drama']
