@@ -94,6 +94,9 @@ def get_config() -> config_dict.ConfigDict:
   config.model.options = config_dict.ConfigDict()
   # Of the computation: 'float32' or 'bfloat16'. Parameters are float32.
   config.model.dtype = 'float32'
+  # Use the reference implementation of every operation: slower on CPU, but with
+  # forward-mode and second derivatives (jax.jvp, Hessian-vector products).
+  config.model.reference_ops = False
 
   config.model.convnext = config_dict.ConfigDict()
   # 'atto', 'femto', 'pico', 'nano', 'tiny', 'small', 'base' or 'large'.
@@ -222,6 +225,9 @@ def get_config() -> config_dict.ConfigDict:
   # Length of the training in epochs; num_train_steps, in updates, overrides it.
   config.num_epochs = 20.0
   config.num_train_steps = config_dict.placeholder(int)
+  # > 0: train on the first batches alone, this many, again and again, to see
+  # whether the network can fit them. 0: on the whole split. >= 0.
+  config.overfit_batches = 0
 
   config.optimizer = config_dict.ConfigDict()
   # 'adamw' or 'sgd' (with Nesterov momentum beta1); or 'module:attribute' of a

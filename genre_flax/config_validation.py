@@ -146,6 +146,7 @@ _RULES: dict[str, _Rule] = {
   'micro_batch_size': _at_least(1),
   'num_epochs': _POSITIVE,
   'num_train_steps': _at_least(1),
+  'overfit_batches': _at_least(0),
   'optimizer.name': _one_of_or_custom(*OPTIMIZERS),
   'optimizer.learning_rate': _POSITIVE,
   'optimizer.schedule': _one_of_or_custom('constant', 'cosine', 'linear'),

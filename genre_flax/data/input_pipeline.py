@@ -159,18 +159,47 @@ class _HostBatches:
     return batch
 
 
-def train_batches(
-  split: Examples, options: LoaderOptions, *, seed: int, start_step: int
-) -> Batches:
-  """This host's slices of the training batches, without end.
+def train_order(
+  num_examples: int,
+  *,
+  global_batch_size: int,
+  seed: int,
+  overfit_batches: int = 0,
+) -> Sequence[int]:
+  """Indices of the training examples, batch after batch, without end.
 
   Every epoch is a permutation of the split. Batches cross the ends of epochs.
 
   Args:
+    num_examples: of the split, at least one.
+    global_batch_size: examples per step over all hosts.
+    seed: seed of the order.
+    overfit_batches: > 0: the first batches, this many, again and again.
+  """
+  order = grain.MapDataset.range(num_examples).seed(seed).shuffle().repeat()
+  if overfit_batches:
+    # A slice of `order` would be shuffled anew in each repetition.
+    first = [order[i] for i in range(overfit_batches * global_batch_size)]
+    order = grain.MapDataset.source(first).repeat()
+  return order
+
+
+def train_batches(
+  split: Examples,
+  options: LoaderOptions,
+  *,
+  seed: int,
+  start_step: int,
+  overfit_batches: int = 0,
+) -> Batches:
+  """This host's slices of the training batches, without end.
+
+  Args:
     split: a split with at least one example.
     options: batch size and resources.
-    seed: seed of the order.
+    seed: see `train_order`.
     start_step: completed updates; the first batch is that of the next update.
+    overfit_batches: see `train_order`.
 
   Yields:
     {'image': uint8 [B, H, W, 3], 'labels': float32 [B, num_genres], 'mask':
@@ -180,7 +209,12 @@ def train_batches(
     all hosts, concatenated, are the global batch. Extra columns are further
     entries [B] by their names.
   """
-  order = grain.MapDataset.range(len(split)).seed(seed).shuffle().repeat()
+  order = train_order(
+    len(split),
+    global_batch_size=options.global_batch_size,
+    seed=seed,
+    overfit_batches=overfit_batches,
+  )
   batches = _HostBatches(split, order, options, index_in_order=False)
   return _iterate(grain.MapDataset.source(batches)[start_step:], options)
 

@@ -7,7 +7,8 @@ same values several times faster on CPU; on TPU it would move more bytes.
 is compiled for TPU on another machine contains the reference.
 
 In the context of `target.traced_for`, only the implementation for that platform
-is traced; for `target.PORTABLE`, the reference.
+is traced; for `target.PORTABLE`, the reference without `jax.custom_vjp`, which
+has derivatives of every order, in forward and in reverse mode.
 """
 
 from collections.abc import Callable
@@ -35,6 +36,13 @@ def _choose(
   if platform is None:
     return lax.platform_dependent(*arrays, cpu=cpu, default=default)
   return (cpu if platform == 'cpu' else default)(*arrays)
+
+
+def _unless_portable(
+  with_vjp: Callable[..., Any], plain: Callable[..., Any]
+) -> Callable[..., Any]:
+  """Of a reference with `jax.custom_vjp` and one without, that to trace."""
+  return plain if target.platform() == target.PORTABLE else with_vjp
 
 
 def conv(
@@ -169,7 +177,9 @@ def dot_product_attention(
     key,
     value,
     cpu=cpu_linear.dot_product_attention,
-    default=attention.dot_product_attention,
+    default=_unless_portable(
+      attention.recomputed_attention, attention.dot_product_attention
+    ),
   )
 
 
@@ -195,7 +205,6 @@ def channel_affine(
   )
 
 
-@jax.custom_vjp
 def channel_moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
   """Means of `x` and of its squares over all but the last axis.
 
@@ -205,6 +214,10 @@ def channel_moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
   Returns:
     Two arrays [C], float32.
   """
+  return _unless_portable(_moments_with_vjp, _channel_moments)(x)
+
+
+def _channel_moments(x):
   total, squares = _choose(
     x, x, cpu=cpu_linear.channel_sums, default=_channel_sums
   )
@@ -219,7 +232,7 @@ def _channel_sums(x, factors):
 
 
 def _channel_moments_forward(x):
-  return channel_moments(x), x
+  return _channel_moments(x), x
 
 
 def _channel_moments_backward(x, gradients):
@@ -229,7 +242,8 @@ def _channel_moments_backward(x, gradients):
   return ((gradient / count).astype(x.dtype),)
 
 
-channel_moments.defvjp(_channel_moments_forward, _channel_moments_backward)
+_moments_with_vjp = jax.custom_vjp(_channel_moments)
+_moments_with_vjp.defvjp(_channel_moments_forward, _channel_moments_backward)
 
 
 def resample(

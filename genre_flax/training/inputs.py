@@ -105,4 +105,24 @@ def train_batches(
     loader_options(config, sizes.global_batch_size),
     seed=config.seed,
     start_step=start_step,
+    overfit_batches=config.overfit_batches,
   )
+
+
+def batch_examples(
+  config: ml_collections.ConfigDict,
+  dataset: storage.PosterDataset,
+  sizes: config_lib.Sizes,
+  step: int,
+) -> list[tuple[int, str]]:
+  """Indices in the training split, and films, of the batch after `step`."""
+  split = dataset.open_split(config.dataset.train_split)
+  batch_size = sizes.global_batch_size
+  order = input_pipeline.train_order(
+    len(split),
+    global_batch_size=batch_size,
+    seed=config.seed,
+    overfit_batches=config.overfit_batches,
+  )
+  indices = [int(order[step * batch_size + row]) for row in range(batch_size)]
+  return [(index, split[index].id) for index in indices]

@@ -104,6 +104,17 @@ class TestTrainBatches:
       [5, 4, 2, 6],
     ]
 
+  @pytest.mark.parametrize('number', [1, 2, 3])
+  def test_the_first_batches_are_repeated(self, number):
+    options = make_options(4)
+    batches = input_pipeline.train_batches(
+      decoded(10), options, seed=3, start_step=5, overfit_batches=number
+    )
+    first = [[4, 6, 9, 7], [5, 3, 1, 8], [2, 0, 8, 1]][:number]
+    taken = map(indices_of, itertools.islice(batches, 7))
+    assert list(taken) == [first[step % number] for step in range(5, 12)]
+    batches.close()
+
   @pytest.mark.parametrize('start', [0, 1, 2, 7])
   @pytest.mark.parametrize('threads', [2, 4, None])
   def test_batches_depend_on_the_step_alone(self, start, threads):

@@ -63,7 +63,8 @@ def test_only_one_implementation_is_traced_for_a_known_platform(function):
       got = jax.tree.leaves(jax.jit(function)(images))
     for a, b in zip(got, expected, strict=True):
       np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-4)
-  assert traced[0] != traced[1] == traced[2]
+  assert traced[0] not in traced[1:]
+  assert 'custom_vjp' not in traced[2]
   assert not any('platform_index' in jaxpr for jaxpr in traced)
   assert str(jax.make_jaxpr(function)(images)) == both
 
