@@ -3,15 +3,12 @@
 import csv
 import hashlib
 import io
-import os
-import subprocess
-import sys
 
 import numpy as np
 from PIL import Image
 
 from genre_flax.datasets.posters import synthetic
-from tests.support import paths
+from tests.support import programs
 
 
 def _hash(indices, seed=0):
@@ -43,14 +40,7 @@ def test_posters_are_the_same_in_another_process():
     'from tests.datasets import synthetic_test as t;'
     ' print(t._hash([4, 5], seed=3))'
   )
-  found = subprocess.run(
-    [sys.executable, '-c', program],
-    check=True,
-    capture_output=True,
-    cwd=paths.ROOT,
-    env={**os.environ, 'PYTHONHASHSEED': '7'},
-    text=True,
-  )
+  found = programs.run_code(program, PYTHONHASHSEED='7')
   # Here in another order, since posters do not depend on earlier ones.
   _hash([5], seed=3)
   assert found.stdout.strip() == _hash([4, 5], seed=3)

@@ -62,7 +62,7 @@ def posters(tmp_path_factory):
 
 @pytest.fixture(scope='package')
 def launch(service, demo_workdir, tmp_path_factory):
-  """A context manager that serves the demo; yields its address."""
+  """A context manager that serves the demo; yields its blocks."""
   pytest.importorskip('gradio', reason="needs: pip install -e '.[demo]'")
   from genre_flax.demo import app
   from genre_flax.reports import split_metrics
@@ -101,14 +101,19 @@ def launch(service, demo_workdir, tmp_path_factory):
         return demo
 
       demo = asyncio.run(start())
-      yield demo.local_url.rstrip('/')
+      yield demo
       demo.close()
 
   return launch
 
 
 @pytest.fixture(scope='package')
-def address(launch):
-  """The address of a demo without a login."""
-  with launch() as address:
-    yield address
+def demo(launch):
+  """A demo without a login."""
+  with launch() as demo:
+    yield demo
+
+
+@pytest.fixture(scope='package')
+def address(demo):
+  return demo.local_url.rstrip('/')
