@@ -99,9 +99,8 @@ def test_interrupted_check_is_repeated(
   'content, expected', [(b'', 'checked again'), (b'\xff\xfe', '\ufffd\ufffd')]
 )
 def test_damaged_result_does_not_pass(folder, monkeypatch, content, expected):
-  monkeypatch.setattr(
-    onednn, '_run_check', lambda dtype: ('checked again', True)
-  )
+  result = 'checked again', True
+  monkeypatch.setattr(onednn, '_run_check', lambda dtype: result)
   onednn.check_failure('float32')
   (path,) = folder.iterdir()
   path.write_bytes(content)
