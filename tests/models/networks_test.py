@@ -155,11 +155,8 @@ def test_stage_features_are_appended_to_the_embeddings():
   ],
 )
 def test_mixes_examples(name, options, expected):
-  rates = {
-    key: 0.0
-    for key in default.get_config().model[name]
-    if key.endswith(('dropout_rate', 'depth_rate'))
-  }
+  keys = default.get_config().model[name]
+  rates = {key: 0.0 for key in keys if key.endswith(('out_rate', 'depth_rate'))}
   model = create_model(name, **rates, **options)
   images = numerics.random_array(0, (4, 96, 96, 3))
   variables = init(model, images)

@@ -38,9 +38,9 @@ def free_address():
     return f'localhost:{s.getsockname()[1]}'
 
 
-def command(module, *arguments):
+def command(module, *arguments, package='genre_flax'):
   # Warnings of libraries are not errors here, as for users.
-  return [sys.executable, '-m', f'genre_flax.{module}', *map(str, arguments)]
+  return [sys.executable, '-m', f'{package}.{module}', *map(str, arguments)]
 
 
 def environment(*, num_devices=1, **variables):
@@ -77,9 +77,10 @@ def run_code(code, *arguments, timeout=120, **variables):
   return _run(words, timeout, {**os.environ, **variables})
 
 
-def run(module, *arguments, timeout=240, **variables):
+def run(module, *arguments, package='genre_flax', timeout=300, **variables):
   """Runs a program; returns the completed process."""
-  return _run(command(module, *arguments), timeout, environment(**variables))
+  words = command(module, *arguments, package=package)
+  return _run(words, timeout, environment(**variables))
 
 
 def run_each(module, argument_lists):

@@ -31,10 +31,6 @@ def make(*args):
       (*ARGS, '--config.pretrained=a.safetensors'),
       'pretrained=a.safetensors is a path',
     ),
-    (
-      (*ARGS, '--config.pretrained=a.safetensors'),
-      'pretrained=a.safetensors is a path',
-    ),
     (('--config=mine.py', ARGS[1]), 'does not travel'),
     (('--config=/x/configs/mine.py', ARGS[1]), 'does not travel'),
   ],
@@ -95,10 +91,7 @@ def elsewhere(tmp_path, monkeypatch):
     (('--config=configs/mine.py',), 'model'),
     (('--config=configs/argument.py:my_nets:Net',), 'model'),
     (
-      (
-        '--config=configs/argument.py:tiny',
-        '--config.loss.name=my_nets:Net',
-      ),
+      ('--config=configs/argument.py:tiny', '--config.loss.name=my_nets:Net'),
       'loss',
     ),
   ],
