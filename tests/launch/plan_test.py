@@ -106,14 +106,9 @@ def test_a_plan_shows_its_arithmetic():
 
 
 def test_a_step_that_does_not_fit_has_no_bound():
-  facts = {
-    **FACTS,
-    'fits': False,
-    'hbm_bytes_needed': 20 * GIB,
-    'flops': None,
-    'bytes_accessed': None,
-  }
-  plan = slice_plan.make_plan(facts)
+  facts = {'fits': False, 'hbm_bytes_needed': 20 * GIB}
+  facts |= {'flops': None, 'bytes_accessed': None}
+  plan = slice_plan.make_plan(FACTS | facts)
   assert plan['bound'] is None
   text = slice_plan.describe(plan)
   assert '20.00 of 16.00 GiB a device: does NOT fit, 4.00 GiB too many' in text
@@ -229,12 +224,8 @@ def plan(tmp_path):
 
 def test_the_binary_plans_each_slice_and_writes_json(plan, tmp_path):
   result = plan(
-    '--config=configs/some.py',
-    '--topology=v5e:2x2',
-    '--topology=v5e:1x4',
-    '--num_genres=7',
-    '--config.batch_size=8',
-    '--output=plan.json',
+    *('--config=configs/some.py', '--output=plan.json', '--num_genres=7'),
+    *('--topology=v5e:2x2', '--topology=v5e:1x4', '--config.batch_size=8'),
   )
   assert result.returncode == 0, result.stderr
   assert 'poster_cnn, 250 x 240 pixels, bfloat16, 7 genres' in result.stdout
@@ -251,10 +242,8 @@ def test_the_binary_plans_each_slice_and_writes_json(plan, tmp_path):
 
 def test_the_binary_searches_the_largest_batch(plan, tmp_path):
   result = plan(
-    '--config=configs/some.py',
-    '--topology=v5e:2x2',
-    '--search_batch',
-    '--output=plan.json',
+    *('--config=configs/some.py', '--topology=v5e:2x2'),
+    *('--search_batch', '--output=plan.json'),
   )
   assert result.returncode == 0, result.stderr
   assert '16 images a device fit, so --config.batch_size=64' in result.stdout
@@ -275,10 +264,7 @@ def test_the_binary_searches_the_largest_batch(plan, tmp_path):
       ('--config=a.py', '--topology=v5e:2x2', '--config.image_sise=9'),
       'error: The config has no key image_sise.\n',
     ),
-    (
-      ('--config=a.py', '--topology=v5e:2x2', '--num_genres=0'),
-      'num_genres',
-    ),
+    (('--config=a.py', '--topology=v5e:2x2', '--num_genres=0'), 'num_genres'),
   ],
 )
 def test_wrong_arguments_are_a_message(plan, arguments, message):

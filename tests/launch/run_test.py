@@ -204,9 +204,7 @@ def test_the_dry_run_prints_commands_that_work_and_runs_none(fake):
     (['--name=a', '--max_restarts=-1', *REMOTE], 'max_restarts'),
     (
       [
-        '--name=a',
-        '--binary=prepare',
-        '--num_processes=2',
+        *('--name=a', '--binary=prepare', '--num_processes=2'),
         '--',
         '--data_dir=d',
       ],

@@ -1,7 +1,6 @@
 """The sweep binary, whole, with real trainings."""
 
 import csv
-import fcntl
 import functools
 import json
 import re
@@ -126,13 +125,3 @@ def test_what_makes_no_sense_is_refused(arguments, message):
   assert result.returncode == 2, result.stderr
   assert message in result.stderr
   assert 'Traceback' not in result.stderr
-
-
-def test_a_second_controller_is_refused(flags, tmp_path):
-  folder = tmp_path / 'My sweep'
-  folder.mkdir()
-  with (folder / 'lock').open('w') as lock:
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    result = sweep(*flags)
-  assert result.returncode == 73
-  assert f'runs the sweep in {folder} already' in result.stderr
