@@ -39,16 +39,20 @@ def demo_workdir(tmp_path_factory):
   return workdir
 
 
-@pytest.fixture(scope='package')
-def service(demo_workdir):
-  predictor = predictor_lib.restore(demo_workdir)
+def make_service(predictor, workdir, data_dir=''):
+  """A service with an index that is stored in the workdir."""
   embedder = embedder_lib.Embedder(predictor)
   index = neighbors.open_index(
-    predictor, embedder, workdir=demo_workdir, data_dir=''
+    predictor, embedder, workdir=workdir, data_dir=str(data_dir)
   )
   return service_lib.Service(
     predictor, max_bytes=MAX_BYTES, embedder=embedder, index=index
   )
+
+
+@pytest.fixture(scope='package')
+def service(demo_workdir):
+  return make_service(predictor_lib.restore(demo_workdir), demo_workdir)
 
 
 @pytest.fixture(scope='package')

@@ -11,6 +11,14 @@ from genre_flax.data import image_decoding
 from genre_flax.datasets.posters import images
 from genre_flax.datasets.posters import synthetic
 from genre_flax.demo import service as service_lib
+from tests.demo import conftest
+
+
+@pytest.fixture(scope='module')
+def service(trained_predictor, data_dir, tmp_path_factory):
+  """Of the network that other tests use."""
+  workdir = epath.Path(tmp_path_factory.mktemp('run'))
+  return conftest.make_service(trained_predictor, workdir, data_dir)
 
 
 def decode(path):

@@ -27,10 +27,21 @@ def test_max_pool(height, width):
 
 
 @pytest.mark.parametrize(
-  'kernel_shape',
-  [(1, 1, 3), (3, 3, 6), (4, 4, 3), (5, 5, 3), (5, 5, 6), (5, 2, 6)],
+  'kernel_shape, height, width',
+  [
+    ((1, 1, 3), 12, 12),
+    ((3, 3, 6), 11, 14),
+    ((4, 4, 3), 12, 12),
+    ((4, 4, 3), 11, 14),
+    ((5, 5, 3), 11, 14),
+    ((5, 5, 6), 12, 12),
+    ((5, 5, 6), 11, 14),
+    ((5, 5, 6), 9, 8),
+    ((5, 5, 6), 6, 6),
+    ((5, 2, 6), 11, 14),
+    ((5, 2, 6), 6, 6),
+  ],
 )
-@pytest.mark.parametrize('height, width', [(12, 12), (11, 14), (9, 8), (6, 6)])
 def test_conv_max_pool(kernel_shape, height, width, library):
   numerics.assert_kernel_matches_reference(
     ops.conv_max_pool,

@@ -143,8 +143,7 @@ def loss_and_gradients(name):
 @pytest.mark.parametrize(
   'name',
   [
-    pytest.param(name, marks=[pytest.mark.slow] * (name in slow))
-    for slow in [('convnext', 'efficientnet_lite', 'vit', 'resnet')]
+    pytest.param(name, marks=[pytest.mark.slow] * (name != 'tiny'))
     for name in registry.MODELS
   ],
 )
