@@ -112,12 +112,7 @@ def launch(service, demo_workdir, tmp_path_factory):
 
 
 @pytest.fixture(scope='package')
-def demo(launch):
-  """A demo without a login."""
+def address(launch):
+  """The address of a demo without a login."""
   with launch() as demo:
-    yield demo
-
-
-@pytest.fixture(scope='package')
-def address(demo):
-  return demo.local_url.rstrip('/')
+    yield demo.local_url.rstrip('/')

@@ -21,9 +21,15 @@ API = app_test.API
 URL = 'http://example.com/a.jpg'
 
 
+@pytest.fixture(scope='module')
+def demo(launch):
+  with launch() as demo:
+    yield demo
+
+
 @pytest.fixture
-def http(address):
-  with httpx.Client(base_url=address, timeout=30) as http:
+def http(demo):
+  with httpx.Client(base_url=demo.local_url, timeout=30) as http:
     yield http
 
 
