@@ -197,7 +197,7 @@ def test_an_invalid_image_path_is_a_problem(tmp_path, image, reason):
   [
     'Id,Genre\na,Drama|N/A\nb,War\nc,N/A\n',
     'Id,Genre,Drama,War\na,Drama|N/A,1,0\nb,War,0,1\nc,N/A,0,0\n',
-    'Id,Genre,Drama,War,N/A\na,Drama,1,0,1\nb,War,0,1,0\nc,,0,0,1\n',
+    'Id,Genre,Drama,War,N/A\na,Drama,1,0,1\nb,War,0,1,0\nc,N/A,0,0,1\n',
   ],
   ids=['list', 'list only', 'one-hot columns only'],
 )
