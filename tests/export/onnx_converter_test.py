@@ -71,13 +71,13 @@ def slow(*arguments):
     ('tiny', {'features': (4, 8)}),
     ('resnet', {'features': (8, 16), 'num_blocks': (1, 1)}),
     ('poster_cnn', {'features': (4, 8), 'dense_features': (16,)}),
-    ('efficientnet_lite', {'stage_features': True}),
+    slow('efficientnet_lite', {'stage_features': True}),
     slow('efficientnet_lite', {'feature_norm': True}),
     ('vit', {}),
     slow('vit', {'pool': 'mean', 'gelu': 'tanh', 'pre_norm': True}),
     slow('vit', {'pool': 'attention', 'gelu': 'quick', 'layer_scale': 0.1}),
     slow('convnext', {'feature_norm': True, 'layer_scale': 0.1}),
-    ('convnext', {'version': 2}),
+    slow('convnext', {'version': 2}),
   ],
 )
 def test_networks_compute_the_same(name, options, short_networks):
