@@ -16,7 +16,6 @@ import tempfile
 from typing import Any
 
 from absl import flags
-from ml_collections import config_flags
 
 from benchmarks import libraries as libraries_lib
 from benchmarks import measurement
@@ -27,10 +26,9 @@ from genre_flax.runtime import command_line
 from genre_flax.runtime import errors
 from genre_flax.runtime import files
 from genre_flax.runtime import machine as machine_lib
+from genre_flax.runtime import shared_flags
 
-_CONFIG = config_flags.DEFINE_config_file(
-  'config', None, 'File of the training configuration.', lock_config=True
-)
+_CONFIG = shared_flags.config(config_lib.load)
 _LIBRARIES = flags.DEFINE_list(
   'libraries',
   None,

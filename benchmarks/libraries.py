@@ -31,7 +31,7 @@ _COMMON_VALUES = {
   'dataset.cache': 'none',
   'pretrained': '',
   'init_from': '',
-  'accumulate_steps': 1,
+  'micro_batch_size': None,
   'model.efficientnet_lite.stage_features': False,
   'model.efficientnet_lite.feature_norm': False,
   'ema_decay': 0.0,

@@ -31,10 +31,11 @@ def get_config() -> config_dict.ConfigDict:
   # 'none': decode each poster in every epoch. 'memory': keep decoded posters in
   # the memory of the host (height * width * 3 bytes each). 'disk': keep them in
   # a file that all runs on this machine share. 'features': with a frozen
-  # backbone, embed every poster once, store the embeddings in the workdir, and
-  # train the head on them, without augmentation.
+  # backbone, embed every poster once, in a file that all runs on this machine
+  # share, and train the head on it, without augmentation.
   config.dataset.cache = 'none'
-  # Folder of the file, on a local disk; '': ~/.cache/genre_flax/decoded.
+  # Folder of the files, on a local disk; '': ~/.cache/genre_flax/decoded or
+  # ~/.cache/genre_flax/features.
   config.dataset.cache_dir = ''
   # Threads that read and decode, per host. Each produces whole batches, so at
   # most prefetch_batches are active. 1 to 1024; unset: twice the CPU cores.
@@ -72,6 +73,10 @@ def get_config() -> config_dict.ConfigDict:
   config.augment.random_erasing = 0.0
   # Mixup of pairs with weights from Beta(alpha, alpha); 0: none.
   config.augment.mixup_alpha = 0.0
+  # 'module:attribute' of a custom function, applied after the others, of
+  # images, labels, keys and `transform_options`; '' for none.
+  config.augment.transform = ''
+  config.augment.transform_options = config_dict.ConfigDict()
 
   # --- Model ---
   config.model = config_dict.ConfigDict()
@@ -176,7 +181,13 @@ def get_config() -> config_dict.ConfigDict:
   # 'head/.*'. Others are frozen.
   config.trainable = '.*'
 
-  # --- Loss ---
+  # --- Objective and loss ---
+  config.objective = config_dict.ConfigDict()
+  # 'multilabel': independent genres, with the loss below. 'softmax': one genre
+  # per poster, cross-entropy of softmax scores. Or 'module:attribute' of a
+  # custom class with the arguments `options` (docs/extending.md).
+  config.objective.name = 'multilabel'
+  config.objective.options = config_dict.ConfigDict()
   config.loss = config_dict.ConfigDict()
   # 'sigmoid_cross_entropy', 'focal' or 'asymmetric'; or 'module:attribute' of a
   # custom function of logits, labels and `options`.
@@ -196,26 +207,28 @@ def get_config() -> config_dict.ConfigDict:
 
   # --- Optimization ---
   # Posters per step over all hosts and devices; a multiple of the number of
-  # devices times accumulate_steps.
+  # devices times micro_batch_size.
   config.batch_size = 64
-  # Micro-batches per step, whose gradients are accumulated; they divide the
-  # memory of activations. >= 1. On CPU they are divided further.
-  config.accumulate_steps = 1
+  # Posters per device whose gradients are computed at once; those of a step are
+  # accumulated, which saves memory. >= 1; unset: all of a device, on CPU 4.
+  config.micro_batch_size = config_dict.placeholder(int)
   # Length of the training in epochs; num_train_steps, in updates, overrides it.
   config.num_epochs = 20.0
   config.num_train_steps = config_dict.placeholder(int)
 
   config.optimizer = config_dict.ConfigDict()
   # 'adamw' or 'sgd' (with Nesterov momentum beta1); or 'module:attribute' of a
-  # custom gradient transformation without learning rate, such as
-  # 'optax:scale_by_lion', with the arguments `options`.
+  # custom one with the arguments `options`: an optimizer such as 'optax:lion',
+  # with weight_decay=0.0, or a direction such as 'optax:scale_by_lion'.
   config.optimizer.name = 'adamw'
   config.optimizer.options = config_dict.ConfigDict()
   # Peak learning rate. > 0.
   config.optimizer.learning_rate = 1e-3
   # After warm-up: 'constant', 'cosine' or 'linear'. The latter two decay to
-  # final_learning_rate_factor, in [0, 1], times the peak at the last step.
+  # final_learning_rate_factor, in [0, 1], times the peak at the last step. Or
+  # 'module:attribute' of a custom schedule with the arguments schedule_options.
   config.optimizer.schedule = 'cosine'
+  config.optimizer.schedule_options = config_dict.ConfigDict()
   config.optimizer.final_learning_rate_factor = 0.0
   # Linear warm-up from 0, in epochs. >= 0.
   config.optimizer.warmup_epochs = 1.0
@@ -248,9 +261,14 @@ def get_config() -> config_dict.ConfigDict:
   config.eval_every_epochs = 1.0
   # Steps between further checkpoints; unset: none. >= 1.
   config.checkpoint_every_steps = config_dict.placeholder(int)
-  # Best checkpoints to keep (by validation mean average precision), besides the
-  # latest. >= 1.
+  # Best checkpoints to keep, besides the latest. >= 1.
   config.keep_best = 1
+  # Metric of the validation split that ranks checkpoints: 'loss' or one of
+  # genre_flax.evaluation.metrics.METRICS.
+  config.best_metric = 'mean_average_precision'
+  # End the training once best_metric has not improved for this many epochs, at
+  # the next evaluation. > 0; unset: train to the last step.
+  config.early_stopping_epochs = config_dict.placeholder(float)
   # Steps between log lines. >= 1.
   config.log_every = 20
   # Write TensorBoard events besides JSON lines.

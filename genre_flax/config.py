@@ -4,13 +4,19 @@ Configs are `ml_collections.ConfigDict`s with the keys of `configs/default.py`.
 """
 
 from collections.abc import Mapping
+import copy
 import dataclasses
+import functools
 import json
 import math
 from typing import Any
 
+from etils import epath
 import ml_collections
 
+from configs import default
+from genre_flax.runtime import command_line
+from genre_flax.runtime import custom
 from genre_flax.runtime import errors
 
 ConfigDict = ml_collections.ConfigDict
@@ -38,6 +44,37 @@ def flatten(values: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
     else:
       flat[f'{prefix}{key}'] = value
   return flat
+
+
+def from_dict(stored: Mapping[str, Any], *, strict: bool = False) -> ConfigDict:
+  """The config of `to_dict`, perhaps stored by an earlier version.
+
+  Renamed keys have their present name, and keys that a later version added have
+  their default. With `strict`, unknown keys and other types raise an error.
+  """
+  config = default.get_config()
+  values = copy.deepcopy(dict(stored))
+  if values.get('accumulate_steps') == 1:
+    del values['accumulate_steps']  # As an unset micro_batch_size.
+  for old, new in command_line.RENAMED_KEYS.items():
+    *sections, name = old.split('.')
+    section = functools.reduce(lambda d, k: d.get(k, {}), sections, values)
+    if name in section and name != 'accumulate_steps':  # Of another unit.
+      section[new.rpartition('.')[2]] = section.pop(name)
+  if not strict:
+    with config.ignore_type():
+      config.update(values)
+    return config
+  config.lock()
+  for key in custom.OPTIONS.values():
+    get(config, key).unlock()  # The names are those of custom code.
+  config.update(values)
+  return config.lock()
+
+
+def load(path: epath.PathLike) -> ConfigDict:
+  """The config in config.json of a workdir, locked."""
+  return from_dict(json.loads(epath.Path(path).read_text()), strict=True)
 
 
 def image_shape(config: ConfigDict) -> tuple[int, int]:
@@ -139,20 +176,22 @@ def compute_sizes(
       mixup, or is larger than the training split.
   """
   batch_size = config.batch_size
-  parts = num_devices * config.accumulate_steps
-  if batch_size % parts:
-    nearest = max(1, round(batch_size / parts))
+  micro_batch_size = config.micro_batch_size or 1
+  unit = num_devices * micro_batch_size
+  if batch_size % unit:
+    nearest = max(1, round(batch_size / unit)) * unit
     raise errors.InputError(
-      f'config.batch_size={batch_size} does not divide into {num_devices}'
-      f' device(s) x {config.accumulate_steps} accumulate_steps = {parts} equal'
-      f' parts; the nearest that does is {nearest} x {parts} ='
-      f' {nearest * parts}.'
+      f'config.batch_size={batch_size} is no multiple of {num_devices}'
+      f' device(s) x {micro_batch_size} = {unit} examples'
+      ' (config.micro_batch_size); the nearest multiple is'
+      f' {nearest}.'
     )
-  if config.augment.mixup_alpha > 0 and batch_size // parts % 2:
+  part = config.micro_batch_size or batch_size // num_devices
+  if config.augment.mixup_alpha > 0 and part % 2:
     raise errors.InputError(
       f'config.augment.mixup_alpha={config.augment.mixup_alpha} blends pairs,'
-      f' and config.batch_size={batch_size} gives {parts} parts of'
-      f' {batch_size // parts}; choose a multiple of {2 * parts}.'
+      f' and a device has {part} examples at once; choose an even number with'
+      ' config.batch_size or config.micro_batch_size.'
     )
   if batch_size > num_train_examples:
     raise errors.InputError(

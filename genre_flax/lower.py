@@ -9,14 +9,13 @@ import json
 
 from absl import flags
 import jax
-from ml_collections import config_flags
 
+from genre_flax import config as config_lib
 from genre_flax.runtime import command_line
 from genre_flax.runtime import files
+from genre_flax.runtime import shared_flags
 
-_CONFIG = config_flags.DEFINE_config_file(
-  'config', None, 'File of the training configuration.', lock_config=True
-)
+_CONFIG = shared_flags.config(config_lib.load)
 _TOPOLOGY = flags.DEFINE_string(
   'topology', None, 'TPU slice to compile for, such as v5e:4x4.', required=True
 )

@@ -10,16 +10,14 @@ import os
 
 from absl import flags
 from etils import epath
-from ml_collections import config_flags
 
+from genre_flax import config as config_lib
 from genre_flax.runtime import command_line
 from genre_flax.runtime import files
 from genre_flax.runtime import platform
 from genre_flax.runtime import shared_flags
 
-_CONFIG = config_flags.DEFINE_config_file(
-  'config', None, 'File of the training configuration.', lock_config=True
-)
+_CONFIG = shared_flags.config(config_lib.load)
 _WORKDIR = flags.DEFINE_string(
   'workdir',
   None,
@@ -27,8 +25,16 @@ _WORKDIR = flags.DEFINE_string(
   required=True,
 )
 _DISTRIBUTED = shared_flags.distributed()
+_ALLOW_CHANGE = flags.DEFINE_list(
+  'allow_change',
+  [],
+  'Config keys that may differ from those of the run in the workdir, such as'
+  ' optimizer.learning_rate,num_epochs. The change is recorded.',
+)
 _DRY_RUN = flags.DEFINE_bool(
-  'dry_run', False, 'Check the config and the dataset, and describe the run.'
+  'dry_run',
+  False,
+  'Check the config, the dataset and the workdir, and describe the run.',
 )
 _CACHE_DIR = flags.DEFINE_string(
   'compilation_cache_dir',
@@ -46,7 +52,8 @@ def main(argv: list[str]) -> int:
   # After the platform is set: these import jax.
   from genre_flax.ops.cpu import onednn
   from genre_flax.reports import split_report
-  from genre_flax.training import setup
+  from genre_flax.training import resume
+  from genre_flax.training import setup as setup_lib
   from genre_flax.training import train
 
   platform.use_compilation_cache(
@@ -54,10 +61,16 @@ def main(argv: list[str]) -> int:
   )
   workdir = os.path.expanduser(_WORKDIR.value)
   if _DRY_RUN.value:
-    setup.set_up(config, workdir)
-    print('Dry run: nothing was trained.')
+    dataset, setup = setup_lib.set_up(config, workdir)
+    setup_lib.check_train_step(config, setup, num_genres=len(dataset.genres))
+    print(
+      'Dry run: nothing was trained.',
+      resume.describe(
+        config, dataset, setup, workdir, allow_change=_ALLOW_CHANGE.value
+      ),
+    )
     return 0
-  outcome = train.train(config, workdir)
+  outcome = train.train(config, workdir, allow_change=_ALLOW_CHANGE.value)
   if outcome.exit_status == 0 and config.dataset.test_split:
     split_report.evaluate_best(config, epath.Path(workdir))
   return outcome.exit_status

@@ -31,8 +31,8 @@ _DATA_DIR = shared_flags.data_dir()
 _STEP = flags.DEFINE_string(
   'step',
   'best',
-  'Checkpoint to use: best (by validation mean average precision), latest, the'
-  ' number of a step, or all (with --split).',
+  'Checkpoint to use: best (by config.best_metric), latest, the number of a'
+  ' step, or all (with --split).',
 )
 _WATCH = flags.DEFINE_bool(
   'watch',

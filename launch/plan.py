@@ -90,8 +90,8 @@ def _search(compile_step, first):
     )
     return facts
 
-  # Mixup blends pairs in each part.
-  multiple_of = 2 * first['accumulate_steps']
+  # Mixup blends pairs of examples.
+  multiple_of = first['micro_batch_size'] or 2
   largest = batch_search.find_largest(
     compile_batch, first, multiple_of=multiple_of
   )

@@ -1,11 +1,14 @@
 """Tests of genre_flax/config.py."""
 
+import json
+
 import numpy as np
 import pytest
 
 from configs import linear_probe as linear_probe_config
 from genre_flax import config as config_lib
 from genre_flax import config_validation
+from genre_flax.evaluation import metrics
 from genre_flax.models import convnext
 from genre_flax.models import efficientnet_lite
 from genre_flax.models import registry
@@ -140,13 +143,16 @@ def test_eval_batch_size_is_rounded_up_to_the_devices():
 @pytest.mark.parametrize(
   'changes, message',
   [
-    ({'batch_size': 50}, r'8 device.*= 16 equal.*= 48'),
-    ({'batch_size': 48, 'augment.mixup_alpha': 0.2}, 'blends pairs.*of 3'),
+    ({'batch_size': 50}, r'8 device.*= 16 examples.*is 48'),
+    (
+      {'batch_size': 48, 'micro_batch_size': 3, 'augment.mixup_alpha': 0.2},
+      'blends pairs.*3 examples',
+    ),
     ({'batch_size': 1008}, 'more than the 1000 posters'),
   ],
 )
 def test_batch_size_that_does_not_fit_is_refused(changes, message):
-  config = make_config(accumulate_steps=2, **changes)
+  config = make_config(**{'micro_batch_size': 2, **changes})
   with pytest.raises(errors.InputError, match=message):
     compute_sizes(config, devices=8)
 
@@ -176,6 +182,36 @@ def test_names_equal_the_tables_of_the_packages():
   assert tuple(convnext.SIZES) == config_validation.CONVNEXT_SIZES
   assert tuple(vit.SIZES) == config_validation.VIT_SIZES
   assert tuple(losses._ELEMENTWISE) == config_validation.LOSSES
+  assert ('loss', *metrics.METRICS) == config_validation.VALIDATION_METRICS
   assert config_validation.VIT_POOLS == vit.POOLS
   assert tuple(transformer.GELUS) == config_validation.VIT_GELUS
   assert len(config_validation.PIP_WEIGHTS) == efficientnet_lite.NUM_VARIANTS
+
+
+def test_a_stored_config_of_an_earlier_version():
+  config = make_config(eval_crops=(1.0, 0.9))
+  config.loss.options = {'weights': {'Drama': 2.0}}
+  stored = config_lib.to_dict(config)
+  stored['eval_zooms'] = stored.pop('eval_crops')
+  del stored['model']['tiny']['dropout_rate']
+  stored['former'] = 3
+  got = config_lib.from_dict(stored)
+  assert got.eval_crops == (1.0, 0.9)
+  assert got.model.tiny.dropout_rate == 0.1
+  assert got.loss.options.weights.Drama == 2.0
+  assert got.former == 3
+  assert 'eval_zooms' not in got
+
+
+@pytest.mark.parametrize(
+  ('changes', 'error', 'message'),
+  [
+    ({'batch_sise': 8}, KeyError, 'batch_sise'),
+    ({'batch_size': 'many'}, TypeError, 'batch_size'),
+  ],
+)
+def test_invalid_config_file_of_a_run(tmp_path, changes, error, message):
+  stored = config_lib.to_dict(make_config()) | changes
+  (tmp_path / 'config.json').write_text(json.dumps(stored))
+  with pytest.raises(error, match=message):
+    config_lib.load(tmp_path / 'config.json')

@@ -9,6 +9,7 @@ import pytest
 from configs import default
 from configs.sweeps import default as sweep_default
 from genre_flax import config as config_lib
+from genre_flax.runtime import custom
 from tests.support import paths
 
 DOCUMENTS = sorted(
@@ -24,7 +25,7 @@ _LIBRARY_FLAGS = {
 }
 _PROGRAMS = (
   *(f'genre_flax.{name}' for name in ('main', 'top3', 'report', 'export')),
-  *(f'genre_flax.{name}' for name in ('demo', 'prepare', 'lower')),
+  *(f'genre_flax.{name}' for name in ('demo', 'prepare', 'lower', 'compare')),
   *(f'launch.{name}' for name in ('run', 'plan', 'sweep')),
   'benchmarks',
 )
@@ -60,7 +61,7 @@ def keys_of(module):
   """All keys of a config, including those of its sections."""
   flat = config_lib.flatten(module.get_config().to_dict())
   keys = {'.'.join(k.split('.')[:n]) for k in flat for n in range(1, 9)}
-  return keys | {f'{part}.options' for part in ('model', 'loss', 'optimizer')}
+  return keys | set(custom.OPTIONS.values())
 
 
 KEYS = keys_of(default)
@@ -95,7 +96,7 @@ def check_arguments(module, arguments):
     name, _, value = argument[2:].partition('=')
     if name.startswith('config.'):
       key = name.removeprefix('config.')
-      if key not in keys and '.options.' not in key:
+      if key not in keys and 'options.' not in key:
         found.append(f'{module}: no key {key}')
     elif name not in known and name.removeprefix('no') not in known:
       found.append(f'{module}: no flag --{name}')
@@ -181,7 +182,7 @@ def missing_names(code, known):
     if name not in known and name.removeprefix('no') not in known:
       yield f'--{name}'
   for key in re.findall(r'\bconfig\.(?!json)([a-z_]+(?:\.[a-z_0-9]+)*)', code):
-    if key not in KEYS | SWEEP_KEYS and '.options.' not in key:
+    if key not in KEYS | SWEEP_KEYS and 'options.' not in key:
       yield f'config.{key}'
   is_path = re.fullmatch(
     r'(genre_flax|launch|configs|benchmarks|examples|tests|docs)/[\w./]*', code

@@ -52,6 +52,7 @@ class Checkpointer:
     workdir: epath.PathLike,
     *,
     keep_best: int = 1,
+    best_metric: selection.BestMetric | None = None,
     read_only: bool = False,
   ):
     """Opens a workdir.
@@ -59,11 +60,13 @@ class Checkpointer:
     Args:
       workdir: Folder of the run.
       keep_best: Number of best checkpoints to keep, besides the latest.
+      best_metric: The metric that ranks them; None for that of the latest.
       read_only: Whether never to save or delete, for a run in progress.
     """
     self.workdir = epath.Path(workdir)
     self.directory = self.workdir / 'checkpoints'
     self._keep_best = keep_best
+    self._requested_metric = best_metric
     self._read_only = read_only
     self.open()
 
@@ -71,13 +74,14 @@ class Checkpointer:
     """Reads the list of checkpoints; also reopens after `close`."""
     # Validation metrics by step, of undamaged checkpoints.
     self._metrics: dict[int, record_lib.Metrics] = {}
+    self._best_metric = self._requested_metric or selection.BestMetric()
     with files.storage_errors(self.directory):
       self._manager = ocp.CheckpointManager(
         _absolute(self.directory),
         item_names=_ITEMS,
         options=ocp.CheckpointManagerOptions(
           preservation_policy=selection.KeepLatestAndBest(
-            self._metrics, keep_best=self._keep_best
+            self._metrics, self._best_metric, keep_best=self._keep_best
           ),
           # Otherwise Orbax reads files here that may be damaged.
           lightweight_initialize=True,
@@ -88,9 +92,12 @@ class Checkpointer:
       )
     for step in self.steps():
       try:
-        self._metrics[step] = record_lib.read(self._folder(step))['metrics']
+        record = record_lib.read(self._folder(step))
       except errors.DamageError as e:
         logging.error('Checkpoint %d is damaged: %s.', step, e)
+        continue
+      self._metrics[step] = record['metrics']
+      self._best_metric = self._requested_metric or record['best_metric']
 
   def close(self) -> None:
     """Waits for the last save.
@@ -135,13 +142,29 @@ class Checkpointer:
         if step not in self._metrics:
           with self._reading(step):  # Raises, since the record is damaged.
             pass
-      return (selection.from_worst_to_best(self._metrics) or steps)[-1]
+      best, _ = self.best() or (steps[-1], None)
+      return best
     if not which.isdecimal() or int(which) not in steps:
       raise errors.InputError(
         f'--step={which}: {self.workdir} has the checkpoints {steps}; choose'
         " one of them, 'best' or 'latest'."
       )
     return int(which)
+
+  def best(self) -> tuple[int, Mapping[str, float]] | None:
+    """The step and the metrics of the best checkpoint with validation."""
+    ranked = selection.from_worst_to_best(self._metrics, self._best_metric)
+    return (ranked[-1], self._metrics[ranked[-1]]) if ranked else None
+
+  def validation_metrics(
+    self,
+  ) -> tuple[Mapping[str, float], Mapping[str, float]]:
+    """The metrics of the last validation and of the best; empty for none."""
+    best = self.best()
+    if best is None:
+      return {}, {}
+    last = max(s for s, found in self._metrics.items() if found is not None)
+    return self._metrics[last], best[1]
 
   def save(
     self,
@@ -170,7 +193,11 @@ class Checkpointer:
     record = {}
     if parallel.is_main_host():  # Only this host writes JSON.
       record = record_lib.make(
-        step, items=items, meta=meta, metrics=self._metrics[step]
+        step,
+        items=items,
+        meta=meta,
+        metrics=self._metrics[step],
+        best_metric=self._best_metric,
       )
     with files.storage_errors(self.directory):
       self._manager.save(

@@ -12,6 +12,7 @@ from typing import Any
 from etils import epath
 import jax
 
+from genre_flax.checkpoints import selection
 from genre_flax.runtime import checksums
 from genre_flax.runtime import errors
 
@@ -38,6 +39,7 @@ def make(
   items: Mapping[str, Any],
   meta: Mapping[str, Any],
   metrics: Metrics,
+  best_metric: selection.BestMetric,
 ) -> Record:
   """Creates the record of a checkpoint, for JSON.
 
@@ -46,11 +48,13 @@ def make(
     items: Trees of arrays on the host, by item.
     meta: Values for JSON.
     metrics: From `finite_metrics`.
+    best_metric: The metric that ranks the checkpoints of the run.
   """
   record = {
     'algorithm': checksums.ALGORITHM,
     'step': step,
     'metrics': metrics,
+    'best_metric': best_metric,
     'meta': checksums.of_json(meta),
     **{name: _checksums_of_tree(tree) for name, tree in items.items()},
   }
@@ -72,6 +76,11 @@ def read(folder: epath.Path) -> Record:
     record = json.loads(path.read_bytes())
     is_intact = record.pop('checksum') == checksums.of_json(record)
     step, metrics = record['step'], record['metrics']
+    # Missing in checkpoints of version 0.1.
+    name, higher_is_better = record.get('best_metric', selection.BestMetric())
+    record['best_metric'] = selection.BestMetric(
+      str(name), bool(higher_is_better)
+    )
   except FileNotFoundError:
     if _is_saved_without_record(folder):
       raise errors.InputError(

@@ -25,8 +25,8 @@ def restore_latest(
   Args:
     checkpointer: Checkpoints of the workdir.
     template: Items of the expected shapes, on the host.
-    check_meta: Function of a meta that raises InputError for a checkpoint of
-      another run. It is called before any checkpoint is moved.
+    check_meta: Function of the newest readable meta that raises InputError for
+      a checkpoint of another run. It is called before any checkpoint is moved.
 
   Returns:
     The items on the host and the meta; None if there is no checkpoint.
@@ -36,9 +36,9 @@ def restore_latest(
   """
   steps = checkpointer.steps()
   metas = {step: _try(checkpointer.read_meta, step) for step in steps}
-  for meta in metas.values():
-    if meta is not None:
-      check_meta(meta)
+  readable = [meta for meta in metas.values() if meta is not None]
+  if readable:
+    check_meta(readable[-1])
   for step in reversed(steps):
     items = None
     if metas[step] is not None:

@@ -3,25 +3,32 @@
 from collections.abc import Mapping, Sequence
 import dataclasses
 import math
+from typing import NamedTuple
 
 from orbax.checkpoint import checkpoint_managers
-
-# Metric of the validation split; higher is better.
-BEST_METRIC = 'mean_average_precision'
 
 # Validation metrics by step; None for a checkpoint without validation.
 Metrics = Mapping[int, Mapping[str, float] | None]
 
 
-def from_worst_to_best(metrics: Metrics) -> list[int]:
-  """Sorts the steps with validation by BEST_METRIC, then by step.
+class BestMetric(NamedTuple):
+  """The metric of the validation split that ranks checkpoints."""
 
-  A missing metric, such as one that was not finite, ranks lowest.
-  """
+  name: str = 'mean_average_precision'
+  higher_is_better: bool = True
+
+  def rank(self, metrics: Mapping[str, float]) -> float:
+    """Higher is better; -inf if the metric is missing or not finite."""
+    value = metrics.get(self.name, math.nan)
+    if not math.isfinite(value):
+      return -math.inf
+    return value if self.higher_is_better else -value
+
+
+def from_worst_to_best(metrics: Metrics, best_metric: BestMetric) -> list[int]:
+  """Sorts the steps with validation by a metric, then by step."""
   validated = {s: found for s, found in metrics.items() if found is not None}
-  return sorted(
-    validated, key=lambda s: (validated[s].get(BEST_METRIC, -math.inf), s)
-  )
+  return sorted(validated, key=lambda s: (best_metric.rank(validated[s]), s))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -33,10 +40,12 @@ class KeepLatestAndBest(checkpoint_managers.PreservationPolicy):
 
   Attributes:
     metrics: Metrics of the undamaged checkpoints, which the caller updates.
+    best_metric: The metric that ranks them.
     keep_best: Number of best checkpoints to keep.
   """
 
   metrics: Metrics
+  best_metric: BestMetric
   keep_best: int
 
   def should_preserve(
@@ -49,5 +58,6 @@ class KeepLatestAndBest(checkpoint_managers.PreservationPolicy):
     del context
     steps = [checkpoint.step for checkpoint in checkpoints]
     known = {s: self.metrics[s] for s in steps if s in self.metrics}
-    kept = {*steps[-1:], *from_worst_to_best(known)[-self.keep_best :]}
+    ranked = from_worst_to_best(known, self.best_metric)
+    kept = {*steps[-1:], *ranked[-self.keep_best :]}
     return [step in kept or step not in known for step in steps]

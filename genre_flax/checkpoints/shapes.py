@@ -11,6 +11,7 @@ import jax
 import orbax.checkpoint as ocp
 import psutil
 
+from genre_flax.runtime import checksums
 from genre_flax.runtime import errors
 from genre_flax.runtime import text
 
@@ -27,6 +28,11 @@ def of(tree: Any) -> Shapes:
     jax.tree_util.keystr(path): tuple(leaf.shape)
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
   }
+
+
+def checksum(tree: Any) -> str:
+  """A checksum of the paths and shapes of arrays."""
+  return checksums.of_json(of(tree))
 
 
 def require(found: Shapes, expected: Shapes) -> None:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import ml_collections
 
 from genre_flax.ops import ops
+from genre_flax.runtime import custom
 
 # Luma of red, green and blue (ITU-R BT.601).
 _LUMA = (0.299, 0.587, 0.114)
@@ -32,6 +33,9 @@ def augment(
       positions 2 i and 2 i + 1 must be adjacent, the even one first.
     config: `config.augment`.
 
+  A custom `config.transform` is a function of images, float32 [B, H, W, 3],
+  labels, and keys [B], one per example; it returns images and labels.
+
   Returns:
     Images [B, H, W, 3] with values in [0, 255], float32 (unchanged if the
     config enables nothing), and labels.
@@ -53,6 +57,15 @@ def augment(
     images = _erase(images, _uniform(erasing, 5), config)
   if config.mixup_alpha > 0:
     images, labels = _mix_up(images, labels, blend, config)
+  if config.transform:
+    images, labels = custom.call(
+      config.transform,
+      key='augment.transform',
+      options=config.transform_options,
+      images=images.astype(jnp.float32),
+      labels=labels,
+      keys=jax.vmap(lambda k: jax.random.fold_in(k, 4))(keys),
+    )
   return images, labels
 
 

@@ -1,14 +1,12 @@
 """Bootstrap 95 % confidence intervals of metrics, over examples."""
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from genre_flax.evaluation import metrics
 from genre_flax.evaluation import ranking
-
-_Key = TypeVar('_Key', bound=Hashable)
 
 # Weights per block of resamples: 32 MB. Those of usual splits are fewer and fit
 # the caches of the processor.
@@ -47,80 +45,100 @@ def resample_weights(
     yield rng.multinomial(num_examples, shares, size=size).astype(float)
 
 
-def intervals(
-  scores: np.ndarray,
-  labels: np.ndarray,
+def samples(
+  inputs: metrics.Inputs,
   *,
   num_samples: int,
-  predicted: np.ndarray | None = None,
-  names: Sequence[str] = tuple(metrics.METRICS),
-) -> dict[str, tuple[float, float]]:
+  names: Sequence[str] | None = None,
+) -> dict[str, np.ndarray]:
+  """Metrics of a split and of its resamples.
+
+  Splits of the same size have the same resamples, so that the values of several
+  predictors are paired.
+
+  Args:
+    inputs: of the split.
+    num_samples: number of resamples.
+    names: of the metrics; None for `inputs.names`.
+
+  Returns:
+    [1 + num_samples] per metric; the first value is that of the split.
+  """
+  return _sample(
+    lambda weights: inputs.compute(weights, names=names),
+    len(inputs.scores),
+    num_samples=num_samples,
+  )
+
+
+def intervals(
+  inputs: metrics.Inputs,
+  *,
+  num_samples: int,
+  names: Sequence[str] | None = None,
+) -> dict[str, Estimate]:
   """Percentile bootstrap over examples (Efron and Tibshirani, 1993, ch. 13).
 
   The percentiles are corrected for the estimated bias (ibid., ch. 10): repeated
   examples mostly increase the average precision of rare genres.
 
   Args:
-    scores: [N, L], probabilities.
-    labels: [N, L] of 0 and 1.
+    inputs: of the split.
     num_samples: number of resamples; 0 for no intervals.
-    predicted: as in `metrics.compute`.
-    names: of the metrics, keys of `metrics.METRICS`.
+    names: of the metrics; None for `inputs.names`.
 
   Returns:
-    (low, high) per metric; NaN if it is undefined in all resamples.
+    An estimate per metric.
   """
-  inputs = metrics.Inputs(scores, labels, predicted=predicted)
-  estimates = _estimate(
-    lambda weights: inputs.compute(weights, names=names),
-    len(scores),
-    num_samples=num_samples,
-  )
-  return {name: (low, high) for name, (_, low, high) in estimates.items()}
+  values = samples(inputs, num_samples=num_samples, names=names)
+  return {
+    name: _to_estimate(each, 0.0, metrics.find(name).maximum)
+    for name, each in values.items()
+  }
 
 
 def differences(
-  scores: np.ndarray,
-  other_scores: np.ndarray,
-  labels: np.ndarray,
-  *,
-  num_samples: int,
-  predicted: np.ndarray | None = None,
-  other_predicted: np.ndarray | None = None,
-  names: Sequence[str] = tuple(metrics.METRICS),
+  runs: Sequence[Mapping[str, np.ndarray]],
+  other_runs: Sequence[Mapping[str, np.ndarray]],
 ) -> dict[str, Estimate]:
-  """Differences of the metrics of two predictors on the same examples.
+  """Differences of the mean metrics of two groups of runs on the same examples.
 
-  Both are computed on the same resamples (the paired bootstrap; Koehn, 2004,
-  'Statistical Significance Tests for Machine Translation Evaluation'), so
-  examples that are difficult for both do not widen the interval.
+  All runs are computed on the same resamples (the paired bootstrap; Koehn,
+  2004, 'Statistical Significance Tests for Machine Translation Evaluation'), so
+  examples that are difficult for all do not widen the interval. The runs of
+  each group, such as seeds, are resampled as well, with weights that keep the
+  variance of their mean unbiased (Rao and Wu, 1988).
 
   Args:
-    scores: [N, L], probabilities.
-    other_scores: [N, L], of the other predictor.
-    labels: [N, L] of 0 and 1.
-    num_samples: number of resamples; 0 for no intervals.
-    predicted: as in `metrics.compute`.
-    other_predicted: of the other predictor.
-    names: of the metrics, keys of `metrics.METRICS`.
+    runs: `samples` of each run.
+    other_runs: of the other group, with the same metrics.
 
   Returns:
-    The metric of `scores` minus that of `other_scores`, per metric.
+    The mean metric of `runs` minus that of `other_runs`, per metric.
   """
-  one = metrics.Inputs(scores, labels, predicted=predicted)
-  other = metrics.Inputs(other_scores, labels, predicted=other_predicted)
+  rng = np.random.default_rng(0)
+  result = {}
+  num_values = len(next(iter(runs[0].values())))
+  groups = [
+    (group, _run_weights(len(group), num_values - 1, rng))
+    for group in (runs, other_runs)
+  ]
+  for name in runs[0]:
+    mean, other_mean = (
+      (weights * np.stack([run[name] for run in group], axis=1)).sum(axis=1)
+      for group, weights in groups
+    )
+    maximum = metrics.find(name).maximum
+    result[name] = _to_estimate(mean - other_mean, -maximum, maximum)
+  return result
 
-  def compute(weights):
-    values = one.compute(weights, names=names)
-    others = other.compute(weights, names=names)
-    return {name: values[name] - others[name] for name in names}
 
-  return _estimate(
-    compute,
-    len(scores),
-    num_samples=num_samples,
-    minimum=-1.0,
-  )
+def _run_weights(num_runs, num_samples, rng):
+  """[1 + num_samples, num_runs]: equal weights, and weights of resamples."""
+  equal = np.full(num_runs, 1 / num_runs)
+  counts = rng.multinomial(num_runs, equal, size=num_samples)
+  scale = np.sqrt(num_runs / max(1, num_runs - 1))
+  return np.vstack([equal, equal + scale * (counts / num_runs - equal)])
 
 
 def per_genre(
@@ -140,43 +158,43 @@ def per_genre(
     {'average_precision', 'roc_auc'}: an estimate per genre.
   """
   ranked = metrics.Inputs(scores, labels).by_genre
-
-  def estimate(metric):
-    estimates = _estimate(
-      lambda weights: dict(enumerate(metric(ranked, weights).T)),
-      len(scores),
-      num_samples=num_samples,
-    )
-    return list(estimates.values())
-
+  values = _sample(
+    lambda weights: {
+      'average_precision': ranking.average_precision(ranked, weights),
+      'roc_auc': ranking.roc_auc(ranked, weights),
+    },
+    len(scores),
+    num_samples=num_samples,
+  )
   return {
-    'average_precision': estimate(ranking.average_precision),
-    'roc_auc': estimate(ranking.roc_auc),
+    name: [_to_estimate(column, 0.0, 1.0) for column in each.T]
+    for name, each in values.items()
   }
 
 
-def _estimate(
-  compute: Callable[[np.ndarray], Mapping[_Key, np.ndarray]],
+def _sample(
+  compute: Callable[[np.ndarray], Mapping[str, np.ndarray]],
   num_examples: int,
   *,
   num_samples: int,
-  minimum: float = 0.0,
-) -> dict[_Key, Estimate]:
-  """Estimates of a function from weightings [R, N] to values [R].
+) -> dict[str, np.ndarray]:
+  """The values [R, ...] of weightings [R, N]: of all examples, of resamples."""
+  blocks = [compute(np.ones((1, num_examples)))]
+  resamples = resample_weights(num_examples, num_samples=num_samples)
+  blocks.extend(map(compute, resamples))
+  return {
+    name: np.concatenate([block[name] for block in blocks])
+    for name in blocks[0]
+  }
 
-  Values are in [minimum, 1], so the intervals are clipped to it.
-  """
-  point = compute(np.ones((1, num_examples)))
-  samples: dict[_Key, list[float]] = {key: [] for key in point}
-  for weights in resample_weights(num_examples, num_samples=num_samples):
-    for key, values in compute(weights).items():
-      samples[key].extend(values[~np.isnan(values)])
-  result = {}
-  for key, values in samples.items():
-    low = high = np.nan
-    if values:
-      bias = np.mean(values) - point[key][0]
-      ends = np.percentile(values, [_TAIL, 100 - _TAIL]) - bias
-      low, high = np.clip(ends, minimum, 1)
-    result[key] = Estimate(float(point[key][0]), float(low), float(high))
-  return result
+
+def _to_estimate(values, minimum, maximum) -> Estimate:
+  """The first value, with the interval of the others, clipped to a range."""
+  point, resampled = values[0], values[1:]
+  resampled = resampled[~np.isnan(resampled)]
+  low = high = np.nan
+  if resampled.size:
+    bias = resampled.mean() - point
+    ends = np.percentile(resampled, [_TAIL, 100 - _TAIL]) - bias
+    low, high = np.clip(ends, minimum, maximum)
+  return Estimate(float(point), float(low), float(high))

@@ -25,10 +25,12 @@ class Predictions:
   Attributes:
     logits: float32 [N, num_genres].
     labels: float32 [N, num_genres] of 0 and 1.
+    network_logits: before `logits_fn` of `make_eval_step`.
   """
 
   logits: np.ndarray
   labels: np.ndarray
+  network_logits: np.ndarray | None = None
 
   @property
   def scores(self) -> np.ndarray:
@@ -36,37 +38,39 @@ class Predictions:
     # In float32 high ones would tie at 1.
     return special.expit(self.logits.astype(np.float64))
 
-  @property
-  def loss(self) -> float:
-    """Mean over examples of the cross-entropy summed over genres."""
-    logits = self.logits.astype(np.float64)
-    losses = np.logaddexp(0, logits) - self.labels * logits
-    return float(losses.sum(axis=1).mean())
-
 
 def make_eval_step(
-  model: nn.Module, preprocessing: config_lib.Preprocessing
+  model: nn.Module,
+  preprocessing: config_lib.Preprocessing,
+  *,
+  logits_fn: Callable[[jax.Array], jax.Array] | None = None,
 ) -> EvalStep:
   """Creates the evaluation step for all devices.
 
   Args:
     model: a network of `registry.create_model`.
     preprocessing: with the crops of test-time augmentation.
+    logits_fn: maps the network's logits to those whose sigmoids are the scores,
+      of `objectives.logits_fn`; None: they are.
 
   Returns:
-    A step for `run_over_split` with the outputs 'logits' and 'labels'.
+    A step for `run_over_split` with the outputs 'logits' and 'labels'; with
+    `logits_fn`, also 'network_logits'.
   """
 
   def eval_step(variables, batch):
     if 'features' in batch:
-      logits = model.apply(
-        variables, batch['features'], train=False, method='classify'
+      logits = forward.forward_inputs(
+        model, variables, batch, preprocessing, train=False
       )
     else:
       logits = forward.predict_logits(
         model, variables, batch['image'], preprocessing
       )
-    return {'logits': logits, 'labels': batch['labels']}
+    outputs = {'logits': logits, 'labels': batch['labels']}
+    if logits_fn is not None:
+      outputs |= {'logits': logits_fn(logits), 'network_logits': logits}
+    return outputs
 
   return gather_outputs(eval_step)
 
@@ -169,4 +173,6 @@ def evaluate_split(
     input_pipeline.eval_batches(split, options),
     num_examples=len(split),
   )
-  return Predictions(outputs['logits'], outputs['labels'])
+  return Predictions(
+    outputs['logits'], outputs['labels'], outputs.get('network_logits')
+  )

@@ -8,9 +8,11 @@ Definitions and the treatment of ties are those of scikit-learn, if it has the
 metric. Means over genres omit genres without positives, which have no average
 precision, and genres without positives or without negatives, which have no
 ROC-AUC.
+
+METRICS lists all metrics, in the order of logs, files, reports and comparisons.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 import dataclasses
 import functools
 
@@ -19,6 +21,8 @@ import numpy as np
 from genre_flax.evaluation import ranking
 
 TOP_K = 3
+# Suffix of metrics of the genres that are predicted at an operating point.
+FITTED = '_fitted'
 
 
 def top_k(scores: np.ndarray, k: int = TOP_K) -> np.ndarray:
@@ -42,6 +46,8 @@ class Inputs:
     scores: [N, L], probabilities.
     labels: [N, L] of 0 and 1; converted to bool.
     predicted: bool [N, L]; by default genres with a score of at least 0.5.
+    fitted: bool [N, L], the genres predicted at the operating point of each of
+      some metrics.
 
   Raises:
     ValueError: the shapes differ, there are no examples, or a score is not
@@ -51,6 +57,7 @@ class Inputs:
   scores: np.ndarray
   labels: np.ndarray
   predicted: np.ndarray | None = None
+  fitted: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
   def __post_init__(self):
     self.scores = scores = np.asarray(self.scores, float)
@@ -83,23 +90,61 @@ class Inputs:
     top3 = top_k(self.scores)
     return np.take_along_axis(self.labels, top3, axis=1).sum(axis=1)
 
+  @functools.cached_property
+  def losses(self) -> np.ndarray:
+    """[N]: the cross-entropy, summed over genres; scores of 0 are clipped."""
+    probabilities = 1 - self.scores
+    probabilities[self.labels] = self.scores[self.labels]
+    np.maximum(probabilities, np.finfo(float).eps, out=probabilities)
+    return -np.log(probabilities, out=probabilities).sum(axis=1)
+
+  @property
+  def names(self) -> tuple[str, ...]:
+    """All metrics: keys of METRICS, and those of `fitted` with a suffix."""
+    return *METRICS, *(f'{name}{FITTED}' for name in self.fitted)
+
   def compute(
-    self, weights: np.ndarray, *, names: Sequence[str]
+    self, weights: np.ndarray, *, names: Sequence[str] | None = None
   ) -> dict[str, np.ndarray]:
     """Metrics for R weightings of the examples.
 
     Args:
       weights: [R, N].
-      names: of the metrics, keys of METRICS.
+      names: of the metrics; None for `self.names`.
 
     Returns:
       [R] per metric.
     """
-    return {name: METRICS[name](self, weights) for name in names}
+    values = {}
+    for name in self.names if names is None else names:
+      base, inputs = name.removesuffix(FITTED), self
+      if base != name:
+        inputs = dataclasses.replace(self, predicted=self.fitted[base])
+      values[name] = METRICS[base].function(inputs, weights)
+    return values
 
 
-# A metric of a split: (inputs, weights [R, N]) -> [R].
-Metric = Callable[[Inputs, np.ndarray], np.ndarray]
+@dataclasses.dataclass(frozen=True)
+class Metric:
+  """A metric of a split.
+
+  Attributes:
+    function: maps inputs and weights [R, N] to values [R] of at least 0. Its
+      docstring describes the metric in reports.
+    title: for log lines and tables.
+    higher_is_better: whether the best value is the maximum.
+    maximum: of the values.
+  """
+
+  function: Callable[[Inputs, np.ndarray], np.ndarray]
+  title: str
+  higher_is_better: bool = True
+  maximum: float = 1.0
+
+  @property
+  def description(self) -> str:
+    """One line."""
+    return self.function.__doc__
 
 
 def _accuracy(inputs, weights):
@@ -159,18 +204,45 @@ def _hit_at_3(inputs, weights):
   return _weighted_mean(inputs.hits > 0, weights)
 
 
+def _cross_entropy(inputs, weights):
+  """Cross-entropy, summed over genres, mean over posters."""
+  return _weighted_mean(inputs.losses, weights)
+
+
 METRICS: dict[str, Metric] = {
-  'accuracy': _accuracy,
-  'exact_match': _exact_match,
-  'mean_average_precision': _mean_average_precision,
-  'micro_average_precision': _micro_average_precision,
-  'mean_roc_auc': _mean_roc_auc,
-  'micro_f1': _micro_f1,
-  'macro_f1': _macro_f1,
-  'precision_at_3': _precision_at_3,
-  'recall_at_3': _recall_at_3,
-  'hit_at_3': _hit_at_3,
+  'hit_at_3': Metric(_hit_at_3, 'hit at 3'),
+  'recall_at_3': Metric(_recall_at_3, 'recall at 3'),
+  'precision_at_3': Metric(_precision_at_3, 'precision at 3'),
+  'mean_average_precision': Metric(_mean_average_precision, 'mean AP'),
+  'micro_average_precision': Metric(_micro_average_precision, 'micro AP'),
+  'mean_roc_auc': Metric(_mean_roc_auc, 'mean AUC'),
+  'micro_f1': Metric(_micro_f1, 'micro F1'),
+  'macro_f1': Metric(_macro_f1, 'macro F1'),
+  'exact_match': Metric(_exact_match, 'exact match'),
+  'accuracy': Metric(_accuracy, 'accuracy'),
+  'cross_entropy': Metric(
+    _cross_entropy, 'cross-entropy', higher_is_better=False, maximum=np.inf
+  ),
 }
+
+
+def find(name: str) -> Metric:
+  """The metric of a name of `Inputs.names`."""
+  return METRICS[name.removesuffix(FITTED)]
+
+
+def reported(fitted: Collection[str]) -> list[str]:
+  """All metrics, at an operating point if `fitted` has one for the metric."""
+  return [f'{name}{FITTED}' if name in fitted else name for name in METRICS]
+
+
+def describe(values: Mapping[str, float]) -> str:
+  """The metrics among some values, for a log line."""
+  return '  '.join(
+    f'{metric.title} {values[name]:.4f}'
+    for name, metric in METRICS.items()
+    if name in values
+  )
 
 
 def compute(
@@ -178,7 +250,7 @@ def compute(
   labels: np.ndarray,
   *,
   predicted: np.ndarray | None = None,
-  names: Sequence[str] = tuple(METRICS),
+  names: Sequence[str] | None = None,
 ) -> dict[str, float]:
   """The metrics of a split.
 
@@ -187,7 +259,7 @@ def compute(
     labels: [N, L] of 0 and 1.
     predicted: bool [N, L], the predicted genres; None: genres with a score of
       at least 0.5. Metrics at 3 are of the three highest scores.
-    names: of the metrics, keys of METRICS.
+    names: of the metrics; None for all of METRICS.
 
   Raises:
     ValueError: as `Inputs` raises.

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from genre_flax.inference import predictor as predictor_lib
 from genre_flax.models import forward
 from genre_flax.runtime import target
+from genre_flax.training import objectives
 
 INPUT = 'images'
 # In the order of the function's results.
@@ -34,12 +35,17 @@ def make(predictor: predictor_lib.Predictor) -> PredictionFunction:
   """
   model = predictor_lib.make_model(predictor.in_float32())
   variables = jax.device_get(predictor.variables)
+  logits_fn = objectives.logits_fn(
+    predictor.config, label_prior=predictor.label_prior
+  )
 
   def predict(images):
     with target.traced_for(target.PORTABLE):
       logits = forward.predict_logits(
         model, variables, images, predictor.preprocessing
       )
+      if logits_fn is not None:
+        logits = logits_fn(logits)
     logits = predictor.calibration.to_logits(logits, jnp)
     return jax.nn.sigmoid(logits), logits
 

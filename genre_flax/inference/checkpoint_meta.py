@@ -7,6 +7,7 @@ from typing import Any
 import ml_collections
 import numpy as np
 
+from genre_flax import config as config_lib
 from genre_flax import config_validation
 from genre_flax.evaluation import calibration as calibration_lib
 from genre_flax.runtime import custom
@@ -54,10 +55,12 @@ def parse(
       not allowed.
   """
   try:
-    config = ml_collections.ConfigDict(stored['config'])
-    if custom.is_custom(config.model.name) and not allow_custom_code:
+    config = config_lib.from_dict(stored['config'])
+    names = config.model.name, config.objective.name
+    own = [name for name in names if custom.is_custom(name)]
+    if own and not allow_custom_code:
       raise errors.InputError(
-        f'The network of {origin} is {config.model.name!r}, which is not part'
+        f'The network or objective of {origin} is {own[0]!r}, which is not part'
         ' of genre_flax; loading it would run its code. If you trust the'
         ' workdir and the installed module of that name, pass'
         ' --allow_custom_code.'

@@ -112,7 +112,6 @@ def _steps(workdir, output, watch_seconds) -> Iterable[int]:
 
 def _metric_values(report) -> dict[str, float]:
   values = {name: entry['value'] for name, entry in report['metrics'].items()}
-  values['loss'] = report['loss']
   return {name: value for name, value in values.items() if value is not None}
 
 
@@ -122,7 +121,7 @@ def all_checkpoints(workdir: epath.PathLike) -> list[int]:
   Raises:
     InputError: there are none.
   """
-  steps, _ = _read_steps(workdir)
+  steps, _ = read_steps(workdir)
   if not steps:
     raise errors.InputError(
       f'{workdir} has no checkpoint to evaluate. Is it the --workdir of a'
@@ -156,7 +155,7 @@ def new_checkpoints(
   """
   last_time = clock()
   while True:
-    steps, num_train_steps = _read_steps(workdir)
+    steps, num_train_steps = read_steps(workdir)
     for step in steps:
       if step > last_step:
         yield step
@@ -176,7 +175,7 @@ def new_checkpoints(
     sleep(_POLL_SECONDS)
 
 
-def _read_steps(workdir: epath.PathLike) -> tuple[list[int], int | None]:
+def read_steps(workdir: epath.PathLike) -> tuple[list[int], int | None]:
   """The steps of the checkpoints, and the last step of the training."""
   with checkpointer_lib.Checkpointer(workdir, read_only=True) as checkpointer:
     steps = checkpointer.steps()

@@ -21,6 +21,8 @@ from genre_flax.runtime import checksums
 from genre_flax.runtime import errors
 from genre_flax.runtime import parallel
 from genre_flax.runtime import target
+from genre_flax.training import objectives
+from genre_flax.training import run_code
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -155,7 +157,7 @@ def restore(
 
   Args:
     workdir: of the run.
-    step: 'best' (by validation mean average precision), 'latest' or a number.
+    step: 'best' (by `config.best_metric`), 'latest' or a number.
     earlier: of another checkpoint of the run, to reuse compiled functions.
     allow_custom_code: as in `checkpoint_meta.parse`.
 
@@ -171,6 +173,11 @@ def restore(
       stored, origin=str(workdir), allow_custom_code=allow_custom_code
     )
     try:
+      if earlier is None:
+        # Before shapes are compared, which other code may have changed.
+        model = make_model(meta, axis_name=parallel.AXIS_NAME)
+        code = run_code.describe(meta.config, model)
+        run_code.warn_of_changes(stored.get('code'), code, workdir=workdir)
       return _variable_shapes(meta)
     except errors.InputError:
       raise
@@ -224,6 +231,7 @@ def _make_eval_step(meta):
   return evaluator.make_eval_step(
     make_model(meta, axis_name=parallel.AXIS_NAME),
     config_lib.preprocessing(meta.config),
+    logits_fn=objectives.logits_fn(meta.config, label_prior=meta.label_prior),
   )
 
 

@@ -48,6 +48,21 @@ def forward(
   return model.apply(variables, images, train=train, method=method, **options)
 
 
+def forward_inputs(
+  model: nn.Module,
+  variables: dict[str, Any],
+  inputs: dict[str, jax.Array],
+  preprocessing: config_lib.Preprocessing,
+  **options: Any,
+) -> Any:
+  """`forward` of the inputs of a batch: 'image', or cached 'features'."""
+  if 'features' in inputs:
+    return model.apply(
+      variables, inputs['features'], method='classify', **options
+    )
+  return forward(model, variables, inputs['image'], preprocessing, **options)
+
+
 def forward_in_chunks(
   model: nn.Module,
   variables: dict[str, Any],

@@ -5,12 +5,17 @@ to logits, float32 [B, num_genres]. Its attributes:
 
 * `mixes_examples`: whether the logits of an example depend on other examples in
   training, as with BatchNorm;
-* `layer_order`: optional, see `optimizer.layers_below_head`.
+* `layer_order`: optional, see `optimizer.layers_below_head`;
+* `rng_streams`: names of the random keys that it draws from in training; by
+  default ('dropout',);
+* `published_network`: of a custom network, the name of the built-in one whose
+  published weights, as the options of that name describe them, fit its
+  parameters outside of the head.
 
 The last layer is named 'head'. The last feature map is marked by
 `layers.feature_map`, for Grad-CAM. Networks with a backbone also have methods
-`embed` and `classify`. A custom network, named 'module:attribute', needs only
-`mixes_examples` and the head.
+`embed` and `classify`, which make up `__call__`. A custom network, named
+'module:attribute', needs only `mixes_examples` and the head.
 """
 
 from collections.abc import Callable, Mapping
@@ -98,6 +103,20 @@ def create_model(
       ' an example depend on other examples in training, as with BatchNorm.'
     )
   return model
+
+
+def check_attributes(config: Mapping[str, Any], model: nn.Module) -> None:
+  """Raises InputError if a custom network lacks what its config needs."""
+  needed = ['published_network'] if config['pretrained'] else []
+  if config['dataset']['cache'] == 'features':
+    needed += ['embed', 'classify']
+  missing = [attribute for attribute in needed if not hasattr(model, attribute)]
+  if custom.is_custom(config['model']['name']) and missing:
+    raise errors.InputError(
+      f'config.model.name={config["model"]["name"]!r} has no attributes'
+      f" {missing}, which config.pretrained or config.dataset.cache='features'"
+      ' needs.'
+    )
 
 
 def variable_shapes(

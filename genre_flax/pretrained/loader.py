@@ -22,6 +22,7 @@ _PATCH_LAYERS = {
 def load(
   source: str,
   *,
+  network: str,
   model: Mapping[str, Any],
   preprocessing: config_lib.Preprocessing,
 ) -> dict[str, Any]:
@@ -29,6 +30,7 @@ def load(
 
   Args:
     source: see `sources.read`.
+    network: one of `config_validation.BACKBONES`, whose names the result has.
     model: `config.model`.
     preprocessing: of the network's input.
 
@@ -38,7 +40,6 @@ def load(
   Raises:
     InputError: the weights are not available, damaged, or of another network.
   """
-  network = model.name
   weights = sources.read(source)
   name = weights.architecture or ''
   if network == 'efficientnet_lite' and name.startswith('efficientnet_lite'):

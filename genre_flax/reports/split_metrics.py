@@ -40,40 +40,34 @@ def make_report(
     bootstrap_samples: number of resamples; 0 for no intervals.
 
   Returns:
-    {'split', 'step', 'num_examples', 'loss', 'metrics': {name: {'value', 'low',
-    'high', 'constant_baseline'}}, 'expected_calibration_error': {'network',
+    {'split', 'step', 'num_examples', 'metrics': {name: {'value', 'low', 'high',
+    'constant_baseline'}}, 'expected_calibration_error': {'network',
     'calibrated'}, 'genres': {name: {'average_precision', 'roc_auc', 'support',
     'threshold', 'num_in_top3', 'num_predicted'}}}; undefined values are None.
     The last two count the posters whose top-3 predictions contain the genre,
     and those where its score reaches its threshold.
   """
   scores, labels = scored.scores, scored.labels
-  label_prior = scored.predictor.label_prior
-  entries = _entries(
-    scores,
-    labels,
-    baseline=_constant_baseline(
-      labels, label_prior, scored.predictor.constant_baseline
-    ),
-    bootstrap_samples=bootstrap_samples,
-  )
   calibration = scored.predictor.calibration
-  for point in calibration_lib.OPERATING_POINTS:
-    entries[f'{point}_fitted'] = _entries(
-      scores,
-      labels,
-      baseline={point: _best_constant_set(point, labels, label_prior)},
-      bootstrap_samples=bootstrap_samples,
-      predicted=calibration.predict_genres(scores, point),
-      names=(point,),
-    )[point]
+  estimates = bootstrap.intervals(
+    metric_inputs(scored), num_samples=bootstrap_samples
+  )
+  baseline = _constant_baseline(
+    labels, scored.predictor.label_prior, scored.predictor.constant_baseline
+  )
   error = calibration_lib.expected_calibration_error
   return {
     'split': scored.name,
     'step': scored.predictor.step,
     'num_examples': len(labels),
-    'loss': scored.predictions.loss,
-    'metrics': entries,
+    'metrics': {
+      name: dict(
+        zip(
+          _ENTRY_KEYS, map(_to_json, (*estimate, baseline[name])), strict=True
+        )
+      )
+      for name, estimate in estimates.items()
+    },
     'expected_calibration_error': {
       'network': error(scored.predictions.scores, labels),
       'calibrated': error(scores, labels),
@@ -82,22 +76,14 @@ def make_report(
   }
 
 
-def _entries(scores, labels, *, baseline, bootstrap_samples, **options):
-  """{name: {'value', 'low', 'high', 'constant_baseline'}} of some metrics."""
-  values = metrics.compute(scores, labels, **options)
-  intervals = bootstrap.intervals(
-    scores, labels, num_samples=bootstrap_samples, **options
-  )
-  return {
-    name: dict(
-      zip(
-        _ENTRY_KEYS,
-        map(_to_json, (value, *intervals[name], baseline[name])),
-        strict=True,
-      )
-    )
-    for name, value in values.items()
+def metric_inputs(scored: scored_lib.ScoredSplit) -> metrics.Inputs:
+  """The inputs of the metrics of a split, with all operating points."""
+  scores, calibration = scored.scores, scored.predictor.calibration
+  fitted = {
+    point: calibration.predict_genres(scores, point)
+    for point in calibration_lib.OPERATING_POINTS
   }
+  return metrics.Inputs(scores, scored.labels, fitted=fitted)
 
 
 def _by_genre(scores, labels, calibration):
@@ -125,6 +111,9 @@ def _constant_baseline(labels, label_prior, best_genres):
     scores = np.zeros(labels.shape)
     scores[:, list(genres)] = 1.0
     values |= metrics.compute(scores, labels, names=(name,))
+  for point in calibration_lib.OPERATING_POINTS:
+    best = _best_constant_set(point, labels, label_prior)
+    values[f'{point}{metrics.FITTED}'] = best
   return values
 
 
@@ -160,7 +149,7 @@ def read(
     genres: of the network.
 
   Returns:
-    As of `make_report`, without the loss; None if there are none.
+    As of `make_report`; None if there are none.
 
   Raises:
     InputError: a metrics.json is invalid.

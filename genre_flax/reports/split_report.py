@@ -10,6 +10,7 @@ from genre_flax.attribution import map_images
 from genre_flax.data import drawing
 from genre_flax.datasets.posters import storage
 from genre_flax.evaluation import metrics
+from genre_flax.evaluation import stored_predictions
 from genre_flax.inference import ensemble
 from genre_flax.inference import predictions_csv
 from genre_flax.inference import predictor as predictor_lib
@@ -31,7 +32,7 @@ def write(
   *,
   bootstrap_samples: int,
 ) -> dict[str, Any]:
-  """Writes metrics.json, predictions.csv and the contact sheet of a split.
+  """Writes the metrics, the predictions and the contact sheet of a split.
 
   Args:
     scored: the split.
@@ -53,6 +54,20 @@ def write(
   files.write_atomic(
     output / predictions_csv.FILE_NAME,
     predictions_csv.to_csv(rows, calibration=scored.predictor.calibration),
+  )
+  stored_predictions.write(
+    stored_predictions.StoredPredictions(
+      split=scored.name,
+      step=str(scored.predictor.step),
+      ids=scored.ids,
+      genres=scored.genres,
+      constant_baseline={
+        name: entry['constant_baseline']
+        for name, entry in report['metrics'].items()
+      },
+      inputs=split_metrics.metric_inputs(scored),
+    ),
+    output,
   )
   contact_sheet.write(output, _some_posters(scored, None), genres=scored.genres)
   split_metrics.write(report, output)

@@ -29,6 +29,7 @@ _PARSE_ERRORS = (
 )
 # Config keys by their former names.
 RENAMED_KEYS = {
+  'accumulate_steps': 'micro_batch_size',
   'eval_zooms': 'eval_crops',
   'augment.erase': 'augment.random_erasing',
   'augment.mirror': 'augment.horizontal_flip',

@@ -1,15 +1,27 @@
-"""Custom networks, losses and optimizers, named 'module:attribute' in a config.
+"""Custom code, such as a network, named 'module:attribute' in a config.
 
 The module is found like any Python module: in the folder where the program is
 started, or installed. Importing it runs its code, so names from another
 person's workdir need the user's permission.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+import difflib
+import inspect
 import pkgutil
 from typing import Any
 
 from genre_flax.runtime import errors
+
+# Config keys of names that may be custom, and of the options of such a name.
+OPTIONS = {
+  'augment.transform': 'augment.transform_options',
+  'model.name': 'model.options',
+  'objective.name': 'objective.options',
+  'loss.name': 'loss.options',
+  'optimizer.name': 'optimizer.options',
+  'optimizer.schedule': 'optimizer.schedule_options',
+}
 
 
 def is_custom(name: Any) -> bool:
@@ -17,19 +29,15 @@ def is_custom(name: Any) -> bool:
   return isinstance(name, str) and ':' in name
 
 
-def call(
-  name: str, *, key: str, options: Mapping[str, Any], **arguments: Any
-) -> Any:
-  """Imports a class or function, and returns the result of calling it.
+def load(name: str, *, key: str) -> Callable[..., Any]:
+  """Imports a class or function.
 
   Args:
     name: 'module:attribute'.
     key: Config key of the name, for error messages.
-    options: Keyword arguments from the config.
-    **arguments: Keyword arguments from this program.
 
   Raises:
-    InputError: It cannot be imported, or does not accept the arguments.
+    InputError: It cannot be imported, or is not a class or a function.
   """
   try:
     function = pkgutil.resolve_name(name)
@@ -42,6 +50,34 @@ def call(
     raise errors.InputError(
       f'config.{key}={name!r} is of type {type(function).__name__}; expected a'
       ' class or a function.'
+    )
+  return function
+
+
+def call(
+  name: str, *, key: str, options: Mapping[str, Any], **arguments: Any
+) -> Any:
+  """Imports a class or function, and returns the result of calling it.
+
+  Args:
+    name: 'module:attribute'.
+    key: Config key of the name, of OPTIONS.
+    options: Keyword arguments from the config.
+    **arguments: Keyword arguments from this program.
+
+  Raises:
+    InputError: It cannot be imported, or does not accept the arguments.
+  """
+  function = load(name, key=key)
+  accepted = inspect.signature(function).parameters
+  is_open = any(p.kind is p.VAR_KEYWORD for p in accepted.values())
+  unknown = [option for option in options if option not in accepted]
+  if unknown and not is_open:
+    known = [option for option in accepted if option not in arguments]
+    near = difflib.get_close_matches(unknown[0], known, n=1)
+    raise errors.InputError(
+      f'config.{OPTIONS[key]}.{unknown[0]} is not a parameter of {name!r}'
+      + (f'; did you mean {near[0]!r}?' if near else f', which has {known}.')
     )
   try:
     return function(**arguments, **options)

@@ -51,3 +51,15 @@ def hold(path: epath.PathLike, message: str) -> Iterator[None]:
     yield
   finally:
     os.close(file)
+
+
+def is_held(path: epath.PathLike) -> bool:
+  """Whether a program holds a lock; False where there are no locks."""
+  try:
+    with open(path) as file:
+      fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+  except BlockingIOError:
+    return True
+  except OSError:
+    pass
+  return False

@@ -6,6 +6,7 @@ import os
 import pathlib
 import platform
 import resource
+import subprocess
 import sys
 
 
@@ -41,3 +42,26 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
     except importlib.metadata.PackageNotFoundError:
       continue
   return found
+
+
+def commit(folder: pathlib.Path) -> str | None:
+  """The git commit of a folder, with '-dirty' for uncommitted changes.
+
+  None for a folder of which git tracks no file, or without git.
+  """
+  described = None
+  for arguments in (
+    ('ls-files', '--error-unmatch', '.'),
+    ('describe', '--always', '--dirty', '--abbrev=40', '--exclude=*'),
+  ):
+    try:
+      described = subprocess.run(
+        ['git', '--no-optional-locks', '-C', str(folder), *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=10,
+      ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+      return None
+  return described

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import types
 
 from absl import logging
@@ -15,7 +16,9 @@ class StopNotice:
 
   In a multi-host run all hosts read the same value at the same step: JAX's
   distributed runtime handles SIGTERM and agrees on a step, and Ctrl-C is
-  forwarded as SIGTERM. A second Ctrl-C ends the program immediately.
+  forwarded as SIGTERM. A second Ctrl-C ends the program immediately. Threads
+  other than the main one cannot handle signals; there the flag stays unset in
+  a run of one host.
   """
 
   def __init__(self):
@@ -23,10 +26,12 @@ class StopNotice:
     self._previous: dict[int, object] = {}
 
   def __enter__(self) -> 'StopNotice':
-    handled = [signal.SIGINT]
-    # JAX's runtime handles SIGTERM of several processes only.
-    if parallel.num_hosts() == 1:
-      handled.append(signal.SIGTERM)
+    handled = []
+    if threading.current_thread() is threading.main_thread():
+      handled.append(signal.SIGINT)
+      # JAX's runtime handles SIGTERM of several processes only.
+      if parallel.num_hosts() == 1:
+        handled.append(signal.SIGTERM)
     for number in handled:
       self._previous[number] = signal.signal(number, self._on_signal)
     return self

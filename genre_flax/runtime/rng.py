@@ -1,6 +1,7 @@
 """Random keys, derived from the seed, a stream and the step."""
 
 import enum
+import zlib
 
 import jax
 
@@ -23,3 +24,10 @@ def stream_key(
   """
   key = jax.random.fold_in(jax.random.key(seed), stream)
   return jax.random.fold_in(key, step)
+
+
+def named_key(seed: int, name: str, step: jax.Array | int) -> jax.Array:
+  """The typed key of a stream by its name, such as 'dropout'."""
+  streams = {stream.name.lower(): stream.value for stream in Stream}
+  number = streams.get(name, zlib.crc32(name.encode()))
+  return stream_key(seed, number, step)

@@ -1,9 +1,67 @@
 """Flags that several programs have; each function defines the flag it names."""
 
+import ast
+from collections.abc import Callable
+import re
+import sys
+
 from absl import flags
+import ml_collections
+from ml_collections import config_flags
+from ml_collections.config_flags import config_path
+
+from genre_flax.runtime import custom
+
+# Option of a custom name, which the config file need not list.
+_OPTION = re.compile(
+  rf'--?config\.({"|".join(custom.OPTIONS.values())})\.(\w+)=(.*)', re.DOTALL
+)
 
 # The flags belong to the programs, and appear in their --help.
 flags.disclaim_key_flags()
+
+
+def config(
+  load_json: Callable[[str], ml_collections.ConfigDict],
+  flag_values: flags.FlagValues = flags.FLAGS,
+) -> flags.FlagHolder[ml_collections.ConfigDict]:
+  """Defines --config and its overrides; `load_json` reads a config.json."""
+  holder = config_flags.DEFINE_config_file(
+    'config',
+    None,
+    'File of the training configuration, or config.json of a workdir.',
+    flag_values,
+  )
+  parser = flag_values['config'].parser
+  load_python = parser.parse
+  parser.parse = lambda path: _add_options(
+    load_json(path) if path.endswith('.json') else load_python(path)
+  )
+  return holder
+
+
+def _add_options(
+  values: ml_collections.ConfigDict,
+) -> ml_collections.ConfigDict:
+  """Adds the options of custom names on the command line to a config."""
+  for match in filter(None, map(_OPTION.fullmatch, sys.argv)):
+    section, key, value = match.groups()
+    options = config_path.get_value(section, values)
+    if key not in options:
+      with options.unlocked():
+        # For the type; the flag of the key sets the value.
+        options[key] = _parse_literal(value)
+  return values
+
+
+def _parse_literal(value: str) -> bool | int | float | tuple | str:
+  """The value of a Python literal of these types, else the text itself."""
+  try:
+    is_lower = value in ('true', 'false')
+    parsed = ast.literal_eval(value.title() if is_lower else value)
+  except (SyntaxError, ValueError):
+    return value
+  return parsed if isinstance(parsed, bool | int | float | tuple) else value
 
 
 def workdir() -> flags.FlagHolder[str]:
@@ -28,8 +86,8 @@ def step() -> flags.FlagHolder[str]:
   return flags.DEFINE_string(
     'step',
     'best',
-    'Checkpoint to use: best (by validation mean average precision), latest, or'
-    ' the number of a step.',
+    'Checkpoint to use: best (by config.best_metric), latest, or the number of'
+    ' a step.',
   )
 
 

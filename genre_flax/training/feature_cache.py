@@ -1,10 +1,11 @@
-"""Embeddings of a frozen backbone, computed once and stored in the workdir."""
+"""Embeddings of a frozen backbone, computed once for all runs of a machine."""
 
 from typing import Any
 
 from absl import logging
 from etils import epath
 import flax.linen as nn
+import jax
 import ml_collections
 import numpy as np
 
@@ -15,9 +16,11 @@ from genre_flax.evaluation import evaluator
 from genre_flax.models import forward
 from genre_flax.models import params as params_lib
 from genre_flax.runtime import checksums
+from genre_flax.runtime import custom
 from genre_flax.runtime import files
 from genre_flax.runtime import parallel
 from genre_flax.training import inputs
+from genre_flax.training import run_code
 
 
 class FeatureSplit:
@@ -49,12 +52,11 @@ def open_split(
   *,
   model: nn.Module,
   variables: dict[str, Any],
-  workdir: epath.Path,
 ) -> FeatureSplit:
-  """The features of a split, read from the workdir or computed.
+  """The features of a split, read from the cache or computed.
 
-  All hosts call it. Stored features are only used if backbone, preprocessing
-  and dataset are equal.
+  All hosts call it. The name of the file is a checksum of everything that
+  determines the features: dataset, backbone, preprocessing and device.
 
   Args:
     config: of the run.
@@ -62,14 +64,15 @@ def open_split(
     name: of the split.
     model: with the methods `embed` and `classify`.
     variables: of the model, placed by `parallel.replicate`.
-    workdir: of the run; features are stored in its folder 'features'.
   """
-  key = _key(config, dataset, variables)
-  path = workdir / 'features' / f'{name}.npz'
-  stored = _read(path, key)
+  folder = config.dataset.cache_dir or files.cache_dir() / 'features'
+  key = _key(config, dataset, name, model=model, variables=variables)
+  path = epath.Path(folder).expanduser() / f'{key}.npz'
+  stored = _read(path)
   if parallel.all_hosts_agree(stored is not None):
+    logging.info('Reading the features of the split %s from %s.', name, path)
     return stored
-  logging.info('Computing the features of the split %s.', name)
+  logging.info('Computing the features of the split %s: %s.', name, path)
   preprocessing = config_lib.preprocessing(config)
 
   def embed(variables, batch):
@@ -91,42 +94,51 @@ def open_split(
     ),
     num_examples=len(split),
   )
-  if parallel.is_main_host():
-    with files.storage_errors(path):
-      path.parent.mkdir(parents=True, exist_ok=True)
-    with files.replace_file(path) as beside, beside.open('wb') as file:
-      np.savez(file, key=key, **outputs)
+  # Every host: the folder may be on its own disk.
+  with files.storage_errors(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+  with files.replace_file(path) as beside, beside.open('wb') as file:
+    np.savez(file, **outputs)
   return FeatureSplit(outputs['features'], outputs['labels'])
 
 
-def _read(path: epath.Path, key: str) -> FeatureSplit | None:
-  """The features stored under a key; None where missing or damaged."""
+def _read(path: epath.Path) -> FeatureSplit | None:
+  """The features of a file; None where missing or damaged."""
   if not path.exists():
     return None
   try:
     # The zip format has a checksum per array.
     with path.open('rb') as file, np.load(file) as stored:
-      if str(stored['key']) == key:
-        return FeatureSplit(stored['features'], stored['labels'])
+      return FeatureSplit(stored['features'], stored['labels'])
   except Exception as e:  # Damaged bytes raise any exception.
     logging.warning('%s is damaged and will be recomputed: %s', path, e)
   return None
 
 
-def _key(config, dataset, variables):
-  """A checksum of everything that determines the features."""
+def _key(config, dataset, name, *, model, variables):
+  """A checksum of everything that determines the features of a split."""
+  # The head, with its norm and dropout, comes after the features.
+  # In a custom network, any part may come before them.
+  is_custom = custom.is_custom(config.model.name)
+  backbone = model if is_custom else model.backbone
+  weights = [
+    [path, checksums.of_array(value)]
+    for kind in ('params', 'batch_stats')
+    for path, value in params_lib.flatten(variables[kind], sep='/').items()
+    if path.startswith('backbone/')
+    or (is_custom and not params_lib.is_head(path))
+  ]
+  code = run_code.describe(config, model)['modules'] if is_custom else {}
   return checksums.of_json(
     [
       dataset.card['fingerprint'],
+      name,
       config_lib.image_shape(config),
       config.pixel_mean,
       config.pixel_scale,
-      config_lib.to_dict(config)['model'],
-      [
-        [path, checksums.of_array(value)]
-        for kind in ('params', 'batch_stats')
-        for path, value in params_lib.flatten(variables[kind], sep='/').items()
-        if not params_lib.is_head(path)
-      ],
+      repr(backbone),
+      code,
+      weights,
+      [jax.__version__, jax.devices()[0].device_kind],
     ]
   )

@@ -3,7 +3,7 @@
 All are binary cross-entropies with other weights: per-element losses of a
 positive and of a negative, equal to plain binary cross-entropy with neutral
 parameters. A custom loss 'module:attribute' maps logits and labels [B, L] to
-losses [B]. A loss is a (sum, count) pair, which is psum-ed before the division.
+losses [B].
 """
 
 from collections.abc import Callable, Sequence
@@ -17,8 +17,8 @@ import numpy as np
 from genre_flax.runtime import custom
 from genre_flax.runtime import errors
 
-# (logits [B, L], labels [B, L], mask [B]) -> (sum, count).
-Loss = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+# (logits [B, L], labels [B, L]) -> losses [B].
+Loss = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 def make_loss(
@@ -32,9 +32,8 @@ def make_loss(
     num_examples: of the training split.
 
   Returns:
-    A function of logits [B, L], labels [B, L] of 0 and 1 and a mask [B]. It
-    returns the loss, summed over genres and over real examples, and the number
-    of real examples, both float32 [].
+    A function of logits [B, L] and labels [B, L] in [0, 1]. It returns the
+    loss of each example, summed over genres, float32 [B].
 
   Raises:
     InputError: a custom loss cannot be imported, or returns another shape.
@@ -46,22 +45,28 @@ def make_loss(
       config, label_prior=label_prior, num_examples=num_examples
     )
 
-  def loss(logits, labels, mask):
-    if logits.shape != labels.shape or mask.shape != logits.shape[:1]:
+  def loss(logits, labels):
+    if logits.shape != labels.shape:
       raise ValueError(
-        f'logits {logits.shape}, labels {labels.shape} and mask {mask.shape}'
-        ' have other shapes than [B, L], [B, L] and [B]'
+        f'logits {logits.shape} and labels {labels.shape} have other shapes'
+        ' than [B, L]'
       )
-    logits = logits.astype(jnp.float32)
     labels = labels.astype(jnp.float32)
     smoothing = config.label_smoothing
     smoothed = labels * (1 - smoothing) + smoothing / 2
-    # `where`, since 0 * nan is nan: padding may hold any value.
-    losses = losses_fn(logits=logits, labels=smoothed)
-    total = jnp.where(mask > 0, losses, 0.0).sum()
-    return total, (mask > 0).sum().astype(jnp.float32)
+    return losses_fn(logits=logits.astype(jnp.float32), labels=smoothed)
 
   return loss
+
+
+def mixes_examples(loss: Loss, *, num_genres: int) -> bool:
+  """Whether the loss of an example depends on other examples of the batch."""
+  rng = np.random.default_rng(0)
+  logits = rng.normal(size=(2, num_genres)).astype(np.float32)
+  labels = np.float32([np.arange(num_genres) % 2, np.ones(num_genres)])
+  apart = [loss(logits[i : i + 1], labels[i : i + 1]) for i in range(2)]
+  together = loss(logits, labels)
+  return not np.allclose(together, np.concatenate(apart), rtol=1e-4, atol=1e-6)
 
 
 def _make_built_in(config, *, label_prior, num_examples):

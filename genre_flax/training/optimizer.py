@@ -1,7 +1,9 @@
 """The learning rate schedule and the optax chain."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 import re
+import types
+from typing import Any
 
 import jax
 import ml_collections
@@ -10,6 +12,7 @@ import optax
 from genre_flax.models import params as params_lib
 from genre_flax.runtime import custom
 from genre_flax.runtime import errors
+from genre_flax.training import custom_optimizer
 
 
 def make_learning_rate_fn(
@@ -18,7 +21,7 @@ def make_learning_rate_fn(
   num_train_steps: int,
   num_warmup_steps: int,
 ) -> Callable[[jax.Array | int], jax.Array]:
-  """The learning rate: linear warm-up, then `config.schedule`.
+  """The learning rate: linear warm-up, then `config.schedule`; or a custom one.
 
   Args:
     config: `config.optimizer`.
@@ -28,6 +31,10 @@ def make_learning_rate_fn(
   Returns:
     Maps the number of updates done so far to the next update's learning rate.
   """
+  if custom.is_custom(config.schedule):
+    return custom_optimizer.make_schedule(
+      config, num_train_steps=num_train_steps, num_warmup_steps=num_warmup_steps
+    )
   peak = config.learning_rate
   final = peak * config.final_learning_rate_factor
   decay_steps = max(1, num_train_steps - num_warmup_steps)
@@ -53,7 +60,7 @@ def make_optimizer(
   *,
   learning_rate_fn: Callable[[jax.Array | int], jax.Array],
   layer_order: Sequence[str] | None = None,
-  paths: Iterable[str] = (),
+  param_shapes: Mapping[str, Any] = types.MappingProxyType({}),
 ) -> optax.GradientTransformation:
   """Clipping, the base optimizer, decoupled weight decay, learning rates.
 
@@ -65,49 +72,43 @@ def make_optimizer(
     learning_rate_fn: of `make_learning_rate_fn`.
     layer_order: of the network, an argument of `layers_below_head`;
       None where it has none.
-    paths: of all its parameters, frozen ones included.
+    param_shapes: leaves with `ndim`, by the flat paths of all its parameters.
 
   Returns:
     An optax transformation of flat dicts of parameters, of `params.split`.
 
   Raises:
-    InputError: a custom optimizer cannot be imported or is not a gradient
-      transformation; or `layer_decay` is set and there is no `layer_order`.
+    InputError: a custom optimizer is invalid; or `layer_decay` is set and there
+      is no `layer_order`.
   """
   parts = []
   if config.clip_norm is not None:
     parts.append(optax.clip_by_global_norm(config.clip_norm))
-  parts.append(_base_optimizer(config))
+  has_rate = False
+  if custom.is_custom(config.name):
+    base, has_rate = custom_optimizer.make_optimizer(
+      config, learning_rate_fn=learning_rate_fn, param_shapes=param_shapes
+    )
+  elif config.name == 'adamw':
+    base = optax.scale_by_adam(
+      b1=config.beta1, b2=config.beta2, eps=config.epsilon
+    )
+  else:
+    base = optax.trace(decay=config.beta1, nesterov=True)
+  parts.append(base)
   if config.weight_decay:
     parts.append(
       optax.add_decayed_weights(config.weight_decay, mask=_is_decayed)
     )
-  parts.append(optax.scale_by_learning_rate(learning_rate_fn))
+  if not has_rate:
+    parts.append(optax.scale_by_learning_rate(learning_rate_fn))
   if config.backbone_factor != 1:
     parts.append(
       optax.masked(optax.scale(config.backbone_factor), _is_backbone)
     )
   if config.layer_decay != 1:
-    parts.append(_scale_by_layer(config.layer_decay, layer_order, paths))
+    parts.append(_scale_by_layer(config.layer_decay, layer_order, param_shapes))
   return optax.chain(*parts)
-
-
-def _base_optimizer(config):
-  """Adam, SGD or a custom gradient transformation."""
-  if config.name == 'adamw':
-    return optax.scale_by_adam(
-      b1=config.beta1, b2=config.beta2, eps=config.epsilon
-    )
-  if config.name == 'sgd':
-    return optax.trace(decay=config.beta1, nesterov=True)
-  made = custom.call(config.name, key='optimizer.name', options=config.options)
-  if not isinstance(made, optax.GradientTransformation):
-    raise errors.InputError(
-      f'config.optimizer.name={config.name!r} returns a {type(made).__name__};'
-      ' expected an optax.GradientTransformation, such as that of'
-      ' optax.scale_by_lion.'
-    )
-  return made
 
 
 def _scale_by_layer(decay, layer_order, paths):

@@ -17,6 +17,7 @@ import tqdm
 
 from genre_flax import config as config_lib
 from genre_flax.datasets.posters import storage
+from genre_flax.evaluation import metrics
 from genre_flax.models import params as params_lib
 from genre_flax.ops.cpu import onednn
 from genre_flax.runtime import machine
@@ -116,6 +117,7 @@ class Progress:
     for step, step_values in zip(steps, jax.device_get(values), strict=True):
       for name, value in step_values.items():
         if not np.isfinite(value):
+          self._writer.write(step, 'train', {name: value})
           raise NonFiniteError(
             f'Step {step}: {name} is {float(value)}. Checkpoints of earlier'
             ' steps are kept. Lower config.optimizer.learning_rate, set'
@@ -185,14 +187,10 @@ class Progress:
 def describe_metrics(
   step: int, split: str, values: Mapping[str, float], *, seconds: float
 ) -> str:
-  """The main metrics of a split, as one line."""
+  """The metrics of a split, as one line."""
+  loss = f'loss {values["loss"]:.4f}  ' if 'loss' in values else ''
   return (
-    f'step {step}  {split}: loss {values["loss"]:.4f}'
-    f'  mean AP {values["mean_average_precision"]:.4f}'
-    f'  AUC {values["mean_roc_auc"]:.4f}'
-    f'  accuracy {values["accuracy"]:.4f}'
-    f'  recall at 3 {values["recall_at_3"]:.4f}'
-    f'  ({seconds:.1f} s)'
+    f'step {step}  {split}: {loss}{metrics.describe(values)}  ({seconds:.1f} s)'
   )
 
 
@@ -200,6 +198,8 @@ def describe_run(
   config: ml_collections.ConfigDict,
   sizes: config_lib.Sizes,
   dataset: storage.PosterDataset,
+  *,
+  micro_batch_size: int,
 ) -> str:
   """Devices, splits, label prior, batch sizes and numbers of steps."""
   height, width = config_lib.image_shape(config)
@@ -212,11 +212,6 @@ def describe_run(
   prior = ', '.join(
     f'{dataset.genres[i]} {dataset.label_prior[i]:.1%}' for i in by_share
   )
-  accumulated = (
-    f', in {config.accumulate_steps} micro-batches'
-    if config.accumulate_steps > 1
-    else ''
-  )
   lines = [
     'The run:',
     f'  devices      {parallel.describe_devices()}',
@@ -225,7 +220,7 @@ def describe_run(
     f'  input        {height} x {width} pixels',
     f'  batch        {sizes.global_batch_size} = {parallel.num_hosts()}'
     f' host(s) x {jax.local_device_count()} device(s) x'
-    f' {sizes.per_device_batch_size}{accumulated}',
+    f' {sizes.per_device_batch_size}; micro-batches of {micro_batch_size}',
     f'  steps        {sizes.num_train_steps:,} ='
     f' {sizes.num_train_steps / sizes.steps_per_epoch:.2f} epochs x'
     f' {sizes.steps_per_epoch:.2f} steps ({num_train_examples:,}'

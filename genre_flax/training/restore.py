@@ -1,6 +1,6 @@
 """The state that a training starts from: restored, or initialized."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 import json
 from typing import Any
 
@@ -20,29 +20,11 @@ from genre_flax.runtime import errors
 from genre_flax.runtime import files
 from genre_flax.runtime import parallel
 from genre_flax.runtime import rng
+from genre_flax.training import resume
+from genre_flax.training import run_code
 from genre_flax.training import run_history
 from genre_flax.training import setup as setup_lib
 from genre_flax.training import train_state as train_state_lib
-
-# Keys that do not change the results of a run, and may change on resume.
-_FREE_KEYS = (
-  'dataset.data_dir',
-  'dataset.cache',
-  'dataset.cache_dir',
-  'dataset.num_threads',
-  'dataset.prefetch_batches',
-  'dataset.test_split',
-  'eval_batch_size',
-  'eval_every_epochs',
-  'checkpoint_every_steps',
-  'keep_best',
-  'log_every',
-  'tensorboard',
-  'bootstrap_samples',
-  'report',
-)
-# Keys that may change on resume where the learning rate is constant.
-_LENGTH_KEYS = ('num_epochs', 'num_train_steps')
 
 
 def restore_or_initialize(
@@ -50,16 +32,20 @@ def restore_or_initialize(
   config: ml_collections.ConfigDict,
   dataset: storage.PosterDataset,
   setup: setup_lib.Setup,
+  *,
+  allow_change: Sequence[str] = (),
 ) -> tuple[train_state_lib.TrainState, dict[str, float] | None]:
   """Restores the latest checkpoint, or initializes a new run.
 
-  All hosts call it. The main one writes config.json and the run's history.
+  All hosts call it. The main one writes config.json, the run's history and
+  copies of its own modules.
 
   Args:
     checkpointer: of the workdir.
     config: of the run.
     dataset: to train on.
     setup: of `setup.set_up`.
+    allow_change: as in `resume.check_resumable`.
 
   Returns:
     The state on the devices, and `Progress.sums` of the checkpoint.
@@ -72,21 +58,26 @@ def restore_or_initialize(
   restored = recovery.restore_latest(
     checkpointer,
     checkpoint_template(config, setup),
-    check_meta=lambda meta: _check_same_run(meta, config, dataset),
+    check_meta=lambda meta: resume.check_same_run(
+      meta, config, dataset, setup, workdir, allow_change
+    ),
   )
-  sums = None
+  meta = {}
   if restored is None:
     state = initial_state(config, dataset, setup)
   else:
     items, meta = restored
     state = train_state_lib.TrainState.from_items(items)
-    sums = meta.get('log_sums')
     logging.info('Resuming after step %d from %s.', state.step, workdir)
   if parallel.is_main_host():
+    step = int(state.step)
     resolved = json.dumps(config_lib.to_dict(config), indent=2)
     files.write_atomic(workdir / 'config.json', f'{resolved}\n')
-    run_history.record(workdir, step=int(state.step))
-  return parallel.replicate(state), sums
+    changed = resume.changed_keys(meta['config'], config) if meta else {}
+    run_history.record(workdir, step=step, changed_keys=changed)
+    if meta.get('code') != run_code.describe(config, setup.model):
+      run_code.save(config, workdir / run_code.FOLDER / str(step))
+  return parallel.replicate(state), meta.get('log_sums')
 
 
 def checkpoint_template(
@@ -148,7 +139,10 @@ def initial_variables(
     variables = initialization.merge_pretrained(
       variables,
       loader.load(
-        config.pretrained, model=config.model, preprocessing=preprocessing
+        config.pretrained,
+        network=getattr(model, 'published_network', config.model.name),
+        model=config.model,
+        preprocessing=preprocessing,
       ),
       origin=f'the weights {config.pretrained}',
       with_head=False,
@@ -176,48 +170,3 @@ def initial_variables(
       with_head=with_head,
     )
   return variables
-
-
-def _check_same_run(meta, config, dataset):
-  check_resumable(meta['config'], config)
-  fingerprint = dataset.card['fingerprint']
-  if meta['dataset_fingerprint'] != fingerprint:
-    raise errors.InputError(
-      'The workdir holds a run on another dataset: fingerprint'
-      f' {meta["dataset_fingerprint"]}, but {fingerprint} in'
-      f' {dataset.data_dir}. Give the dataset of that run, or choose another'
-      ' --workdir.'
-    )
-
-
-def check_resumable(
-  saved: Mapping[str, Any], config: ml_collections.ConfigDict
-) -> None:
-  """Refuses to resume a run with a config that changes its results.
-
-  Args:
-    saved: `config.to_dict` of the run's config.
-    config: of this start.
-
-  Raises:
-    InputError: lists the keys that differ.
-  """
-  free = set(_FREE_KEYS)
-  if config.optimizer.schedule == 'constant':
-    free.update(_LENGTH_KEYS)
-  before = config_lib.flatten(saved)
-  now = config_lib.flatten(config_lib.to_dict(config))
-  if 'features' in (before.get('dataset.cache'), now['dataset.cache']):
-    # With cached features there is no augmentation and no backbone dropout.
-    free.remove('dataset.cache')
-  changed = [
-    f'config.{key}: {before.get(key, "(missing)")!r} when the run was'
-    f' started, {now.get(key, "(missing)")!r} now'
-    for key in sorted(before.keys() | now.keys())
-    if key not in free and before.get(key) != now.get(key)
-  ]
-  if changed:
-    raise errors.InputError(
-      '\n  '.join(['The workdir holds a run with another config:', *changed])
-      + '\nResume that run with its own config, or choose another --workdir.'
-    )

@@ -1,11 +1,15 @@
-"""The starts of a run: time, command, devices and versions, for the report."""
+"""The starts of a run: time, command, code, devices and versions."""
 
+from collections.abc import Mapping
 import datetime
 import json
+import os
+import pathlib
 import shlex
 import sys
 from typing import Any
 
+from absl import logging
 from etils import epath
 
 from genre_flax.runtime import files
@@ -13,11 +17,19 @@ from genre_flax.runtime import machine
 from genre_flax.runtime import parallel
 
 FILE_NAME = 'starts.json'
+_PACKAGE_DIR = pathlib.Path(__file__).parent.parent
 _PACKAGES = ('genre_flax', 'jax', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 
 
-def record(workdir: epath.Path, *, step: int) -> None:
+def record(
+  workdir: epath.Path,
+  *,
+  step: int,
+  changed_keys: Mapping[str, tuple[Any, Any]],
+) -> None:
   """Appends this start, after `step` updates, to the history of a workdir.
+
+  `changed_keys` are (before, now) of config keys that changed on resume.
 
   Raises:
     StorageError: the file cannot be written.
@@ -26,11 +38,17 @@ def record(workdir: epath.Path, *, step: int) -> None:
     'step': step,
     'time': datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds'),
     'command': shlex.join(['python', *sys.orig_argv[1:]]),
+    'changed_keys': dict(changed_keys),
+    'commit': machine.commit(_PACKAGE_DIR),
+    'working_folder': os.getcwd(),
+    'working_folder_commit': machine.commit(pathlib.Path.cwd()),
     'devices': parallel.describe_devices(),
     'processor': machine.processor(),
     'num_cores': machine.num_cores(),
     'versions': machine.versions(_PACKAGES),
   }
+  for key, (before, now) in changed_keys.items():
+    logging.warning('config.%s was %r and is now %r.', key, before, now)
   starts = [*read(workdir), start]
   files.write_atomic(workdir / FILE_NAME, f'{json.dumps(starts, indent=2)}\n')
 

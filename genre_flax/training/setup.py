@@ -15,11 +15,14 @@ from genre_flax import config_validation
 from genre_flax.datasets.posters import storage
 from genre_flax.models import params as params_lib
 from genre_flax.models import registry
+from genre_flax.runtime import errors
 from genre_flax.runtime import parallel
+from genre_flax.training import checks
 from genre_flax.training import inputs
-from genre_flax.training import losses
+from genre_flax.training import objectives
 from genre_flax.training import optimizer as optimizer_lib
 from genre_flax.training import progress
+from genre_flax.training import train_state
 from genre_flax.training import train_step as train_step_lib
 
 
@@ -30,7 +33,8 @@ class Setup(NamedTuple):
     sizes: batch sizes and numbers of steps.
     model: the network, to be run by `parallel.parallelize`.
     variable_shapes: of the network, {'params', 'batch_stats'}.
-    loss_fn: of `losses.make_loss`.
+    objective: of `objectives.create`.
+    micro_batch_size: examples per device whose gradients are computed at once.
     learning_rate_fn: maps updates done so far to the next learning rate.
     optimizer: the optax chain.
   """
@@ -38,7 +42,8 @@ class Setup(NamedTuple):
   sizes: config_lib.Sizes
   model: nn.Module
   variable_shapes: dict[str, Any]
-  loss_fn: losses.Loss
+  objective: objectives.Objective
+  micro_batch_size: int
   learning_rate_fn: Callable[[jax.Array | int], jax.Array]
   optimizer: optax.GradientTransformation
 
@@ -64,12 +69,16 @@ def set_up(
     num_train_examples=dataset.num_examples(config.dataset.train_split),
     label_prior=dataset.label_prior,
     num_devices=parallel.num_devices(),
+    platform=jax.default_backend(),
   )
   if parallel.is_main_host():
     described = progress.describe_parameters(
       setup.variable_shapes['params'], trainable=config.trainable
     )
-    logging.info('%s', progress.describe_run(config, setup.sizes, dataset))
+    overview = progress.describe_run(
+      config, setup.sizes, dataset, micro_batch_size=setup.micro_batch_size
+    )
+    logging.info('%s', overview)
     logging.info('%s', described)
   return dataset, setup
 
@@ -80,6 +89,7 @@ def build(
   num_train_examples: int,
   label_prior: Sequence[float],
   num_devices: int,
+  platform: str,
 ) -> Setup:
   """Builds the network, the loss and the optimizer, and checks that they fit.
 
@@ -88,6 +98,7 @@ def build(
     num_train_examples: posters of the training split.
     label_prior: [num_genres], shares of positives in the training split.
     num_devices: of all hosts together.
+    platform: of the devices, such as 'cpu'.
 
   Raises:
     InputError: the batch does not divide among the devices, no parameter is
@@ -102,6 +113,7 @@ def build(
   model = registry.create_from_config(
     config.model, num_genres=num_genres, axis_name=parallel.AXIS_NAME
   )
+  registry.check_attributes(config, model)
   variable_shapes = registry.variable_shapes(
     model,
     name=config.model.name,
@@ -112,10 +124,8 @@ def build(
   params_lib.check_pattern(params, config.trainable)
   if config.head_bias_from_prior:
     params_lib.check_head_bias(params, model_name=config.model.name)
-  loss_fn = losses.make_loss(
-    config.loss,
-    label_prior=label_prior,
-    num_examples=num_train_examples,
+  objective = objectives.create(
+    config, label_prior=label_prior, num_examples=num_train_examples
   )
   learning_rate_fn = optimizer_lib.make_learning_rate_fn(
     config.optimizer,
@@ -126,11 +136,57 @@ def build(
     config.optimizer,
     learning_rate_fn=learning_rate_fn,
     layer_order=getattr(model, 'layer_order', None),
-    paths=params_lib.flatten(params, sep='/'),
+    param_shapes=params_lib.flatten(params, sep='/'),
   )
   return Setup(
-    sizes, model, variable_shapes, loss_fn, learning_rate_fn, optimizer
+    sizes=sizes,
+    model=model,
+    variable_shapes=variable_shapes,
+    objective=objective,
+    micro_batch_size=_micro_batch_size(
+      config,
+      sizes.per_device_batch_size,
+      examples_mix=checks.mixes_examples(
+        config,
+        objective,
+        model,
+        variable_shapes,
+        num_genres=num_genres,
+        num_devices=num_devices,
+      ),
+      network_mixes=model.mixes_examples,
+      platform=platform,
+    ),
+    learning_rate_fn=learning_rate_fn,
+    optimizer=optimizer,
   )
+
+
+def _micro_batch_size(
+  config, full_size, *, examples_mix, network_mixes, platform
+):
+  """Examples per device and micro-batch: of the config, or of the platform.
+
+  On CPU, micro-batches of 4 examples keep activations in the caches: training
+  is up to 1.4 times faster and takes a third less memory.
+  """
+  given = config.micro_batch_size
+  if examples_mix and given not in (None, full_size):
+    raise errors.InputError(
+      f'config.micro_batch_size={given}: the loss depends on all examples of a'
+      ' batch together. Leave it unset.'
+    )
+  if given is not None:
+    return given
+  if (
+    platform != 'cpu'
+    or examples_mix
+    or network_mixes
+    or config.dataset.cache == 'features'
+  ):
+    return full_size
+  # Even sizes only: mixup blends pairs within a micro-batch.
+  return next((n for n in (4, 2) if full_size % n == 0), full_size)
 
 
 def make_train_step(
@@ -144,7 +200,31 @@ def make_train_step(
     setup.model,
     setup.optimizer,
     setup.learning_rate_fn,
-    loss_fn=setup.loss_fn,
+    objective=setup.objective,
+    num_micro_batches=(
+      setup.sizes.per_device_batch_size // setup.micro_batch_size
+    ),
     config=config,
   )
   return parallel.parallelize(step, donate_state=True, devices=devices)
+
+
+def check_train_step(
+  config: ml_collections.ConfigDict, setup: Setup, *, num_genres: int
+) -> None:
+  """Traces the training step, update included, without computing it.
+
+  Raises:
+    InputError: a part of it fails.
+  """
+  checks.check_train_step(
+    make_train_step(config, setup),
+    train_state.state_shapes(config, setup.variable_shapes, setup.optimizer),
+    checks.batch_shapes(
+      config,
+      setup.model,
+      setup.variable_shapes,
+      num_genres=num_genres,
+      leading=(jax.local_device_count(), setup.sizes.per_device_batch_size),
+    ),
+  )

@@ -4,7 +4,6 @@ The TPU compiler is part of the package `libtpu`. It compiles for the devices of
 a slice, given by name, the step that a run on the slice would execute.
 """
 
-import functools
 from importlib import metadata
 import importlib.util
 import os
@@ -21,7 +20,7 @@ from genre_flax import config as config_lib
 from genre_flax import config_validation
 from genre_flax.runtime import accelerators
 from genre_flax.runtime import errors
-from genre_flax.runtime import target
+from genre_flax.training import checks
 from genre_flax.training import setup as setup_lib
 from genre_flax.training import train_state
 
@@ -117,10 +116,20 @@ def compile_train_step(
     num_train_examples=config.batch_size,
     label_prior=[1 / num_genres] * num_genres,
     num_devices=len(devices),
+    platform='tpu',
+  )
+  num_micro_batches = (
+    setup.sizes.per_device_batch_size // setup.micro_batch_size
   )
   lowered = setup_lib.make_train_step(config, setup, devices=devices).lower(
     train_state.state_shapes(config, setup.variable_shapes, setup.optimizer),
-    _batch_shapes(config, setup, num_genres, num_devices=len(devices)),
+    checks.batch_shapes(
+      config,
+      setup.model,
+      setup.variable_shapes,
+      num_genres=num_genres,
+      leading=(len(devices), setup.sizes.per_device_batch_size),
+    ),
   )
   facts = _describe(config, setup, topology, devices)
   facts['num_genres'] = num_genres
@@ -137,8 +146,8 @@ def compile_train_step(
     facts['hbm_bytes_needed'] = memory
     cost = compiled.cost_analysis()
     # The analysis counts the loop over micro-batches as one iteration.
-    facts['flops'] = cost['flops'] * config.accumulate_steps
-    facts['bytes_accessed'] = cost['bytes accessed'] * config.accumulate_steps
+    facts['flops'] = cost['flops'] * num_micro_batches
+    facts['bytes_accessed'] = cost['bytes accessed'] * num_micro_batches
     program = compiled.as_text()
   facts['compile_seconds'] = time.monotonic() - started
   facts['fits'] = bool(program)
@@ -188,30 +197,6 @@ def _available_hbm(device):
   raise RuntimeError('The TPU compiler accepted a program of 64 TiB.')
 
 
-def _batch_shapes(config, setup, num_genres, *, num_devices):
-  """Shapes of a batch of `input_pipeline.train_batches` on all devices."""
-  height, width = config_lib.image_shape(config)
-
-  def make(shape, dtype):
-    batch = num_devices, setup.sizes.per_device_batch_size
-    return jax.ShapeDtypeStruct((*batch, *shape), dtype)
-
-  shapes = {
-    'image': make((height, width, 3), jnp.uint8),
-    'labels': make((num_genres,), jnp.float32),
-    'mask': make((), jnp.float32),
-    'index': make((), jnp.int32),
-  }
-  if config.dataset.cache == 'features':
-    del shapes['image']
-    embed = functools.partial(setup.model.apply, train=False, method='embed')
-    images = jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32)
-    with target.traced_for(target.PORTABLE):
-      features = jax.eval_shape(embed, setup.variable_shapes, images)
-    shapes['features'] = make(features.shape[1:], features.dtype)
-  return shapes
-
-
 def _describe(config, setup, topology, devices):
   height, width = config_lib.image_shape(config)
   return {
@@ -224,7 +209,7 @@ def _describe(config, setup, topology, devices):
     'dtype': config.model.dtype,
     'image_height': height,
     'image_width': width,
-    'accumulate_steps': config.accumulate_steps,
+    'micro_batch_size': config.micro_batch_size,
     'global_batch_size': setup.sizes.global_batch_size,
     'per_device_batch_size': setup.sizes.per_device_batch_size,
     'hbm_bytes_available': _available_hbm(devices[0]),

@@ -1,7 +1,7 @@
 """The training loop."""
 
 import collections
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 import contextlib
 import dataclasses
 import time
@@ -14,6 +14,7 @@ import ml_collections
 
 from genre_flax import config as config_lib
 from genre_flax.checkpoints import checkpointer as checkpointer_lib
+from genre_flax.checkpoints import shapes
 from genre_flax.datasets.posters import storage
 from genre_flax.evaluation import calibration_fit
 from genre_flax.evaluation import constant_baseline
@@ -23,10 +24,13 @@ from genre_flax.runtime import lock
 from genre_flax.runtime import metric_writer
 from genre_flax.runtime import parallel
 from genre_flax.runtime import preemption
+from genre_flax.training import early_stopping
 from genre_flax.training import feature_cache
 from genre_flax.training import inputs
+from genre_flax.training import objectives
 from genre_flax.training import progress as progress_lib
 from genre_flax.training import restore
+from genre_flax.training import run_code
 from genre_flax.training import setup as setup_lib
 
 # Steps that the host may be ahead of the devices. One keeps the devices busy;
@@ -41,20 +45,33 @@ class Outcome:
   Attributes:
     step: updates done.
     exit_status: 0, or the shell's status of the signal that interrupted it.
+    metrics: of the last validation, by name; empty where there was none.
+    best_metrics: of the best checkpoint's validation.
   """
 
   step: int
   exit_status: int
+  metrics: Mapping[str, float] = dataclasses.field(
+    default_factory=dict, compare=False
+  )
+  best_metrics: Mapping[str, float] = dataclasses.field(
+    default_factory=dict, compare=False
+  )
 
 
 def train(
-  config: ml_collections.ConfigDict, workdir: epath.PathLike
+  config: ml_collections.ConfigDict,
+  workdir: epath.PathLike,
+  *,
+  allow_change: Sequence[str] = (),
 ) -> Outcome:
   """Trains to the end; resumes the run in the workdir where there is one.
 
   Args:
     config: with every key of configs/default.py.
     workdir: for checkpoints, metrics and the resolved config.
+    allow_change: config keys that may differ from those of the run in the
+      workdir, such as 'optimizer.learning_rate'.
 
   Returns:
     The outcome; the workdir has the best checkpoint.
@@ -69,10 +86,12 @@ def train(
   with _locked(workdir):
     dataset, setup = setup_lib.set_up(config, workdir)
     with checkpointer_lib.Checkpointer(
-      workdir, keep_best=config.keep_best
+      workdir,
+      keep_best=config.keep_best,
+      best_metric=early_stopping.best_metric(config),
     ) as checkpointer:
       state, sums = restore.restore_or_initialize(
-        checkpointer, config, dataset, setup
+        checkpointer, config, dataset, setup, allow_change=allow_change
       )
       step = int(state.step)
       is_main = parallel.is_main_host()
@@ -96,7 +115,9 @@ def train(
           )
         ) as progress,
       ):
-        return _loop(config, dataset, setup, state, checkpointer, progress)
+        outcome = _loop(config, dataset, setup, state, checkpointer, progress)
+        last, best = checkpointer.validation_metrics()
+        return dataclasses.replace(outcome, metrics=last, best_metrics=best)
 
 
 @contextlib.contextmanager
@@ -121,18 +142,23 @@ def _loop(config, dataset, setup, state, checkpointer, progress):
   """Dispatches steps; waits for the devices only to report and to save."""
   sizes = setup.sizes
   train_split, validation_split = _open_splits(
-    config, dataset, setup.model, state, checkpointer.workdir
+    config, dataset, setup.model, state
   )
   train_step = setup_lib.make_train_step(config, setup)
   validate = _make_validator(config, dataset, setup, validation_split)
-  base_meta = checkpoint_meta(config, dataset, sizes)
+  base_meta = {
+    **checkpoint_meta(config, dataset, sizes),
+    'code': run_code.describe(config, setup.model),
+    'structure': shapes.checksum(state.to_items()),
+  }
+  stopping = early_stopping.EarlyStopping(config, sizes, checkpointer)
   step = int(state.step)
   batches = parallel.shard_ahead(
     inputs.train_batches(config, train_split, sizes=sizes, start_step=step)
   )
   in_flight = collections.deque()
   with contextlib.closing(batches), preemption.StopNotice() as stop:
-    while step < sizes.num_train_steps:
+    while step < sizes.num_train_steps and not stopping.is_due(step):
       with progress.waiting_for_input():
         batch = next(batches)
       with jax.transfer_guard('disallow'):
@@ -153,6 +179,9 @@ def _loop(config, dataset, setup, state, checkpointer, progress):
             results, calibration = validate(state)
             meta['calibration'] = calibration.to_dict()
             progress.validation(step, config.dataset.validation_split, results)
+            results = stopping.add(step, results)
+            if stopping.is_due(step):
+              meta['num_train_steps'] = step
           checkpointer.save(step, state.to_items(), meta=meta, metrics=results)
       if is_stopping:
         checkpointer.wait()
@@ -173,7 +202,7 @@ def _is_checkpoint_step(config, step):
   return every is not None and step % every == 0
 
 
-def _open_splits(config, dataset, model, state, workdir):
+def _open_splits(config, dataset, model, state):
   """The training and validation splits: of posters, or of cached features."""
   names = config.dataset.train_split, config.dataset.validation_split
   if config.dataset.cache != 'features':
@@ -181,7 +210,7 @@ def _open_splits(config, dataset, model, state, workdir):
   variables = {'params': state.params, 'batch_stats': state.batch_stats}
   return [
     feature_cache.open_split(
-      config, dataset, name, model=model, variables=variables, workdir=workdir
+      config, dataset, name, model=model, variables=variables
     )
     for name in names
   ]
@@ -190,7 +219,9 @@ def _open_splits(config, dataset, model, state, workdir):
 def _make_validator(config, dataset, setup, split):
   """A function of the state that returns metrics and a calibration."""
   eval_step = evaluator.make_eval_step(
-    setup.model, config_lib.preprocessing(config)
+    setup.model,
+    config_lib.preprocessing(config),
+    logits_fn=objectives.logits_fn(config, label_prior=dataset.label_prior),
   )
 
   def validate(state):
@@ -208,12 +239,8 @@ def _make_validator(config, dataset, setup, split):
       genres=dataset.genres,
       counts=dataset.label_sets,
     )
-    seconds = time.monotonic() - started
-    return {
-      'loss': predictions.loss,
-      **results,
-      'seconds': seconds,
-    }, calibration
+    results = {**objectives.mean_loss(setup.objective, predictions), **results}
+    return {**results, 'seconds': time.monotonic() - started}, calibration
 
   return validate
 

@@ -6,6 +6,8 @@ import pathlib
 import re
 import sysconfig
 
+from genre_flax import config as config_lib
+from genre_flax.runtime import custom
 from genre_flax.runtime import errors
 from launch.jobs import job as job_lib
 from launch.jobs import wheel
@@ -63,21 +65,22 @@ def _check_weights(job, values, schemes):
 
 def _check_code(job, values):
   """Refuses code of one's own, named in the config, that would not travel."""
-  for part in ('model', 'loss', 'optimizer'):
-    key = f'config.{part}.name'
-    name = job_lib.get_flag(job.args, key) or values[part].name
+  names = config_lib.flatten(values.to_dict())
+  for key in custom.OPTIONS:
+    name = job_lib.get_flag(job.args, f'config.{key}') or names.get(key, '')
     module, is_custom, _ = name.partition(':')
     if not is_custom or module.split('.')[0] in wheel.PACKAGES:
       continue
     found = _find(module)
     if found is None:
       raise errors.InputError(
-        f'--{key}={name}: there is no module {module!r} on this machine.'
+        f'--config.{key}={name}: there is no module {module!r} on this machine.'
       )
     if not _is_installed(found):
       raise errors.InputError(
-        f'--{key}={name} is in {found}, which does not travel with the job: put'
-        f' it into configs/, and call it configs.{name.split(".")[-1]}.'
+        f'--config.{key}={name} is in {found}, which does not travel with the'
+        ' job: put it into configs/, and call it'
+        f' configs.{name.split(".")[-1]}.'
       )
 
 

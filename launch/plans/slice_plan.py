@@ -103,8 +103,8 @@ def describe(plan: Facts) -> str:
     ]
   else:
     lines.append(
-      '  mend it  with a smaller --config.batch_size, a larger'
-      ' --config.accumulate_steps or more chips'
+      '  remedy   a smaller --config.batch_size or'
+      ' --config.micro_batch_size, or more chips'
     )
   return '\n'.join([*lines, f'  compiled in {plan["compile_seconds"]:.0f} s'])
 

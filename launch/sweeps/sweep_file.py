@@ -8,6 +8,7 @@ from typing import Any
 import ml_collections
 import optuna
 
+from genre_flax.runtime import custom
 from genre_flax.runtime import errors
 from launch.runtime import config_file
 from launch.sweeps import search_space
@@ -128,6 +129,8 @@ def _check_base(
     faults.append(f'config.base={base!r} cannot be read: {e}')
     return
   for key in (key for dimension in space for key in dimension.keys):
+    if key.rpartition('.')[0] in custom.OPTIONS.values():
+      continue
     value = config
     for part in key.split('.'):
       if not isinstance(value, ml_collections.ConfigDict) or part not in value:

@@ -36,9 +36,10 @@ META = {'config': {'a': 1}, 'genres': ['Drama', 'N/A']}
 
 def save(workdir, scores, **kwargs):
   """Saves a checkpoint per (step, validation score or None)."""
+  best_metric = kwargs.get('best_metric', selection.BestMetric())
   with checkpointer_lib.Checkpointer(workdir, **kwargs) as checkpointer:
     for step, score in scores:
-      metrics = None if score is None else {selection.BEST_METRIC: score}
+      metrics = None if score is None else {best_metric.name: score}
       checkpointer.save(
         step, make_state(step).to_items(), meta=META, metrics=metrics
       )
@@ -93,6 +94,15 @@ def test_the_latest_and_the_best_are_kept(tmp_path, scores, keep_best, kept):
   save(tmp_path, earlier, keep_best=keep_best)
   # The second checkpointer reads the metrics from disk.
   assert save(tmp_path, [last], keep_best=keep_best) == kept
+
+
+def test_the_best_metric_is_stored_with_the_checkpoints(tmp_path):
+  metric = selection.BestMetric('cross_entropy', higher_is_better=False)
+  scores = enumerate([3.0, 1.0, float('nan'), 2.0], 1)
+  assert save(tmp_path, scores, best_metric=metric) == [2, 4]
+  with checkpointer_lib.Checkpointer(tmp_path, read_only=True) as checkpointer:
+    assert checkpointer.find_step('best') == 2
+    assert checkpointer.best() == (2, {'cross_entropy': 1.0})
 
 
 def test_an_existing_step_is_not_saved_again(tmp_path):

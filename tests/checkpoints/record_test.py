@@ -6,12 +6,19 @@ import pytest
 
 from genre_flax.checkpoints import checkpointer as checkpointer_lib
 from genre_flax.checkpoints import record
+from genre_flax.checkpoints import selection
 from genre_flax.runtime import checksums
 from genre_flax.runtime import errors
 from tests.checkpoints import checkpointer_test
 
 ITEMS = {'model': {'a': np.arange(3.0), 'b': [np.ones(2, np.float32)]}}
-MADE = record.make(7, items=ITEMS, meta={'x': 0.1}, metrics={'auc': 0.5})
+MADE = record.make(
+  7,
+  items=ITEMS,
+  meta={'x': 0.1},
+  metrics={'auc': 0.5},
+  best_metric=selection.BestMetric('auc'),
+)
 
 
 def write(folder, made):

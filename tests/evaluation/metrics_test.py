@@ -25,7 +25,7 @@ def value(name, scores, labels):
 
 def weighted_values(scores, labels, weights):
   inputs = metrics.Inputs(scores, labels)
-  return inputs.compute(weights.astype(float), names=tuple(metrics.METRICS))
+  return inputs.compute(weights.astype(float))
 
 
 @pytest.mark.parametrize('block', [1, 7, 64, 1000])
@@ -76,6 +76,31 @@ def test_threshold_metrics_equal_scikit_learn(seed, thresholds):
     'macro_f1': f1(average='macro'),
   }
   assert {name: got[name] for name in expected} == pytest.approx(expected)
+
+
+def test_cross_entropy_is_the_sum_of_the_log_losses_of_scikit_learn():
+  scores, labels = random_split()
+  scores = np.clip(scores, 0.01, 0.99)
+  expected = sum(
+    sklearn_metrics.log_loss(labels[:, i], scores[:, i], labels=[0, 1])
+    for i in range(labels.shape[1])
+  )
+  assert value('cross_entropy', scores, labels) == pytest.approx(expected)
+  certain = value('cross_entropy', np.array([[0.0, 1.0]]), np.array([[1, 1]]))
+  assert certain == pytest.approx(-np.log(np.finfo(float).eps))
+
+
+def test_fitted_metrics_are_of_the_genres_at_their_operating_point():
+  scores, labels = random_split()
+  fitted = {'macro_f1': scores >= 0.3}
+  inputs = metrics.Inputs(scores, labels, fitted=fitted)
+  values = inputs.compute(np.ones((1, len(scores))))
+  assert values.keys() == {*metrics.METRICS, 'macro_f1_fitted'}
+  expected = sklearn_metrics.f1_score(
+    labels, fitted['macro_f1'], average='macro', zero_division=0
+  )
+  assert values['macro_f1_fitted'][0] == pytest.approx(expected)
+  assert values['macro_f1'][0] != pytest.approx(expected)
 
 
 def test_means_omit_genres_without_positives_or_negatives():

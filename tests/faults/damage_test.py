@@ -196,10 +196,10 @@ def test_feature_cache(tmp_path, num_flips):
     'labels': rng.integers(0, 2, (6, 3)).astype(np.float32),
   }
   (tmp_path / 'features').mkdir()
-  np.savez(tmp_path / 'features' / 'train.npz', key='abc', **stored)
+  np.savez(tmp_path / 'features' / 'train.npz', **stored)
 
   def check(copy):
-    found = feature_cache._read(epath.Path(copy) / 'train.npz', 'abc')
+    found = feature_cache._read(epath.Path(copy) / 'train.npz')
     if found is None:
       return 'recomputed'
     for index in range(6):

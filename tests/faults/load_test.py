@@ -123,11 +123,12 @@ _METRICS = f"""
 import resource
 import numpy as np
 from genre_flax.evaluation import bootstrap
+from genre_flax.evaluation import metrics
 rng = np.random.default_rng(0)
 scores = rng.random((1_000_000, 25), np.float32).astype(float)
 labels = rng.random(scores.shape, np.float32) < 0.1
-found = bootstrap.intervals(scores, labels, num_samples=8)
-print(*found['mean_roc_auc'], {_PEAK})
+found = bootstrap.intervals(metrics.Inputs(scores, labels), num_samples=8)
+print(*found['mean_roc_auc'][1:], {_PEAK})
 """
 
 

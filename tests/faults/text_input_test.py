@@ -8,7 +8,6 @@ from absl import flags
 from etils import epath
 import hypothesis
 from hypothesis import strategies as st
-from ml_collections import config_flags
 
 from configs import default
 from genre_flax import config as config_lib
@@ -19,6 +18,7 @@ from genre_flax.datasets.posters import genre_lists
 from genre_flax.datasets.posters import sources
 from genre_flax.runtime import command_line
 from genre_flax.runtime import errors
+from genre_flax.runtime import shared_flags
 from genre_flax.runtime import text
 from tests.faults import trainings
 
@@ -208,9 +208,7 @@ def test_overrides(max_examples, monkeypatch):
 
   def check(given):
     values = flags.FlagValues()
-    holder = config_flags.DEFINE_config_file(
-      'config', flag_values=values, lock_config=True
-    )
+    holder = shared_flags.config(config_lib.load, values)
     argv = ['program', '--config=configs/default.py']
     argv += [f'--config.{key}={value}' for key, value in given]
     sys.argv[:] = argv  # ml_collections reads overrides from it.

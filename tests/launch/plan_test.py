@@ -27,7 +27,7 @@ FACTS = {
   'image_height': 250,
   'image_width': 240,
   'num_genres': 25,
-  'accumulate_steps': 1,
+  'micro_batch_size': None,
   'global_batch_size': 40,
   'per_device_batch_size': 10,
   'hbm_bytes_available': 16 * GIB,

@@ -70,6 +70,7 @@ def test_other_pixels_give_a_warning(caplog, mean, scale, is_warned):
   model.name = 'efficientnet_lite'
   loader.load(
     'efficientnet_lite0',
+    network=model.name,
     model=model,
     preprocessing=config_lib.Preprocessing(64, 64, mean, scale),
   )

@@ -11,6 +11,8 @@ import pytest
 
 from configs import default
 from genre_flax import config_validation
+from genre_flax.models import classifier
+from genre_flax.models import vit
 from genre_flax.pretrained import sources
 from genre_flax.pretrained import timm_weights
 from genre_flax.runtime import errors
@@ -103,11 +105,21 @@ def test_the_config_module_lists_the_same_sources_and_networks():
   assert set(networks) == set(config_validation.BACKBONES)
 
 
-def test_training_starts_from_a_file(data_dir, tmp_path):
+class OwnViT(classifier.Classifier):
+  published_network = 'vit'
+
+
+def own_vit(num_genres, dtype, axis_name):
+  del axis_name
+  return OwnViT(num_genres, vit.ViT(patch=8, dtype=dtype), dtype=dtype)
+
+
+@pytest.mark.parametrize('name', ['vit', f'{__name__}:own_vit'])
+def test_training_starts_from_a_file(data_dir, tmp_path, name):
   config, _, params = published_weights.make_network('vit', (32, 32))
   source = published_weights.write(tmp_path / 'w', config, params)
   changes = {
-    'model.name': 'vit',
+    'model.name': name,
     'model.vit.patch': 8,
     'pretrained': source,
     'trainable': 'head/.*',

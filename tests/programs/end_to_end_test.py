@@ -1,9 +1,11 @@
 """Training, evaluation, predictions and reports by the programs."""
 
+import io
 import json
 import re
 import signal
 
+import pandas as pd
 import pytest
 
 from genre_flax.datasets.posters import synthetic
@@ -102,6 +104,28 @@ def test_top3_evaluates_a_split(trained, tmp_path):
   assert read_metrics(tmp_path) == pytest.approx(
     read_metrics(workdir), abs=1e-6
   )
+
+
+def test_compare_prints_a_table(trained):
+  workdir, _ = trained
+  result = programs.run(
+    'compare',
+    f'a={workdir}*',
+    str(workdir),
+    '--format=csv',
+    '--metrics=mean_average_precision',
+    '--bootstrap_samples=20',
+  )
+  assert result.returncode == 0, result.stderr
+  table = pd.read_csv(io.StringIO(result.stdout), index_col='group')
+  assert list(table.index) == ['a', workdir.name, 'constant baseline']
+  expected = read_metrics(workdir)['mean_average_precision']
+  assert table['mean_average_precision']['a'] == pytest.approx(expected)
+  assert table['mean_average_precision_difference'][workdir.name] == 0
+  result = programs.run('compare', f'--list={workdir}', '--format=json')
+  (run,) = json.loads(result.stdout)
+  assert run['state'] == 'finished'
+  assert run['test'] == pytest.approx(expected)
 
 
 def test_top3_evaluates_an_ensemble(trained, tmp_path):

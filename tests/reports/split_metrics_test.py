@@ -14,7 +14,9 @@ from genre_flax.evaluation import evaluator
 from genre_flax.evaluation import metrics
 from genre_flax.inference import scored_split
 from genre_flax.reports import split_metrics
+from genre_flax.reports.html import report as html_report
 from genre_flax.runtime import errors
+from genre_flax.training import progress
 
 GENRES = ('Comedy', 'Drama', 'News', 'War')
 SCORES = np.array(
@@ -46,7 +48,9 @@ def test_metrics_have_value_interval_and_baseline():
   assert (made['split'], made['step']) == ('test', 7)
   assert made['num_examples'] == 3
   p = np.where(LABELS > 0, SCORES, 1 - SCORES)
-  assert made['loss'] == pytest.approx(-np.log(p).sum(axis=1).mean())
+  cross_entropy = made['metrics']['cross_entropy']
+  assert cross_entropy['value'] == pytest.approx(-np.log(p).sum(axis=1).mean())
+  assert cross_entropy['high'] > 1
   assert made['metrics'].keys() == metrics.METRICS.keys() | {
     'exact_match_fitted',
     'micro_f1_fitted',
@@ -57,6 +61,22 @@ def test_metrics_have_value_interval_and_baseline():
   assert accuracy['value'] == pytest.approx(11 / 12)
   assert accuracy['constant_baseline'] == pytest.approx(9 / 12)
   assert accuracy['low'] <= accuracy['value'] <= accuracy['high']
+
+
+def test_a_new_metric_is_in_all_outputs(monkeypatch):
+  def error_rate(inputs, weights):
+    return 1 - metrics.METRICS['accuracy'].function(inputs, weights)
+
+  metric = metrics.Metric(error_rate, 'error rate', higher_is_better=False)
+  monkeypatch.setitem(metrics.METRICS, 'error_rate', metric)
+  made = make()
+  assert made['metrics']['error_rate']['value'] == pytest.approx(1 / 12)
+  assert 'error_rate' in split_metrics.format_metrics(made)
+  values = {name: each['value'] for name, each in made['metrics'].items()}
+  line = progress.describe_metrics(3, 'test', values, seconds=1.0)
+  assert line.endswith('error rate 0.0833  (1.0 s)')
+  assert 'Error rate' in [title for _, title, _ in html_report.metric_titles()]
+  assert 'error_rate' in metrics.reported(())
 
 
 def test_constant_baseline_predicts_the_best_genres_of_the_training_split():
@@ -127,7 +147,7 @@ def test_reports_are_read_as_written(tmp_path):
   text = (tmp_path / split_metrics.FILE_NAME).read_text()
   assert json.loads(text, parse_constant=reject) == report
   found = split_metrics.read(tmp_path, step=7, genres=GENRES)
-  assert found == {key: report[key] for key in report if key != 'loss'}
+  assert found == report
 
 
 def test_report_of_the_checkpoint_is_preferred(tmp_path):

@@ -9,7 +9,7 @@ from genre_flax.runtime import errors
 @pytest.fixture
 def own_code(tmp_path, monkeypatch):
   (tmp_path / 'own_code.py').write_text(
-    'NUMBER = 3\ndef add(a, b):\n  return a + b\n'
+    'NUMBER = 3\ndef add(a, b):\n  return a + b\ndef one(c):\n  return c\n'
   )
   monkeypatch.syspath_prepend(tmp_path)
   yield
@@ -28,10 +28,11 @@ def test_call_passes_arguments_and_options(own_code):
     ('own_code:', 'of type module; expected'),
     (':add', 'module:attribute'),
     ('own_code:NUMBER', 'of type int; expected'),
-    ('own_code:add', r"arguments \['a'\] and the options \{'c': 1\}.*'c'"),
+    ('own_code:add', r"model.options.c is not .* 'own_code:add', which .*'b'"),
+    ('own_code:one', r"arguments \['a'\] and the options \{'c': 1\}.*'a'"),
   ],
 )
 def test_errors_name_the_key_and_the_cause(own_code, name, message):
   with pytest.raises(errors.InputError, match=message) as e:
     custom.call(name, key='model.name', options={'c': 1}, a=1)
-  assert f"config.model.name='{name}'" in str(e.value)
+  assert f"'{name}'" in str(e.value)

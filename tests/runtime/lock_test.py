@@ -31,10 +31,13 @@ def test_another_holder_is_refused_until_the_process_is_killed(tmp_path):
       lock.hold(path, '{a}: {pid} has it'),
     ):
       pass
+    assert lock.is_held(path)
     process.kill()
   for _ in range(2):  # The first block releases it, too.
     with lock.hold(path, ''):
       pass
+  assert not lock.is_held(path)
+  assert not lock.is_held(tmp_path / 'missing')
 
 
 def test_cloud_storage_is_not_locked():

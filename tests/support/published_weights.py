@@ -46,6 +46,7 @@ def load(source, config, image_shape=(32, 32)):
   preprocessing = config_lib.Preprocessing(
     *image_shape, pixel_mean=127.5, pixel_scale=60.0
   )
-  return loader.load(source, model=config, preprocessing=preprocessing)[
-    'params'
-  ]
+  loaded = loader.load(
+    source, network=config.name, model=config, preprocessing=preprocessing
+  )
+  return loaded['params']

@@ -1,16 +1,18 @@
 """Tests of the files in configs/."""
 
 import importlib
+import json
 import re
 import sys
 
 from absl import flags
-from ml_collections import config_flags
 import pytest
 
 from configs import default
 from genre_flax import config as config_lib
 from genre_flax import config_validation
+from genre_flax.runtime import custom
+from genre_flax.runtime import shared_flags
 from tests.support import paths
 
 FILES = sorted(
@@ -34,9 +36,7 @@ def parse(monkeypatch):
     # ml_collections finds the overrides there.
     monkeypatch.setattr(sys, 'argv', argv)
     values = flags.FlagValues()
-    config_flags.DEFINE_config_file(
-      'config', None, flag_values=values, lock_config=True
-    )
+    shared_flags.config(config_lib.load, values)
     values(argv)
     return values.config
 
@@ -73,9 +73,50 @@ def test_overrides_of_each_type(parse):
 
 
 @pytest.mark.parametrize(
+  'text, expected',
+  [
+    ('64', 64),
+    ('1e-3', 1e-3),
+    ('true', True),
+    ('(1, 2)', (1, 2)),
+    ('wide', 'wide'),
+    ('None', 'None'),
+  ],
+)
+@pytest.mark.parametrize('section', custom.OPTIONS.values())
+def test_options_that_the_file_does_not_list(parse, section, text, expected):
+  config = parse(FILES[0], f'--config.{section}.width={text}')
+  options = config_lib.get(config, section)
+  assert options.to_dict() == {'width': expected}
+  assert type(options.width) is type(expected)
+  assert config.is_locked
+
+
+def test_the_config_file_of_a_run(parse, tmp_path):
+  config = load('finetune')
+  config.loss.options = {'gamma': 2.0}
+  path = tmp_path / 'config.json'
+  path.write_text(json.dumps(config_lib.to_dict(config)))
+  assert parse(path).to_dict() == config.to_dict()
+  changed = parse(
+    path,
+    '--config.batch_size=8',
+    '--config.loss.options.gamma=3.0',
+    '--config.optimizer.clip_norm=0.5',
+    '--config.eval_crops=(1.0,)',
+  )
+  assert (changed.batch_size, changed.loss.options.gamma) == (8, 3.0)
+  assert (changed.optimizer.clip_norm, changed.eval_crops) == (0.5, (1.0,))
+  with pytest.raises(AttributeError):
+    parse(path, '--config.batch_sise=8')
+
+
+@pytest.mark.parametrize(
   'override, error',
   [
     ('--config.image_sise=250', AttributeError),
+    ('--config.model.optionz.width=64', KeyError),
+    ('--config.model.tiny.width=64', AttributeError),
     ('--config.batch_size=many', flags.IllegalFlagValueError),
     ('--config.batch_size=1e3', flags.IllegalFlagValueError),
   ],

@@ -13,6 +13,8 @@ from genre_flax.models import registry
 from genre_flax.runtime import errors
 from genre_flax.training import optimizer
 
+HERE = __name__
+
 
 def make_config(**changes):
   config = default.get_config().optimizer
@@ -35,12 +37,40 @@ def test_schedules_after_warmup(schedule, middle, end):
   np.testing.assert_allclose(got, [0.25, 0.5, 1.0, 1.0, middle, end], rtol=1e-6)
 
 
+def power(*, learning_rate, num_train_steps, num_warmup_steps, exponent=1):
+  del num_warmup_steps
+  return lambda step: learning_rate * (1 - step / num_train_steps) ** exponent
+
+
+def test_custom_schedule_with_options():
+  config = make_config(schedule=f'{HERE}:power', learning_rate=0.5)
+  config.schedule_options = {'exponent': 2}
+  rate = optimizer.make_learning_rate_fn(
+    config, num_train_steps=4, num_warmup_steps=2
+  )
+  got = [float(rate(jnp.asarray(step))) for step in (0, 1, 2)]
+  np.testing.assert_allclose(got, [0.5, 0.5 * 9 / 16, 0.5 / 4], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+  'peak, exponent, message',
+  [(-1.0, 1, 'is -1.0 after 0'), (1.0, np.nan, 'is nan after 3')],
+)
+def test_custom_schedule_with_invalid_rates_is_refused(peak, exponent, message):
+  config = make_config(schedule=f'{HERE}:power', learning_rate=peak)
+  config.schedule_options = {'exponent': exponent}
+  with pytest.raises(errors.InputError, match=message):
+    optimizer.make_learning_rate_fn(
+      config, num_train_steps=4, num_warmup_steps=2
+    )
+
+
 def one_update(config, grads, params, *, rate=0.1, layer_order=None, fixed=()):
   chain = optimizer.make_optimizer(
     config,
     learning_rate_fn=lambda _: rate,
     layer_order=layer_order,
-    paths=[*params, *fixed],
+    param_shapes={**params, **dict.fromkeys(fixed, jnp.zeros(1))},
   )
   updates, _ = chain.update(grads, chain.init(params), params)
   return updates
@@ -149,10 +179,85 @@ def test_nesterov_momentum_against_hand_computed_values():
   config = make_config(name='sgd', beta1=0.5, weight_decay=0.0)
   params = {'a/kernel': jnp.array([0.0])}
   grads = {'a/kernel': jnp.array([1.0])}
-  chain = optimizer.make_optimizer(config, learning_rate_fn=lambda _: 1.0)
+  chain = optimizer.make_optimizer(
+    config, learning_rate_fn=lambda _: 1.0, param_shapes=params
+  )
   state = chain.init(params)
   first, state = chain.update(grads, state, params)
   second, _ = chain.update(grads, state, params)
   # Trace 1, then 1.5; Nesterov adds half a trace: 1.5, then 1.75.
   assert float(first['a/kernel'][0]) == -1.5
   assert float(second['a/kernel'][0]) == -1.75
+
+
+def rising(step):
+  return 0.05 * step
+
+
+@pytest.mark.parametrize(
+  'name, expected',
+  [
+    ('adafactor', optax.adafactor(rising)),
+    ('lion', optax.lion(rising)),
+    ('sgd', optax.sgd(rising)),
+    ('scale_by_lion', optax.lion(rising, weight_decay=0.0)),
+  ],
+)
+def test_optimizers_of_optax_minimize_a_quadratic(name, expected):
+  config = make_config(name=f'optax:{name}', weight_decay=0.0)
+  params = {'a/kernel': jnp.array([[1.0, -2.0], [0.5, 3.0]])}
+  made = optimizer.make_optimizer(
+    config, learning_rate_fn=rising, param_shapes=params
+  )
+  ends = []
+  for chain in (made, expected):
+    values, state = params, chain.init(params)
+    for _ in range(10):
+      # The gradient of half the sum of squares.
+      updates, state = chain.update(values, state, values)
+      values = optax.apply_updates(values, updates)
+    ends.append(values)
+  got, own = (end['a/kernel'] for end in ends)
+  np.testing.assert_allclose(got, own, rtol=1e-6)
+  assert float((got**2).sum()) < float((params['a/kernel'] ** 2).sum())
+
+
+def test_clipping_and_backbone_factor_of_a_full_optimizer():
+  config = make_config(
+    name='optax:sgd', weight_decay=0.0, clip_norm=1.0, backbone_factor=0.5
+  )
+  grads = {'head/kernel': jnp.array([3.0]), 'stem/kernel': jnp.array([4.0])}
+  updates = one_update(config, grads, grads, rate=1.0)
+  assert float(updates['head/kernel'][0]) == pytest.approx(-0.6, rel=1e-5)
+  assert float(updates['stem/kernel'][0]) == pytest.approx(-0.4, rel=1e-5)
+
+
+def with_own_rate(factor=-1.0):
+  return optax.scale(factor)
+
+
+def without_sign(learning_rate):
+  return optax.scale_by_schedule(learning_rate)
+
+
+@pytest.mark.parametrize(
+  'name, changes, message',
+  [
+    ('optax:lion', {}, 'config.optimizer.weight_decay to 0.0'),
+    ('optax:lion', {'options': {'learning_rate': 1.0}}, 'and not an option'),
+    (f'{HERE}:with_own_rate', {}, r'is -\d.*expected'),
+    (f'{HERE}:with_own_rate', {'options': {'factor': np.nan}}, 'is nan'),
+    (f'{HERE}:without_sign', {'weight_decay': 0.0}, r'is \d.*expected'),
+    ('optax:set_to_zero', {}, 'is 0.0'),
+    ('optax:lbfgs', {'weight_decay': 0.0}, "an update: .*'value'"),
+  ],
+)
+def test_custom_optimizer_that_breaks_its_contract_is_refused(
+  name, changes, message
+):
+  config = make_config(name=name, weight_decay=0.1)
+  with config.unlocked():
+    config.update(changes)
+  params = {'head/kernel': jnp.ones((2, 2))}
+  with pytest.raises(errors.InputError, match=message):
+    one_update(config, params, params)

@@ -89,7 +89,7 @@ def test_last_step_is_reported(progress, clock, tmp_path):
   assert lines[-1]['loss'] == pytest.approx((9 + 10) / 32)
 
 
-def test_non_finite_value_raises_with_its_step(progress, clock):
+def test_non_finite_value_raises_with_its_step(progress, clock, tmp_path):
   clock.now += 1.0
   progress.add(1, values(1.0))
   progress.add(2, {**values(1.0), 'gradient_norm': jnp.asarray(jnp.inf)})
@@ -98,3 +98,5 @@ def test_non_finite_value_raises_with_its_step(progress, clock):
     progress_lib.NonFiniteError, match='Step 2: gradient_norm is inf'
   ):
     progress.check()
+  (line,) = metric_writer.read(tmp_path)
+  assert line == {'step': 2, 'split': 'train', 'gradient_norm': None}

@@ -96,7 +96,7 @@ class TestCompile:
 
   def test_flops_cover_all_micro_batches(self, compiled):
     facts, _ = compiled
-    parts = lower('--config.batch_size=64', '--config.accumulate_steps=2')
+    parts = lower('--config.batch_size=64', '--config.micro_batch_size=8')
     assert parts['per_device_batch_size'] == 16
     assert parts['flops'] == pytest.approx(2 * facts['flops'], rel=0.1)
 
@@ -174,7 +174,7 @@ EXPECTED = {
   'image_height': 32,
   'image_width': 32,
   'num_genres': 25,
-  'accumulate_steps': 1,
+  'micro_batch_size': None,
   'global_batch_size': 32,
   'per_device_batch_size': 8,
   # The chip has 16 GiB, of which the compiler reserves a quarter of a GiB.

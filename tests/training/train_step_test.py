@@ -9,8 +9,9 @@ import pytest
 from genre_flax.models import registry
 from genre_flax.runtime import parallel
 from genre_flax.runtime import target
-from genre_flax.training import losses
+from genre_flax.training import objectives
 from genre_flax.training import optimizer as optimizer_lib
+from genre_flax.training import setup as setup_lib
 from genre_flax.training import train_state
 from genre_flax.training import train_step as train_step_lib
 from tests.support import helpers
@@ -55,7 +56,7 @@ def make_batch(size=16, seed=0):
   }
 
 
-def make_step(config):
+def make_step(config, *, num_micro_batches=1):
   rate_fn = optimizer_lib.make_learning_rate_fn(
     config.optimizer, num_train_steps=100, num_warmup_steps=0
   )
@@ -67,11 +68,16 @@ def make_step(config):
   )
   variables = train_state.initialize_variables(model, jax.random.key(0), SHAPE)
   state = train_state.create_train_state(config, variables, optimizer)
-  loss = losses.make_loss(
-    config.loss, label_prior=[0.3] * NUM_GENRES, num_examples=100
+  objective = objectives.create(
+    config, label_prior=[0.3] * NUM_GENRES, num_examples=100
   )
   step = train_step_lib.make_train_step(
-    model, optimizer, rate_fn, loss_fn=loss, config=config
+    model,
+    optimizer,
+    rate_fn,
+    objective=objective,
+    num_micro_batches=num_micro_batches,
+    config=config,
   )
   return model, step, jax.device_get(state)
 
@@ -168,45 +174,68 @@ def test_state_is_equal_on_all_devices(name):
   assert not np.array_equal(*head)
 
 
-@pytest.mark.parametrize(
-  'size, accumulate_steps, platform',
-  [(16, 4, 'tpu'), (24, 1, 'cpu'), (7, 1, 'cpu')],
-)
-def test_micro_batches_equal_the_full_batch(size, accumulate_steps, platform):
-  _, whole_step, state = make_step(make_config(**SGD))
-  _, parts_step, _ = make_step(
-    make_config(accumulate_steps=accumulate_steps, **SGD)
-  )
+@pytest.mark.parametrize('size, num_micro_batches', [(16, 4), (24, 6)])
+def test_micro_batches_equal_the_full_batch(size, num_micro_batches):
+  config = make_config(**SGD)
+  _, whole_step, state = make_step(config)
+  _, parts_step, _ = make_step(config, num_micro_batches=num_micro_batches)
   batch = [make_batch(size)]
-  whole, (whole_values,) = run(
-    whole_step, state, batch, num_devices=1, platform='tpu'
-  )
-  parts, (parts_values,) = run(
-    parts_step, state, batch, num_devices=1, platform=platform
-  )
+  whole, (whole_values,) = run(whole_step, state, batch, num_devices=1)
+  parts, (parts_values,) = run(parts_step, state, batch, num_devices=1)
   helpers.assert_trees_close(parts, whole, atol=1e-5)
   assert parts_values['loss'] == pytest.approx(whole_values['loss'], rel=1e-5)
   assert parts_values['count'] == size
 
 
 @pytest.mark.parametrize(
-  'name, platform, expected',
-  [('tiny', 'cpu', True), ('tiny', 'tpu', False), ('resnet', 'cpu', False)],
+  'changes, platform, expected',
+  [
+    ({}, 'cpu', 4),
+    ({'batch_size': 48}, 'cpu', 2),  # 6 per device.
+    ({}, 'tpu', 8),
+    ({'model.name': 'resnet'}, 'cpu', 8),
+    ({'micro_batch_size': 2}, 'cpu', 2),
+    ({'micro_batch_size': 2}, 'tpu', 2),
+    ({'loss.name': f'{__name__}:negative_soft_f1'}, 'cpu', 8),
+  ],
 )
-def test_cpu_micro_batches_need_independent_examples(name, platform, expected):
-  _, step, state = make_step(make_config(**{'model.name': name}))
-  with target.traced_for(platform):
-    program = jax.make_jaxpr(step, axis_env=[(parallel.AXIS_NAME, 1)])(
-      state, make_batch(32)
-    )
-  # Whether there are micro-batches of 4 posters.
-  assert (f'u8[4,{SHAPE[0]},{SHAPE[1]},3]' in str(program)) == expected
+def test_micro_batch_size_by_platform(changes, platform, expected):
+  config = make_config(**{'batch_size': 64, **changes})
+  setup = setup_lib.build(
+    config,
+    num_train_examples=100,
+    label_prior=[0.3] * NUM_GENRES,
+    num_devices=8,
+    platform=platform,
+  )
+  assert setup.micro_batch_size == expected
+
+
+def negative_soft_f1(logits, labels):
+  """Macro soft-F1 of a batch, for each example: not a sum over examples."""
+  p = jax.nn.sigmoid(logits)
+  f1 = 2 * (p * labels).sum(axis=0) / (p + labels).sum(axis=0)
+  return jnp.full(len(logits), 1 - f1.mean())
+
+
+def test_loss_over_the_batch_is_the_same_on_any_number_of_devices():
+  changes = {'loss.name': f'{__name__}:negative_soft_f1'}
+  model, step, state = make_step(make_config(**SGD, **changes))
+  batch = make_batch()
+  one, (values,) = run(step, state, [batch], num_devices=1)
+  eight, (eight_values,) = run(step, state, [batch], num_devices=8)
+  helpers.assert_trees_close(eight, one, atol=1e-6)
+  images = (jnp.asarray(batch['image']).astype(jnp.float32) - 127.5) / 127.5
+  logits = model.apply({'params': state.params}, images, train=False)
+  expected = 16 * float(negative_soft_f1(logits, batch['labels'])[0])
+  for got in (values, eight_values):
+    assert got['loss'] == pytest.approx(expected, rel=1e-5)
 
 
 def test_dropout_differs_between_micro_batches():
   # With equal dropout, two equal micro-batches would have equal gradients.
   dropout = {'model.tiny.dropout_rate': 0.5}
-  _, step, state = make_step(make_config(accumulate_steps=2, **dropout))
+  _, step, state = make_step(make_config(**dropout), num_micro_batches=2)
   _, once, _ = make_step(make_config(**dropout))
   batch = make_batch(8)
   twice = {name: np.concatenate([a, a]) for name, a in batch.items()}

@@ -1,5 +1,6 @@
 """Tests of genre_flax/training/train.py."""
 
+from concurrent import futures
 import json
 import os
 import signal
@@ -10,10 +11,11 @@ import pytest
 
 from genre_flax.checkpoints import checkpointer as checkpointer_lib
 from genre_flax.datasets.posters import build
+from genre_flax.inference import continuous_evaluation
 from genre_flax.runtime import errors
 from genre_flax.runtime import metric_writer
 from genre_flax.training import progress
-from genre_flax.training import restore
+from genre_flax.training import resume
 from genre_flax.training import setup as setup_lib
 from genre_flax.training import train
 from tests.support import helpers
@@ -24,7 +26,7 @@ RANDOM = {
   'model.tiny.dropout_rate': 0.5,
   'augment.horizontal_flip': 0.5,
   'optimizer.warmup_epochs': 0.5,
-  'accumulate_steps': 2,
+  'micro_batch_size': 2,
 }
 
 
@@ -59,6 +61,17 @@ def test_training_reduces_the_loss_and_writes_its_files(config, tmp_path):
   validation = lines_of(tmp_path, 'validation')
   assert [line['step'] for line in validation] == list(range(3, 31, 3))
   assert 'mean_average_precision' in validation[0]
+
+
+def test_training_in_a_thread_returns_the_metrics(config, tmp_path):
+  with futures.ThreadPoolExecutor() as pool:
+    outcome = pool.submit(train.train, config, tmp_path).result()
+  validation = lines_of(tmp_path, 'validation')
+  values = [line['mean_average_precision'] for line in validation]
+  assert outcome.metrics['mean_average_precision'] == values[-1]
+  assert outcome.best_metrics['mean_average_precision'] == max(values)
+  # Also where nothing is left to train.
+  assert train.train(config, tmp_path).metrics == outcome.metrics
 
 
 def test_interrupted_at_its_last_step(config, tmp_path, monkeypatch):
@@ -187,7 +200,7 @@ def test_non_finite_loss_raises_and_keeps_checkpoints(
   train.train(config, tmp_path)
   config.num_train_steps = 12
   config.optimizer.schedule = 'constant'
-  monkeypatch.setattr(restore, 'check_resumable', lambda *_: None)
+  monkeypatch.setattr(resume, 'check_resumable', lambda *_: None)
   make = setup_lib.make_train_step
 
   def make_failing(*args):
@@ -208,6 +221,40 @@ def test_non_finite_loss_raises_and_keeps_checkpoints(
     train.train(config, tmp_path)
   with checkpointer_lib.Checkpointer(tmp_path) as checkpointer:
     assert checkpointer.steps()[-1] == 6
+
+
+@pytest.mark.parametrize('stop', [None, 4, 9])
+def test_early_stopping_is_the_same_in_a_resumed_run(
+  config, tmp_path, monkeypatch, stop
+):
+  # The parameters do not change, so that the first evaluation, after step 3, is
+  # the best. An epoch has 5.8 steps.
+  config.optimizer.learning_rate = 1e-30
+  config.num_train_steps = 100
+  config.early_stopping_epochs = 1.0
+  if stop is not None:
+    with monkeypatch.context() as patch:
+      stop_after(patch, stop)
+      assert train.train(config, tmp_path).step == stop
+  assert train.train(config, tmp_path).step == 9
+  assert train.train(config, tmp_path).step == 9
+  steps = [line['step'] for line in lines_of(tmp_path, 'validation')]
+  assert steps == [3, 6, 9]
+  # A continuous evaluation ends.
+  assert continuous_evaluation.read_steps(tmp_path)[1] == 9
+
+
+def test_the_best_checkpoint_is_by_the_best_metric(config, tmp_path):
+  config.num_train_steps = 15
+  config.best_metric = 'cross_entropy'
+  config.optimizer.learning_rate = 0.1
+  train.train(config, tmp_path)
+  values = {
+    line['step']: line['cross_entropy']
+    for line in lines_of(tmp_path, 'validation')
+  }
+  with checkpointer_lib.Checkpointer(tmp_path, read_only=True) as checkpointer:
+    assert checkpointer.find_step('best') == min(values, key=values.get)
 
 
 def test_sigterm_saves_a_checkpoint(config, tmp_path, caplog):

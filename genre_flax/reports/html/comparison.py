@@ -1,32 +1,12 @@
 """The comparison of two runs on the same posters."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from genre_flax.evaluation import bootstrap
-from genre_flax.evaluation import calibration as calibration_lib
 from genre_flax.evaluation import metrics
 from genre_flax.inference import scored_split as scored_lib
+from genre_flax.reports import split_metrics
 from genre_flax.reports.html import posters
-from genre_flax.runtime import errors
-
-
-def check_comparable(splits: Sequence[scored_lib.ScoredSplit]) -> None:
-  """Checks that splits have the same genres, posters and labels.
-
-  Raises:
-    InputError: they differ.
-  """
-  first = splits[0]
-  for other in splits[1:]:
-    for name in ('genres', 'ids', 'labels'):
-      if not np.array_equal(getattr(first, name), getattr(other, name)):
-        raise errors.InputError(
-          f'The runs cannot be compared on the split {first.name}: the {name}'
-          ' of the posters differ. Set --data_dir to a dataset with the genres'
-          ' of all runs, or write one report per run.'
-        )
 
 
 def differences(
@@ -40,25 +20,15 @@ def differences(
   Returns:
     An estimate per metric of `split_metrics.make_report`.
   """
-  result = bootstrap.differences(
-    other.scores, first.scores, first.labels, num_samples=bootstrap_samples
-  )
-  for point in calibration_lib.OPERATING_POINTS:
-    predicted, first_predicted = (
-      split.predictor.calibration.predict_genres(split.scores, point)
-      for split in (other, first)
-    )
-    fitted = bootstrap.differences(
-      other.scores,
-      first.scores,
-      first.labels,
-      predicted=predicted,
-      other_predicted=first_predicted,
-      names=(point,),
-      num_samples=bootstrap_samples,
-    )
-    result[f'{point}_fitted'] = fitted[point]
-  return result
+  samples = [
+    [
+      bootstrap.samples(
+        split_metrics.metric_inputs(split), num_samples=bootstrap_samples
+      )
+    ]
+    for split in (other, first)
+  ]
+  return bootstrap.differences(*samples)
 
 
 def changed_posters(

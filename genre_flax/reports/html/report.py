@@ -13,6 +13,10 @@ from etils import epath
 import jinja2
 import markupsafe
 
+from genre_flax.evaluation import bootstrap
+from genre_flax.evaluation import calibration
+from genre_flax.evaluation import comparison as comparison_lib
+from genre_flax.evaluation import metrics
 from genre_flax.reports.html import charts
 from genre_flax.reports.html import comparison
 from genre_flax.reports.html import genres
@@ -23,36 +27,6 @@ from genre_flax.runtime import machine
 from genre_flax.runtime import text
 
 FILE_NAME = 'report.html'
-# (name, title, description) of each metric of `split_metrics.make_report`, in
-# the order of the page.
-METRICS = (
-  ('hit_at_3', 'Hit at 3', 'posters with at least one correct prediction of 3'),
-  (
-    'recall_at_3',
-    'Recall at 3',
-    'share of the genres of a poster in the 3',
-  ),
-  ('precision_at_3', 'Precision at 3', 'share of correct top-3 predictions'),
-  (
-    'mean_average_precision',
-    'Mean average precision',
-    'ranking of the posters of each genre, mean over genres',
-  ),
-  (
-    'micro_average_precision',
-    'Micro average precision',
-    'ranking of all (poster, genre) pairs',
-  ),
-  ('mean_roc_auc', 'Mean ROC-AUC', 'mean over genres; 0.5 is chance level'),
-  ('micro_f1_fitted', 'Micro-F1', 'at the fitted threshold'),
-  ('macro_f1_fitted', 'Macro-F1', 'mean over genres, at fitted thresholds'),
-  (
-    'exact_match_fitted',
-    'Exact match',
-    'posters with all genres predicted correctly, fitted',
-  ),
-  ('accuracy', 'Accuracy', '(poster, genre) pairs, at threshold 0.5'),
-)
 # The metrics at the top of the page.
 _HEADLINES = (
   'hit_at_3',
@@ -84,7 +58,7 @@ def write(
   """
   comparisons = []
   if all(run.scored is not None for run in runs):
-    comparison.check_comparable([run.scored for run in runs])
+    comparison_lib.check_same_posters([run.scored for run in runs])
     comparisons = [
       _view_comparison(runs[0].scored, run, bootstrap_samples=bootstrap_samples)
       for run in runs[1:]
@@ -176,6 +150,26 @@ def _format(value: float | None, spec: str) -> str:
   return format(value, spec) if is_defined else '–'
 
 
+def metric_titles() -> list[tuple[str, str, str]]:
+  """Name, title and description of each metric of the page."""
+  titles = []
+  for name in metrics.reported(calibration.OPERATING_POINTS):
+    metric = metrics.find(name)
+    title = f'{metric.title[0].upper()}{metric.title[1:]}'
+    is_fitted = name.endswith(metrics.FITTED)
+    note = ' At the fitted operating point.' if is_fitted else ''
+    titles.append((name, title, f'{metric.description}{note}'))
+  return titles
+
+
+def verdict(difference: bootstrap.Estimate, name: str) -> str:
+  """The class of a difference: '' if its interval contains zero."""
+  if difference.low <= 0 <= difference.high or math.isnan(difference.low):
+    return ''
+  is_better = (difference.low > 0) == metrics.find(name).higher_is_better
+  return 'better' if is_better else 'worse'
+
+
 def _render(**values) -> str:
   environment = jinja2.Environment(
     loader=jinja2.FileSystemLoader(_TEMPLATES),
@@ -190,6 +184,7 @@ def _render(**values) -> str:
     'number': lambda value, digits=3: _format(value, f'.{digits}f'),
     'percent': lambda value: _format(value, '.0%').replace('%', ' %'),
     'signed': lambda value: _format(value, '+.3f').replace('-', '−'),
+    'verdict': verdict,
     'duration': lambda value: datetime.timedelta(seconds=round(value)),
     # Matplotlib escapes the texts of its SVGs.
     'svg': markupsafe.Markup,
@@ -203,7 +198,7 @@ def _render(**values) -> str:
     style=style,
     script=script,
     script_checksum=base64.b64encode(checksum).decode(),
-    metric_titles=METRICS,
+    metric_titles=metric_titles(),
     headlines=_HEADLINES,
     versions=machine.versions(['genre_flax', 'jax']),
     date=datetime.datetime.now(datetime.UTC).date().isoformat(),

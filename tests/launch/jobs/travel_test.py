@@ -83,11 +83,14 @@ def elsewhere(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
   'args, key',
   [
-    (('--config=configs/mine.py',), 'model'),
-    (('--config=configs/argument.py:my_nets:Net',), 'model'),
-    (
-      ('--config=configs/argument.py:tiny', '--config.loss.name=my_nets:Net'),
-      'loss',
+    (('--config=configs/mine.py',), 'model.name'),
+    (('--config=configs/argument.py:my_nets:Net',), 'model.name'),
+    *(
+      (
+        ('--config=configs/argument.py:tiny', f'--config.{key}=my_nets:Net'),
+        key,
+      )
+      for key in ('loss.name', 'optimizer.schedule')
     ),
   ],
 )
@@ -95,7 +98,7 @@ def test_code_of_this_machine_does_not_travel(elsewhere, args, key):
   with pytest.raises(errors.InputError) as e:
     travel.check_travels(make(*args, ARGS[1]))
   assert str(e.value) == (
-    f'--config.{key}.name=my_nets:Net is in {elsewhere / "my_nets.py"}, which'
+    f'--config.{key}=my_nets:Net is in {elsewhere / "my_nets.py"}, which'
     ' does not travel with the job: put it into configs/, and call it'
     ' configs.my_nets:Net.'
   )

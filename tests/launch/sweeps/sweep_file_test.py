@@ -172,6 +172,13 @@ def test_values_become_flags():
   ]
 
 
+@pytest.mark.parametrize('key', ['model.tiny.features', 'model.options.sizes'])
+def test_tuples_survive_the_study(key):
+  config = sweep_config({'key': key, 'values': ((4, 8), (8, 16))})
+  chosen = ask_all(sweep_file.read_sweep(config))
+  assert chosen == [{key: (4, 8)}, {key: (8, 16)}]
+
+
 def test_whole_numbers_are_drawn_from_a_range_of_whole_numbers():
   config = sweep_config(
     {'key': 'image_size', 'low': 64, 'high': 66},
