@@ -102,21 +102,7 @@ def main(argv: list[str]) -> int:
   workdirs = [epath.Path(os.path.expanduser(path)) for path in _WORKDIRS.value]
   data_dir = os.path.expanduser(_DATA_DIR.value or '')
   if all_steps:
-    from genre_flax.inference import continuous_evaluation
-    from genre_flax.reports import split_report
-
-    skipped = continuous_evaluation.evaluate_checkpoints(
-      workdirs[0],
-      _SPLIT.value,
-      watch_seconds=60 * _WATCH_TIMEOUT_MINUTES.value if _WATCH.value else None,
-      write_report=functools.partial(
-        split_report.write, bootstrap_samples=_BOOTSTRAP_SAMPLES.value
-      ),
-      data_dir=data_dir,
-      batch_size=_BATCH_SIZE.value,
-      allow_custom_code=_ALLOW_CUSTOM_CODE.value,
-    )
-    return 1 if skipped else 0
+    return _evaluate_checkpoints(workdirs[0], data_dir)
   predictors = [
     predictor_lib.restore(
       path, step=_STEP.value, allow_custom_code=_ALLOW_CUSTOM_CODE.value
@@ -157,6 +143,25 @@ def main(argv: list[str]) -> int:
     explain_by=_EXPLAIN_BY.value,
   )
   return 0
+
+
+def _evaluate_checkpoints(workdir: epath.Path, data_dir: str) -> int:
+  """Evaluates the split for --watch or --step=all; returns the exit status."""
+  from genre_flax.inference import continuous_evaluation
+  from genre_flax.reports import split_report
+
+  skipped = continuous_evaluation.evaluate_checkpoints(
+    workdir,
+    _SPLIT.value,
+    watch_seconds=60 * _WATCH_TIMEOUT_MINUTES.value if _WATCH.value else None,
+    write_report=functools.partial(
+      split_report.write, bootstrap_samples=_BOOTSTRAP_SAMPLES.value
+    ),
+    data_dir=data_dir,
+    batch_size=_BATCH_SIZE.value,
+    allow_custom_code=_ALLOW_CUSTOM_CODE.value,
+  )
+  return 1 if skipped else 0
 
 
 def _check_task(paths: Sequence[str]) -> None:

@@ -1,7 +1,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from genre_flax.runtime import parallel
 from genre_flax.runtime import target
@@ -92,12 +91,12 @@ def test_a_donated_state_is_deleted():
   np.testing.assert_array_equal(new_state, np.ones(1000))
 
 
-@pytest.mark.parametrize('count', [0, 1, 2, 5])
-@pytest.mark.parametrize('ahead', [1, 2, 7])
-def test_shard_ahead_yields_all_batches_in_order(count, ahead):
-  batches = parallel.shard_ahead(make_batches(count), ahead=ahead)
-  got = [float(batch['x'][0, 0, 0]) for batch in batches]
-  assert got == list(range(count))
+def test_shard_ahead_yields_all_batches_in_order():
+  for count in (0, 1, 2, 5):
+    for ahead in (1, 2, 7):
+      batches = parallel.shard_ahead(make_batches(count), ahead=ahead)
+      got = [float(batch['x'][0, 0, 0]) for batch in batches]
+      assert got == list(range(count))
 
 
 def test_shard_ahead_closes_its_source():
