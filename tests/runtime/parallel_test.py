@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from genre_flax.runtime import parallel
 from genre_flax.runtime import target
