@@ -9,14 +9,13 @@ import tempfile
 
 from absl import flags
 from etils import epath
-from ml_collections import config_flags
 
+from genre_flax import config as config_lib
 from genre_flax.runtime import command_line
 from genre_flax.runtime import platform
+from genre_flax.runtime import shared_flags
 
-_CONFIG = config_flags.DEFINE_config_file(
-  'config', None, 'File of the training configuration.', lock_config=True
-)
+_CONFIG = shared_flags.config(config_lib.load)
 _STEP = flags.DEFINE_integer(
   'step', 0, 'Updates done before the batch.', lower_bound=0
 )

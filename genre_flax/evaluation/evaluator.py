@@ -12,6 +12,7 @@ from scipy import special
 from genre_flax import config as config_lib
 from genre_flax.data import input_pipeline
 from genre_flax.models import forward
+from genre_flax.models import side_inputs
 from genre_flax.runtime import parallel
 
 Variables = dict[str, Any]
@@ -69,7 +70,7 @@ def make_eval_step(
         variables,
         batch['image'],
         preprocessing,
-        **forward.extra_inputs(model, batch),
+        **side_inputs.extra_inputs(model, batch),
       )
     outputs = {'logits': logits, 'labels': batch['labels']}
     if logits_fn is not None:

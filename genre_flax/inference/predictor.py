@@ -19,8 +19,8 @@ from genre_flax.datasets.posters import storage
 from genre_flax.datasets.posters import subsets
 from genre_flax.evaluation import evaluator
 from genre_flax.inference import checkpoint_meta
-from genre_flax.models import forward
 from genre_flax.models import registry
+from genre_flax.models import side_inputs
 from genre_flax.runtime import checksums
 from genre_flax.runtime import errors
 from genre_flax.runtime import parallel
@@ -59,7 +59,7 @@ class Predictor(checkpoint_meta.Meta):
   def extra_inputs(self) -> tuple[extra_columns.ExtraColumn, ...]:
     """The extra columns that the network takes."""
     columns = {column.name: column for column in self.extra_columns}
-    return tuple(forward.extra_inputs(make_model(self), columns).values())
+    return tuple(side_inputs.extra_inputs(make_model(self), columns).values())
 
   def require_images_only(self, user: str) -> None:
     """Raises InputError if the network takes extra columns."""
@@ -298,7 +298,7 @@ def make_model(
     meta.config.model, num_genres=len(meta.genres), axis_name=axis_name
   )
   if axis_name is None and meta.extra_columns:
-    return forward.WithDefaults(model, meta.extra_columns)
+    return side_inputs.with_defaults(model, meta.extra_columns)
   return model
 
 

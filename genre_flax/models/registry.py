@@ -143,7 +143,7 @@ def check_attributes(config: Mapping[str, Any], model: nn.Module) -> None:
   if config['dataset']['cache'] == 'features':
     needed += ['embed', 'classify']
   missing = [attribute for attribute in needed if not hasattr(model, attribute)]
-  if custom.is_custom(config['model']['name']) and missing:
+  if missing:
     raise errors.InputError(
       f'config.model.name={config["model"]["name"]!r} has no attributes'
       f" {missing}, which config.pretrained or config.dataset.cache='features'"

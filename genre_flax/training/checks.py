@@ -11,8 +11,7 @@ import numpy as np
 
 from genre_flax import config as config_lib
 from genre_flax.datasets.posters import extra_columns as extra_columns_lib
-from genre_flax.models import forward
-from genre_flax.runtime import custom
+from genre_flax.models import side_inputs
 from genre_flax.runtime import errors
 from genre_flax.runtime import parallel
 from genre_flax.runtime import rng
@@ -56,7 +55,7 @@ def batch_shapes(
   }
   if config.dataset.cache == 'features':
     del shapes['image']
-    model = forward.WithDefaults(model, extra_columns)
+    model = side_inputs.with_defaults(model, extra_columns)
 
     def embed(variables, images):
       return model.apply(variables, images, train=False, method='embed')
@@ -119,15 +118,14 @@ def mixes_examples(
   num_devices: int,
   extra_columns: Sequence[extra_columns_lib.ExtraColumn] = (),
 ) -> bool:
-  """Whether the loss of an example depends on others of the batch.
+  """Tests whether the loss of an example depends on others of the batch.
 
-  A custom objective without the attribute `mixes_examples` is tested: losses of
-  two random examples, each with the other one masked, are compared with their
-  loss together, with the same random keys.
+  The losses of two random examples, each with the other one masked, are
+  compared with their loss together, with the same random keys.
 
   Args:
     config: of the run.
-    objective: of `objectives.create`.
+    objective: a custom one, without the attribute `mixes_examples`.
     model: of `registry.create_model`.
     variable_shapes: of the network.
     num_genres: of the dataset.
@@ -135,15 +133,10 @@ def mixes_examples(
     extra_columns: of the dataset.
 
   Raises:
-    InputError: it does and has no such attribute, and there are several
-      devices, so that the loss would depend on their number.
+    InputError: it does, and there are several devices, so that the loss would
+      depend on their number.
   """
-  name = config.objective.name
-  if getattr(objective, 'mixes_examples', False):
-    return True
-  if not custom.is_custom(name):
-    return False
-  model = forward.WithDefaults(model, extra_columns)
+  model = side_inputs.with_defaults(model, extra_columns)
   shapes = batch_shapes(
     config,
     model,
@@ -157,8 +150,8 @@ def mixes_examples(
     return False
   if num_devices > 1:
     raise errors.InputError(
-      f'config.objective.name={name!r} is not a sum over examples: the loss of'
-      f' two examples is {together:.6g} together, {first:.6g} and {second:.6g}'
+      f'config.objective.name={config.objective.name!r} is not a sum over'
+      f' examples: the loss of two examples is {together:.6g} together, {first:.6g} and {second:.6g}'
       f' with one of them masked. With {num_devices} devices it would depend'
       ' on their number. Use one device; or set its attribute'
       ' `mixes_examples = True` and gather the batch of all devices, as'

@@ -16,6 +16,7 @@ from genre_flax.datasets.posters import storage
 from genre_flax.evaluation import evaluator
 from genre_flax.models import forward
 from genre_flax.models import params as params_lib
+from genre_flax.models import side_inputs
 from genre_flax.runtime import checksums
 from genre_flax.runtime import custom
 from genre_flax.runtime import files
@@ -82,7 +83,7 @@ def open_split(
       batch['image'],
       preprocessing,
       method='embed',
-      **forward.extra_inputs(model, batch, method='embed'),
+      **side_inputs.extra_inputs(model, batch, method='embed'),
     )
     # The loader adds 'mask' and 'index' again.
     others = batch.keys() - {'image', 'mask', 'index'}

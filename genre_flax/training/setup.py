@@ -14,9 +14,10 @@ from genre_flax import config as config_lib
 from genre_flax import config_validation
 from genre_flax.datasets.posters import extra_columns as extra_columns_lib
 from genre_flax.datasets.posters import storage
-from genre_flax.models import forward
 from genre_flax.models import params as params_lib
 from genre_flax.models import registry
+from genre_flax.models import side_inputs
+from genre_flax.runtime import custom
 from genre_flax.runtime import errors
 from genre_flax.runtime import parallel
 from genre_flax.training import checks
@@ -118,9 +119,10 @@ def build(
   model = registry.create_from_config(
     config.model, num_genres=num_genres, axis_name=parallel.AXIS_NAME
   )
-  registry.check_attributes(config, model)
+  if custom.is_custom(config.model.name):
+    registry.check_attributes(config, model)
   variable_shapes = registry.variable_shapes(
-    forward.WithDefaults(model, extra_columns),
+    side_inputs.with_defaults(model, extra_columns),
     name=config.model.name,
     image_shape=config_lib.image_shape(config),
     num_genres=num_genres,
@@ -143,6 +145,17 @@ def build(
     layer_order=getattr(model, 'layer_order', None),
     param_shapes=params_lib.flatten(params, sep='/'),
   )
+  examples_mix = getattr(objective, 'mixes_examples', False)
+  if custom.is_custom(config.objective.name) and not examples_mix:
+    examples_mix = checks.mixes_examples(
+      config,
+      objective,
+      model,
+      variable_shapes,
+      num_genres=num_genres,
+      num_devices=num_devices,
+      extra_columns=extra_columns,
+    )
   return Setup(
     sizes=sizes,
     model=model,
@@ -151,15 +164,7 @@ def build(
     micro_batch_size=_micro_batch_size(
       config,
       sizes.per_device_batch_size,
-      examples_mix=checks.mixes_examples(
-        config,
-        objective,
-        model,
-        variable_shapes,
-        num_genres=num_genres,
-        num_devices=num_devices,
-        extra_columns=extra_columns,
-      ),
+      examples_mix=examples_mix,
       network_mixes=model.mixes_examples,
       platform=platform,
     ),

@@ -19,7 +19,7 @@ from genre_flax.evaluation import constant_baseline
 from genre_flax.inference import ensemble
 from genre_flax.inference import predictor as predictor_lib
 from genre_flax.inference import scored_split
-from genre_flax.models import forward
+from genre_flax.models import side_inputs
 from genre_flax.runtime import errors
 from genre_flax.runtime import parallel
 from genre_flax.training import feature_cache
@@ -200,7 +200,7 @@ def test_each_method_gets_the_columns_that_it_names():
     ('embed', {'year': 3}),
     ('classify', {'country': 4}),
   ):
-    assert forward.extra_inputs(model, batch, method) == expected
+    assert side_inputs.extra_inputs(model, batch, method) == expected
 
 
 def test_cached_features_keep_the_columns(extra_dir, tmp_path):
