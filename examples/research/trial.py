@@ -77,11 +77,12 @@ def make_config(data_dir: pathlib.Path) -> config_dict.ConfigDict:
   config.dataset.cache = 'memory'
   config.image_height, config.image_width = 96, 64
   config.model.name = f'{_OWN}:Mixer'
-  config.model.options.width = 48
+  config.model.options.num_blocks = 1
   config.batch_size = 32
-  config.num_epochs = 12.0
+  config.num_epochs = 8.0
   config.eval_every_epochs = 4.0
   config.optimizer.learning_rate = 3e-3
+  config.bootstrap_samples = 100
   config.report = False
   config.tensorboard = False
   return config
@@ -102,7 +103,7 @@ def run(
 
 def main(argv: list[str]) -> None:
   del argv
-  platform.configure()
+  platform.configure(fast_compilation=True)
   output = pathlib.Path(_OUTPUT.value)
   config = make_config(
     prepare(output / 'posters', num_posters=_NUM_POSTERS.value)
@@ -115,7 +116,7 @@ def main(argv: list[str]) -> None:
     for name, (changes, num_seeds) in _METHODS.items()
   }
   names = ['mean_average_precision', 'mean_roc_auc', 'recall_at_3']
-  compared = comparison.compare(groups, names=names)
+  compared = comparison.compare(groups, names=names, num_samples=200)
   table = run_tables.format_comparison(compared, 'latex')
   (output / 'methods.tex').write_text(table)
   print(table)
@@ -125,7 +126,7 @@ def main(argv: list[str]) -> None:
     ]
     for fold in ('1/3', '2/3', '3/3')
   }
-  compared = comparison.compare(folds, names=names)
+  compared = comparison.compare(folds, names=names, num_samples=200)
   print(run_tables.format_comparison(compared, 'text'))
 
 
