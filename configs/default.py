@@ -28,6 +28,13 @@ def get_config() -> config_dict.ConfigDict:
   config.dataset.validation_split = 'validation'
   # Evaluated once, at the end of training; '' for none.
   config.dataset.test_split = 'test'
+  # Share of the training split to train on, (0, 1], by a hash of the film's id.
+  # A smaller share is a subset of a larger one.
+  config.dataset.train_share = 1.0
+  # Cross-validation: '2/5' validates on the second of five folds of the
+  # training split, by a hash of the film's id, in place of validation_split,
+  # and trains on the others. '': no folds.
+  config.dataset.fold = ''
   # 'none': decode each poster in every epoch. 'memory': keep decoded posters in
   # the memory of the host (height * width * 3 bytes each). 'disk': keep them in
   # a file that all runs on this machine share. 'features': with a frozen
@@ -87,6 +94,9 @@ def get_config() -> config_dict.ConfigDict:
   config.model.options = config_dict.ConfigDict()
   # Of the computation: 'float32' or 'bfloat16'. Parameters are float32.
   config.model.dtype = 'float32'
+  # Use the reference implementation of every operation: slower on CPU, but with
+  # forward-mode and second derivatives (jax.jvp, Hessian-vector products).
+  config.model.reference_ops = False
 
   config.model.convnext = config_dict.ConfigDict()
   # 'atto', 'femto', 'pico', 'nano', 'tiny', 'small', 'base' or 'large'.
@@ -215,6 +225,9 @@ def get_config() -> config_dict.ConfigDict:
   # Length of the training in epochs; num_train_steps, in updates, overrides it.
   config.num_epochs = 20.0
   config.num_train_steps = config_dict.placeholder(int)
+  # > 0: train on the first batches alone, this many, again and again, to see
+  # whether the network can fit them. 0: on the whole split. >= 0.
+  config.overfit_batches = 0
 
   config.optimizer = config_dict.ConfigDict()
   # 'adamw' or 'sgd' (with Nesterov momentum beta1); or 'module:attribute' of a

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import dataclasses
+import re
 import sys
 from typing import Any
 
@@ -68,6 +69,11 @@ def _at_least(low: float) -> _Rule:
   return _Rule(lambda v: low <= v <= sys.float_info.max, f'at least {low}')
 
 
+def _is_fold(text: str) -> bool:
+  match = re.fullmatch(r'(\d+)/(\d+)', text)
+  return bool(match) and 1 <= int(match[1]) <= int(match[2]) in range(2, 101)
+
+
 _POSITIVE = _Rule(lambda v: 0 < v <= sys.float_info.max, 'above 0')
 _POSITIVE_SHARE = _Rule(lambda v: 0 < v <= 1, 'above 0 and at most 1')
 _BELOW_1 = _Rule(lambda v: 0 <= v < 1, 'at least 0 and below 1')
@@ -76,6 +82,12 @@ _PIXELS = _between(16, 8192)
 _RULES: dict[str, _Rule] = {
   'seed': _Rule(lambda v: 0 <= v < 2**31, 'from 0 to 2**31 - 1'),
   'dataset.synthetic_posters': _at_least(0),
+  'dataset.train_share': _POSITIVE_SHARE,
+  'dataset.fold': _Rule(
+    lambda v: v == '' or _is_fold(v),
+    "'' or NUMBER/COUNT with NUMBER from 1 to COUNT, from 2 to 100, such as"
+    " '2/5'",
+  ),
   'dataset.cache': _one_of('none', 'memory', 'disk', 'features'),
   'dataset.num_threads': _between(1, 1024),
   'dataset.prefetch_batches': _between(1, 1024),
@@ -134,6 +146,7 @@ _RULES: dict[str, _Rule] = {
   'micro_batch_size': _at_least(1),
   'num_epochs': _POSITIVE,
   'num_train_steps': _at_least(1),
+  'overfit_batches': _at_least(0),
   'optimizer.name': _one_of_or_custom(*OPTIMIZERS),
   'optimizer.learning_rate': _POSITIVE,
   'optimizer.schedule': _one_of_or_custom('constant', 'cosine', 'linear'),
@@ -268,6 +281,11 @@ def _conflicts(config):
       f' config.dataset.synthetic_posters={data.synthetic_posters}: set exactly'
       ' one: the folder that `python -m genre_flax.prepare` wrote, or a'
       ' number of posters to generate, such as 600'
+    )
+  if data.train_split in (data.validation_split, data.test_split):
+    yield (
+      f'config.dataset.train_split={data.train_split!r} is evaluated too, as'
+      ' validation_split or test_split; choose different splits'
     )
   name, variant = config.model.name, config.model.efficientnet_lite.variant
   # The methods and weights of a custom network are checked by `registry`.

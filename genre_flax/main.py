@@ -62,7 +62,7 @@ def main(argv: list[str]) -> int:
   workdir = os.path.expanduser(_WORKDIR.value)
   if _DRY_RUN.value:
     dataset, setup = setup_lib.set_up(config, workdir)
-    setup_lib.check_train_step(config, setup, num_genres=len(dataset.genres))
+    setup_lib.check_train_step(config, setup, dataset=dataset)
     print(
       'Dry run: nothing was trained.',
       resume.describe(

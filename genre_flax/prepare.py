@@ -18,6 +18,7 @@ import tqdm
 from genre_flax.datasets.posters import build
 from genre_flax.datasets.posters import columns
 from genre_flax.datasets.posters import data_card
+from genre_flax.datasets.posters import extra_columns
 from genre_flax.datasets.posters import sources
 from genre_flax.datasets.posters import splits
 from genre_flax.datasets.posters import storage
@@ -62,6 +63,12 @@ _IMAGE_PATTERN = flags.DEFINE_string(
   'image_pattern',
   '{id}.jpg',
   'Image path below --images, if there is no --image_column.',
+)
+_EXTRA_COLUMNS = flags.DEFINE_list(
+  'extra_columns',
+  [],
+  'Columns of numbers or categories to store as further inputs of a network,'
+  ' such as year,country.',
 )
 _SPLITS = flags.DEFINE_string(
   'splits',
@@ -131,9 +138,10 @@ def main(argv: list[str]) -> None:
     'progress': _progress_bar,
   }
   if _SYNTHETIC.value:
-    if _CSV.value or _IMAGES.value:
+    if _CSV.value or _IMAGES.value or _EXTRA_COLUMNS.value:
       raise errors.InputError(
-        'Give either --synthetic, or --csv and --images, not both.'
+        'Give either --synthetic, or --csv and --images (with'
+        ' --extra_columns), not both.'
       )
     card = build.build_synthetic(num_posters=_SYNTHETIC.value, **options)
   else:
@@ -181,6 +189,7 @@ def _sources_from_flags() -> list[sources.Source]:
       f'--image_pattern={_IMAGE_PATTERN.value}: expected {{id}} in place of the'
       " film's id; the default is '{id}.jpg'."
     )
+  extra_columns.check_names(_EXTRA_COLUMNS.value)
   labels = _LABEL_COLUMNS.value
   given = columns.Columns(
     id=_ID_COLUMN.value,
@@ -188,6 +197,7 @@ def _sources_from_flags() -> list[sources.Source]:
     labels=None if labels is None else tuple(filter(None, labels)),
     image=_IMAGE_COLUMN.value,
     image_pattern=_IMAGE_PATTERN.value,
+    extra=tuple(_EXTRA_COLUMNS.value),
   )
   return [
     sources.Source(

@@ -65,6 +65,12 @@ _EXPLAIN_BY = flags.DEFINE_enum(
   ['grad_cam', 'occlusion'],
   'Attribution method; default: Grad-CAM if the network supports it.',
 )
+_EXTRA_COLUMNS = flags.DEFINE_list(
+  'extra_columns',
+  [],
+  'Values of the extra columns of all images, for networks that take them, such'
+  ' as year=1994,country=FR. Default: the mean, or an unknown category.',
+)
 _ALLOW_CUSTOM_CODE = shared_flags.allow_custom_code()
 _DISTRIBUTED = shared_flags.distributed()
 
@@ -96,29 +102,19 @@ def main(argv: list[str]) -> int:
   workdirs = [epath.Path(os.path.expanduser(path)) for path in _WORKDIRS.value]
   data_dir = os.path.expanduser(_DATA_DIR.value or '')
   if all_steps:
-    from genre_flax.inference import continuous_evaluation
-    from genre_flax.reports import split_report
-
-    skipped = continuous_evaluation.evaluate_checkpoints(
-      workdirs[0],
-      _SPLIT.value,
-      watch_seconds=60 * _WATCH_TIMEOUT_MINUTES.value if _WATCH.value else None,
-      write_report=functools.partial(
-        split_report.write, bootstrap_samples=_BOOTSTRAP_SAMPLES.value
-      ),
-      data_dir=data_dir,
-      batch_size=_BATCH_SIZE.value,
-      allow_custom_code=_ALLOW_CUSTOM_CODE.value,
+    return _evaluate_checkpoints(workdirs[0], data_dir)
+  predictors = [
+    predictor_lib.restore(
+      path, step=_STEP.value, allow_custom_code=_ALLOW_CUSTOM_CODE.value
     )
-    return 1 if skipped else 0
+    for path in workdirs
+  ]
+  if paths:
+    predictors = predictor_lib.with_extra_values(
+      predictors, _EXTRA_COLUMNS.value
+    )
   predictor = ensemble.combine(
-    [
-      predictor_lib.restore(
-        path, step=_STEP.value, allow_custom_code=_ALLOW_CUSTOM_CODE.value
-      )
-      for path in workdirs
-    ],
-    origins=[str(path) for path in workdirs],
+    predictors, origins=[str(path) for path in workdirs]
   )
   output = None
   if _OUTPUT.value:
@@ -149,6 +145,25 @@ def main(argv: list[str]) -> int:
   return 0
 
 
+def _evaluate_checkpoints(workdir: epath.Path, data_dir: str) -> int:
+  """Evaluates the split for --watch or --step=all; returns the exit status."""
+  from genre_flax.inference import continuous_evaluation
+  from genre_flax.reports import split_report
+
+  skipped = continuous_evaluation.evaluate_checkpoints(
+    workdir,
+    _SPLIT.value,
+    watch_seconds=60 * _WATCH_TIMEOUT_MINUTES.value if _WATCH.value else None,
+    write_report=functools.partial(
+      split_report.write, bootstrap_samples=_BOOTSTRAP_SAMPLES.value
+    ),
+    data_dir=data_dir,
+    batch_size=_BATCH_SIZE.value,
+    allow_custom_code=_ALLOW_CUSTOM_CODE.value,
+  )
+  return 1 if skipped else 0
+
+
 def _check_task(paths: Sequence[str]) -> None:
   """Rejects flags that do not define one task."""
   if bool(paths) == bool(_SPLIT.value):
@@ -159,6 +174,10 @@ def _check_task(paths: Sequence[str]) -> None:
   if _DISTRIBUTED.value and paths:
     raise errors.InputError(
       '--distributed needs --split; image files are scored by one process.'
+    )
+  if _EXTRA_COLUMNS.value and _SPLIT.value:
+    raise errors.InputError(
+      '--extra_columns is for images; the posters of a split have values.'
     )
   if _EXPLAIN.value and paths and not _OUTPUT.value:
     raise errors.InputError('--explain writes images, so it needs --output.')

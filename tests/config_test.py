@@ -32,6 +32,8 @@ def make_config(**changes):
     ('augment.crop_scale', 0.0),
     ('augment.horizontal_flip', 1.5),
     ('dataset.cache', 'tape'),
+    ('dataset.train_share', 0.0),
+    *(('dataset.fold', fold) for fold in ('0/5', '6/5', '1/1', '1/101', '2')),
     ('model.name', 'vgg'),
     ('model.dtype', 'float16'),
     ('optimizer.name', 'lion'),
@@ -79,6 +81,7 @@ def linear_probe(**changes):
     ({'trainable': '.*'}, "needs config.trainable='head/.*'"),
     ({'augment.horizontal_flip': 0.5}, 'allows no augmentation'),
     ({'eval_crops': (1.0, 0.9)}, 'config.eval_crops=(1.0,)'),
+    ({'dataset.test_split': 'train'}, "train_split='train' is evaluated too"),
     (
       {'pretrained': 'efficientnet_lite1'},
       'config.model.efficientnet_lite.variant=1',

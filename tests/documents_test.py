@@ -26,6 +26,7 @@ _LIBRARY_FLAGS = {
 _PROGRAMS = (
   *(f'genre_flax.{name}' for name in ('main', 'top3', 'report', 'export')),
   *(f'genre_flax.{name}' for name in ('demo', 'prepare', 'lower', 'compare')),
+  'genre_flax.inspect',
   *(f'launch.{name}' for name in ('run', 'plan', 'sweep')),
   'benchmarks',
 )

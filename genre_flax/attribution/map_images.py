@@ -34,14 +34,14 @@ class Poster:
     name: the caption; the name of a file of maps is derived from it.
     image: uint8 [H, W, 3] of any size, to show.
     pixels: uint8 [H, W, 3] of the network's input size; None without maps.
-    scores: [num_genres].
-    labels: [num_genres] of 0 and 1, or None where they are unknown.
+    scores: [num_genres]; None without predictions.
+    labels: [num_genres] in [0, 1], or None where they are unknown.
   """
 
   name: str
   image: np.ndarray
   pixels: np.ndarray | None
-  scores: np.ndarray
+  scores: np.ndarray | None
   labels: np.ndarray | None = None
 
 

@@ -5,7 +5,6 @@ runs on a machine share.
 """
 
 from collections.abc import Callable
-import math
 import os
 import shutil
 from typing import Protocol
@@ -25,6 +24,15 @@ Example = dict[str, np.ndarray]
 _MAX_SHARE = 0.8
 
 
+def check_fields(example: Example, blank: Example) -> None:
+  """Raises ValueError unless an example has the fields of a blank one."""
+  if example.keys() != blank.keys():
+    raise ValueError(
+      f'An example has the fields {sorted(example)}; expected'
+      f' {sorted(blank)}, those of `blank_example`.'
+    )
+
+
 class Cache(Protocol):
   """Examples by index; safe to use from threads."""
 
@@ -33,21 +41,21 @@ class Cache(Protocol):
 
 
 class MemoryCache:
-  """Decoded examples in one array, filled on access."""
+  """Decoded examples in one array per field, filled on access."""
 
-  def __init__(self, num_examples: int, image_shape: tuple[int, ...]):
+  def __init__(self, num_examples: int, blank: Example):
     """Allocates an empty cache.
 
     Args:
       num_examples: number of examples of the split.
-      image_shape: (height, width, 3).
+      blank: an example, for the shapes and dtypes of the fields.
 
     Raises:
       InputError: the cache does not fit into the host's free memory.
     """
-    height, width = image_shape[:2]
+    height, width = blank['image'].shape[:2]
     _require_space(
-      num_examples * math.prod(image_shape),
+      num_examples * sum(value.nbytes for value in blank.values()),
       free=psutil.virtual_memory().available,
       kind='memory',
       use=f'memory for {num_examples} posters of {height} x {width}',
@@ -55,18 +63,22 @@ class MemoryCache:
       ' image size.',
     )
     # Pages take no memory before they are written.
-    self._images = np.empty((num_examples, *image_shape), np.uint8)
-    self._labels: list[np.ndarray | None] = [None] * num_examples
+    self._fields = {
+      name: np.empty((num_examples, *value.shape), value.dtype)
+      for name, value in blank.items()
+    }
+    self._is_complete = np.zeros(num_examples, bool)
 
   def get(self, index: int, decode: Callable[[int], Example]) -> Example:
     """See `Cache.get`."""
-    # Labels are set last, so an image with labels is complete. Two threads may
-    # decode the same poster once; they write the same values.
-    if self._labels[index] is None:
+    # Two threads may decode the same poster once; they write the same values.
+    if not self._is_complete[index]:
       example = decode(index)
-      self._images[index] = example['image']
-      self._labels[index] = example['labels']
-    return {'image': self._images[index], 'labels': self._labels[index]}
+      check_fields(example, self._fields)
+      for name, values in self._fields.items():
+        values[index] = example[name]
+      self._is_complete[index] = True
+    return {name: values[index] for name, values in self._fields.items()}
 
 
 class DiskCache:
@@ -81,24 +93,22 @@ class DiskCache:
     path: epath.PathLike,
     *,
     num_examples: int,
-    image_shape: tuple[int, ...],
-    num_genres: int,
+    blank: Example,
   ):
     """Opens the file, or creates an empty one.
 
     Args:
       path: the file, on a local disk.
       num_examples: number of examples of the split.
-      image_shape: (height, width, 3).
-      num_genres: number of labels.
+      blank: an example, for the shapes and dtypes of the fields.
 
     Raises:
       InputError: the disk is too full, or the file cannot be created.
     """
+    self._blank = blank
     row = np.dtype(
       [
-        ('image', np.uint8, image_shape),
-        ('labels', np.float32, (num_genres,)),
+        *((name, value.dtype, value.shape) for name, value in blank.items()),
         ('checksum', np.uint32),
       ]
     )
@@ -119,13 +129,21 @@ class DiskCache:
     """See `Cache.get`."""
     row = self._rows[index]
     if not self._is_verified[index]:
-      if row['checksum'] != _checksum(row):
+      if row['checksum'] != self._checksum(row):
         # Another process may write the same row; it writes the same values.
         example = decode(index)
-        row['image'], row['labels'] = example['image'], example['labels']
-        row['checksum'] = _checksum(row)
+        check_fields(example, self._blank)
+        for name, value in example.items():
+          row[name] = value
+        row['checksum'] = self._checksum(row)
       self._is_verified[index] = True
-    return {'image': row['image'], 'labels': row['labels']}
+    return {name: row[name] for name in self._blank}
+
+  def _checksum(self, row: np.void) -> int:
+    checksum = 0
+    for name in self._blank:
+      checksum = zlib.crc32(row[name], checksum)
+    return checksum
 
 
 def disk_cache_name(
@@ -169,7 +187,3 @@ def _require_space(
       f'config.dataset.cache={kind!r} needs {needed}, of which it may take'
       f' {_MAX_SHARE:.0%}. {remedy}'
     )
-
-
-def _checksum(row: np.void) -> int:
-  return zlib.crc32(row['labels'], zlib.crc32(row['image']))

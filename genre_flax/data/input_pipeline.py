@@ -65,7 +65,8 @@ class Examples(Protocol):
 class DecodedSplit:
   """A split as decoded examples with random access; safe to use from threads.
 
-  An example is {'image': uint8 [H, W, 3], 'labels': float32 [num_genres]}.
+  An example is {'image': uint8 [H, W, 3], 'labels': float32 [num_genres]} and
+  the extra columns, scalars by their names.
 
   Attributes:
     split: the stored records.
@@ -86,6 +87,10 @@ class DecodedSplit:
     return {
       'image': np.zeros((*self.image_shape, 3), np.uint8),
       'labels': np.zeros(self.split.num_genres, np.float32),
+      **{
+        column.name: np.zeros((), column.dtype)
+        for column in self.split.extra_columns
+      },
     }
 
   def __getitem__(self, index: int) -> dict[str, np.ndarray]:
@@ -102,7 +107,7 @@ class DecodedSplit:
       )
     except images.BadImageError as e:
       raise self.split.damage(index, e) from e
-    return {'image': image, 'labels': record.labels}
+    return {'image': image, 'labels': record.labels, **record.extra}
 
 
 class _HostBatches:
@@ -148,32 +153,68 @@ class _HostBatches:
       is_real = index < len(self._split)
       batch['mask'][row] = is_real
       example = self._split[index] if is_real else self._blank
+      cache_lib.check_fields(example, self._blank)
       for name, value in example.items():
         batch[name][row] = value
     return batch
 
 
-def train_batches(
-  split: Examples, options: LoaderOptions, *, seed: int, start_step: int
-) -> Batches:
-  """This host's slices of the training batches, without end.
+def train_order(
+  num_examples: int,
+  *,
+  global_batch_size: int,
+  seed: int,
+  overfit_batches: int = 0,
+) -> Sequence[int]:
+  """Indices of the training examples, batch after batch, without end.
 
   Every epoch is a permutation of the split. Batches cross the ends of epochs.
 
   Args:
+    num_examples: of the split, at least one.
+    global_batch_size: examples per step over all hosts.
+    seed: seed of the order.
+    overfit_batches: > 0: the first batches, this many, again and again.
+  """
+  order = grain.MapDataset.range(num_examples).seed(seed).shuffle().repeat()
+  if overfit_batches:
+    # A slice of `order` would be shuffled anew in each repetition.
+    first = [order[i] for i in range(overfit_batches * global_batch_size)]
+    order = grain.MapDataset.source(first).repeat()
+  return order
+
+
+def train_batches(
+  split: Examples,
+  options: LoaderOptions,
+  *,
+  seed: int,
+  start_step: int,
+  overfit_batches: int = 0,
+) -> Batches:
+  """This host's slices of the training batches, without end.
+
+  Args:
     split: a split with at least one example.
     options: batch size and resources.
-    seed: seed of the order.
+    seed: see `train_order`.
     start_step: completed updates; the first batch is that of the next update.
+    overfit_batches: see `train_order`.
 
   Yields:
     {'image': uint8 [B, H, W, 3], 'labels': float32 [B, num_genres], 'mask':
     float32 [B] of ones, 'index': int32 [B], the example's position in the
     global batch}, where B = global_batch_size / num_hosts. Examples other than
     those of DecodedSplit have their own keys in place of 'image'. The slices of
-    all hosts, concatenated, are the global batch.
+    all hosts, concatenated, are the global batch. Extra columns are further
+    entries [B] by their names.
   """
-  order = grain.MapDataset.range(len(split)).seed(seed).shuffle().repeat()
+  order = train_order(
+    len(split),
+    global_batch_size=options.global_batch_size,
+    seed=seed,
+    overfit_batches=overfit_batches,
+  )
   batches = _HostBatches(split, order, options, index_in_order=False)
   return _iterate(grain.MapDataset.source(batches)[start_step:], options)
 

@@ -39,6 +39,7 @@ class Service:
       embedder: of the same network; None disables nearest posters.
       index: posters to search; None disables nearest posters.
     """
+    predictor.require_images_only('The demo')
     self.predictor = predictor
     self._embedder = embedder
     self._index = index

@@ -65,7 +65,11 @@ def make_eval_step(
       )
     else:
       logits = forward.predict_logits(
-        model, variables, batch['image'], preprocessing
+        model,
+        variables,
+        batch['image'],
+        preprocessing,
+        **forward.extra_inputs(model, batch),
       )
     outputs = {'logits': logits, 'labels': batch['labels']}
     if logits_fn is not None:

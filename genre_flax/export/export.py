@@ -78,6 +78,7 @@ def run(
   predictor = predictor_lib.restore(
     workdir, step=step, allow_custom_code=allow_custom_code
   )
+  predictor.require_images_only('The export')
   if output is None:
     output = workdir / 'export' / f'{format}_{predictor.step}'
   _validate_output(output)

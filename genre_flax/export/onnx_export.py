@@ -35,7 +35,7 @@ def write(
   """
   config['versions'] |= machine.versions(('onnx', 'onnxruntime'))
   model = converter.convert(
-    prediction_function.make(predictor.in_float32()),
+    prediction_function.make(predictor),
     prediction_function.images_spec(predictor),
     input_name=prediction_function.INPUT,
     output_names=prediction_function.OUTPUTS,

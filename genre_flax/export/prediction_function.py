@@ -22,18 +22,18 @@ PredictionFunction = Callable[[jax.Array], tuple[jax.Array, jax.Array]]
 def make(predictor: predictor_lib.Predictor) -> PredictionFunction:
   """The predictions of a network as a function of the images alone.
 
-  The function uses the reference implementation of each operation, on every
-  platform.
+  The function computes in float32, by the reference implementation of each
+  operation, on every platform.
 
   Args:
-    predictor: whose network computes in float32.
+    predictor: of the network.
 
   Returns:
     Maps uint8 [N, H, W, 3] to scores and logits, float32 [N, num_genres]. The
     scores are calibrated probabilities. The logits are their log-odds, which
     still differ where scores are equal in float32, close to 1.
   """
-  model = predictor_lib.make_model(predictor)
+  model = predictor_lib.make_model(predictor.in_float32())
   variables = jax.device_get(predictor.variables)
   logits_fn = objectives.logits_fn(
     predictor.config, label_prior=predictor.label_prior

@@ -41,7 +41,7 @@ def write(
   """
   del config
   exported = export.export(
-    jax.jit(prediction_function.make(predictor.in_float32())),
+    jax.jit(prediction_function.make(predictor)),
     platforms=PLATFORMS,
   )(prediction_function.images_spec(predictor))
   path = folder / FILE_NAME

@@ -115,7 +115,7 @@ def _timm_arrays(predictor) -> dict[str, np.ndarray]:
 
 def _read_back(folder, predictor) -> verification.Runner:
   """The network of this package with the written weights."""
-  config = predictor.in_float32().config.copy_and_resolve_references()
+  config = predictor.config.copy_and_resolve_references()
   options = config.model[config.model.name]
   options.feature_norm = False  # It is part of the written head.
   converted = timm_weights.to_variables(

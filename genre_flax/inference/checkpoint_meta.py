@@ -9,6 +9,7 @@ import numpy as np
 
 from genre_flax import config as config_lib
 from genre_flax import config_validation
+from genre_flax.datasets.posters import extra_columns as extra_columns_lib
 from genre_flax.evaluation import calibration as calibration_lib
 from genre_flax.runtime import custom
 from genre_flax.runtime import errors
@@ -29,6 +30,7 @@ class Meta:
     config: of the training.
     fingerprint: of the dataset of the training.
     calibration: fitted to the validation split.
+    extra_columns: of the dataset of the training.
   """
 
   genres: tuple[str, ...]
@@ -37,6 +39,7 @@ class Meta:
   config: ml_collections.ConfigDict
   fingerprint: str
   calibration: calibration_lib.Calibration
+  extra_columns: tuple[extra_columns_lib.ExtraColumn, ...] = ()
 
 
 def parse(
@@ -77,6 +80,7 @@ def parse(
       config=config,
       fingerprint=str(stored['dataset_fingerprint']),
       calibration=_parse_calibration(stored.get('calibration'), genres),
+      extra_columns=extra_columns_lib.parse(stored.get('extra_columns', ())),
     )
   except errors.InputError:
     raise

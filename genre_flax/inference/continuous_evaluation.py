@@ -4,7 +4,7 @@ It only needs the workdir, so it may run in another process than the training,
 or on another machine with access to the workdir.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 import time
 from typing import Any
 
@@ -12,7 +12,6 @@ from absl import logging
 from etils import epath
 
 from genre_flax.checkpoints import checkpointer as checkpointer_lib
-from genre_flax.datasets.posters import storage
 from genre_flax.inference import predictor as predictor_lib
 from genre_flax.inference import scored_split as scored_lib
 from genre_flax.runtime import errors
@@ -63,17 +62,8 @@ def evaluate_checkpoints(
     StalledError: no checkpoint appeared for too long.
   """
   output = workdir / 'eval' / split
-  if watch_seconds is None:
-    steps = all_checkpoints(workdir)
-  else:
-    lines = metric_writer.read(output)
-    steps = new_checkpoints(
-      workdir,
-      last_step=max((line['step'] for line in lines), default=-1),
-      timeout_seconds=watch_seconds,
-    )
   predictor, dataset, writer, skipped = None, None, None, []
-  for step in steps:
+  for step in _steps(workdir, output, watch_seconds):
     started = time.monotonic()
     try:
       predictor = predictor_lib.restore(
@@ -87,7 +77,7 @@ def evaluate_checkpoints(
       skipped.append(step)
       continue
     if dataset is None:
-      dataset = storage.open_dataset(data_dir or predictor.data_dir(workdir))
+      dataset = predictor.open_dataset(data_dir or predictor.data_dir(workdir))
       output.mkdir(parents=True, exist_ok=True)
       # Earlier lines of this and later steps are replaced.
       writer = metric_writer.MetricWriter(
@@ -97,11 +87,7 @@ def evaluate_checkpoints(
       scored_lib.score_split(predictor, dataset, split, batch_size=batch_size),
       workdir / 'eval' / f'{split}_{step}',
     )
-    values = {
-      name: entry['value']
-      for name, entry in report['metrics'].items()
-      if entry['value'] is not None
-    }
+    values = _metric_values(report)
     writer.write(step, split, values)
     seconds = time.monotonic() - started
     logging.info(
@@ -111,6 +97,21 @@ def evaluate_checkpoints(
     writer.close()
   print(f'Metrics by step: {output / metric_writer.FILE_NAME}')
   return skipped
+
+
+def _steps(workdir, output, watch_seconds) -> Iterable[int]:
+  """The checkpoints to evaluate."""
+  if watch_seconds is None:
+    return all_checkpoints(workdir)
+  done = [line['step'] for line in metric_writer.read(output)]
+  return new_checkpoints(
+    workdir, last_step=max(done, default=-1), timeout_seconds=watch_seconds
+  )
+
+
+def _metric_values(report) -> dict[str, float]:
+  values = {name: entry['value'] for name, entry in report['metrics'].items()}
+  return {name: value for name, value in values.items() if value is not None}
 
 
 def all_checkpoints(workdir: epath.PathLike) -> list[int]:

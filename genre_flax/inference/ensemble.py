@@ -93,6 +93,10 @@ class Ensemble:
     """The folder of the dataset of the training of the first member."""
     return self.members[0].data_dir(workdir)
 
+  def open_dataset(self, data_dir: str) -> storage.PosterDataset:
+    """As of the first member."""
+    return self.members[0].open_dataset(data_dir)
+
   def fit_batch_size(self, batch_size: int) -> int:
     """`batch_size`, rounded up to a multiple of the number of devices."""
     return self.members[0].fit_batch_size(batch_size)
@@ -103,7 +107,17 @@ class Ensemble:
     """Scores a split by each member in turn; see `Predictor.evaluate_split`.
 
     The logits are those of the mean of the calibrated scores.
+
+    Raises:
+      InputError: it is part of a split of which members trained on other parts.
     """
+    parts = {member.fingerprint for member in self.members}
+    if split in dataset.parts and len(parts) > 1:
+      raise errors.InputError(
+        f'The networks were trained on different parts of the dataset, {parts}:'
+        f' the split {split!r} of one overlaps with the training split of'
+        ' another. Evaluate the ensemble on the test split.'
+      )
     predictions = [
       member.evaluate_split(dataset, split, batch_size=batch_size)
       for member in self.members
@@ -163,7 +177,10 @@ def combine(
         f' {missing}, extra {extra}. The networks of an ensemble need the same'
         ' genres in the same order.'
       )
-    if member.fingerprint != first.fingerprint:
+    wholes = [
+      storage.whole_fingerprint(each.fingerprint) for each in (first, member)
+    ]
+    if wholes[0] != wholes[1]:
       logging.warning(
         '%s and %s were trained on different datasets: the test split of one'
         ' may overlap with the training split of the other.',

@@ -1,10 +1,11 @@
 """The predictor: a trained network, restored from a workdir."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import dataclasses
 import math
 from typing import Any
 
+from absl import logging
 from etils import epath
 import flax.linen as nn
 import jax
@@ -13,9 +14,12 @@ import numpy as np
 from genre_flax import config as config_lib
 from genre_flax.checkpoints import checkpointer as checkpointer_lib
 from genre_flax.data import input_pipeline
+from genre_flax.datasets.posters import extra_columns
 from genre_flax.datasets.posters import storage
+from genre_flax.datasets.posters import subsets
 from genre_flax.evaluation import evaluator
 from genre_flax.inference import checkpoint_meta
+from genre_flax.models import forward
 from genre_flax.models import registry
 from genre_flax.runtime import checksums
 from genre_flax.runtime import errors
@@ -51,6 +55,21 @@ class Predictor(checkpoint_meta.Meta):
     """(height, width) of the input, in pixels."""
     return config_lib.image_shape(self.config)
 
+  @property
+  def extra_inputs(self) -> tuple[extra_columns.ExtraColumn, ...]:
+    """The extra columns that the network takes."""
+    columns = {column.name: column for column in self.extra_columns}
+    return tuple(forward.extra_inputs(make_model(self), columns).values())
+
+  def require_images_only(self, user: str) -> None:
+    """Raises InputError if the network takes extra columns."""
+    names = [column.name for column in self.extra_inputs]
+    if names:
+      raise errors.InputError(
+        f'{user} does not support the network {self.config.model.name!r}, which'
+        f' takes the extra columns {names} beside images.'
+      )
+
   def checksum(self) -> str:
     """Checksum of the variables, the config and the calibration."""
     leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(self.variables))
@@ -78,6 +97,14 @@ class Predictor(checkpoint_meta.Meta):
     """The folder of the dataset of the training."""
     return self.config.dataset.data_dir or str(epath.Path(workdir) / 'data')
 
+  def open_dataset(self, data_dir: str) -> storage.PosterDataset:
+    """Opens a dataset; of that of the training, the part that the run used."""
+    dataset = storage.open_dataset(data_dir)
+    stored = storage.whole_fingerprint(self.fingerprint)
+    if dataset.card['fingerprint'] != stored:
+      return dataset
+    return subsets.select(dataset, self.config.dataset)
+
   def fit_batch_size(self, batch_size: int) -> int:
     """`batch_size`, rounded up to a multiple of the number of devices."""
     num_devices = parallel.num_devices()
@@ -85,6 +112,8 @@ class Predictor(checkpoint_meta.Meta):
 
   def predict(self, images: np.ndarray, *, batch_size: int) -> np.ndarray:
     """Scores images of `image_decoding.decode_and_resize`.
+
+    Extra columns have their defaults, see `with_extra_values`.
 
     Args:
       images: uint8 [N, H, W, 3].
@@ -103,6 +132,10 @@ class Predictor(checkpoint_meta.Meta):
         'labels': np.zeros((batch_size, len(self.genres)), np.float32),
         'mask': np.ones(batch_size, np.float32),
         'index': np.arange(batch_size, dtype=np.int32),
+        **{
+          column.name: np.full(batch_size, column.default, column.dtype)
+          for column in self.extra_columns
+        },
       }
       output = self.eval_step(self.variables, parallel.shard_batch(batch))
       logits.append(jax.device_get(output['logits'])[: len(chunk)])
@@ -122,7 +155,8 @@ class Predictor(checkpoint_meta.Meta):
       The predictions, in the order of the split.
 
     Raises:
-      InputError: the dataset has no such split, or other genres.
+      InputError: the dataset has no such split, other genres, or other extra
+        columns.
     """
     if dataset.genres != self.genres:
       missing = sorted(set(self.genres) - set(dataset.genres))
@@ -131,6 +165,15 @@ class Predictor(checkpoint_meta.Meta):
         f'The genres of the dataset in {dataset.data_dir} differ from those of'
         f' the training: missing {missing}, extra {extra}.'
       )
+    stored = {column.name: column for column in dataset.extra_columns}
+    for column in self.extra_inputs:
+      other = stored.get(column.name)
+      if other is None or other.categories != column.categories:
+        raise errors.InputError(
+          f'The dataset in {dataset.data_dir} has no extra column'
+          f' {column.name!r} with the categories of the training:'
+          f' {column.categories or "numbers"!r:.200}.'
+        )
     return evaluator.evaluate_split(
       self.eval_step,
       self.variables,
@@ -202,17 +245,61 @@ def restore(
   )
 
 
+def with_extra_values(
+  predictors: Sequence[Predictor], assignments: Sequence[str]
+) -> list[Predictor]:
+  """Sets the values of extra inputs for images; the assumed ones are logged.
+
+  Args:
+    predictors: of `restore`.
+    assignments: numbers and categories, such as 'year=1994'.
+
+  Raises:
+    InputError: a value is invalid, or no network takes the column.
+  """
+  values = dict(each.partition('=')[::2] for each in assignments)
+  inputs = {c.name: c for each in predictors for c in each.extra_inputs}
+  if values.keys() - inputs.keys():
+    raise errors.InputError(
+      f'--extra_columns={",".join(assignments)}: expected NAME=VALUE, with a'
+      f' NAME that the network takes: {sorted(inputs)}.'
+    )
+  for name in sorted(inputs.keys() - values.keys()):
+    logging.warning(
+      'Assuming %s=%g for all images; give another value with --extra_columns.',
+      name,
+      inputs[name].default,
+    )
+
+  def change(column):
+    text = values.get(column.name)
+    return column if text is None else column.with_default(text)
+
+  return [
+    dataclasses.replace(
+      each, extra_columns=tuple(map(change, each.extra_columns))
+    )
+    for each in predictors
+  ]
+
+
 def make_model(
   meta: checkpoint_meta.Meta, *, axis_name: str | None = None
 ) -> nn.Module:
   """The network of a checkpoint; `axis_name` is None outside of `parallelize`.
 
+  Extra inputs are inputs of the network inside of it, and have their defaults
+  outside.
+
   Raises:
     InputError: it is custom code that cannot be imported.
   """
-  return registry.create_from_config(
+  model = registry.create_from_config(
     meta.config.model, num_genres=len(meta.genres), axis_name=axis_name
   )
+  if axis_name is None and meta.extra_columns:
+    return forward.WithDefaults(model, meta.extra_columns)
+  return model
 
 
 def _variable_shapes(meta):

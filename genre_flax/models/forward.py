@@ -4,6 +4,8 @@ Training, evaluation, export, attribution and retrieval share these functions,
 and therefore the preprocessing.
 """
 
+from collections.abc import Mapping, Sequence
+import inspect
 from typing import Any
 
 import flax.linen as nn
@@ -11,12 +13,75 @@ import jax
 import jax.numpy as jnp
 
 from genre_flax import config as config_lib
+from genre_flax.datasets.posters import extra_columns
 from genre_flax.ops import ops
 from genre_flax.runtime import target
 
 # On CPU, images are evaluated in chunks of about this many pixels. Larger
 # activations do not fit the caches, and take more memory than training.
 _CHUNK_PIXELS = 1 << 20
+
+
+def extra_inputs(
+  model: nn.Module, batch: Mapping[str, Any], method: str = '__call__'
+) -> dict[str, Any]:
+  """The extra columns of a batch that a method of a network has as parameters.
+
+  Args:
+    model: a network of `registry.create_model`.
+    batch: of `input_pipeline`; its other entries are never passed by name.
+    method: of the network.
+  """
+  _, *names = inspect.signature(getattr(model, method)).parameters
+  allowed = set(names).difference(extra_columns.RESERVED)
+  return {name: value for name, value in batch.items() if name in allowed}
+
+
+class WithDefaults:
+  """A network of images alone: its extra inputs have their defaults.
+
+  It has the attributes and methods of the network.
+  """
+
+  def __init__(
+    self, model: nn.Module, columns: Sequence[extra_columns.ExtraColumn]
+  ):
+    """Wraps a network, for a dataset with some extra columns."""
+    self._model = model
+    self._columns = columns
+
+  def __getattr__(self, name: str) -> Any:
+    return getattr(self._model, name)
+
+  def _defaults(self, images, method='__call__'):
+    batch = {
+      column.name: jnp.full(len(images), column.default, column.dtype)
+      for column in self._columns
+    }
+    return extra_inputs(self._model, batch, method)
+
+  def apply(
+    self,
+    variables: dict[str, Any],
+    images: jax.Array,
+    *,
+    method: str = '__call__',
+    **options: Any,
+  ) -> Any:
+    """See `nn.Module.apply`."""
+    options = self._defaults(images, method) | options
+    return self._model.apply(variables, images, method=method, **options)
+
+  def init_with_output(
+    self, key: jax.Array, images: jax.Array, **options: Any
+  ) -> Any:
+    """See `nn.Module.init_with_output`."""
+    options = self._defaults(images) | options
+    return self._model.init_with_output(key, images, **options)
+
+  def init(self, key: jax.Array, images: jax.Array, **options: Any) -> Any:
+    """See `nn.Module.init`."""
+    return self.init_with_output(key, images, **options)[1]
 
 
 def forward(
@@ -38,7 +103,8 @@ def forward(
     preprocessing: of the network.
     train: whether to use dropout and batch statistics.
     method: of the network: '__call__' for logits, 'embed' for embeddings.
-    **options: of `model.apply`, such as `rngs` and `mutable`.
+    **options: of `model.apply`, such as `rngs` and `mutable`, and further
+      inputs of the method, of `extra_inputs`.
 
   Returns:
     The output of `model.apply`: logits float32 [B, num_genres] or embeddings
@@ -55,11 +121,16 @@ def forward_inputs(
   preprocessing: config_lib.Preprocessing,
   **options: Any,
 ) -> Any:
-  """`forward` of the inputs of a batch: 'image', or cached 'features'."""
+  """`forward` of the inputs of a batch: 'image', or cached 'features'.
+
+  Extra columns are passed as well, see `extra_inputs`.
+  """
   if 'features' in inputs:
+    options |= extra_inputs(model, inputs, 'classify')
     return model.apply(
       variables, inputs['features'], method='classify', **options
     )
+  options |= extra_inputs(model, inputs)
   return forward(model, variables, inputs['image'], preprocessing, **options)
 
 
@@ -70,18 +141,25 @@ def forward_in_chunks(
   preprocessing: config_lib.Preprocessing,
   *,
   method: str = '__call__',
+  **extra: jax.Array,
 ) -> jax.Array:
   """`forward` for inference; on CPU, in chunks of the batch."""
 
   def apply(chunk):
-    return forward(model, variables, chunk, preprocessing, method=method)
+    images, extra = chunk
+    return forward(
+      model, variables, images, preprocessing, method=method, **extra
+    )
 
+  whole = images, extra
   if target.platform() != 'cpu':
-    return apply(images)
+    return apply(whole)
   size = _chunk_size(images.shape)
   if size == len(images):
-    return apply(images)
-  chunks = jax.lax.map(apply, images.reshape(-1, size, *images.shape[1:]))
+    return apply(whole)
+  chunks = jax.lax.map(
+    apply, jax.tree.map(lambda x: x.reshape(-1, size, *x.shape[1:]), whole)
+  )
   return chunks.reshape(len(images), *chunks.shape[2:])
 
 
@@ -90,6 +168,7 @@ def predict_logits(
   variables: dict[str, Any],
   images: jax.Array,
   preprocessing: config_lib.Preprocessing,
+  **extra: jax.Array,
 ) -> jax.Array:
   """Logits with test-time augmentation, averaged over central crops.
 
@@ -99,13 +178,14 @@ def predict_logits(
     images: uint8 [B, H, W, 3].
     preprocessing: of the network; its `eval_crops` are the fractions of height
       and width that the crops keep.
+    **extra: further inputs of the network, of `extra_inputs`.
 
   Returns:
     float32 [B, num_genres].
   """
 
   def logits_of(images):
-    return forward_in_chunks(model, variables, images, preprocessing)
+    return forward_in_chunks(model, variables, images, preprocessing, **extra)
 
   def crop_logits(fraction):
     return logits_of(ops.central_crop(images, fraction))

@@ -1,7 +1,8 @@
 """The networks, by name.
 
 A network is a Flax module that maps normalized images [B, H, W, 3] and `train`
-to logits, float32 [B, num_genres]. Its attributes:
+to logits, float32 [B, num_genres]. Further parameters are extra columns of the
+dataset, arrays [B]. Its attributes:
 
 * `mixes_examples`: whether the logits of an example depend on other examples in
   training, as with BatchNorm;
@@ -19,6 +20,7 @@ The last layer is named 'head'. The last feature map is marked by
 """
 
 from collections.abc import Callable, Mapping
+import dataclasses
 import functools
 from typing import Any
 
@@ -56,13 +58,43 @@ def create_from_config(
 ) -> nn.Module:
   """Calls `create_model` with the values of `config.model`."""
   name = config['name']
-  return create_model(
+  model = create_model(
     name,
     num_genres=num_genres,
     dtype=config['dtype'],
     options=config['options' if custom.is_custom(name) else name],
     axis_name=axis_name,
   )
+  # Configs of earlier versions do not have the key.
+  return with_reference_ops(model) if config.get('reference_ops') else model
+
+
+def with_reference_ops(model: nn.Module) -> nn.Module:
+  """The network with the reference implementation of every operation.
+
+  Unlike the kernels, the references have derivatives of every order, in forward
+  and in reverse mode, on every platform. Variables and outputs are those of
+  `model`, up to rounding.
+  """
+  fields = [
+    field.name
+    for field in dataclasses.fields(model)
+    if field.init and field.name not in ('parent', 'name')
+  ]
+  values = {name: getattr(model, name) for name in fields}
+  return _reference_class(type(model))(**values)
+
+
+@functools.cache
+def _reference_class(network: type[nn.Module]) -> type[nn.Module]:
+
+  class ReferenceOps(network):
+    @nn.nowrap
+    def apply(self, *args, **kwargs):
+      with target.traced_for(target.PORTABLE):
+        return super().apply(*args, **kwargs)
+
+  return ReferenceOps
 
 
 def create_model(
@@ -152,7 +184,8 @@ def variable_shapes(
     raise errors.InputError(
       f'config.model.name={name!r} cannot be applied to images of'
       f' {image_shape[0]} x {image_shape[1]} pixels with train=False:'
-      f' {message}. Are the images too small for its layers?'
+      f' {message}. Are the images too small for its layers, or is an argument'
+      ' no extra column of the dataset?'
     ) from e
   expected = ((2, num_genres), jnp.dtype('float32'))
   if expected != (getattr(logits, 'shape', ()), getattr(logits, 'dtype', None)):

@@ -7,7 +7,8 @@ same values several times faster on CPU; on TPU it would move more bytes.
 is compiled for TPU on another machine contains the reference.
 
 In the context of `target.traced_for`, only the implementation for that platform
-is traced; for `target.PORTABLE`, the reference.
+is traced; for `target.PORTABLE`, the reference without `jax.custom_vjp`, which
+has derivatives of every order, in forward and in reverse mode.
 """
 
 from collections.abc import Callable
@@ -35,6 +36,13 @@ def _choose(
   if platform is None:
     return lax.platform_dependent(*arrays, cpu=cpu, default=default)
   return (cpu if platform == 'cpu' else default)(*arrays)
+
+
+def _unless_portable(
+  with_vjp: Callable[..., Any], plain: Callable[..., Any]
+) -> Callable[..., Any]:
+  """Of a reference with `jax.custom_vjp` and one without, that to trace."""
+  return plain if target.platform() == target.PORTABLE else with_vjp
 
 
 def conv(
@@ -70,20 +78,18 @@ def conv(
       cpu=lambda x, k, b: cpu_conv.conv_bias(x, k, b, stride, pads, activation),
       default=lambda x, k, b: activate(_conv(x, k, stride, padding) + b),
     )
-  is_full = kernel.shape[2] == images.shape[-1]
-  if is_full and kernel.shape[:2] == (1, 1):
+  if kernel.shape[:3] == (1, 1, images.shape[-1]):
     # XLA compiles both to the same program for TPU; on CPU, the matrix product
     # is 2 to 10 times faster. Indexing instead of a slice would be traced to a
     # gather where the batch size is symbolic.
     strides = (1, stride, stride, 1)
     images = lax.slice(images, (0,) * 4, images.shape, strides)
     return activate(dense(images, kernel[0, 0]))
-  cpu_kernel = cpu_conv.conv if is_full else cpu_conv.depthwise_conv
   return activate(
     _choose(
       images,
       kernel,
-      cpu=lambda x, k: cpu_kernel(x, k, stride, pads),
+      cpu=lambda x, k: cpu_conv.conv(x, k, stride, pads),
       default=lambda x, k: _conv(x, k, stride, padding),
     )
   )
@@ -169,7 +175,9 @@ def dot_product_attention(
     key,
     value,
     cpu=cpu_linear.dot_product_attention,
-    default=attention.dot_product_attention,
+    default=_unless_portable(
+      attention.recomputed_attention, attention.dot_product_attention
+    ),
   )
 
 
@@ -195,7 +203,6 @@ def channel_affine(
   )
 
 
-@jax.custom_vjp
 def channel_moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
   """Means of `x` and of its squares over all but the last axis.
 
@@ -205,6 +212,10 @@ def channel_moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
   Returns:
     Two arrays [C], float32.
   """
+  return _unless_portable(_moments_with_vjp, _channel_moments)(x)
+
+
+def _channel_moments(x):
   total, squares = _choose(
     x, x, cpu=cpu_linear.channel_sums, default=_channel_sums
   )
@@ -219,7 +230,7 @@ def _channel_sums(x, factors):
 
 
 def _channel_moments_forward(x):
-  return channel_moments(x), x
+  return _channel_moments(x), x
 
 
 def _channel_moments_backward(x, gradients):
@@ -229,7 +240,8 @@ def _channel_moments_backward(x, gradients):
   return ((gradient / count).astype(x.dtype),)
 
 
-channel_moments.defvjp(_channel_moments_forward, _channel_moments_backward)
+_moments_with_vjp = jax.custom_vjp(_channel_moments)
+_moments_with_vjp.defvjp(_channel_moments_forward, _channel_moments_backward)
 
 
 def resample(

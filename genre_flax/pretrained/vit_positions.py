@@ -51,23 +51,7 @@ def pop_params(
   has_class_token = options['pool'] == 'token'
   names = [_POSITION, *[_CLASS_TOKEN] * has_class_token]
   names += [_REGISTERS] * (options['num_registers'] > 0)
-  if missing := [name for name in names if name not in arrays]:
-    raise errors.InputError(
-      f'{origin}: {" and ".join(missing)} missing, expected by'
-      " config.model.name='vit', config.model.vit.pool and"
-      ' config.model.vit.num_registers.'
-    )
-  popped = {name: arrays.pop(name) for name in names}
-  shapes = ', '.join(f'{name} {array.shape}' for name, array in popped.items())
-  channels = {array.shape[-1:] for array in popped.values()}
-  if len(channels) > 1 or channels <= {(), (0,)}:
-    raise errors.InputError(
-      f'{origin}: expected [..., channels], got {shapes}.'
-    )
-  position, *tokens = (
-    array.reshape(-1, array.shape[-1]).astype(np.float32)
-    for array in popped.values()
-  )
+  (position, *tokens), shapes = _pop_rows(arrays, names, origin)
   tokens = np.concatenate([*tokens, position[:0]])
   wanted, published = (
     shape and tuple(side // options['patch'] for side in shape)
@@ -93,6 +77,27 @@ def pop_params(
     f'{origin}: {shapes}; the positions of patches are no square, and not'
     f' {wanted[0]} x {wanted[1]}.'
   )
+
+
+def _pop_rows(arrays, names, origin) -> tuple[list[np.ndarray], str]:
+  """Removes arrays: each as float32 [N, C], and a description of the shapes."""
+  if missing := [name for name in names if name not in arrays]:
+    raise errors.InputError(
+      f'{origin}: {" and ".join(missing)} missing, expected by'
+      " config.model.name='vit', config.model.vit.pool and"
+      ' config.model.vit.num_registers.'
+    )
+  popped = [arrays.pop(name) for name in names]
+  shapes = ', '.join(
+    f'{n} {a.shape}' for n, a in zip(names, popped, strict=True)
+  )
+  channels = {array.shape[-1:] for array in popped}
+  if len(channels) > 1 or channels <= {(), (0,)}:
+    raise errors.InputError(
+      f'{origin}: expected [..., channels], got {shapes}.'
+    )
+  rows = [a.reshape(-1, a.shape[-1]).astype(np.float32) for a in popped]
+  return rows, shapes
 
 
 def _square(num_patches: int) -> tuple[int, int] | None:

@@ -26,6 +26,7 @@ def write(
   posters: Sequence[map_images.Poster],
   *,
   genres: Sequence[str],
+  file_name: str = FILE_NAME,
 ) -> epath.Path:
   """Draws posters in a grid, each with its genres and top-3 predictions.
 
@@ -36,9 +37,10 @@ def write(
     folder: for the file.
     posters: at least one.
     genres: the label names.
+    file_name: of the PNG file.
 
   Returns:
-    The path of a PNG file.
+    The path of the file.
   """
   columns = min(_NUM_COLUMNS, len(posters))
   rows = -(-len(posters) // columns)
@@ -53,15 +55,17 @@ def write(
     row, column = divmod(number, columns)
     corner = (_GAP + column * cell_width, _GAP + row * cell_height)
     _draw_poster(sheet, poster, corner, genres)
-  path = folder / FILE_NAME
+  path = folder / file_name
   files.write_atomic(path, drawing.to_png(sheet))
   return path
 
 
 def _draw_poster(sheet, poster, corner, genres):
   left, top = corner
+  # Inputs of a network, which have no scores, are enlarged without smoothing.
   image = Image.fromarray(poster.image).resize(
-    (_POSTER_WIDTH, _POSTER_HEIGHT), Image.Resampling.LANCZOS
+    (_POSTER_WIDTH, _POSTER_HEIGHT),
+    Image.Resampling.BOX if poster.scores is None else Image.Resampling.LANCZOS,
   )
   sheet.paste(image, corner)
   pen = ImageDraw.Draw(sheet)
@@ -74,8 +78,14 @@ def _draw_poster(sheet, poster, corner, genres):
 
   write(0, poster.name, small, drawing.FAINT)
   if poster.labels is not None:
-    labels = ', '.join(genres[i] for i in np.flatnonzero(poster.labels))
-    write(1, labels, small, drawing.INK)
+    labels = _describe(poster.labels, genres)
+    lines = [', '.join(labels)]
+    if poster.scores is None:  # Their lines are free.
+      lines = [*labels[:3], ', '.join(labels[3:])]
+    for line, label in enumerate(lines, 1):
+      write(line, label, small, drawing.INK)
+  if poster.scores is None:
+    return
   for line, genre in enumerate(metrics.top_k(poster.scores[None])[0], 2):
     score, line_y = float(poster.scores[genre]), y + line * _LINE
     pen.rectangle(
@@ -88,3 +98,11 @@ def _draw_poster(sheet, poster, corner, genres):
     pen.text(
       (left + _POSTER_WIDTH - 2, line_y), f'{score:.2f}', color, normal, 'ra'
     )
+
+
+def _describe(labels, genres):
+  """The positive labels, with their shares below 1, as of mixup."""
+  return [
+    genres[i] if labels[i] == 1 else f'{genres[i]} {labels[i]:.2f}'
+    for i in np.flatnonzero(labels)
+  ]

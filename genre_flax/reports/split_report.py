@@ -8,7 +8,6 @@ import numpy as np
 
 from genre_flax.attribution import map_images
 from genre_flax.data import drawing
-from genre_flax.datasets.posters import storage
 from genre_flax.evaluation import metrics
 from genre_flax.evaluation import stored_predictions
 from genre_flax.inference import ensemble
@@ -104,7 +103,7 @@ def evaluate(
     StorageError: `output` cannot be written to.
   """
   scored = scored_lib.score_split(
-    predictor, storage.open_dataset(data_dir), split, batch_size=batch_size
+    predictor, predictor.open_dataset(data_dir), split, batch_size=batch_size
   )
   if scored is None:
     return

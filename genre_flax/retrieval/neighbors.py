@@ -18,7 +18,6 @@ import tqdm
 
 from genre_flax.data import drawing
 from genre_flax.data import image_decoding
-from genre_flax.datasets.posters import storage
 from genre_flax.inference import predictor as predictor_lib
 from genre_flax.retrieval import embedder as embedder_lib
 from genre_flax.runtime import checksums
@@ -137,7 +136,7 @@ def open_index(
   index = _read(path, key, predictor, embedder)
   if index is not None:
     return index
-  dataset = storage.open_dataset(data_dir or predictor.data_dir(workdir))
+  dataset = predictor.open_dataset(data_dir or predictor.data_dir(workdir))
   if dataset.card['fingerprint'] != predictor.fingerprint:
     raise errors.InputError(
       f'The dataset in {dataset.data_dir} has the fingerprint'

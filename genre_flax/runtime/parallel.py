@@ -15,6 +15,7 @@ from typing import Any
 
 import jax
 from jax.experimental import multihost_utils
+import jax.numpy as jnp
 from jax.sharding import Mesh
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec
@@ -52,7 +53,7 @@ def parallelize(
     with target.traced_for(device.platform):
       return step(state, batch)
 
-  return jax.pmap(
+  parallel_step = jax.pmap(
     step_for_platform,
     axis_name=AXIS_NAME,
     in_axes=(None, 0),
@@ -60,11 +61,49 @@ def parallelize(
     donate_argnums=(0,) if donate_state else (),
     devices=devices,
   )
+  is_checked = jax.config.jax_debug_nans or jax.config.jax_debug_infs
+  return _repeat_invalid(parallel_step) if is_checked else parallel_step
+
+
+def _repeat_invalid(parallel_step):
+  """Repeats a step without compilation if an output is NaN or infinite.
+
+  JAX then raises at the operation. It does so itself for `jax.jit`, but does
+  not check the outputs of `jax.pmap` with out_axes=None (jax 0.10.2).
+  """
+
+  @functools.wraps(parallel_step)
+  def checked_step(state, batch):
+    out = parallel_step(state, batch)
+    floats = [
+      leaf
+      for leaf in jax.tree.leaves(out)
+      if jnp.issubdtype(leaf.dtype, jnp.floating)
+    ]
+    if not all(jnp.isfinite(leaf).all() for leaf in floats):
+      with jax.disable_jit():
+        out = parallel_step(state, batch)
+    return out
+
+  return checked_step
 
 
 @functools.cache
 def _local_mesh() -> Mesh:
   return Mesh(np.array(jax.local_devices()), (AXIS_NAME,))
+
+
+def no_implicit_transfers() -> contextlib.AbstractContextManager[None]:
+  """Refuses transfers between host and devices that the code does not state.
+
+  It allows them while JAX debugs: with jax_debug_nans or jax_debug_infs it
+  fetches every output, and with jax_disable_jit every operation is a program.
+  """
+  config = jax.config
+  is_debugging = (
+    config.jax_debug_nans or config.jax_debug_infs or config.jax_disable_jit
+  )
+  return jax.transfer_guard('allow' if is_debugging else 'disallow')
 
 
 def replicate(tree: Any) -> Any:

@@ -1,6 +1,6 @@
 """Checks of objectives and of the training step that need to trace them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -10,6 +10,8 @@ import ml_collections
 import numpy as np
 
 from genre_flax import config as config_lib
+from genre_flax.datasets.posters import extra_columns as extra_columns_lib
+from genre_flax.models import forward
 from genre_flax.runtime import custom
 from genre_flax.runtime import errors
 from genre_flax.runtime import parallel
@@ -28,6 +30,7 @@ def batch_shapes(
   *,
   num_genres: int,
   leading: tuple[int, ...],
+  extra_columns: Sequence[extra_columns_lib.ExtraColumn] = (),
 ) -> Shapes:
   """Shapes of a batch of `input_pipeline.train_batches`.
 
@@ -37,6 +40,7 @@ def batch_shapes(
     variable_shapes: of the network.
     num_genres: of the dataset.
     leading: first dimensions: devices, and examples of each.
+    extra_columns: of the dataset.
   """
   height, width = config_lib.image_shape(config)
 
@@ -48,9 +52,11 @@ def batch_shapes(
     'labels': make((num_genres,), jnp.float32),
     'mask': make((), jnp.float32),
     'index': make((), jnp.int32),
+    **{column.name: make((), column.dtype) for column in extra_columns},
   }
   if config.dataset.cache == 'features':
     del shapes['image']
+    model = forward.WithDefaults(model, extra_columns)
 
     def embed(variables, images):
       return model.apply(variables, images, train=False, method='embed')
@@ -111,6 +117,7 @@ def mixes_examples(
   *,
   num_genres: int,
   num_devices: int,
+  extra_columns: Sequence[extra_columns_lib.ExtraColumn] = (),
 ) -> bool:
   """Whether the loss of an example depends on others of the batch.
 
@@ -125,6 +132,7 @@ def mixes_examples(
     variable_shapes: of the network.
     num_genres: of the dataset.
     num_devices: of all hosts together.
+    extra_columns: of the dataset.
 
   Raises:
     InputError: it does and has no such attribute, and there are several
@@ -135,8 +143,14 @@ def mixes_examples(
     return True
   if not custom.is_custom(name):
     return False
+  model = forward.WithDefaults(model, extra_columns)
   shapes = batch_shapes(
-    config, model, variable_shapes, num_genres=num_genres, leading=(1, 2)
+    config,
+    model,
+    variable_shapes,
+    num_genres=num_genres,
+    leading=(1, 2),
+    extra_columns=extra_columns,
   )
   first, second, together = _masked_losses(config, objective, model, shapes)
   if np.isclose(together, first + second, rtol=1e-3, atol=1e-5):

@@ -1,5 +1,6 @@
 """Embeddings of a frozen backbone, computed once for all runs of a machine."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from absl import logging
@@ -24,25 +25,24 @@ from genre_flax.training import run_code
 
 
 class FeatureSplit:
-  """A split of {'features': float32 [F], 'labels': [num_genres]}."""
+  """A split of {'features': float32 [F], 'labels': [num_genres]}.
 
-  def __init__(self, features: np.ndarray, labels: np.ndarray):
-    """Wraps features [N, F] and labels [N, num_genres]."""
-    self._features = features
-    self._labels = labels
+  Extra columns are further entries, scalars by their names.
+  """
+
+  def __init__(self, arrays: Mapping[str, np.ndarray]):
+    """Wraps 'features' [N, F], 'labels' [N, num_genres] and columns [N]."""
+    self._arrays = dict(arrays)
 
   def blank_example(self) -> dict[str, np.ndarray]:
     """An example of zeros, for padding."""
-    return {
-      'features': np.zeros_like(self._features[0]),
-      'labels': np.zeros_like(self._labels[0]),
-    }
+    return {name: np.zeros_like(a[0]) for name, a in self._arrays.items()}
 
   def __len__(self) -> int:
-    return len(self._features)
+    return len(self._arrays['features'])
 
   def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-    return {'features': self._features[index], 'labels': self._labels[index]}
+    return {name: array[index] for name, array in self._arrays.items()}
 
 
 def open_split(
@@ -77,9 +77,16 @@ def open_split(
 
   def embed(variables, batch):
     features = forward.forward_in_chunks(
-      model, variables, batch['image'], preprocessing, method='embed'
+      model,
+      variables,
+      batch['image'],
+      preprocessing,
+      method='embed',
+      **forward.extra_inputs(model, batch, method='embed'),
     )
-    return {'features': features, 'labels': batch['labels']}
+    # The loader adds 'mask' and 'index' again.
+    others = batch.keys() - {'image', 'mask', 'index'}
+    return {'features': features, **{name: batch[name] for name in others}}
 
   split = inputs.open_split(config, dataset, name)
   outputs = evaluator.run_over_split(
@@ -99,7 +106,7 @@ def open_split(
     path.parent.mkdir(parents=True, exist_ok=True)
   with files.replace_file(path) as beside, beside.open('wb') as file:
     np.savez(file, **outputs)
-  return FeatureSplit(outputs['features'], outputs['labels'])
+  return FeatureSplit(outputs)
 
 
 def _read(path: epath.Path) -> FeatureSplit | None:
@@ -109,7 +116,7 @@ def _read(path: epath.Path) -> FeatureSplit | None:
   try:
     # The zip format has a checksum per array.
     with path.open('rb') as file, np.load(file) as stored:
-      return FeatureSplit(stored['features'], stored['labels'])
+      return FeatureSplit({name: stored[name] for name in stored.files})
   except Exception as e:  # Damaged bytes raise any exception.
     logging.warning('%s is damaged and will be recomputed: %s', path, e)
   return None

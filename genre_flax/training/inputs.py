@@ -1,5 +1,6 @@
 """The dataset and the splits of a config."""
 
+import dataclasses
 import os
 
 from etils import epath
@@ -10,6 +11,7 @@ from genre_flax.data import cache as cache_lib
 from genre_flax.data import input_pipeline
 from genre_flax.datasets.posters import build
 from genre_flax.datasets.posters import storage
+from genre_flax.datasets.posters import subsets
 from genre_flax.runtime import files
 from genre_flax.runtime import parallel
 
@@ -19,18 +21,20 @@ def open_dataset(
 ) -> storage.PosterDataset:
   """Opens the dataset of a config, or generates a synthetic one in `workdir`.
 
+  With `train_share` or `fold`, it is that part of the dataset.
+
   Raises:
-    InputError: there is no dataset.
+    InputError: there is no dataset, or the part has no posters.
   """
-  if not config.dataset.synthetic_posters:
-    return storage.open_dataset(config.dataset.data_dir)
-  data_dir = workdir / 'data'
-  if parallel.is_main_host():
-    build.build_synthetic(
-      data_dir=data_dir, num_posters=config.dataset.synthetic_posters
-    )
-  parallel.barrier('synthetic dataset written')
-  return storage.open_dataset(data_dir)
+  data_dir = config.dataset.data_dir
+  if config.dataset.synthetic_posters:
+    data_dir = workdir / 'data'
+    if parallel.is_main_host():
+      build.build_synthetic(
+        data_dir=data_dir, num_posters=config.dataset.synthetic_posters
+      )
+    parallel.barrier('synthetic dataset written')
+  return subsets.select(storage.open_dataset(data_dir), config.dataset)
 
 
 def check_splits(
@@ -56,26 +60,25 @@ def open_split(
   Raises:
     InputError: there is no such split, or too little space for the cache.
   """
-  split = dataset.open_split(name)
-  image_shape = config_lib.image_shape(config)
-  shape = (*image_shape, 3)
-  cache = None
+  split = input_pipeline.DecodedSplit(
+    dataset.open_split(name), image_shape=config_lib.image_shape(config)
+  )
+  cache, blank = None, split.blank_example()
   if config.dataset.cache == 'memory':
-    cache = cache_lib.MemoryCache(len(split), shape)
+    cache = cache_lib.MemoryCache(len(split), blank)
   elif config.dataset.cache == 'disk':
     folder = config.dataset.cache_dir or files.cache_dir() / 'decoded'
     file_name = cache_lib.disk_cache_name(
-      fingerprint=dataset.card['fingerprint'], split=name, image_shape=shape
+      fingerprint=dataset.card['fingerprint'],
+      split=name,
+      image_shape=split.image_shape,
     )
     cache = cache_lib.DiskCache(
       os.path.join(os.path.expanduser(folder), file_name),
       num_examples=len(split),
-      image_shape=shape,
-      num_genres=len(dataset.genres),
+      blank=blank,
     )
-  return input_pipeline.DecodedSplit(
-    split, image_shape=image_shape, cache=cache
-  )
+  return dataclasses.replace(split, cache=cache)
 
 
 def loader_options(
@@ -102,4 +105,24 @@ def train_batches(
     loader_options(config, sizes.global_batch_size),
     seed=config.seed,
     start_step=start_step,
+    overfit_batches=config.overfit_batches,
   )
+
+
+def batch_examples(
+  config: ml_collections.ConfigDict,
+  dataset: storage.PosterDataset,
+  sizes: config_lib.Sizes,
+  step: int,
+) -> list[tuple[int, str]]:
+  """Indices in the training split, and films, of the batch after `step`."""
+  split = dataset.open_split(config.dataset.train_split)
+  batch_size = sizes.global_batch_size
+  order = input_pipeline.train_order(
+    len(split),
+    global_batch_size=batch_size,
+    seed=config.seed,
+    overfit_batches=config.overfit_batches,
+  )
+  indices = [int(order[step * batch_size + row]) for row in range(batch_size)]
+  return [(index, split[index].id) for index in indices]

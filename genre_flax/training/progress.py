@@ -1,7 +1,7 @@
 """Log lines, progress bar and metrics by step of a training."""
 
 import collections
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 import contextlib
 import datetime
 import math
@@ -23,10 +23,11 @@ from genre_flax.ops.cpu import onednn
 from genre_flax.runtime import machine
 from genre_flax.runtime import metric_writer
 from genre_flax.runtime import parallel
+from genre_flax.runtime import text
 from genre_flax.training import train_state
 
-# Summed over the steps between two log lines.
-_ZERO_SUMS = {'loss': 0.0, 'count': 0.0}
+# Values of a step that are no sums over examples.
+_PER_STEP = ('learning_rate', 'gradient_norm')
 
 
 class NonFiniteError(FloatingPointError):
@@ -48,6 +49,7 @@ class Progress:
     log_every: int,
     is_active: bool,
     sums: Mapping[str, float] | None = None,
+    batch_examples: Callable[[int], list[tuple[int, str]]] | None = None,
   ):
     """Starts the clock.
 
@@ -59,6 +61,8 @@ class Progress:
       is_active: whether to log; True on the main host only.
       sums: `sums` of the checkpoint of a resumed run, so that its next log line
         covers all steps since the last one.
+      batch_examples: maps updates done to the next batch, for errors; see
+        `inputs.batch_examples`.
     """
     self._sizes = sizes
     self._writer = writer
@@ -67,7 +71,8 @@ class Progress:
     self._pending: list[tuple[int, dict[str, Any]]] = []
     self._last: dict[str, np.ndarray] = {}
     self._num_steps = 0
-    self._sums = dict(sums or _ZERO_SUMS)
+    self._sums = collections.Counter(sums)
+    self._batch_examples = batch_examples
     self._waited = self._paused = 0.0
     self._started = time.monotonic()
     self._bar = tqdm.tqdm(
@@ -115,23 +120,43 @@ class Progress:
     steps, values = zip(*self._pending, strict=True)
     self._pending.clear()
     for step, step_values in zip(steps, jax.device_get(values), strict=True):
+      self._check_finite(step, step_values)
       for name, value in step_values.items():
-        if not np.isfinite(value):
-          self._writer.write(step, 'train', {name: value})
-          raise NonFiniteError(
-            f'Step {step}: {name} is {float(value)}. Checkpoints of earlier'
-            ' steps are kept. Lower config.optimizer.learning_rate, set'
-            ' config.optimizer.clip_norm, or use'
-            " config.model.dtype='float32'."
-          )
-      for name in _ZERO_SUMS:
-        self._sums[name] += float(step_values[name])
+        if name not in _PER_STEP:
+          self._sums[name] += float(value)
       self._last = step_values
       self._num_steps += 1
 
+  def _check_finite(self, step, values):
+    broken = {
+      name: value
+      for name, value in sorted(values.items(), key=lambda x: x[0] != 'loss')
+      if not np.isfinite(value)
+    }
+    if not broken:
+      return
+    self._writer.write(step, 'train', broken)
+    faults = [f'{name} is {float(value)}' for name, value in broken.items()]
+    message = (
+      f'Step {step}: {", ".join(faults)}. Checkpoints of earlier steps are'
+      ' kept. Lower config.optimizer.learning_rate, set'
+      " config.optimizer.clip_norm, or use config.model.dtype='float32'."
+    )
+    if self._batch_examples:
+      named = [
+        f'{index} ({text.printable(film)})'
+        for index, film in self._batch_examples(step - 1)
+      ]
+      message += (
+        '\nThe batch, by index in the training split and film:'
+        f' {text.join_first(named, limit=64)}. `python -m genre_flax.inspect'
+        f' --step={step - 1}` with the same config draws it.'
+      )
+    raise NonFiniteError(message)
+
   @property
   def sums(self) -> dict[str, float]:
-    """Sums of 'loss' and 'count' since the last log line, of checked steps."""
+    """Sums over examples since the last log line, of checked steps."""
     return dict(self._sums)
 
   def _report(self, step):
@@ -139,8 +164,14 @@ class Progress:
     seconds = time.monotonic() - self._started - self._paused
     rate = num_steps * self._sizes.global_batch_size / seconds
     remaining = self._sizes.num_train_steps - step
+    # The loss first, then the scalars of the objective.
+    means = {
+      name: self._sums[name] / self._sums['count']
+      for name in sorted(self._sums, key=lambda name: name != 'loss')
+      if name != 'count'
+    }
     report = {
-      'loss': self._sums['loss'] / self._sums['count'],
+      **means,
       'learning_rate': float(self._last['learning_rate']),
       'gradient_norm': float(self._last['gradient_norm']),
       'images_per_second': rate,
@@ -151,15 +182,16 @@ class Progress:
     if device_memory is not None:
       report['peak_device_memory_gb'] = device_memory
     self._writer.write(step, 'train', report)
+    shown = '  '.join(f'{name} {mean:.4f}' for name, mean in means.items())
     eta = math.ceil(remaining * seconds / num_steps)
     self._info(
       f'step {step}/{self._sizes.num_train_steps}'
       f' (epoch {step / self._sizes.steps_per_epoch:.2f})'
-      f'  loss {report["loss"]:.4f}  lr {report["learning_rate"]:.2e}'
+      f'  {shown}  lr {report["learning_rate"]:.2e}'
       f'  {rate:.1f} images/s  input wait {report["input_wait_share"]:.1%}'
       f'  ETA {datetime.timedelta(seconds=eta)}'
     )
-    self._sums, self._num_steps = dict(_ZERO_SUMS), 0
+    self._sums, self._num_steps = collections.Counter(), 0
     self._waited = self._paused = 0.0
     self._started = time.monotonic()
 
@@ -230,7 +262,12 @@ def describe_run(
     f' {sizes.global_eval_batch_size}',
   ]
   if jax.default_backend() == 'cpu':
-    lines.insert(2, f'  convolutions {onednn.describe(config.model.dtype)}')
+    described = (
+      'reference implementations'
+      if config.model.reference_ops
+      else onednn.describe(config.model.dtype)
+    )
+    lines.insert(2, f'  convolutions {described}')
   return '\n'.join(lines)
 
 

@@ -14,6 +14,7 @@ from genre_flax import config as config_lib
 from genre_flax.checkpoints import checkpointer as checkpointer_lib
 from genre_flax.checkpoints import recovery
 from genre_flax.datasets.posters import storage
+from genre_flax.models import forward
 from genre_flax.models import initialization
 from genre_flax.pretrained import loader
 from genre_flax.runtime import errors
@@ -130,7 +131,7 @@ def initial_variables(
   preprocessing = config_lib.preprocessing(config)
   variables = jax.device_get(
     train_state_lib.initialize_variables(
-      model,
+      forward.WithDefaults(model, dataset.extra_columns),
       rng.stream_key(config.seed, rng.Stream.PARAMS),
       preprocessing.image_shape,
     )

@@ -12,7 +12,9 @@ import optax
 
 from genre_flax import config as config_lib
 from genre_flax import config_validation
+from genre_flax.datasets.posters import extra_columns as extra_columns_lib
 from genre_flax.datasets.posters import storage
+from genre_flax.models import forward
 from genre_flax.models import params as params_lib
 from genre_flax.models import registry
 from genre_flax.runtime import errors
@@ -70,6 +72,7 @@ def set_up(
     label_prior=dataset.label_prior,
     num_devices=parallel.num_devices(),
     platform=jax.default_backend(),
+    extra_columns=dataset.extra_columns,
   )
   if parallel.is_main_host():
     described = progress.describe_parameters(
@@ -90,6 +93,7 @@ def build(
   label_prior: Sequence[float],
   num_devices: int,
   platform: str,
+  extra_columns: Sequence[extra_columns_lib.ExtraColumn] = (),
 ) -> Setup:
   """Builds the network, the loss and the optimizer, and checks that they fit.
 
@@ -99,6 +103,7 @@ def build(
     label_prior: [num_genres], shares of positives in the training split.
     num_devices: of all hosts together.
     platform: of the devices, such as 'cpu'.
+    extra_columns: of the dataset.
 
   Raises:
     InputError: the batch does not divide among the devices, no parameter is
@@ -115,7 +120,7 @@ def build(
   )
   registry.check_attributes(config, model)
   variable_shapes = registry.variable_shapes(
-    model,
+    forward.WithDefaults(model, extra_columns),
     name=config.model.name,
     image_shape=config_lib.image_shape(config),
     num_genres=num_genres,
@@ -153,6 +158,7 @@ def build(
         variable_shapes,
         num_genres=num_genres,
         num_devices=num_devices,
+        extra_columns=extra_columns,
       ),
       network_mixes=model.mixes_examples,
       platform=platform,
@@ -210,7 +216,10 @@ def make_train_step(
 
 
 def check_train_step(
-  config: ml_collections.ConfigDict, setup: Setup, *, num_genres: int
+  config: ml_collections.ConfigDict,
+  setup: Setup,
+  *,
+  dataset: storage.PosterDataset,
 ) -> None:
   """Traces the training step, update included, without computing it.
 
@@ -224,7 +233,8 @@ def check_train_step(
       config,
       setup.model,
       setup.variable_shapes,
-      num_genres=num_genres,
+      num_genres=len(dataset.genres),
       leading=(jax.local_device_count(), setup.sizes.per_device_batch_size),
+      extra_columns=dataset.extra_columns,
     ),
   )

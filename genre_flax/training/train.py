@@ -4,12 +4,12 @@ import collections
 from collections.abc import Iterator, Mapping, Sequence
 import contextlib
 import dataclasses
+import functools
 import time
 from typing import Any
 
 from absl import logging
 from etils import epath
-import jax
 import ml_collections
 
 from genre_flax import config as config_lib
@@ -112,6 +112,9 @@ def train(
             log_every=config.log_every,
             is_active=is_main,
             sums=sums,
+            batch_examples=functools.partial(
+              inputs.batch_examples, config, dataset, setup.sizes
+            ),
           )
         ) as progress,
       ):
@@ -163,7 +166,7 @@ def _loop(config, dataset, setup, state, checkpointer, progress):
     while step < sizes.num_train_steps and not stopping.is_due(step):
       with progress.waiting_for_input():
         batch = next(batches)
-      with jax.transfer_guard('disallow'):
+      with parallel.no_implicit_transfers():
         state, values = train_step(state, batch)
       step += 1
       progress.add(step, values)
@@ -261,5 +264,8 @@ def checkpoint_meta(
       dataset.label_sets, num_genres=len(dataset.genres)
     ),
     'dataset_fingerprint': dataset.card['fingerprint'],
+    'extra_columns': [
+      dataclasses.asdict(column) for column in dataset.extra_columns
+    ],
     'num_train_steps': sizes.num_train_steps,
   }

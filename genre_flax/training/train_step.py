@@ -59,7 +59,7 @@ def make_train_step(
     total, aux = objective.loss(
       model,
       {'params': params, 'batch_stats': batch_stats},
-      objectives.split_inputs(_augment(batch, keys['augment'], config.augment)),
+      objectives.split_inputs(augment(batch, keys['augment'], config.augment)),
       {name: key for name, key in keys.items() if name != 'augment'},
     )
     # Networks without BatchNorm return no statistics.
@@ -69,7 +69,7 @@ def make_train_step(
   grad_fn = jax.grad(loss_fn, has_aux=True)
 
   def train_step(state, batch):
-    keys = _step_keys(config.seed, state.step, model)
+    keys = step_keys(config.seed, state.step, model)
     count = jax.lax.psum((batch['mask'] > 0).sum(), parallel.AXIS_NAME)
     count = count.astype(jnp.float32)
     trained, frozen = params_lib.split(state.params, config.trainable)
@@ -105,7 +105,9 @@ def make_train_step(
   return train_step
 
 
-def _augment(batch, key, config):
+def augment(
+  batch: parallel.Batch, key: jax.Array, config: ml_collections.ConfigDict
+) -> parallel.Batch:
   """Augments the images of a batch; features have none."""
   if 'image' not in batch:
     return batch
@@ -171,7 +173,7 @@ def _accumulate(
   return grads, sums, batch_stats
 
 
-def _step_keys(
+def step_keys(
   seed: int, step: jax.Array, model: nn.Module
 ) -> dict[str, jax.Array]:
   """Keys by stream; augmentation's is equal on all devices, others are not."""

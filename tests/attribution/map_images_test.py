@@ -51,17 +51,11 @@ def test_image_files_have_maps_numbered_by_row(trained_predictor, tmp_path):
   _, folder = synthetic.write_posters(tmp_path, num_posters=4, seed=3)
   (folder / 'synthetic00001.jpg').write_text('no image')
   output = epath.Path(tmp_path / 'out')
+  options = {'batch_size': 8, 'explain': True, 'explain_by': 'grad_cam'}
   status = image_report.predict(
-    trained_predictor,
-    [str(folder)],
-    output=output,
-    batch_size=8,
-    explain=True,
-    explain_by='grad_cam',
+    trained_predictor, [str(folder)], output=output, **options
   )
   assert status == 1
   assert sorted(path.name for path in (output / 'maps').iterdir()) == [
-    '00000_synthetic00000.png',
-    '00001_synthetic00002.png',
-    '00002_synthetic00003.png',
+    f'0000{row}_synthetic0000{n}.png' for row, n in enumerate((0, 2, 3))
   ]

@@ -1,25 +1,14 @@
+import functools
 import json
-import subprocess
-import sys
 
 import pytest
 
-from tests.support import paths
 from tests.support import programs
 
 pytestmark = pytest.mark.slow
 
 
-def run(*arguments):
-  return subprocess.run(
-    [sys.executable, '-m', 'benchmarks', *map(str, arguments)],
-    cwd=paths.ROOT,
-    env=programs.environment(),
-    capture_output=True,
-    text=True,
-    timeout=240,
-    check=False,
-  )
+run = functools.partial(programs.run, '__main__', package='benchmarks')
 
 
 def test_results_are_printed_and_written(data_dir, tmp_path):

@@ -65,6 +65,7 @@ def test_input_error_is_the_last_line_and_a_status(monkeypatch, capsys):
   assert json.loads(last) == 'too small\nby far'
 
 
+@pytest.mark.slow
 def test_failed_process_is_an_error_with_its_last_lines():
   with pytest.raises(RuntimeError, match='unknown(.|\n)*KeyError'):
     runner.run('benchmarks.data', make_spec(name='unknown'))

@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import re
 import shutil
@@ -6,6 +7,7 @@ from unittest import mock
 import numpy as np
 import pytest
 
+from genre_flax.data import cache as cache_lib
 from genre_flax.data import input_pipeline
 from genre_flax.datasets.posters import images
 from genre_flax.datasets.posters import records
@@ -20,6 +22,7 @@ class FakeSplit:
   """Records with gray level 10 i and label i % 3."""
 
   num_genres = 3
+  extra_columns = ()
 
   def __init__(self, length):
     self._length = length
@@ -101,6 +104,17 @@ class TestTrainBatches:
       [5, 4, 2, 6],
     ]
 
+  @pytest.mark.parametrize('number', [1, 2, 3])
+  def test_the_first_batches_are_repeated(self, number):
+    options = make_options(4)
+    batches = input_pipeline.train_batches(
+      decoded(10), options, seed=3, start_step=5, overfit_batches=number
+    )
+    first = [[4, 6, 9, 7], [5, 3, 1, 8], [2, 0, 8, 1]][:number]
+    taken = map(indices_of, itertools.islice(batches, 7))
+    assert list(taken) == [first[step % number] for step in range(5, 12)]
+    batches.close()
+
   @pytest.mark.parametrize('start', [0, 1, 2, 7])
   @pytest.mark.parametrize('threads', [2, 4, None])
   def test_batches_depend_on_the_step_alone(self, start, threads):
@@ -154,6 +168,29 @@ def test_posters_are_read_through_the_cache():
   cache.get = lambda index, decode: {'image': -decode(index)['image']}
   split = decoded(3, cache=cache)
   assert [int(split[i]['image'].mean()) for i in range(3)] == [0, 246, 236]
+
+
+@pytest.mark.parametrize('is_cached', [False, True])
+def test_all_fields_of_an_example_are_kept_and_required(is_cached):
+  class WithYear(input_pipeline.DecodedSplit):
+    def _decode(self, index):
+      year = {} if index == 9 else {'year': np.float32(1900 + index)}
+      return {**super()._decode(index), **year}
+
+    def blank_example(self):
+      return {**super().blank_example(), 'year': np.float32(0)}
+
+  def batches(length):
+    split = WithYear(FakeSplit(length), image_shape=SHAPE)
+    if is_cached:
+      cache = cache_lib.MemoryCache(length, split.blank_example())
+      split = dataclasses.replace(split, cache=cache)
+    return list(input_pipeline.eval_batches(split, make_options(12)))
+
+  [batch] = batches(9)
+  assert batch['year'].tolist() == [*range(1900, 1909), 0, 0, 0]
+  with pytest.raises(ValueError, match="expected.*'year'"):
+    batches(10)
 
 
 def test_labels_of_a_prepared_dataset(dataset):

@@ -1,7 +1,6 @@
 """Tests of joining label tables and images into validated examples."""
 
 import hashlib
-import io
 
 from etils import epath
 from PIL import Image
@@ -12,7 +11,7 @@ from genre_flax.datasets.posters import columns
 from genre_flax.datasets.posters import images
 from genre_flax.datasets.posters import sources
 from genre_flax.runtime import errors
-from genre_flax.runtime import threads
+from tests.support import pictures
 
 _ALL_TRAIN = {'train': 100, 'validation': 0, 'test': 0}
 
@@ -22,9 +21,7 @@ def _jpeg(color, size=(8, 12)):
 
 
 def _png(color, size=(8, 12)):
-  file = io.BytesIO()
-  Image.new('RGB', size, color).save(file, 'PNG')
-  return file.getvalue()
+  return pictures.encode(Image.new('RGB', size, color), 'PNG')
 
 
 class _Folder:
@@ -147,15 +144,15 @@ def test_an_empty_split_with_a_share_is_refused(folder):
   folder.collect().require_usable()
 
 
-def _fingerprint(folder, text, **options):
-  folder.write(text)
-  return folder.collect(**options).fingerprint()
-
-
 def test_the_fingerprint_depends_on_the_contents_of_the_dataset(folder):
   folder.write('', a=_jpeg('red'), b=_jpeg('blue'), c=_jpeg('red'))
   text = 'Id,Genre,Split\na,Drama,train\nb,Drama|War,test\n'
-  first = _fingerprint(folder, text)
+
+  def fingerprint(text, **options):
+    folder.write(text)
+    return folder.collect(**options).fingerprint()
+
+  first = fingerprint(text)
   assert len(first) == 16
   same = [
     text,
@@ -163,39 +160,26 @@ def test_the_fingerprint_depends_on_the_contents_of_the_dataset(folder):
     text + 'b,War|Drama,test\n',
     'Id,Genre,Title,Split\na,Drama,x,train\nb,Drama|War,,test\n',
   ]
-  assert {_fingerprint(folder, other) for other in same} == {first}
+  assert {fingerprint(other) for other in same} == {first}
   others = [
-    _fingerprint(folder, text.replace('Drama|War', 'War')),
-    _fingerprint(folder, text.replace('Drama', 'Comedy')),
-    _fingerprint(folder, text.replace('test', 'train')),
-    _fingerprint(folder, text.replace('\na', '\nc')),
-    _fingerprint(folder, text + 'c,Drama,train\n'),
-    _fingerprint(folder, text, max_side=500),
-    _fingerprint(folder, text, exclude_genres=['War']),
+    fingerprint(text.replace('Drama|War', 'War')),
+    fingerprint(text.replace('Drama', 'Comedy')),
+    fingerprint(text.replace('test', 'train')),
+    fingerprint(text.replace('\na', '\nc')),
+    fingerprint(text + 'c,Drama,train\n'),
+    fingerprint(text, max_side=500),
+    fingerprint(text, exclude_genres=['War']),
     # Genres without a poster count as well.
-    _fingerprint(folder, 'Id,Drama\na,1\n'),
-    _fingerprint(folder, 'Id,Drama,War\na,1,0\n'),
+    fingerprint('Id,Drama\na,1\n'),
+    fingerprint('Id,Drama,War\na,1,0\n'),
   ]
   folder.write(text, a=_jpeg('green'))
   others.append(folder.collect().fingerprint())
   assert len({first, *others}) == 11
 
 
-def test_the_order_of_the_rows_is_kept_with_threads(folder, monkeypatch):
-  monkeypatch.setattr(threads.os, 'cpu_count', lambda: 8)
-  sizes = {f'x{number}': (8 + number, 12) for number in range(24)}
-  rows = ''.join(f'{name},Drama\n' for name in sizes)
-  pictures = {name: _jpeg('red', size) for name, size in sizes.items()}
-  folder.write(f'Id,Genre\n{rows}', **pictures)
-  found = folder.collect()
-  assert [example.id for example in found.examples] == list(sizes)
-  for example in found.examples:
-    image, _ = images.open_rgb(example.read())
-    assert image.size == sizes[example.id]
-
-
-def _two_sources(folder, first, second, pictures):
-  """Two CSV files with an image folder each; `pictures` by path."""
+def _two_sources(folder, first, second, images_by_path):
+  """Two CSV files with an image folder each."""
   found = []
   for name, text in (('one', first), ('two', second)):
     (folder.path / name).mkdir()
@@ -207,7 +191,7 @@ def _two_sources(folder, first, second, pictures):
         columns.Columns(image='File'),
       )
     )
-  for path, content in pictures.items():
+  for path, content in images_by_path.items():
     (folder.path / path).write_bytes(content)
   return found
 
@@ -255,14 +239,14 @@ def test_several_sources_become_one_collection(folder):
 
 def test_all_posters_of_a_film_are_in_one_split(folder):
   numbers = range(40)
-  pictures = {
+  images_by_path = {
     f'{name}/{number}.jpg': _jpeg((6 * number, green, 0))
     for name, green in (('one', 0), ('two', 255))
     for number in numbers
   }
   text = 'Id,Genre,File\n' + ''.join(f'x{n},War,{n}.jpg\n' for n in numbers)
   found = collection.collect(
-    _two_sources(folder, text, text, pictures),
+    _two_sources(folder, text, text, images_by_path),
     shares={'train': 40, 'validation': 30, 'test': 30},
     spool=folder.spool,
   )

@@ -35,66 +35,43 @@ def test_given_names_win_over_default_names(tmp_path):
   assert (found.id, found.genre, found.image) == ('film', 'kinds', 'file')
 
 
-def test_columns_of_0_and_1_are_labels(tmp_path):
-  found = _find(
-    tmp_path,
-    'Id,Drama,Year,Action,Split,Notes\n'
-    'a,0,1999, 1,train,\n'
-    'b,1.0,2000,0,test,0\n'
-    'c,x,2001,0,test,\n',
-  )
-  # Two of three cells of Drama are 0 or 1; the x is a problem of its row.
-  assert found.labels == ('Drama', 'Action')
-  assert found.ignored == ('Year', 'Notes')
-  assert found.split == 'Split'
-
-
-def test_columns_with_half_of_0_and_1_are_not_labels(tmp_path):
-  found = _find(tmp_path, 'Id,Genre,Votes\na,x,1\nb,x,7\n')
-  assert found.labels == ()
-
-
-def test_an_unnamed_row_index_is_not_a_label(tmp_path):
-  found = _find(
-    tmp_path,
-    ',Id,Drama,Genre,Split,File\n0,a,1,x,test,y\n1,b,0,x,test,z\n',
-    image='File',
-  )
-  assert found.labels == ('Drama',)
-  assert found.ignored == ()
-
-
-def test_given_label_columns(tmp_path):
-  found = _find(
-    tmp_path, 'Id,Drama,Adult,War\na,1,0,3\nb,1,0,4\n', labels=('Drama', 'War')
-  )
-  assert found.labels == ('Drama', 'War')
-  assert found.ignored == ('Adult',)
+@pytest.mark.parametrize(
+  ('text', 'given', 'labels', 'ignored'),
+  [
+    # Two of three cells of Drama are 0 or 1; the x is a problem of its row.
+    (
+      'Id,Drama,Year,Action,Notes\na,0,1999, 1,\nb,1.0,2,0,0\nc,x,2,0,\n',
+      {},
+      ('Drama', 'Action'),
+      ('Year', 'Notes'),
+    ),
+    # One of two cells.
+    ('Id,Genre,Votes\na,x,1\nb,x,7\n', {}, (), ('Votes',)),
+    # An index of the rows without a name.
+    (',Id,Drama,Split\n0,a,1,test\n1,b,0,test\n', {}, ('Drama',), ()),
+    ('Id,War,Adult\na,1,0\nb,3,0\n', {'labels': ['War']}, ('War',), ('Adult',)),
+  ],
+)
+def test_columns_of_0_and_1_are_labels(tmp_path, text, given, labels, ignored):
+  found = _find(tmp_path, text, **given)
+  assert (found.labels, found.ignored) == (labels, ignored)
 
 
 @pytest.mark.parametrize(
-  ('text', 'given', 'words'),
+  ('header', 'given', 'words'),
   [
-    (
-      'Name,Genre\na,x\n',
-      {},
-      ['no id column', "['Name', 'Genre']", '--id_column'],
-    ),
-    (
-      'Id,Kind\na,x\n',
-      {},
-      ['genre list', 'one-hot', '--genre_column', '--label_columns'],
-    ),
-    ('Id,Genre\na,x\n', {'id': 'id'}, ["no column 'id'", "['Id', 'Genre']"]),
-    ('Id,Genre\na,x\n', {'genre': 'kind'}, ["no column 'kind'"]),
-    ('Id,Genre\na,x\n', {'image': 'file'}, ["no column 'file'"]),
-    ('Id,Genre\na,x\n', {'labels': ('War',)}, ["no column 'War'"]),
+    ('Name,Genre', {}, ['no id column', "['Name', 'Genre']", '--id_column']),
+    ('Id,Kind', {}, ['genre list', '--genre_column', '--label_columns']),
+    ('Id,Genre', {'id': 'id'}, ["no column 'id'", "['Id', 'Genre']"]),
+    ('Id,Genre', {'genre': 'kind'}, ["no column 'kind'"]),
+    ('Id,Genre', {'image': 'file'}, ["no column 'file'"]),
+    ('Id,Genre', {'labels': ('War',)}, ["no column 'War'"]),
   ],
 )
 def test_the_error_for_a_missing_column_names_the_others(
-  tmp_path, text, given, words
+  tmp_path, header, given, words
 ):
   with pytest.raises(errors.InputError) as error:
-    _find(tmp_path, text, **given)
+    _find(tmp_path, f'{header}\na,x\n', **given)
   for word in ['posters.csv', *words]:
     assert word in str(error.value)

@@ -14,7 +14,6 @@ from genre_flax.datasets.posters import genre_lists
     ('Drama, Action', ('Action', 'Drama')),
     ('Drama; Action', ('Action', 'Drama')),
     ('Drama / Action', ('Action', 'Drama')),
-    ('Drama/Action', ('Action', 'Drama')),
     ('Sci-Fi|Reality-TV', ('Reality-TV', 'Sci-Fi')),
     ('Film  Noir, War\nFilm', ('Film Noir', 'War Film')),
     ('N/A', ('N/A',)),

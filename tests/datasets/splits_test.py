@@ -17,12 +17,7 @@ _TRAIN, _VALIDATION, _TEST = 'tt0084867', 'g', 'tt0000013'
 
 def _row(name, split=None):
   return rows_lib.Annotation(
-    id=name,
-    image=f'{name}.jpg',
-    genres=('Drama',),
-    split=split,
-    file='posters.csv',
-    row=2,
+    name, f'{name}.jpg', ('Drama',), split, 'posters.csv', 2
   )
 
 

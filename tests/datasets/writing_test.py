@@ -122,8 +122,7 @@ def test_a_data_dir_that_is_a_file_is_refused(tmp_path, below):
   file = epath.Path(tmp_path) / 'file'
   file.write_text('')
   with (
-    pytest.raises(errors.InputError) as error,
+    pytest.raises(errors.InputError, match=f'{file} is a file; expected'),
     writing.scratch_folder(file / below),
   ):
     pass
-  assert f'{file} is a file; expected a folder' in str(error.value)

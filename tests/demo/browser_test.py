@@ -1,6 +1,7 @@
 """The demo in a browser."""
 
 import base64
+import contextlib
 import csv
 import io
 
@@ -27,18 +28,18 @@ def chromium(address):
     yield launched
 
 
+@contextlib.contextmanager
 def open_demo(chromium, address, **options):
   """A page that must load nothing from elsewhere, and log no errors."""
-  # Gradio logs this after an upload.
-  return browser.opened(
-    chromium, address, ignored=('Method not implemented.',), **options
-  )
+  ignored = ('Method not implemented.',)  # Gradio logs this after an upload.
+  with browser.opened(chromium, address, ignored=ignored, **options) as page:
+    page.wait_for_selector('text=Drop Image Here')
+    yield page
 
 
 @pytest.fixture
 def page(chromium, address):
   with open_demo(chromium, address) as page:
-    page.wait_for_selector('text=Drop Image Here')
     yield page
 
 
@@ -55,10 +56,8 @@ def give_batch(page, *paths):
 def ranked(service, path):
   """The displayed names of all genres by descending score."""
   [scores] = service.predict([path])
-  return [
-    text.printable(service.predictor.genres[i])
-    for i in np.argsort(-scores, kind='stable')
-  ]
+  order = np.argsort(-scores, kind='stable')
+  return [text.printable(service.predictor.genres[i]) for i in order]
 
 
 def displayed(page):
@@ -171,7 +170,6 @@ def test_a_phone(chromium, address, posters, color_scheme):
   with open_demo(
     chromium, address, width=390, height=800, color_scheme=color_scheme
   ) as page:
-    page.wait_for_selector('text=Drop Image Here')
     give_poster(page, posters[0])
     page.wait_for_selector('.nearest img')
     assert page.evaluate('document.documentElement.scrollWidth') == 390
@@ -182,9 +180,9 @@ def test_users_see_their_own_results(chromium, address, service, posters):
     open_demo(chromium, address) as first,
     open_demo(chromium, address) as second,
   ):
-    for page, path in ((first, posters[0]), (second, posters[1])):
-      page.wait_for_selector('text=Drop Image Here')
+    pages = ((first, posters[0]), (second, posters[1]))
+    for page, path in pages:
       give_poster(page, path)
-    for page, path in ((first, posters[0]), (second, posters[1])):
+    for page, path in pages:
       page.wait_for_selector('.nearest img')
       assert displayed(page) == ranked(service, path)[:3]

@@ -39,16 +39,20 @@ def demo_workdir(tmp_path_factory):
   return workdir
 
 
-@pytest.fixture(scope='package')
-def service(demo_workdir):
-  predictor = predictor_lib.restore(demo_workdir)
+def make_service(predictor, workdir, data_dir=''):
+  """A service with an index that is stored in the workdir."""
   embedder = embedder_lib.Embedder(predictor)
   index = neighbors.open_index(
-    predictor, embedder, workdir=demo_workdir, data_dir=''
+    predictor, embedder, workdir=workdir, data_dir=str(data_dir)
   )
   return service_lib.Service(
     predictor, max_bytes=MAX_BYTES, embedder=embedder, index=index
   )
+
+
+@pytest.fixture(scope='package')
+def service(demo_workdir):
+  return make_service(predictor_lib.restore(demo_workdir), demo_workdir)
 
 
 @pytest.fixture(scope='package')
@@ -62,7 +66,7 @@ def posters(tmp_path_factory):
 
 @pytest.fixture(scope='package')
 def launch(service, demo_workdir, tmp_path_factory):
-  """A context manager that serves the demo; yields its address."""
+  """A context manager that serves the demo; yields its blocks."""
   pytest.importorskip('gradio', reason="needs: pip install -e '.[demo]'")
   from genre_flax.demo import app
   from genre_flax.reports import split_metrics
@@ -101,7 +105,7 @@ def launch(service, demo_workdir, tmp_path_factory):
         return demo
 
       demo = asyncio.run(start())
-      yield demo.local_url.rstrip('/')
+      yield demo
       demo.close()
 
   return launch
@@ -110,5 +114,5 @@ def launch(service, demo_workdir, tmp_path_factory):
 @pytest.fixture(scope='package')
 def address(launch):
   """The address of a demo without a login."""
-  with launch() as address:
-    yield address
+  with launch() as demo:
+    yield demo.local_url.rstrip('/')

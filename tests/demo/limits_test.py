@@ -1,73 +1,53 @@
-"""The limits of the server of the demo."""
+"""The limits of the server that Gradio has no setting for, and its own."""
 
-import asyncio
 import os
-import time
+import pathlib
 
 import pytest
 
-gr = pytest.importorskip('gradio', reason="needs: pip install -e '.[demo]'")
-testclient = pytest.importorskip('starlette.testclient')
+from tests.demo import app_test
+from tests.demo import conftest
+
+pytest.importorskip('gradio', reason="needs: pip install -e '.[demo]'")
+httpx = pytest.importorskip('httpx')
 
 from gradio import processing_utils  # noqa: E402
 from gradio import route_utils  # noqa: E402
-from gradio import routes  # noqa: E402
-from starlette import middleware  # noqa: E402
 
 from genre_flax.demo import limits  # noqa: E402
 
+pytestmark = app_test.pytestmark
+API = app_test.API
 URL = 'http://example.com/a.jpg'
 
 
-@pytest.fixture
-def app(tmp_path, monkeypatch):
-  """An app with one endpoint, which returns the sizes of uploaded files."""
-  monkeypatch.setenv('GRADIO_TEMP_DIR', str(tmp_path))
-  guard = middleware.Middleware(limits.LimitsMiddleware, upload_dir=tmp_path)
-
-  # In a running event loop, since Gradio creates loops of its own otherwise,
-  # and does not close them.
-  async def create():
-    with gr.Blocks(analytics_enabled=False) as demo:
-      files, sizes = gr.File(file_count='multiple'), gr.JSON()
-      gr.Button().click(
-        lambda files: [os.path.getsize(file['path']) for file in files],
-        files,
-        sizes,
-        api_name='sizes',
-        queue=False,
-        preprocess=False,
-      )
-    demo.max_file_size = None
-    return routes.App.create_app(demo, app_kwargs={'middleware': [guard]})
-
-  return asyncio.run(create())
+@pytest.fixture(scope='module')
+def demo(launch):
+  with launch() as demo:
+    yield demo
 
 
 @pytest.fixture
-def client(app):
-  with testclient.TestClient(app, raise_server_exceptions=False) as client:
-    yield client
+def http(demo):
+  with httpx.Client(base_url=demo.local_url, timeout=30) as http:
+    yield http
 
 
-def call(client, path):
-  file = {'path': path, 'meta': {'_type': 'gradio.FileData'}}
-  return client.post('/gradio_api/run/sizes', json={'data': [[file]]})
+@pytest.fixture
+def upload_dir(demo):
+  return pathlib.Path(os.environ['GRADIO_TEMP_DIR'])
 
 
-def upload(client, content=b'12345'):
-  return client.post('/gradio_api/upload', files={'files': ('a.jpg', content)})
+def post(http, path):
+  return app_test.post(http, app_test.file_data(path))
 
 
-def test_uploaded_files_pass(client):
-  [path] = upload(client).json()
-  response = call(client, path)
-  assert response.status_code == 200
-  assert response.json()['data'] == [[5]]
+def upload(http, content=b'12345'):
+  return app_test.upload_bytes(http, content)
 
 
 @pytest.mark.parametrize('url', [URL, URL.upper(), ' https://example.com/a'])
-def test_remote_files_are_not_fetched(client, monkeypatch, url):
+def test_remote_files_are_not_fetched(http, monkeypatch, url):
   fetched = []
 
   async def record(url, *args, **kwargs):
@@ -77,50 +57,44 @@ def test_remote_files_are_not_fetched(client, monkeypatch, url):
   monkeypatch.setattr(processing_utils, 'async_ssrf_protected_download', record)
   monkeypatch.setattr(route_utils.safehttpx, 'async_validate_url', record)
   statuses = {
-    call(client, url).status_code,
-    client.get(f'/gradio_api/file={url}').status_code,
-    client.get(f'/gradio_api/file/{url}').status_code,
+    post(http, url).status_code,
+    http.get(f'{API}/file={url}').status_code,
+    http.get(f'{API}/file/{url}').status_code,
   }
   assert statuses == {403} and not fetched
 
 
 @pytest.mark.parametrize('name', ['', '/', '/ab', '/ab/..', '/..', '/../x/y'])
-def test_folders_do_not_end_the_deletion_of_files(client, app, tmp_path, name):
-  (tmp_path / 'ab').mkdir()
-  [path] = upload(client).json()
-  assert call(client, f'{tmp_path}{name}').status_code == 403
-  route_utils.delete_files_created_by_app(app.get_blocks(), age=None)
+def test_folders_do_not_end_the_deletion_of_files(http, demo, upload_dir, name):
+  (upload_dir / 'ab').mkdir(exist_ok=True)
+  [path] = upload(http).json()
+  assert post(http, f'{upload_dir}{name}').status_code == 403
+  route_utils.delete_files_created_by_app(demo, age=None)
   assert not os.path.exists(path)
 
 
-def test_bodies_are_limited(client):
+def test_sizes_are_limited(http, upload_dir, monkeypatch):
+  assert upload(http, bytes(conftest.MAX_BYTES + 1)).status_code == 413
   body = b'"' + bytes(limits.MAX_BODY_BYTES) + b'"'
-  response = client.post('/gradio_api/run/sizes', content=body)
-  assert response.status_code == 413
-
-
-def test_the_total_of_uploads_is_limited(client, monkeypatch):
-  monkeypatch.setattr(limits, 'MAX_TOTAL_BYTES', 20_000)
-  statuses = {upload(client, bytes([i]) * 8000).status_code for i in range(4)}
+  assert http.post(f'{API}/call/predict', content=body).status_code == 413
+  # The size of an upload is declared.
+  chunks = (chunk for chunk in [b'12345'])
+  assert http.post(f'{API}/upload', content=chunks).status_code == 411
+  used = limits.LimitsMiddleware(None, upload_dir=upload_dir)._num_bytes()
+  monkeypatch.setattr(limits, 'MAX_TOTAL_BYTES', used + 20_000)
+  statuses = {upload(http, bytes([i]) * 8000).status_code for i in range(4)}
   assert statuses == {200, 507}
 
 
-def test_the_size_of_uploads_is_declared(client):
-  chunks = (chunk for chunk in [b'12345'])
-  response = client.post('/gradio_api/upload', content=chunks)
-  assert response.status_code == 411
-
-
 def test_parts_of_interrupted_uploads_are_deleted(
-  client, tmp_path, monkeypatch
+  http, upload_dir, monkeypatch
 ):
-  part = tmp_path / 'part'  # Gradio writes uploads to files in this folder.
+  part = upload_dir / 'part'  # Gradio writes uploads to files in this folder.
   part.write_bytes(b'12345')
-  [complete] = upload(client).json()
+  [complete] = upload(http).json()
   assert part.exists()
-  now = time.time()
-  monkeypatch.setattr(time, 'time', lambda: now + 2 * limits.KEEP_SECONDS)
-  assert upload(client).status_code == 200
+  monkeypatch.setattr(limits, 'KEEP_SECONDS', -1)
+  assert upload(http).status_code == 200
   assert not part.exists()
   # Gradio's own `delete_cache` deletes this one.
   assert os.path.exists(complete)

@@ -1,6 +1,5 @@
 """The program: its flags, its start and its end."""
 
-import re
 import signal
 import socket
 
@@ -54,20 +53,14 @@ def test_signals_end_it_and_delete_uploads(demo_workdir, tmp_path, number):
     TMPDIR=tmp_path,
   )
   with process:
-    lines = []
-    for line in process.stdout:
-      lines.append(line)
-      if line.startswith('The demo is at'):
-        break
+    line = next(line for line in process.stdout if line.startswith('The demo'))
     [folder] = tmp_path.glob('genre_flax_demo_*')
     assert folder.stat().st_mode & 0o077 == 0
     with socket.create_connection(('127.0.0.1', int(port))):
       process.send_signal(number)
     rest, _ = process.communicate(timeout=30)
   assert process.returncode == 0, rest
-  assert re.fullmatch(
-    rf'The demo is at http://127\.0\.0\.1:{port}/\n', lines[-1]
-  )
+  assert line == f'The demo is at http://127.0.0.1:{port}/\n'
   assert 'Traceback' not in rest
   assert list(tmp_path.glob('genre_flax_demo_*')) == []
 

@@ -11,6 +11,14 @@ from genre_flax.data import image_decoding
 from genre_flax.datasets.posters import images
 from genre_flax.datasets.posters import synthetic
 from genre_flax.demo import service as service_lib
+from tests.demo import conftest
+
+
+@pytest.fixture(scope='module')
+def service(trained_predictor, data_dir, tmp_path_factory):
+  """Of the network that other tests use."""
+  workdir = epath.Path(tmp_path_factory.mktemp('run'))
+  return conftest.make_service(trained_predictor, workdir, data_dir)
 
 
 def decode(path):
@@ -23,9 +31,10 @@ def decode(path):
 def test_scores_equal_the_predictor(service, posters, number):
   scores = service.predict(posters[:number])
   assert len(scores) == number
-  for path, actual in zip(posters, scores, strict=False):
-    [expected] = service.predictor.predict(decode(path)[None], batch_size=8)
-    np.testing.assert_allclose(actual, expected, atol=1e-6)
+  if number:
+    pixels = np.stack([decode(path) for path in posters[:number]])
+    expected = service.predictor.predict(pixels, batch_size=8)
+    np.testing.assert_allclose(scores, expected, atol=1e-6)
 
 
 def test_unreadable_files_do_not_affect_others(service, posters, tmp_path):

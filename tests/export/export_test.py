@@ -14,6 +14,7 @@ from genre_flax.export import verification
 from genre_flax.inference import predictor as predictor_lib
 from genre_flax.models import params
 from genre_flax.runtime import errors
+from tests.support import helpers
 
 
 def read_config(folder):
@@ -22,14 +23,10 @@ def read_config(folder):
 
 def test_folder_is_complete(onnx_folder, predictor):
   import onnx
+  from safetensors import numpy as safetensors
 
-  assert sorted(path.name for path in onnx_folder.iterdir()) == [
-    'README.md',
-    'config.json',
-    'model.onnx',
-    'model.safetensors',
-    'predict.py',
-  ]
+  names = 'README.md config.json model.onnx model.safetensors predict.py'
+  assert sorted(path.name for path in onnx_folder.iterdir()) == names.split()
   config = read_config(onnx_folder)
   assert config['genres'] == list(predictor.genres)
   assert (config['image_height'], config['image_width']) == (32, 24)
@@ -45,17 +42,10 @@ def test_folder_is_complete(onnx_folder, predictor):
   assert {**metadata, 'verification': verified} == config
   shape = model.graph.input[0].type.tensor_type.shape
   assert shape.dim[0].dim_param == 'batch'
-
-
-def test_weights_equal_variables(onnx_folder, predictor):
-  from safetensors import numpy as safetensors
-
   arrays = safetensors.load_file(onnx_folder / 'model.safetensors')
   expected = params.flatten(predictor.variables, sep='/')
-  assert arrays.keys() == expected.keys()
   assert 'params/head/kernel' in arrays
-  for name, array in expected.items():
-    np.testing.assert_array_equal(arrays[name], array)
+  helpers.assert_trees_equal(arrays, expected)
 
 
 _RUN_STABLEHLO = """

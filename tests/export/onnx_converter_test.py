@@ -61,27 +61,29 @@ def random_images(number, height, width):
   return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
 
+def slow(*arguments):
+  return pytest.param(*arguments, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize(
   'name, options',
   [
     ('tiny', {'features': (4, 8)}),
     ('resnet', {'features': (8, 16), 'num_blocks': (1, 1)}),
     ('poster_cnn', {'features': (4, 8), 'dense_features': (16,)}),
-    ('efficientnet_lite', {'feature_norm': True}),
-    ('efficientnet_lite', {'stage_features': True}),
-    ('efficientnet_lite', {}),
-    ('vit', {'patch': 8}),
-    ('vit', {'patch': 8, 'pool': 'mean', 'gelu': 'tanh', 'pre_norm': True}),
-    (
-      'vit',
-      {'patch': 8, 'pool': 'attention', 'gelu': 'quick', 'layer_scale': 0.1},
-    ),
-    ('convnext', {'feature_norm': True, 'layer_scale': 0.1}),
-    ('convnext', {'version': 2}),
+    slow('efficientnet_lite', {'stage_features': True}),
+    slow('efficientnet_lite', {'feature_norm': True}),
+    ('vit', {}),
+    slow('vit', {'pool': 'mean', 'gelu': 'tanh', 'pre_norm': True}),
+    slow('vit', {'pool': 'attention', 'gelu': 'quick', 'layer_scale': 0.1}),
+    slow('convnext', {'feature_norm': True, 'layer_scale': 0.1}),
+    slow('convnext', {'version': 2}),
   ],
 )
 def test_networks_compute_the_same(name, options, short_networks):
   height, width = {'vit': (40, 24), 'convnext': (37, 32)}.get(name, (33, 24))
+  if name == 'vit':
+    options = {'patch': 8, **options}
   model = registry.create_model(name, num_genres=5, options=options)
   function = prediction_function(model, height=height, width=width)
   converted = convert(function, (height, width, 3))

@@ -55,10 +55,8 @@ def set_npm(tmp_path, monkeypatch):
 
 
 def test_package_is_downloaded_once(tarball, set_npm, tmp_path):
-  arguments = (
-    'test "$1 $2 $3" = "pack onnxruntime-web@1.2.3 --pack-destination"'
-  )
-  download = f'{arguments} && cp {tarball} "$4"'
+  words = 'pack onnxruntime-web@1.2.3 --pack-destination'
+  download = f'test "$1 $2 $3" = "{words}" && cp {tarball} "$4"'
   set_npm(download)
   assert web_export.runtime_files() == CONTENT
   set_npm('exit 1')

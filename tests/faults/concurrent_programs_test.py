@@ -64,7 +64,9 @@ def fill_cache(path, seed):
   images = rng.integers(0, 256, (200, 16, 8, 3), np.uint8)
   labels = rng.integers(0, 2, (200, 5)).astype(np.float32)
   cache = cache_lib.DiskCache(
-    path, num_examples=200, image_shape=(16, 8, 3), num_genres=5
+    path,
+    num_examples=200,
+    blank={'image': images[0], 'labels': labels[0]},
   )
 
   def decode(index):

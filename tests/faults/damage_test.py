@@ -227,8 +227,7 @@ def test_image_cache(tmp_path, num_flips):
     cache = cache_lib.DiskCache(
       folder / 'posters.rows',
       num_examples=6,
-      image_shape=(8, 4, 3),
-      num_genres=5,
+      blank={'image': images[0], 'labels': labels[0]},
     )
     for index in range(6):
       example = cache.get(index, decode)

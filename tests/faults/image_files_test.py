@@ -1,8 +1,6 @@
 """Valid, damaged and hostile image files in `top3` and `prepare`."""
 
 import csv
-import subprocess
-import sys
 import time
 
 from etils import epath
@@ -16,7 +14,7 @@ from genre_flax.inference import image_files
 from genre_flax.reports import image_report
 from tests.faults import image_cases
 from tests.reports import image_report_test
-from tests.support import paths
+from tests.support import programs
 
 # The programs do not show Pillow's warnings.
 pytestmark = pytest.mark.filterwarnings(r'ignore:.*:UserWarning:PIL\.')
@@ -103,14 +101,7 @@ print((after - before) / 1024)
 
 
 def test_memory_is_bounded(cases):
-  done = subprocess.run(
-    [sys.executable, '-c', _DECODE_ALL, str(cases[0])],
-    cwd=paths.ROOT,
-    capture_output=True,
-    text=True,
-    check=True,
-    timeout=120,
-  )
+  done = programs.run_code(_DECODE_ALL, cases[0])
   # Two copies of the largest RGB image, and the largest accepted file.
   limit = 2 * 3 * images.MAX_PIXELS + images.MAX_BYTES
   assert float(done.stdout) * 2**20 < limit

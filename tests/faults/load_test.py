@@ -3,8 +3,6 @@
 import csv
 import itertools
 import random
-import subprocess
-import sys
 
 import pytest
 
@@ -12,7 +10,6 @@ from genre_flax.datasets.posters import storage
 from genre_flax.datasets.posters import synthetic
 from genre_flax.runtime import metric_writer
 from tests.faults import trainings
-from tests.support import paths
 from tests.support import programs
 
 pytestmark = [pytest.mark.slow, pytest.mark.fault_injection]
@@ -28,15 +25,8 @@ runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)
 
 
 def run_code(code, *arguments):
-  done = subprocess.run(
-    [sys.executable, '-c', code, *map(str, arguments)],
-    cwd=paths.ROOT,
-    env=programs.environment(),
-    capture_output=True,
-    text=True,
-    timeout=1200,
-    check=False,
-  )
+  variables = programs.environment()
+  done = programs.run_code(code, *arguments, timeout=1200, **variables)
   assert done.returncode == 0, done.stderr
   return done.stdout
 

@@ -50,6 +50,8 @@ def test_valid_metadata():
     {'label_prior': 'high'},
     {'constant_baseline': {'hit_at_3': [2]}},
     {'constant_baseline': [1]},
+    {'extra_columns': [{'name': 'year', 'categories': None}]},
+    {'extra_columns': [{'name': 'y', 'categories': ['a'], 'default': 7}]},
     {'calibration': {'genres': ['Drama', 'War']}},
     {'config': None},
   ],

@@ -40,14 +40,9 @@ FACTS = {
 
 
 def test_the_slower_of_compute_and_memory_binds():
+  peaks = {'flops_per_second': 10.0, 'bytes_per_second': 2.0}
   # 2 s of operations, 0.5 s of traffic; 8 images in 2 s.
-  result = roofline.bound(
-    20.0,
-    1.0,
-    flops_per_second=10.0,
-    bytes_per_second=2.0,
-    global_batch_size=8,
-  )
+  result = roofline.bound(20.0, 1.0, **peaks, global_batch_size=8)
   assert result == roofline.Bound(
     compute_seconds=2.0,
     memory_seconds=0.5,
@@ -55,27 +50,16 @@ def test_the_slower_of_compute_and_memory_binds():
     binds='compute',
     images_per_second=4.0,
   )
-  result = roofline.bound(
-    20.0,
-    8.0,
-    flops_per_second=10.0,
-    bytes_per_second=2.0,
-    global_batch_size=8,
-  )
+  result = roofline.bound(20.0, 8.0, **peaks, global_batch_size=8)
   assert (result.step_seconds, result.binds) == (4.0, 'memory')
   assert result.images_per_second == 2.0
 
 
 def test_two_devices_share_a_chip_of_the_first_generations():
   chip = accelerators.CHIPS['TPU v3']
-  assert roofline.device_peaks(chip, num_chips=4, num_devices=8) == (
-    61.5e12,
-    450e9,
-  )
-  assert roofline.device_peaks(chip, num_chips=4, num_devices=4) == (
-    123e12,
-    900e9,
-  )
+  for num_devices, peaks in ((8, (61.5e12, 450e9)), (4, (123e12, 900e9))):
+    found = roofline.device_peaks(chip, num_chips=4, num_devices=num_devices)
+    assert found == peaks
 
 
 @pytest.mark.parametrize('chip', accelerators.TPUS.values())
@@ -122,14 +106,9 @@ def test_a_plan_shows_its_arithmetic():
 
 
 def test_a_step_that_does_not_fit_has_no_bound():
-  facts = {
-    **FACTS,
-    'fits': False,
-    'hbm_bytes_needed': 20 * GIB,
-    'flops': None,
-    'bytes_accessed': None,
-  }
-  plan = slice_plan.make_plan(facts)
+  facts = {'fits': False, 'hbm_bytes_needed': 20 * GIB}
+  facts |= {'flops': None, 'bytes_accessed': None}
+  plan = slice_plan.make_plan(FACTS | facts)
   assert plan['bound'] is None
   text = slice_plan.describe(plan)
   assert '20.00 of 16.00 GiB a device: does NOT fit, 4.00 GiB too many' in text
@@ -140,9 +119,9 @@ def test_a_step_that_does_not_fit_has_no_bound():
 
 def test_a_table_has_a_line_for_each_slice():
   plan = slice_plan.make_plan(FACTS)
-  lines = slice_plan.summarize([plan, plan]).splitlines()
-  assert len(lines) == 3
-  assert lines[1].split() == [
+  _, first, second = slice_plan.summarize([plan, plan]).splitlines()
+  assert first == second
+  assert first.split() == [
     *('v5e:2x2', '40', '10', '6.00', '16.00'),
     *('197.00', '1638.0', '20.00', '2,000', '50%', 'memory'),
   ]
@@ -245,12 +224,8 @@ def plan(tmp_path):
 
 def test_the_binary_plans_each_slice_and_writes_json(plan, tmp_path):
   result = plan(
-    '--config=configs/some.py',
-    '--topology=v5e:2x2',
-    '--topology=v5e:1x4',
-    '--num_genres=7',
-    '--config.batch_size=8',
-    '--output=plan.json',
+    *('--config=configs/some.py', '--output=plan.json', '--num_genres=7'),
+    *('--topology=v5e:2x2', '--topology=v5e:1x4', '--config.batch_size=8'),
   )
   assert result.returncode == 0, result.stderr
   assert 'poster_cnn, 250 x 240 pixels, bfloat16, 7 genres' in result.stdout
@@ -267,10 +242,8 @@ def test_the_binary_plans_each_slice_and_writes_json(plan, tmp_path):
 
 def test_the_binary_searches_the_largest_batch(plan, tmp_path):
   result = plan(
-    '--config=configs/some.py',
-    '--topology=v5e:2x2',
-    '--search_batch',
-    '--output=plan.json',
+    *('--config=configs/some.py', '--topology=v5e:2x2'),
+    *('--search_batch', '--output=plan.json'),
   )
   assert result.returncode == 0, result.stderr
   assert '16 images a device fit, so --config.batch_size=64' in result.stdout
@@ -291,10 +264,7 @@ def test_the_binary_searches_the_largest_batch(plan, tmp_path):
       ('--config=a.py', '--topology=v5e:2x2', '--config.image_sise=9'),
       'error: The config has no key image_sise.\n',
     ),
-    (
-      ('--config=a.py', '--topology=v5e:2x2', '--num_genres=0'),
-      'num_genres',
-    ),
+    (('--config=a.py', '--topology=v5e:2x2', '--num_genres=0'), 'num_genres'),
   ],
 )
 def test_wrong_arguments_are_a_message(plan, arguments, message):

@@ -1,10 +1,10 @@
 """The program as a user runs it; `local` for real."""
 
+import functools
 import json
 import os
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
@@ -28,20 +28,8 @@ TINY = (
 REMOTE = ('--', '--config=configs/tpu_pod.py', '--workdir=gs://bucket/run')
 
 
-def command(*args):
-  return [sys.executable, '-m', 'launch.run', *map(str, args)]
-
-
-def launch(*args, env=None):
-  return subprocess.run(
-    command(*args),
-    cwd=paths.ROOT,
-    env={**programs.environment(), **(env or {})},
-    capture_output=True,
-    text=True,
-    timeout=240,
-    check=False,
-  )
+command = functools.partial(programs.command, 'run', package='launch')
+launch = functools.partial(programs.run, 'run', package='launch')
 
 
 def test_two_processes_train_on_this_machine(data_dir, tmp_path):
@@ -133,19 +121,14 @@ def fake(tmp_path):
   return Fake()
 
 
-def test_arguments_reach_the_binary_as_they_are(fake):
-  process = fake.start(plays=[0])
+@pytest.mark.parametrize('status', [0, 7])
+def test_arguments_and_the_status_are_passed_on(fake, status):
+  process = fake.start('--max_crashes=0', plays=[status])
   output = process.communicate(timeout=60)[0]
-  assert process.returncode == 0, output
+  assert process.returncode == status, output
   argv = ['--config=c.py', f'--workdir={fake.folder}/run', 'a "$b" \'c']
   assert f'argv {json.dumps(argv)}' in output
-
-
-def test_a_binarys_own_status_is_passed_on(fake):
-  process = fake.start('--max_crashes=0', plays=[7])
-  output = process.communicate(timeout=60)[0]
-  assert process.returncode == 7
-  assert 'crashed with exit status 7' in output
+  assert ('crashed with exit status 7' in output) == (status == 7)
 
 
 @pytest.mark.parametrize(
@@ -221,9 +204,7 @@ def test_the_dry_run_prints_commands_that_work_and_runs_none(fake):
     (['--name=a', '--max_restarts=-1', *REMOTE], 'max_restarts'),
     (
       [
-        '--name=a',
-        '--binary=prepare',
-        '--num_processes=2',
+        *('--name=a', '--binary=prepare', '--num_processes=2'),
         '--',
         '--data_dir=d',
       ],
@@ -243,7 +224,7 @@ def test_a_missing_tool_says_what_to_install(tmp_path):
   done = launch(
     *('--name=a', '--backend=gke', '--image=i', '--slice_type=v6e-8'),
     *(f'--state_dir={tmp_path}', *REMOTE),
-    env={'PATH': str(tmp_path)},
+    PATH=tmp_path,
   )
   assert done.returncode == 69
   assert 'error: kubectl is not on the PATH' in done.stderr

@@ -1,16 +1,13 @@
 """The sweep binary, whole, with real trainings."""
 
 import csv
-import fcntl
+import functools
 import json
 import re
 import shlex
-import subprocess
-import sys
 
 import pytest
 
-from tests.support import paths
 from tests.support import programs
 
 pytestmark = pytest.mark.slow
@@ -35,16 +32,7 @@ def get_config():
 """
 
 
-def sweep(*arguments, timeout=300):
-  return subprocess.run(
-    [sys.executable, '-m', 'launch.sweep', *map(str, arguments)],
-    cwd=paths.ROOT,
-    env=programs.environment(),
-    capture_output=True,
-    text=True,
-    timeout=timeout,
-    check=False,
-  )
+sweep = functools.partial(programs.run, 'sweep', package='launch')
 
 
 @pytest.fixture
@@ -116,33 +104,20 @@ def test_a_dry_run_prints_commands_and_writes_nothing(flags, tmp_path):
   assert not (tmp_path / 'My sweep').exists()
 
 
+VALID = ('--config=configs/sweeps/image_size.py', '--sweep_dir=x')
+
+
 @pytest.mark.parametrize(
   ('arguments', 'message'),
   [
     ([], '--config is missing'),
-    (['--config=configs/sweeps/image_size.py'], '--sweep_dir is missing'),
-    (
-      [
-        '--config=configs/sweeps/image_size.py',
-        '--sweep_dir=x',
-        '--config.sampler=tpe',
-      ],
-      'config.num_trials=None: how many',
-    ),
-    (
-      ['--config=configs/sweeps/image_size.py', '--sweep_dir=x', 'stray'],
-      "Unexpected arguments: ['stray']",
-    ),
-    (
-      ['--config=configs/sweeps/image_size.py', '--sweep_dir=x', '--', 'y'],
-      "Unexpected arguments: ['y']",
-    ),
+    (VALID[:1], '--sweep_dir is missing'),
+    ([*VALID, '--config.sampler=tpe'], 'config.num_trials=None: how many'),
+    ([*VALID, 'stray'], "Unexpected arguments: ['stray']"),
+    ([*VALID, '--', 'y'], "Unexpected arguments: ['y']"),
     (['--config=configs/sweeps/none.py', '--sweep_dir=x'], 'none.py'),
     (['--sweepdir=x'], "Unknown command line flag 'sweepdir'"),
-    (
-      ['--config=configs/sweeps/image_size.py', '--config.sampla=grid'],
-      'sampla',
-    ),
+    ([*VALID, '--config.sampla=grid'], 'sampla'),
   ],
 )
 def test_what_makes_no_sense_is_refused(arguments, message):
@@ -150,13 +125,3 @@ def test_what_makes_no_sense_is_refused(arguments, message):
   assert result.returncode == 2, result.stderr
   assert message in result.stderr
   assert 'Traceback' not in result.stderr
-
-
-def test_a_second_controller_is_refused(flags, tmp_path):
-  folder = tmp_path / 'My sweep'
-  folder.mkdir()
-  with (folder / 'lock').open('w') as lock:
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    result = sweep(*flags)
-  assert result.returncode == 73
-  assert f'runs the sweep in {folder} already' in result.stderr

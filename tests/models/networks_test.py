@@ -3,12 +3,14 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from configs import default
 from genre_flax.models import convnext
 from genre_flax.models import efficientnet_lite
 from genre_flax.models import registry
+from genre_flax.ops import ops
 from genre_flax.runtime import target
 from genre_flax.training import train_state
 from tests.support import helpers
@@ -17,10 +19,11 @@ from tests.support import numerics
 KEY = jax.random.key(1)
 
 
-def create_model(name, *, dtype='float32', **options):
+def create_model(name, *, dtype='float32', reference_ops=False, **options):
   """A network with few channels, which compiles fast."""
   config = default.get_config().model
   config.name, config.dtype = name, dtype
+  config.reference_ops = reference_ops
   config.poster_cnn.features = (4, 4, 4, 4)
   config.resnet.features = (8, 16)
   config.resnet.num_blocks = (1, 2)
@@ -155,14 +158,11 @@ def test_stage_features_are_appended_to_the_embeddings():
   ],
 )
 def test_mixes_examples(name, options, expected):
-  rates = {
-    key: 0.0
-    for key in default.get_config().model[name]
-    if key.endswith(('dropout_rate', 'depth_rate'))
-  }
+  keys = default.get_config().model[name]
+  rates = {key: 0.0 for key in keys if key.endswith(('out_rate', 'depth_rate'))}
   model = create_model(name, **rates, **options)
-  images = numerics.random_array(0, (4, 96, 96, 3))
-  variables = init(model, images)
+  side = 96 if name == 'poster_cnn' else 32
+  images = numerics.random_array(0, (4, side, side, 3))
 
   @jax.jit
   def first_logits(images):
@@ -171,9 +171,58 @@ def test_mixes_examples(name, options, expected):
     )
     return logits[0]
 
-  changed = first_logits(images.at[1:].multiply(-2.0))
-  is_same = np.array_equal(first_logits(images), changed)
+  with target.traced_for(target.PORTABLE):  # Compiles faster.
+    variables = init(model, images)
+    changed = first_logits(images.at[1:].multiply(-2.0))
+    is_same = np.array_equal(first_logits(images), changed)
   assert model.mixes_examples == expected == (not is_same)
+
+
+@pytest.mark.usefixtures('short_networks')
+@pytest.mark.parametrize(
+  'name, size, options',
+  [
+    ('tiny', 16, {'features': (4, 4)}),
+    ('poster_cnn', 24, {'features': (4, 4), 'dense_features': (8,)}),
+    ('resnet', 16, {'num_blocks': (1, 1)}),
+    ('vit', 32, {}),
+    pytest.param('convnext', 32, {}, marks=pytest.mark.slow),
+    pytest.param('efficientnet_lite', 32, {}, marks=pytest.mark.slow),
+  ],
+)
+def test_second_derivatives_with_reference_ops(
+  name, size, options, monkeypatch
+):
+  # EfficientNet has so many units that some pass a kink in any difference.
+  monkeypatch.setitem(ops.ACTIVATIONS, 'relu6', jax.nn.softplus)
+  model = create_model(name, reference_ops=True, **options)
+  images = numerics.random_array(0, (2, size, size, 3))
+  variables = helpers.random_variables(model, (size, size), spread=0.1)
+  params = variables.pop('params')
+
+  def loss(params):
+    logits, _ = model.apply(
+      {'params': params, **variables},
+      images,
+      train=True,
+      rngs={'dropout': KEY},
+      mutable=['batch_stats'],
+    )
+    return jax.nn.softplus(logits).mean()
+
+  @jax.jit
+  def gradient_and_derivative(distance):
+    """At a point on a line through the parameters, and along the line."""
+    at = optax.tree.add_scale(params, distance, params)
+    return jax.jvp(jax.grad(loss), (at,), (params,))
+
+  # So near that no pixel passes the kink of a ReLU or a maximum.
+  distance = 1e-4
+  ahead, behind = (gradient_and_derivative(d)[0] for d in (distance, -distance))
+  expected = optax.tree.scale(0.5 / distance, optax.tree.sub(ahead, behind))
+  _, derivative = gradient_and_derivative(0.0)
+  error = optax.tree.norm(optax.tree.sub(derivative, expected))
+  assert 0 < error < 0.02 * optax.tree.norm(expected)
 
 
 def test_response_norm_of_a_zero_channel_has_a_gradient():

@@ -12,13 +12,12 @@ from tests.support import numerics
 
 @pytest.mark.parametrize('kernel_size, stride', [(1, 1), (1, 2), (3, 2)])
 @pytest.mark.parametrize('is_depthwise', [False, True])
-@pytest.mark.parametrize('platform', ['cpu', target.PORTABLE])
-def test_conv_matches_lax(kernel_size, stride, is_depthwise, platform):
+def test_conv_matches_lax(kernel_size, stride, is_depthwise):
   images = numerics.random_array(0, (2, 9, 8, 4))
   shape = (kernel_size, kernel_size, *((1, 4) if is_depthwise else (4, 6)))
 
   def conv(images, kernel):
-    with target.traced_for(platform):
+    with target.traced_for(target.PORTABLE):
       return ops.conv(images, kernel, stride=stride)
 
   numerics.assert_same_function(
@@ -63,7 +62,8 @@ def test_only_one_implementation_is_traced_for_a_known_platform(function):
       got = jax.tree.leaves(jax.jit(function)(images))
     for a, b in zip(got, expected, strict=True):
       np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-4)
-  assert traced[0] != traced[1] == traced[2]
+  assert traced[0] not in traced[1:]
+  assert 'custom_vjp' not in traced[2]
   assert not any('platform_index' in jaxpr for jaxpr in traced)
   assert str(jax.make_jaxpr(function)(images)) == both
 

@@ -50,7 +50,6 @@ def test_other_pixels_give_the_same_embedding(name, tmp_path):
   ('content', 'message'),
   [
     (None, 'there is no such file'),
-    ('{', 'cannot be read'),
     ('[]', 'cannot be read'),
     ('{"mean": [1], "std": [0]}', 'no mean and std of three colors'),
     ('{"mean": [0, 0, 0], "std": [1, NaN, 1]}', 'is not finite'),
@@ -73,26 +72,30 @@ def test_without_a_valid_config_file_weights_are_unchanged(
   assert message in caplog.text
 
 
-def test_efficientnet_with_other_padding_raises_an_error(tmp_path):
+@pytest.mark.parametrize(
+  ('network', 'names', 'message'),
+  [
+    ('efficientnet_lite', ['x'], 'timm:tf_efficientnet_lite0'),
+    (
+      'vit',
+      [
+        'embeddings.patch_embeddings.projection.weight',
+        'head.attention.in_proj_bias',
+      ],
+      "transformers' names",
+    ),
+  ],
+)
+def test_other_padding_and_names_raise_an_error(
+  tmp_path, network, names, message
+):
   config = default.get_config().model
-  config.name = 'efficientnet_lite'
-  safetensors.save_file({'x': np.zeros(1)}, tmp_path / 'model.safetensors')
+  config.name = network
+  path = tmp_path / 'model.safetensors'
+  safetensors.save_file({name: np.zeros((4, 3, 8, 8)) for name in names}, path)
   described = {'architecture': 'efficientnet_lite0'}
   (tmp_path / 'config.json').write_text(json.dumps(described))
-  with pytest.raises(errors.InputError, match='timm:tf_efficientnet_lite0'):
-    published_weights.load(str(tmp_path / 'model.safetensors'), config)
-
-
-def test_transformers_names_with_other_shapes_raise_an_error(tmp_path):
-  config = default.get_config().model
-  config.name = 'vit'
-  path = tmp_path / 'model.safetensors'
-  arrays = {
-    'embeddings.patch_embeddings.projection.weight': np.zeros((4, 3, 8, 8)),
-    'head.attention.in_proj_bias': np.zeros(4),
-  }
-  safetensors.save_file(arrays, path)
-  with pytest.raises(errors.InputError, match="transformers' names"):
+  with pytest.raises(errors.InputError, match=message):
     published_weights.load(str(path), config)
 
 

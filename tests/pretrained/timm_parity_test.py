@@ -2,8 +2,6 @@
 
 from etils import epath
 import jax
-import jax.numpy as jnp
-import numpy as np
 import pytest
 
 from configs import default
@@ -18,34 +16,24 @@ safetensors = pytest.importorskip(
 )
 timm = pytest.importorskip('timm', reason="needs: pip install -e '.[parity]'")
 
+from tests.support import torch_networks  # noqa: E402
+
 _CLIP = {'size': 'B', 'patch': 32, 'pre_norm': True, 'norm_epsilon': 1e-5}
+_QUICK = {**_CLIP, 'gelu': 'quick'}
+_SIGLIP = {'size': 'B', 'pool': 'attention'}
 _DINOV2 = {'size': 'S', 'patch': 14, 'layer_scale': 1e-5}
+_REGISTERS = {**_DINOV2, 'num_registers': 4}
+_DEIT3 = {'size': 'S', 'layer_scale': 1e-6}
 # By timm's name: `config.model.name`, its options, and (height, width).
 CASES = {
   'vit_tiny_patch16_224': ('vit', {'size': 'Ti'}, (64, 48)),
   'vit_small_patch16_224': ('vit', {'size': 'S'}, (48, 32)),
   'vit_base_patch32_clip_224': ('vit', _CLIP, (96, 64)),
-  'vit_base_patch32_clip_quickgelu_224': (
-    'vit',
-    {**_CLIP, 'gelu': 'quick'},
-    (96, 64),
-  ),
-  'vit_base_patch16_siglip_224': (
-    'vit',
-    {'size': 'B', 'pool': 'attention'},
-    (48, 32),
-  ),
+  'vit_base_patch32_clip_quickgelu_224': ('vit', _QUICK, (96, 64)),
+  'vit_base_patch16_siglip_224': ('vit', _SIGLIP, (48, 32)),
   'vit_small_patch14_dinov2': ('vit', _DINOV2, (56, 42)),
-  'vit_small_patch14_reg4_dinov2': (
-    'vit',
-    {**_DINOV2, 'num_registers': 4},
-    (56, 42),
-  ),
-  'deit3_small_patch16_224': (
-    'vit',
-    {'size': 'S', 'layer_scale': 1e-6},
-    (48, 32),
-  ),
+  'vit_small_patch14_reg4_dinov2': ('vit', _REGISTERS, (56, 42)),
+  'deit3_small_patch16_224': ('vit', _DEIT3, (48, 32)),
   'tf_efficientnet_lite0': ('efficientnet_lite', {}, (75, 50)),
   'tf_efficientnet_lite2': ('efficientnet_lite', {'variant': 2}, (48, 64)),
   'convnext_atto': ('convnext', {'size': 'atto'}, (64, 96)),
@@ -56,20 +44,8 @@ NUM_CLASSES = 7
 
 
 def make_timm_network(name, image_shape):
-  """A network with random weights that all matter, and its arrays."""
-  torch.manual_seed(0)
-  network = create(name, image_shape)
-  with torch.no_grad():
-    for buffer in network.buffers():  # The statistics of BatchNorm.
-      if buffer.is_floating_point():
-        buffer.copy_(0.7 + 0.6 * torch.rand_like(buffer))
-    for key, parameter in network.named_parameters():
-      if parameter.ndim < 2 or 'gamma' in key or 'grn' in key:
-        # Scales near 1, biases near 0; no layer scale of 1e-6.
-        near = 0.0 if key.endswith('bias') else 1.0
-        parameter.copy_(near + 0.2 * torch.randn_like(parameter))
-      elif any(part in key for part in ('pos_embed', 'token', 'latent')):
-        parameter.copy_(torch.randn_like(parameter))
+  """A network with random weights, and its arrays."""
+  network = torch_networks.randomize(create(name, image_shape))
   arrays = {
     key: value.numpy()
     for key, value in network.state_dict().items()
@@ -92,27 +68,22 @@ def make_network(name, options):
   return model, config[name].to_dict()
 
 
-def compare(model, variables, timm_network, image_shape, *, atol=1e-4):
+def compare(model, variables, timm_network, image_shape):
   """Compares embeddings and logits of random images."""
-  images = np.random.default_rng(0).normal(size=(2, *image_shape, 3))
-  images = images.astype(np.float32)
+  images, tensors = torch_networks.random_images(image_shape)
 
   @jax.jit
   def apply(variables, images):
     embedding = model.apply(variables, images, train=False, method='embed')
     return embedding, model.apply(variables, images, train=False)
 
-  embedding, logits = apply(variables, jnp.asarray(images))
+  embedding, logits = apply(variables, images)
   with torch.no_grad():
-    tensors = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
-    expected_embedding = timm_network.forward_head(
-      timm_network.forward_features(tensors), pre_logits=True
-    ).numpy()
+    features = timm_network.forward_features(tensors)
+    expected = timm_network.forward_head(features, pre_logits=True).numpy()
     expected_logits = timm_network(tensors).numpy()
-  assert np.std(expected_logits) > 0.01
-  scale = max(1.0, np.abs(expected_embedding).max())
-  np.testing.assert_allclose(embedding, expected_embedding, atol=atol * scale)
-  np.testing.assert_allclose(logits, expected_logits, atol=atol * scale)
+  torch_networks.assert_close(embedding, expected)
+  torch_networks.assert_close(logits, expected_logits)
 
 
 def convert(arrays, network, options, image_shape):

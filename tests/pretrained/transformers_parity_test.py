@@ -1,8 +1,6 @@
 """Vision towers agree with transformers', with weights from their files."""
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 import pytest
 
 from configs import default
@@ -14,6 +12,8 @@ torch = pytest.importorskip('torch', reason="needs: pip install -e '.[parity]'")
 transformers = pytest.importorskip(
   'transformers', reason="needs: pip install -e '.[parity]'"
 )
+
+from tests.support import torch_networks  # noqa: E402
 
 SIDE = 64
 _TI = {
@@ -41,19 +41,6 @@ CASES = {
 }
 
 
-def randomize(network):
-  """Sets random parameters that all matter."""
-  torch.manual_seed(0)
-  with torch.no_grad():
-    for name, parameter in network.named_parameters():
-      if parameter.ndim < 2 or 'grn' in name:
-        near = 0.0 if name.endswith('bias') else 1.0
-        parameter.copy_(near + 0.2 * torch.randn_like(parameter))
-      elif 'embed' in name and 'patch' not in name or 'probe' in name:
-        parameter.copy_(torch.randn_like(parameter))
-  return network.eval()
-
-
 def embed_images(source, name, options):
   """Embeddings of random images, the images, and the weights of a file."""
   config = default.get_config().model
@@ -68,28 +55,22 @@ def embed_images(source, name, options):
     image_shape=(SIDE, SIDE),
     origin=str(source),
   )
-  images = np.random.default_rng(0).normal(size=(2, SIDE, SIDE, 3))
-  images = images.astype(np.float32)
+  images, tensors = torch_networks.random_images((SIDE, SIDE))
 
   @jax.jit
   def embed(params, images):
     return model.apply({'params': params}, images, train=False, method='embed')
 
-  tensors = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
-  return embed(result.params, jnp.asarray(images)), tensors, weights
-
-
-def assert_close(got, expected):
-  assert np.std(expected) > 0.01
-  scale = max(1.0, np.abs(expected).max())
-  np.testing.assert_allclose(got, expected, atol=1e-4 * scale)
+  return embed(result.params, images), tensors, weights
 
 
 @pytest.mark.parametrize('name', CASES)
 def test_embeddings_agree_with_transformers(name, tmp_path):
   tower_options, network, options = CASES[name]
   config = getattr(transformers, f'{name}Config')(**tower_options)
-  tower = randomize(getattr(transformers, f'{name}Model')(config))
+  tower = torch_networks.randomize(
+    getattr(transformers, f'{name}Model')(config)
+  )
   tower.save_pretrained(tmp_path)
   embeddings, tensors, _ = embed_images(
     tmp_path / 'model.safetensors', network, options
@@ -99,7 +80,7 @@ def test_embeddings_agree_with_transformers(name, tmp_path):
   expected = outputs.pooler_output
   if name == 'ViT':  # Its pooler is an additional layer for pretraining.
     expected = outputs.last_hidden_state[:, 0]
-  assert_close(embeddings, expected.numpy())
+  torch_networks.assert_close(embeddings, expected.numpy())
 
 
 @pytest.mark.parametrize('name', ['CLIP', 'Siglip'])
@@ -109,14 +90,16 @@ def test_the_vision_tower_of_a_larger_network_is_used(name, tmp_path):
   config = getattr(transformers, f'{name}Config')(
     text_config=text, vision_config=tower_options
   )
-  whole = randomize(getattr(transformers, f'{name}Model')(config))
+  whole = torch_networks.randomize(
+    getattr(transformers, f'{name}Model')(config)
+  )
   whole.save_pretrained(tmp_path)
   embeddings, tensors, weights = embed_images(
     tmp_path / 'model.safetensors', network, options
   )
   with torch.no_grad():
     outputs = whole.vision_model(tensors)
-  assert_close(embeddings, outputs.pooler_output.numpy())
+  torch_networks.assert_close(embeddings, outputs.pooler_output.numpy())
   extra = {
     name
     for name, _ in whole.named_parameters()

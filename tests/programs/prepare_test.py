@@ -1,9 +1,6 @@
 """Tests of the program prepare."""
 
-import io
 import re
-import subprocess
-import sys
 
 from etils import epath
 from PIL import Image
@@ -12,17 +9,10 @@ import pytest
 from genre_flax.datasets.posters import images
 from genre_flax.datasets.posters import storage
 from tests.support import paths
+from tests.support import pictures
+from tests.support import programs
 
-
-def _prepare(*arguments):
-  return subprocess.run(
-    [sys.executable, '-m', 'genre_flax.prepare', *map(str, arguments)],
-    capture_output=True,
-    check=False,
-    cwd=paths.ROOT,
-    text=True,
-    timeout=120,
-  )
+CSV = '--data_dir=new --csv=a --images=.'
 
 
 def _assert_fails(result, *words):
@@ -36,9 +26,7 @@ def _assert_fails(result, *words):
 
 
 def _png(color):
-  file = io.BytesIO()
-  Image.new('RGB', (16, 24), color).save(file, 'PNG')
-  return file.getvalue()
+  return pictures.encode(Image.new('RGB', (16, 24), color), 'PNG')
 
 
 @pytest.fixture
@@ -51,9 +39,8 @@ def folder(tmp_path):
     path.write_bytes(_png((80 * index, 9, 9)))
   # A JPEG with the wrong suffix, and EXIF data that Pillow warns about.
   broken_exif = b'Exif\0\0II*\0\x08\0\0\0\x05\0\x12\x01\x03'
-  file = io.BytesIO()
-  Image.new('RGB', (16, 24), (9, 9, 9)).save(file, 'JPEG', exif=broken_exif)
-  (folder / 'images' / 'big' / 'x3.png').write_bytes(file.getvalue())
+  content = pictures.encode(pictures.red(), 'JPEG', exif=broken_exif)
+  (folder / 'images' / 'big' / 'x3.png').write_bytes(content)
   good = (
     'film,kinds,year,Split\r\n'
     'x1,"Comédie, Drama",1999,train\r\n'
@@ -80,7 +67,7 @@ def _flags(folder, name):
 
 
 def test_a_dataset_is_written_once_and_verified(folder):
-  result = _prepare(*_flags(folder, 'good.csv'))
+  result = programs.run('prepare', *_flags(folder, 'good.csv'))
   assert result.returncode == 0, result.stderr
   path = storage.dataset_path(folder / 'my data')
   card = (path / 'data_card.md').read_text(encoding='utf-8')
@@ -109,12 +96,14 @@ def test_a_dataset_is_written_once_and_verified(folder):
     ('test', 'x3'): [0, 1],
   }
 
-  again = _prepare(*_flags(folder, 'good.csv'))
+  again = programs.run('prepare', *_flags(folder, 'good.csv'))
   assert again.returncode == 0
   assert 'contains this dataset already' in again.stderr
   assert again.stdout == result.stdout
 
-  verified = _prepare('--verify', f'--data_dir={folder / "my data"}')
+  verified = programs.run(
+    'prepare', '--verify', f'--data_dir={folder / "my data"}'
+  )
   assert verified.returncode == 0, verified.stderr
   number = len(list(path.iterdir())) - 1  # Without the checksums.
   assert f'All {number} files of {path}' in verified.stdout
@@ -122,7 +111,7 @@ def test_a_dataset_is_written_once_and_verified(folder):
 
 
 def test_problems_exit_with_status_2_and_a_full_list(folder):
-  result = _prepare(*_flags(folder, 'bad.csv'))
+  result = programs.run('prepare', *_flags(folder, 'bad.csv'))
   full_list = folder / 'my data' / 'problems.csv'
   _assert_fails(
     result,
@@ -135,7 +124,7 @@ def test_problems_exit_with_status_2_and_a_full_list(folder):
 
 def test_a_dry_run_with_skipped_rows(folder):
   flags = [*_flags(folder, 'bad.csv'), '--on_error=skip', '--dry_run']
-  result = _prepare(*flags)
+  result = programs.run('prepare', *flags)
   assert result.returncode == 0, result.stderr
   assert '3 posters, 2 genres' in result.stdout
   for kind in ('skipped: id with a path', 'skipped: missing image'):
@@ -148,7 +137,7 @@ def test_a_dry_run_with_skipped_rows(folder):
 def test_flags_apply_to_synthetic_posters(tmp_path):
   flags = [f'--data_dir={tmp_path}/new', '--synthetic=20', '--max_side=60']
   flags += ['--splits=40,30,30', '--exclude_genres=Drama']
-  result = _prepare(*flags)
+  result = programs.run('prepare', *flags)
   assert result.returncode == 0, result.stderr
   card = storage.open_dataset(tmp_path / 'new').card
   # Posters without any other genre are excluded.
@@ -162,29 +151,19 @@ def test_flags_apply_to_synthetic_posters(tmp_path):
 @pytest.mark.parametrize(
   ('flags', 'words'),
   [
-    (['--data_dir='], ['--data_dir is empty']),
-    (['--data_dir=new'], ['--csv and --images missing', '--synthetic=600']),
+    ('--data_dir=', '--data_dir is empty'),
+    ('--data_dir=new', '--csv and --images missing'),
+    (f'{CSV} --synthetic=3', 'either --synthetic, or --csv and --images'),
+    (f'{CSV} --csv=b', 'Got 2 --csv and 1 --images'),
+    (f'{CSV} --image_pattern=a.jpg', '--image_pattern=a.jpg: expected {id}'),
     (
-      ['--data_dir=new', '--csv=a.csv', '--images=.', '--synthetic=3'],
-      ['either --synthetic, or --csv and --images'],
-    ),
-    (
-      ['--data_dir=new', '--csv=a', '--csv=b', '--images=.'],
-      ['Got 2 --csv and 1 --images', 'in the same order'],
-    ),
-    (
-      ['--data_dir=new', '--csv=a', '--images=.', '--image_pattern=a.jpg'],
-      ['--image_pattern=a.jpg: expected {id}'],
-    ),
-    (
-      ['--data_dir=new', '--verify', '--synthetic=3'],
-      ['--verify reads the dataset in --data_dir; omit --synthetic'],
+      '--data_dir=new --verify --synthetic=3',
+      '--verify reads the dataset in --data_dir; omit --synthetic',
     ),
   ],
-  ids=lambda value: ' '.join(value) if isinstance(value, list) else None,
 )
 def test_invalid_flags_are_refused(flags, words):
-  _assert_fails(_prepare(*flags), *words)
+  _assert_fails(programs.run('prepare', *flags.split()), words)
   assert not (paths.ROOT / 'new').exists()
 
 
@@ -197,7 +176,8 @@ def test_several_csv_files_become_one_dataset(folder):
     'film,kinds,Split\nx1,Comedy|Drama,train\nx9,Comedy,test\n'
   )
   (folder / 'names.txt').write_text('Comédie = Comedy\n', encoding='utf-8')
-  result = _prepare(
+  result = programs.run(
+    'prepare',
     *_flags(folder, 'good.csv'),
     f'--csv={folder / "more.csv"}',
     f'--images={more}',

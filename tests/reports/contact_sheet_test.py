@@ -51,3 +51,12 @@ def test_colors_of_predictions(draw):
   assert has_color(known, contact_sheet._WRONG)
   assert not has_color(unknown, contact_sheet._CORRECT)
   assert not has_color(unknown, contact_sheet._WRONG)
+
+
+def test_inputs_of_a_network_are_not_smoothed(draw):
+  image = np.random.default_rng(0).integers(0, 256, (22, 15, 3), np.uint8)
+  labels = np.array([0.25, 1, 0, 0])
+  sheet = draw([map_images.Poster('tt1', image, None, None, labels)])
+  # 12 x 12 pixels per pixel.
+  np.testing.assert_array_equal(sheet[14:278:12, 14:194:12], image)
+  assert contact_sheet._describe(labels, GENRES) == ['Comedy 0.25', 'Drama']

@@ -39,9 +39,5 @@ def test_of_array_is_independent_of_the_memory_layout():
   wide = np.zeros((3, 8), np.float32)
   wide[:, ::2] = ARRAY
   assert checksums.of_array(wide[:, ::2]) == expected
-
-
-@pytest.mark.parametrize('dtype', [ml_dtypes.bfloat16, np.bool_, np.int32])
-@pytest.mark.parametrize('shape', [(), (0, 3), (2, 2)])
-def test_of_array_supports_all_types_and_shapes(dtype, shape):
-  assert len(checksums.of_array(np.ones(shape, dtype))) == 32
+  for other in (np.bool_(True), np.ones((0, 3), ml_dtypes.bfloat16)):
+    assert len(checksums.of_array(other)) == 32

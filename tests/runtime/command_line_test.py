@@ -1,25 +1,15 @@
-import subprocess
-import sys
-
 import pytest
 
-from tests.support import paths
+from tests.support import programs
 
 IMPORTS = 'from absl import logging; from genre_flax.runtime import errors'
 
 
 def run_main(body):
-  code = (
+  return programs.run_code(
     'from genre_flax.runtime import command_line\n'
     f'def main(argv):\n  {body}\n'
     'command_line.run(main)\n'
-  )
-  return subprocess.run(
-    [sys.executable, '-c', code],
-    cwd=paths.ROOT,
-    capture_output=True,
-    text=True,
-    check=False,
   )
 
 

@@ -41,25 +41,19 @@ def test_lines_after_the_start_step_are_dropped(tmp_path):
   ]
 
 
-@pytest.mark.parametrize('cut', [1, 5, 20])
-def test_an_incomplete_last_line_is_skipped_with_a_warning(
+@pytest.mark.parametrize('cut', [0, 5, 20])
+def test_incomplete_and_other_lines_are_skipped_with_a_warning(
   tmp_path, caplog, cut
 ):
-  metric_writer.write(tmp_path, LINES)
   path = tmp_path / metric_writer.FILE_NAME
-  path.write_bytes(path.read_bytes()[:-cut])
-  write(tmp_path, (4, 'train', {}), start_step=3)
-  assert f'{path}: skipped 1 ' in caplog.text
-  assert 'line 2' in caplog.text
-  assert [line['step'] for line in metric_writer.read(tmp_path)] == [2, 4]
-
-
-@pytest.mark.parametrize('text', ['[]', '3', 'null', '{"split": "train"}', ''])
-def test_other_text_is_skipped_with_a_warning(tmp_path, caplog, text):
-  path = tmp_path / metric_writer.FILE_NAME
-  path.write_text(f'{text}\n{json.dumps(LINES[0])}\n')
+  other = ['[]', '3', 'null', '{"split": "train"}', '']
+  lines = [*other, json.dumps(LINES[0]), json.dumps(LINES[1])[: -cut or None]]
+  path.write_text('\n'.join(lines))
   assert metric_writer.read(tmp_path) == LINES[:1]
+  write(tmp_path, (4, 'train', {}), start_step=3)
+  assert f'{path}: skipped {len(other) + 1} ' in caplog.text
   assert 'line 1' in caplog.text
+  assert [line['step'] for line in metric_writer.read(tmp_path)] == [2, 4]
 
 
 def test_a_deleted_workdir_is_not_created_again(tmp_path):
@@ -75,7 +69,7 @@ def test_a_deleted_workdir_is_not_created_again(tmp_path):
 @pytest.mark.parametrize('tensorboard', [True, False])
 def test_tensorboard_events_are_optional(tmp_path, tensorboard):
   write(tmp_path, (1, 'train', {'loss': 1.0}), tensorboard=tensorboard)
-  events = list(tmp_path.glob('tensorboard/events*'))
-  assert len(events) == tensorboard
-  if tensorboard:
-    assert b'train/loss' in events[0].read_bytes()
+  events = [path.read_bytes() for path in tmp_path.glob('tensorboard/events*')]
+  assert [b'train/loss' in content for content in events] == [
+    True
+  ] * tensorboard

@@ -15,6 +15,25 @@ def make_batches(count):
     yield {'x': np.full((NUM_DEVICES, 3), i, np.float32)}
 
 
+@pytest.mark.parametrize(
+  'debugging',
+  [
+    lambda: jax.debug_nans(True),
+    lambda: jax.debug_infs(True),
+    jax.disable_jit,
+  ],
+)
+def test_implicit_transfers_are_refused_unless_jax_debugs(debugging):
+  def transfer():
+    with parallel.no_implicit_transfers():
+      return jax.jit(jnp.negative)(np.ones(3, np.float32)).sum()
+
+  with pytest.raises(Exception, match='Disallowed host-to-device transfer'):
+    transfer()
+  with debugging():
+    assert transfer() == -3
+
+
 def test_shard_batch_places_a_slice_on_each_device():
   x = np.arange(2 * NUM_DEVICES * 5).reshape(2 * NUM_DEVICES, 5)
   placed = parallel.shard_batch({'x': x})['x']
@@ -25,7 +44,8 @@ def test_shard_batch_places_a_slice_on_each_device():
     assert shard.data.shape == (1, 2, 5)
 
 
-def test_a_step_runs_on_all_slices_and_returns_one_value():
+@pytest.mark.parametrize('disable_jit', [False, True])
+def test_a_step_runs_on_all_slices_and_returns_one_value(disable_jit):
   platforms = set()
 
   def step(state, batch):
@@ -33,13 +53,31 @@ def test_a_step_runs_on_all_slices_and_returns_one_value():
     return state + jax.lax.psum(batch['x'].sum(), parallel.AXIS_NAME)
 
   x = np.arange(2.0 * NUM_DEVICES)
-  out = parallel.parallelize(step)(
-    parallel.replicate(jnp.asarray(100.0)), parallel.shard_batch({'x': x})
-  )
+  with jax.disable_jit(disable_jit):
+    out = parallel.parallelize(step)(
+      parallel.replicate(jnp.asarray(100.0)), parallel.shard_batch({'x': x})
+    )
   assert out.shape == ()
   assert float(out) == 100 + x.sum()
   assert platforms == {jax.default_backend()}
   assert target.platform() is None
+
+
+def test_jax_debug_nans_stops_at_the_operation():
+  def step(state, batch):
+    return state + jax.lax.psum(jnp.log(batch['x']).sum(), parallel.AXIS_NAME)
+
+  with jax.debug_nans(True):
+    parallel_step = parallel.parallelize(step, donate_state=True)
+    state = parallel.replicate(jnp.zeros(()))
+    for sign in (1, 1, -1):
+      batch = parallel.shard_batch({'x': sign * np.ones(8, np.float32)})
+      if sign == 1:
+        assert parallel_step(state, batch) == 0
+    with pytest.raises(FloatingPointError, match='nan') as e:
+      parallel_step(state, batch)
+  lines = [str(entry.statement) for entry in e.traceback]
+  assert any('jnp.log(' in line for line in lines)
 
 
 def test_a_donated_state_is_deleted():
@@ -54,12 +92,12 @@ def test_a_donated_state_is_deleted():
   np.testing.assert_array_equal(new_state, np.ones(1000))
 
 
-@pytest.mark.parametrize('count', [0, 1, 2, 5])
-@pytest.mark.parametrize('ahead', [1, 2, 7])
-def test_shard_ahead_yields_all_batches_in_order(count, ahead):
-  batches = parallel.shard_ahead(make_batches(count), ahead=ahead)
-  got = [float(batch['x'][0, 0, 0]) for batch in batches]
-  assert got == list(range(count))
+def test_shard_ahead_yields_all_batches_in_order():
+  for count in (0, 1, 2, 5):
+    for ahead in (1, 2, 7):
+      batches = parallel.shard_ahead(make_batches(count), ahead=ahead)
+      got = [float(batch['x'][0, 0, 0]) for batch in batches]
+      assert got == list(range(count))
 
 
 def test_shard_ahead_closes_its_source():

@@ -1,24 +1,16 @@
 import json
 import os
-import subprocess
-import sys
 
 import pytest
 
 from genre_flax.runtime import errors
 from genre_flax.runtime import platform
-from tests.support import paths
+from tests.support import programs
 
 
-def run_python(code, *arguments, **environment):
-  result = subprocess.run(
-    [sys.executable, '-c', code, *map(str, arguments)],
-    cwd=paths.ROOT,
-    env={**os.environ, 'JAX_PLATFORMS': 'cpu', **environment},
-    capture_output=True,
-    text=True,
-    check=False,
-  )
+def run_python(code, *arguments, **variables):
+  variables = {'JAX_PLATFORMS': 'cpu', **variables}
+  result = programs.run_code(code, *arguments, **variables)
   assert result.returncode == 0, result.stderr
   return result.stdout
 
@@ -93,12 +85,10 @@ def test_a_restarted_program_has_the_same_process_and_arguments(tmp_path):
   assert json.loads(last) == [arguments, 'glibc.malloc.hugetlb=1']
 
 
-@pytest.mark.parametrize(
-  'program', ['main', 'top3', 'report', 'demo.__main__', 'export.__main__']
-)
-def test_programs_do_not_import_jax_before_they_restart(program):
-  code = f'import genre_flax.{program}, sys; print("jax" in sys.modules)'
-  assert run_python(code).strip() == 'False'
+def test_programs_do_not_import_jax_before_they_restart():
+  for program in ('main', 'top3', 'report', 'demo.__main__', 'export.__main__'):
+    code = f'import genre_flax.{program}, sys; print("jax" in sys.modules)'
+    assert run_python(code).strip() == 'False', program
 
 
 CACHED = """

@@ -2,13 +2,10 @@
 
 import os
 import signal
-import subprocess
-import sys
 
 import pytest
 
 from genre_flax.runtime import preemption
-from tests.support import paths
 from tests.support import programs
 
 SINGLE = """
@@ -36,13 +33,6 @@ def test_a_signal_sets_the_notice_and_restores_ctrl_c():
 
 @pytest.mark.slow
 def test_a_distributed_run_of_a_single_process():
-  done = subprocess.run(
-    [sys.executable, '-c', SINGLE, programs.free_address()],
-    cwd=paths.ROOT,
-    env={**os.environ, 'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': ''},
-    capture_output=True,
-    text=True,
-    timeout=120,
-    check=False,
-  )
+  variables = {'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': ''}
+  done = programs.run_code(SINGLE, programs.free_address(), **variables)
   assert done.stdout.split()[-2:] == ['True', '143'], done.stderr

@@ -41,17 +41,10 @@ def test_pipes_devices_sockets_and_folders_are_not_files(tmp_path):
       assert kind_of_error(tmp_path / name) == regular_files.NOT_A_FILE
 
 
-@pytest.mark.parametrize(
-  ('name', 'kind'),
-  [
-    ('none', regular_files.MISSING),
-    ('a/b', regular_files.MISSING),
-    ('x' * 300, regular_files.UNREADABLE),
-    ('a\0b', regular_files.UNREADABLE),
-    ('loop', regular_files.UNREADABLE),
-  ],
-)
-def test_missing_files_invalid_names_and_link_loops(tmp_path, name, kind):
+def test_missing_files_invalid_names_and_link_loops(tmp_path):
   (tmp_path / 'a').write_bytes(b'')
   (tmp_path / 'loop').symlink_to(tmp_path / 'loop')
-  assert kind_of_error(tmp_path / name) == kind
+  for name in ('none', 'a/b'):
+    assert kind_of_error(tmp_path / name) == regular_files.MISSING
+  for name in ('x' * 300, 'a\0b', 'loop'):
+    assert kind_of_error(tmp_path / name) == regular_files.UNREADABLE

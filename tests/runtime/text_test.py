@@ -30,7 +30,6 @@ def test_invisible_characters_are_escaped(raw, shown):
     ('-2+3', "'-2+3"),
     ('-5', '-5'),
     ('+0.25', '+0.25'),
-    ('tt0113101', 'tt0113101'),
     ('a=b', 'a=b'),
     ('\t=1', r'\t=1'),
     ('', ''),

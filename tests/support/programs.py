@@ -38,9 +38,9 @@ def free_address():
     return f'localhost:{s.getsockname()[1]}'
 
 
-def command(module, *arguments):
+def command(module, *arguments, package='genre_flax'):
   # Warnings of libraries are not errors here, as for users.
-  return [sys.executable, '-m', f'genre_flax.{module}', *map(str, arguments)]
+  return [sys.executable, '-m', f'{package}.{module}', *map(str, arguments)]
 
 
 def environment(*, num_devices=1, **variables):
@@ -59,11 +59,11 @@ def environment(*, num_devices=1, **variables):
   }
 
 
-def _run(command, timeout, **variables):
+def _run(command, timeout, environment):
   return subprocess.run(
     command,
     cwd=paths.ROOT,
-    env=environment(**variables),
+    env=environment,
     capture_output=True,
     text=True,
     timeout=timeout,
@@ -71,9 +71,16 @@ def _run(command, timeout, **variables):
   )
 
 
-def run(module, *arguments, timeout=240, **variables):
+def run_code(code, *arguments, timeout=120, **variables):
+  """Runs Python code in the environment of the tests; see `run`."""
+  words = [sys.executable, '-c', code, *map(str, arguments)]
+  return _run(words, timeout, {**os.environ, **variables})
+
+
+def run(module, *arguments, package='genre_flax', timeout=300, **variables):
   """Runs a program; returns the completed process."""
-  return _run(command(module, *arguments), timeout, **variables)
+  words = command(module, *arguments, package=package)
+  return _run(words, timeout, environment(**variables))
 
 
 def run_each(module, argument_lists):
@@ -83,7 +90,7 @@ def run_each(module, argument_lists):
     The exit status and stderr for each list of arguments.
   """
   words = [sys.executable, '-c', _RUN_EACH, f'genre_flax.{module}']
-  done = _run([*words, json.dumps(argument_lists)], timeout=240)
+  done = _run([*words, json.dumps(argument_lists)], 240, environment())
   assert done.returncode == 0, done.stderr
   return json.loads(done.stdout.splitlines()[-1])
 

@@ -89,14 +89,34 @@ def test_last_step_is_reported(progress, clock, tmp_path):
   assert lines[-1]['loss'] == pytest.approx((9 + 10) / 32)
 
 
-def test_non_finite_value_raises_with_its_step(progress, clock, tmp_path):
+def test_further_sums_are_logged_and_kept(progress, clock, tmp_path, caplog):
+  caplog.set_level(logging.INFO)
+  for step in range(1, 6):
+    clock.now += 1.0
+    progress.add(step, {'auxiliary': jnp.asarray(8.0 * step), **values(16.0)})
+  progress.check()
+  (line,) = metric_writer.read(tmp_path)
+  assert line['auxiliary'] == (8 + 16 + 24 + 32) / 64
+  assert 'loss 1.0000  auxiliary 1.2500  lr' in caplog.text
+  assert progress.sums == {'loss': 16.0, 'auxiliary': 40.0, 'count': 16.0}
+
+
+def test_non_finite_values_raise_with_their_step_and_batch(
+  progress, clock, tmp_path
+):
+  progress._batch_examples = lambda step: [(step, 'tt1'), (7, 'tt\x1b')]
   clock.now += 1.0
   progress.add(1, values(1.0))
-  progress.add(2, {**values(1.0), 'gradient_norm': jnp.asarray(jnp.inf)})
+  broken = {'auxiliary': jnp.asarray(-jnp.inf), **values(jnp.nan)}
+  progress.add(2, {**broken, 'gradient_norm': jnp.asarray(jnp.inf)})
   progress.add(3, values(1.0))
-  with pytest.raises(
-    progress_lib.NonFiniteError, match='Step 2: gradient_norm is inf'
-  ):
+  with pytest.raises(progress_lib.NonFiniteError) as e:
     progress.check()
+  assert str(e.value).startswith(
+    'Step 2: loss is nan, auxiliary is -inf, gradient_norm is inf. '
+  )
+  listed = r'1 (tt1), 7 (tt\x1b). `python -m genre_flax.inspect --step=1`'
+  assert listed in str(e.value)
   (line,) = metric_writer.read(tmp_path)
-  assert line == {'step': 2, 'split': 'train', 'gradient_norm': None}
+  broken = dict.fromkeys(('loss', 'auxiliary', 'gradient_norm'))
+  assert line == {'step': 2, 'split': 'train', **broken}

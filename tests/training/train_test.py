@@ -217,10 +217,32 @@ def test_non_finite_loss_raises_and_keeps_checkpoints(
     return failing
 
   monkeypatch.setattr(setup_lib, 'make_train_step', make_failing)
-  with pytest.raises(progress.NonFiniteError, match='Step 8: loss is nan'):
+  message = r'(?s)Step 8: loss is nan\. .*in the training split and film: \d+'
+  with pytest.raises(progress.NonFiniteError, match=message):
     train.train(config, tmp_path)
   with checkpointer_lib.Checkpointer(tmp_path) as checkpointer:
     assert checkpointer.steps()[-1] == 6
+
+
+@pytest.mark.parametrize(
+  'option',
+  [
+    'jax_debug_nans',
+    # Compiles every operation.
+    pytest.param('jax_disable_jit', marks=pytest.mark.slow),
+  ],
+)
+def test_training_while_jax_debugs(config, tmp_path, option, request):
+  config.model.tiny.features = (4,)
+  config.num_train_steps = 2
+  train.train(config, tmp_path / 'expected')
+  request.addfinalizer(lambda: jax.config.update(option, False))
+  jax.config.update(option, True)
+  train.train(config, tmp_path / option)
+  expected, actual = (
+    lines_of(tmp_path / name)[-1]['loss'] for name in ('expected', option)
+  )
+  assert actual == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize('stop', [None, 4, 9])

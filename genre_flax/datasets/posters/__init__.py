@@ -3,5 +3,5 @@
 `build` runs all steps: `sources` reads the label tables (with `annotations`,
 `csv_table`, `columns`, `rows`), `collection` joins them with the `images`,
 `splits` assigns the splits, and `writing` stores the dataset. `storage` opens
-it.
+it, and `subsets` takes parts of it.
 """

@@ -1,12 +1,13 @@
 """Reads the CSV file of a poster collection."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 import dataclasses
 
 from etils import epath
 
 from genre_flax.datasets.posters import columns as columns_lib
 from genre_flax.datasets.posters import csv_table
+from genre_flax.datasets.posters import extra_columns
 from genre_flax.datasets.posters import genre_lists
 from genre_flax.datasets.posters import problems as problems_lib
 from genre_flax.datasets.posters import rows as rows_lib
@@ -76,7 +77,12 @@ def read_csv(
     renamed.get(name, name) for name in names.labels or listed
   )
   excluded = frozenset(exclude_genres)
-  reader = rows_lib.RowReader(str(path), names, vocabulary, excluded, renamed)
+  numeric = frozenset(
+    name for name in names.extra if _is_mostly_numeric(table.column(name))
+  )
+  reader = rows_lib.RowReader(
+    str(path), names, vocabulary, excluded, renamed, numeric
+  )
   for row, cells in table.rows():
     reader.read(row, cells)
   return Annotations(
@@ -90,6 +96,12 @@ def read_csv(
     ignored_columns=names.ignored,
     encoding=table.encoding,
   )
+
+
+def _is_mostly_numeric(texts: Iterable[str]) -> bool:
+  """Whether more than half of the cells that are not empty are numbers."""
+  numeric = [extra_columns.is_number(text) for text in texts if text.strip()]
+  return 2 * sum(numeric) > len(numeric)
 
 
 def _listed_genres(

@@ -53,6 +53,7 @@ class Example:
     num_bytes: size of the RGB JPEG.
     sha256: hash of the original file's bytes.
     is_reencoded: whether the RGB JPEG is a converted copy.
+    extra: cells of the extra columns, '' where empty.
   """
 
   id: str
@@ -67,6 +68,7 @@ class Example:
   num_bytes: int
   sha256: str
   is_reencoded: bool
+  extra: tuple[str, ...] = ()
 
   @property
   def path(self) -> epath.Path:
@@ -120,12 +122,20 @@ class Collection:
     """The genres of all sources, sorted."""
     return tuple(sorted({g for one in self.annotations for g in one.genres}))
 
+  @property
+  def extra_columns(self) -> tuple[str, ...]:
+    """The names of the extra columns."""
+    return self.sources[0].columns.extra
+
   def fingerprint(self) -> str:
     """A hash of everything that determines the dataset's contents."""
     digest = hashlib.sha256()
-    digest.update(json.dumps([self.genres, self.max_side]).encode())
+    extra = self.extra_columns
+    header = [self.genres, self.max_side, *([extra] if extra else ())]
+    digest.update(json.dumps(header).encode())
     for example in sorted(self.examples, key=lambda example: example.id):
       line = [example.id, example.genres, example.split, example.sha256]
+      line += example.extra
       digest.update(json.dumps(line).encode())
     return digest.hexdigest()[:16]
 
@@ -239,6 +249,7 @@ def _check_images(
       num_bytes=checked.num_bytes,
       sha256=checked.sha256,
       is_reencoded=checked.jpeg is not None,
+      extra=row.extra,
     )
 
   return threads.map_in_order(check, enumerate(rows))

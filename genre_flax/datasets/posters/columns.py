@@ -25,6 +25,7 @@ class Columns:
     image: paths of the images below the image folder; without this column the
       path is `image_pattern` with the id.
     image_pattern: path with the id as '{id}', such as '{id}.jpg'.
+    extra: columns to store as further inputs; the same for all sources.
   """
 
   id: str | None = None
@@ -32,6 +33,7 @@ class Columns:
   labels: tuple[str, ...] | None = None
   image: str | None = None
   image_pattern: str = '{id}.jpg'
+  extra: tuple[str, ...] = ()
 
 
 BY_NAME = Columns()
@@ -47,6 +49,7 @@ class ColumnRoles:
   image: str
   image_pattern: str
   split: str
+  extra: tuple[str, ...]
   ignored: tuple[str, ...]
 
 
@@ -87,8 +90,11 @@ def find(table: csv_table.Table, columns: Columns) -> ColumnRoles:
   genre = named_column(columns.genre, _GENRE_COLUMNS)
   image = named_column(columns.image, ())
   split = by_lower_case.get(_SPLIT_COLUMN, '')
+  extra = tuple(named_column(name, ()) for name in columns.extra)
   others = [
-    name for name in named if name not in (id_column, genre, image, split)
+    name
+    for name in named
+    if name not in (id_column, genre, image, split, *extra)
   ]
   if columns.labels is None:
     labels = _find_one_hot(table, others)
@@ -108,6 +114,7 @@ def find(table: csv_table.Table, columns: Columns) -> ColumnRoles:
     image=image,
     image_pattern=columns.image_pattern,
     split=split,
+    extra=extra,
     ignored=tuple(name for name in others if name not in labels),
   )
 

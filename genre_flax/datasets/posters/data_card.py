@@ -10,6 +10,7 @@ import pandas as pd
 
 from genre_flax.datasets.posters import annotations as annotations_lib
 from genre_flax.datasets.posters import collection as collection_lib
+from genre_flax.datasets.posters import extra_columns
 from genre_flax.datasets.posters import problems as problems_lib
 from genre_flax.datasets.posters import rows as rows_lib
 from genre_flax.runtime import text as text_lib
@@ -42,24 +43,22 @@ def make(collection: collection_lib.Collection) -> dict[str, Any]:
   )
   sizes = frame[['height', 'width']].agg(['min', 'median', 'max'])
   is_train = frame.split == 'train'
-  label_sets = collections.Counter(frame.genres[is_train])
   return {
     'fingerprint': collection.fingerprint(),
     'sources': _describe_sources(frame, collection),
     'genres': list(collection.genres),
     'num_examples': len(frame),
     'splits': {
-      split: _describe_split(labels[frame.split == split])
+      split: describe_split(labels[frame.split == split])
       for split in rows_lib.SPLITS
       if (frame.split == split).any()
     },
-    'label_prior': labels[is_train].mean().fillna(0.0).tolist(),
-    # The most frequent first. Both the genres and those of a poster are sorted.
-    'label_sets': [
-      [list(genres), count]
-      for genres, count in sorted(
-        label_sets.items(), key=lambda item: (-item[1], item[0])
+    **describe_training(labels[is_train]),
+    'extra_columns': [
+      extra_columns.describe(
+        name, frame.assign(text=[cells[i] for cells in frame.extra])
       )
+      for i, name in enumerate(collection.extra_columns)
     ],
     'image_size': {
       **sizes.astype(int).to_dict(),
@@ -93,7 +92,25 @@ def _describe_sources(frame, collection):
   ]
 
 
-def _describe_split(labels: pd.DataFrame) -> dict[str, Any]:
+def describe_training(labels: pd.DataFrame) -> dict[str, Any]:
+  """The entries of the training split, by its labels [posters, genres]."""
+  names = list(labels.columns)
+  label_sets = collections.Counter(
+    tuple(names[i] for i in np.flatnonzero(row)) for row in labels.to_numpy()
+  )
+  return {
+    'label_prior': labels.mean().fillna(0.0).tolist(),
+    # The most frequent first. Both the genres and those of a poster are sorted.
+    'label_sets': [
+      [list(genres), count]
+      for genres, count in sorted(
+        label_sets.items(), key=lambda item: (-item[1], item[0])
+      )
+    ],
+  }
+
+
+def describe_split(labels: pd.DataFrame) -> dict[str, Any]:
   """Summarizes one split, by its labels [posters, genres]."""
   numbers = labels.sum(axis='columns')
   return {
@@ -199,6 +216,15 @@ def _facts(card: dict[str, Any]) -> list[str]:
     if source['ignored_columns']:
       ignored = ', '.join(map(text, source['ignored_columns']))
       lines.append(f'- Ignored columns: {ignored}')
+  for column in card['extra_columns']:
+    kind = 'numbers'
+    if column['categories'] is not None:
+      kind = f'{len(column["categories"]):,} categories'
+    lines.append(
+      f'- Extra column {text(column["name"])}: {kind}, by default'
+      f' {column["default"]:g}; {len(column["missing"]):,} posters without a'
+      f' value, {len(column["unknown"]):,} with an unknown category'
+    )
   image_size, films = card['image_size'], card['films']
   for side in ('height', 'width'):
     sizes = image_size[side]

@@ -11,6 +11,7 @@ from tensorflow_datasets.core import example_serializer
 from tensorflow_datasets.core import hashing
 
 from genre_flax.datasets.posters import collection as collection_lib
+from genre_flax.datasets.posters import extra_columns
 from genre_flax.runtime import threads
 
 NAME = 'posters'
@@ -49,6 +50,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     """
     self._collection = collection
     self._card = card
+    self._extra_columns = extra_columns.parse(card['extra_columns'])
     self._progress = progress
     super().__init__(file_format='array_record', **kwargs)
 
@@ -64,6 +66,10 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             doc='The poster, an RGB JPEG.',
           ),
           'genres': tfds.features.Sequence(genres, doc='One or more.'),
+          **{
+            column.name: tfds.features.Scalar(column.dtype)
+            for column in self._extra_columns
+          },
         }
       ),
       supervised_keys=('image', 'genres'),
@@ -91,6 +97,12 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         'id': example.id,
         'image': example.read(),
         'genres': list(example.genres),
+        **{
+          column.name: column.encode(text)
+          for column, text in zip(
+            self._extra_columns, example.extra, strict=True
+          )
+        },
       }
 
     for record in threads.map_in_order(read, examples):

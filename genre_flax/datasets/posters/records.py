@@ -1,13 +1,16 @@
 """Random access to the records of a split; damaged records raise."""
 
 from collections.abc import Sequence
+import copy
 import dataclasses
 import itertools
+from typing import Any
 
 from etils import epath
 import numpy as np
 from tensorflow_datasets.proto import tf_example_pb2
 
+from genre_flax.datasets.posters import extra_columns as extra_columns_lib
 from genre_flax.datasets.posters import manifest
 from genre_flax.runtime import errors
 
@@ -20,11 +23,13 @@ class Record:
     id: id of the film.
     image: the bytes of an RGB JPEG.
     labels: float32 [num_genres] of 0 and 1.
+    extra: values of the extra columns by name, scalars.
   """
 
   id: str
   image: bytes
   labels: np.ndarray
+  extra: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
 class Split:
@@ -32,6 +37,7 @@ class Split:
 
   Attributes:
     num_genres: number of labels.
+    extra_columns: of the records.
   """
 
   def __init__(
@@ -40,6 +46,7 @@ class Split:
     num_genres: int,
     *,
     shards: Sequence[tuple[epath.PathLike, int]] = (),
+    extra_columns: Sequence[extra_columns_lib.ExtraColumn] = (),
   ):
     """Wraps a data source of TFDS.
 
@@ -47,13 +54,22 @@ class Split:
       source: the records, each a serialized tf.train.Example.
       num_genres: number of labels.
       shards: paths and numbers of records of the split's files, in order.
+      extra_columns: of the records.
     """
     self._source = source
+    self._indices: Sequence[int] = range(len(source))
     self._shards = tuple(shards)
     self.num_genres = num_genres
+    self.extra_columns = tuple(extra_columns)
 
   def __len__(self) -> int:
-    return len(self._source)
+    return len(self._indices)
+
+  def part(self, indices: np.ndarray) -> 'Split':
+    """The records at some indices."""
+    part = copy.copy(self)
+    part._indices = indices
+    return part
 
   def __getitem__(self, index: int) -> Record:
     """The record at `index`.
@@ -61,9 +77,10 @@ class Split:
     Raises:
       DamageError: the record cannot be read.
     """
+    number = int(self._indices[index])
     try:
       # The parser of TFDS takes seven times as long.
-      example = tf_example_pb2.Example.FromString(self._source[int(index)])
+      example = tf_example_pb2.Example.FromString(self._source[number])
       # Unlike the protobuf map, a dict raises KeyError for missing names.
       stored = dict(example.features.feature)
       labels = np.zeros(self.num_genres, np.float32)
@@ -72,6 +89,10 @@ class Split:
         id=stored['id'].bytes_list.value[0].decode(),
         image=stored['image'].bytes_list.value[0],
         labels=labels,
+        extra={
+          column.name: _read_number(stored[column.name], column.dtype)
+          for column in self.extra_columns
+        },
       )
     except Exception as e:  # Damaged bytes raise exceptions of many types.
       raise self.damage(index, e) from e
@@ -83,9 +104,10 @@ class Split:
       index: index of the record.
       error: raised by its reader.
     """
+    location = self._location(int(self._indices[index]))
     reason = str(error).partition('\n')[0] or type(error).__name__
     return errors.DamageError(
-      f'{self._location(int(index))} cannot be read: {reason}. `python -m'
+      f'{location} cannot be read: {reason}. `python -m'
       ' genre_flax.prepare --verify --data_dir=DIR` lists the damaged files.'
       f' {manifest.REMEDY}'
     )
@@ -108,3 +130,9 @@ class Split:
     lengths = (length for _, length in self._shards[:-1])
     for first in itertools.accumulate(lengths, initial=0):
       self[first]
+
+
+def _read_number(feature: Any, dtype: np.dtype) -> np.ndarray:
+  """The only value of a stored number, a scalar."""
+  [value] = getattr(feature, feature.WhichOneof('kind')).value
+  return np.asarray(value, dtype)

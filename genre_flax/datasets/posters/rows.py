@@ -5,6 +5,7 @@ import dataclasses
 import re
 
 from genre_flax.datasets.posters import columns as columns_lib
+from genre_flax.datasets.posters import extra_columns
 from genre_flax.datasets.posters import genre_lists
 from genre_flax.datasets.posters import problems as problems_lib
 
@@ -34,6 +35,7 @@ class Annotation:
     split: one of SPLITS, or None if the row has none.
     file: the CSV file.
     row: number of the row as in a spreadsheet: the header is row 1.
+    extra: cells of the extra columns, '' where empty.
   """
 
   id: str
@@ -42,6 +44,7 @@ class Annotation:
   split: str | None
   file: str
   row: int
+  extra: tuple[str, ...] = ()
 
 
 class _BadRow(Exception):
@@ -62,15 +65,18 @@ class RowReader:
     vocabulary: frozenset[str],
     excluded: frozenset[str],
     renamed: Mapping[str, str],
+    numeric: frozenset[str] = frozenset(),
   ):
     self._file = file
     self._names = names
     self._vocabulary = vocabulary
     self._excluded = excluded
     self._renamed = renamed
+    # Extra columns of numbers.
+    self._numeric = numeric
     self._first_rows: dict[str, Annotation] = {}
-    # (id, image) of the second and later posters of each film.
-    self._further: set[tuple[str, str]] = set()
+    # The second and later posters of each film, by id and image.
+    self._further: dict[tuple[str, str], Annotation] = {}
     # Posters with equal genres share one tuple.
     self._genre_sets: dict[tuple[str, ...], tuple[str, ...]] = {}
     self.rows: list[Annotation] = []
@@ -88,6 +94,7 @@ class RowReader:
         split=self._split(cells),
         file=self._file,
         row=row,
+        extra=tuple(self._extra(cells, name) for name in self._names.extra),
       )
       self._add(annotation)
     except _ExcludedRow:
@@ -186,6 +193,16 @@ class RowReader:
       )
     return _SPLIT_ALIASES[text]
 
+  def _extra(self, cells: dict[str, str], name: str) -> str:
+    text = cells[name].strip()
+    if text and name in self._numeric and not extra_columns.is_number(text):
+      raise _BadRow(
+        'not a number',
+        f'column {name!r} is {text!r}; expected a number, as in most rows, or'
+        ' an empty cell',
+      )
+    return text
+
   def _add(self, annotation: Annotation) -> None:
     earlier = self._first_rows.setdefault(annotation.id, annotation)
     differences = [
@@ -203,16 +220,20 @@ class RowReader:
         f' {"; ".join(differences)}. Make the rows agree, keep one of them, or'
         ' give them different ids',
       )
-    poster = (annotation.id, annotation.image)
-    is_first = earlier is annotation
-    if not is_first and (
-      earlier.image == annotation.image or poster in self._further
-    ):
+    if earlier is not annotation:
+      poster = (annotation.id, annotation.image)
+      if earlier.image != annotation.image:
+        earlier = self._further.setdefault(poster, annotation)
+    if earlier is annotation:
+      self.rows.append(annotation)
+    elif earlier.extra == annotation.extra:
       self.num_repeated += 1
-      return
-    if not is_first:
-      self._further.add(poster)
-    self.rows.append(annotation)
+    else:
+      raise _BadRow(
+        'repeated poster, other extra columns',
+        f'the poster is also in row {earlier.row}, with {earlier.extra} there'
+        f' and {annotation.extra} here; keep one of the rows',
+      )
 
 
 def _escapes(path: str, *, separators: bool = False) -> bool:

@@ -28,6 +28,13 @@ def parse_shares(text: str) -> dict[str, int]:
   return dict(zip(rows_lib.SPLITS, shares, strict=True))
 
 
+def fraction(name: str) -> float:
+  """A number in [0, 1), by the SHA-256 of a name."""
+  digest = hashlib.sha256(name.encode()).digest()
+  # 53 bits, so that the quotient is exact.
+  return (int.from_bytes(digest[:8], 'big') >> 11) / (1 << 53)
+
+
 def by_hash(name: str, shares: Mapping[str, int]) -> str:
   """The split of a name, by its SHA-256 alone.
 
@@ -38,9 +45,7 @@ def by_hash(name: str, shares: Mapping[str, int]) -> str:
   Returns:
     The split's name.
   """
-  digest = hashlib.sha256(name.encode()).digest()
-  # 53 bits, so that the quotient is exact as a float below 100.
-  percent = 100 * (int.from_bytes(digest[:8], 'big') >> 11) / (1 << 53)
+  percent = 100 * fraction(name)
   end = 0
   for split, share in shares.items():
     end += share

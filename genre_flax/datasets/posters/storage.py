@@ -1,5 +1,6 @@
 """Prepared datasets on disk: the data card and access to the records."""
 
+from collections.abc import Mapping
 import dataclasses
 import json
 import pathlib
@@ -12,6 +13,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from genre_flax.datasets.posters import collection
+from genre_flax.datasets.posters import extra_columns
 from genre_flax.datasets.posters import manifest as manifest_lib
 from genre_flax.datasets.posters import posters_dataset_builder
 from genre_flax.datasets.posters import records
@@ -28,6 +30,11 @@ def dataset_path(data_dir: epath.PathLike) -> epath.Path:
     / posters_dataset_builder.NAME
     / posters_dataset_builder.VERSION
   )
+
+
+def whole_fingerprint(fingerprint: str) -> str:
+  """The fingerprint of a stored dataset, from that of a part of it."""
+  return fingerprint.partition('-')[0]
 
 
 def read_card(data_dir: epath.PathLike) -> dict[str, Any]:
@@ -49,6 +56,8 @@ def read_card(data_dir: epath.PathLike) -> dict[str, Any]:
     # The entries that other modules rely on.
     card['fingerprint'], card['label_prior'], card['label_sets']
     card['sources'][0]['csv']
+    # Absent from the cards of earlier versions.
+    extra_columns.parse(card.setdefault('extra_columns', []))
     if not all(isinstance(genre, str) for genre in card['genres']):
       raise ValueError('the genres are not strings')
     for split in card['splits'].values():
@@ -69,11 +78,16 @@ class PosterDataset:
     data_dir: folder that `prepare` wrote.
     card: the data card.
     manifest: sizes and checksums of the files.
+    parts: splits that are part of a stored one: its name and indices of
+      records, see `subsets`.
   """
 
   data_dir: str
   card: dict[str, Any]
   manifest: manifest_lib.Manifest
+  parts: Mapping[str, tuple[str, np.ndarray]] = dataclasses.field(
+    default_factory=dict
+  )
 
   @property
   def genres(self) -> tuple[str, ...]:
@@ -96,6 +110,11 @@ class PosterDataset:
       (tuple(index[genre] for genre in genres), count)
       for genres, count in self.card['label_sets']
     ]
+
+  @property
+  def extra_columns(self) -> tuple[extra_columns.ExtraColumn, ...]:
+    """The columns that are stored with each poster."""
+    return extra_columns.parse(self.card['extra_columns'])
 
   def num_examples(self, split: str) -> int:
     """Number of posters in `split`.
@@ -126,6 +145,7 @@ class PosterDataset:
       DamageError: the split's files are damaged.
     """
     expected = self.num_examples(split)
+    split, indices = self.parts.get(split, (split, None))
     folder = self._local_folder(split, check_records=check_records)
     try:
       builder = tfds.builder_from_directory(str(folder))
@@ -140,14 +160,19 @@ class PosterDataset:
         f'The split {split!r} in {self.data_dir} is damaged: {e}.'
         f' {manifest_lib.REMEDY}'
       ) from e
-    if len(source) != expected:
+    if indices is None and len(source) != expected:
       raise errors.DamageError(
         f'The split {split!r} in {self.data_dir} has {len(source)} records,'
         f' expected {expected} by its data card. {manifest_lib.REMEDY}'
       )
-    opened = records.Split(source, len(self.genres), shards=shards)
+    opened = records.Split(
+      source,
+      len(self.genres),
+      shards=shards,
+      extra_columns=self.extra_columns,
+    )
     opened.open_shards()
-    return opened
+    return opened if indices is None else opened.part(indices)
 
   def verify(
     self, *, progress: collection.Progress = collection.no_progress
@@ -193,7 +218,8 @@ class PosterDataset:
     Random access to small records on cloud storage would be slow.
     """
     folder = dataset_path(self.data_dir)
-    target = files.cache_dir() / 'data' / self.card['fingerprint']
+    fingerprint = whole_fingerprint(self.card['fingerprint'])
+    target = files.cache_dir() / 'data' / fingerprint
     relative = pathlib.Path(folder.parent.name) / folder.name
     with files.storage_errors(epath.Path(target)):
       if is_damaged:

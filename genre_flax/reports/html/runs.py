@@ -152,7 +152,7 @@ def open_run(
     workdir, step=step, allow_custom_code=allow_custom_code
   )
   try:
-    dataset = storage.open_dataset(data_dir or predictor.data_dir(workdir))
+    dataset = predictor.open_dataset(data_dir or predictor.data_dir(workdir))
   except errors.InputError as e:
     if data_dir:
       raise

@@ -23,9 +23,6 @@ def test_the_command_is_the_binary_with_all_that_was_given():
     *('py', '-m', 'genre_flax.main'),
     *ARGS,
   ]
-
-
-def test_distributed_is_not_given_twice():
   job = make(*ARGS, '--distributed')
   assert job.command('py', distributed=True).count('--distributed') == 1
 

@@ -1,13 +1,8 @@
-import os
-import subprocess
-import zipfile
-
 import pytest
 
 from genre_flax.runtime import errors
 from launch.jobs import job as job_lib
 from launch.jobs import travel
-from launch.jobs import wheel
 from tests.support import paths
 
 ARGS = ('--config=configs/tpu_pod.py', '--workdir=gs://bucket/run')
@@ -27,10 +22,6 @@ def make(*args):
   [
     ((ARGS[0], '--workdir=run'), '--workdir=run is a path of this machine'),
     ((*ARGS, '--config.dataset.data_dir=data'), 'data_dir=data is a path'),
-    (
-      (*ARGS, '--config.pretrained=a.safetensors'),
-      'pretrained=a.safetensors is a path',
-    ),
     (
       (*ARGS, '--config.pretrained=a.safetensors'),
       'pretrained=a.safetensors is a path',
@@ -132,27 +123,3 @@ def test_an_override_wins_and_installed_or_packed_code_travels(elsewhere, name):
 def test_what_is_not_there_is_refused(elsewhere, args, message):
   with pytest.raises(errors.InputError, match=message):
     travel.check_travels(make('--config=configs/mine.py', *args, ARGS[1]))
-
-
-def test_a_wheel_holds_what_is_in_configs(monkeypatch, tmp_path):
-  """The copy that pip is given; pip would fetch its build tools."""
-  root = tmp_path / 'root'
-  for name in ('configs', 'genre_flax', 'launch'):
-    (root / name).mkdir(parents=True)
-  (root / 'setup.cfg').touch()
-  (root / 'configs' / 'my_nets.py').write_text('class Net: pass\n')
-
-  def fake_pip(args, **kwargs):
-    built = args[-2].partition('=')[2]
-    os.makedirs(built)
-    with zipfile.ZipFile(os.path.join(built, 'x-1.whl'), 'w') as archive:
-      for folder, _, files in os.walk(args[-1]):
-        for file in files:
-          path = os.path.join(folder, file)
-          archive.write(path, os.path.relpath(path, args[-1]))
-    return subprocess.CompletedProcess(args, 0, '', '')
-
-  monkeypatch.setattr(wheel, 'ROOT', root)
-  monkeypatch.setattr(wheel.subprocess, 'run', fake_pip)
-  built = wheel.build(tmp_path / 'out')
-  assert 'configs/my_nets.py' in zipfile.ZipFile(built.path).namelist()

@@ -15,6 +15,7 @@ def test_the_build_is_of_a_copy_of_the_sources_and_dated_alike(
   def fake_pip(args, *, env, **kwargs):
     source = args[-1]
     seen['files'] = sorted(os.listdir(source))
+    seen['configs'] = set(os.listdir(os.path.join(source, 'configs')))
     seen['date'] = env['SOURCE_DATE_EPOCH']
     seen['args'] = args[1:6]
     built = args[-2].partition('=')[2]
@@ -30,6 +31,8 @@ def test_the_build_is_of_a_copy_of_the_sources_and_dated_alike(
   assert built.sha256.startswith('ba7816bf8f01cfea414140de5dae2223')
   assert {'genre_flax', 'configs', 'launch', 'setup.cfg'} <= set(seen['files'])
   assert 'tests' not in seen['files']
+  configs = (wheel.ROOT / 'configs').glob('*.py')
+  assert {path.name for path in configs} <= seen['configs']
   assert seen['date'] == '315532800'
   assert seen['args'] == ['-m', 'pip', 'wheel', '--quiet', '--no-deps']
 

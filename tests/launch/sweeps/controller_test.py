@@ -111,18 +111,23 @@ def open_study(sweep, storage=None):
   )
 
 
+def run(tmp_path, play, *, parallel=1, **changes):
+  """Runs a sweep; returns the study and the jobs."""
+  sweep = make_sweep(**changes)
+  study, world = open_study(sweep), World(tmp_path, play)
+  world.run(sweep, study, parallel=parallel)
+  return study, world
+
+
 @pytest.mark.parametrize('parallel', [1, 2, 5])
 def test_every_trial_gets_its_best_evaluation(tmp_path, parallel):
-  sweep = make_sweep()
-  study = open_study(sweep)
-  world = World(
+  study, world = run(
     tmp_path,
     lambda spec, size, seed: PlayedJob(spec, [size / 1000, size / 500, 0.01]),
+    parallel=parallel,
   )
-  world.run(sweep, study, parallel=parallel)
-  assert [trial.value for trial in study.trials] == [
-    size / 500 for size in SIZES
-  ]
+  scores = [trial.value for trial in study.trials]
+  assert scores == [size / 500 for size in SIZES]
   assert world.started == [(size, 0) for size in SIZES]
   assert world.most_at_once == min(parallel, 3)
   first = study.trials[0]
@@ -132,12 +137,11 @@ def test_every_trial_gets_its_best_evaluation(tmp_path, parallel):
 
 
 def test_a_trial_is_the_mean_of_its_seeds(tmp_path):
-  sweep = make_sweep(seeds=(3, 5))
-  study = open_study(sweep)
-  world = World(
-    tmp_path, lambda spec, size, seed: PlayedJob(spec, [size + seed / 10])
+  study, world = run(
+    tmp_path,
+    lambda spec, size, seed: PlayedJob(spec, [size + seed / 10]),
+    seeds=(3, 5),
   )
-  world.run(sweep, study)
   assert [trial.value for trial in study.trials] == pytest.approx(
     [size + 0.4 for size in SIZES]
   )
@@ -148,16 +152,13 @@ def test_a_trial_is_the_mean_of_its_seeds(tmp_path):
 
 
 def test_a_failed_trial_is_recorded_and_does_not_end_the_sweep(tmp_path):
-  sweep = make_sweep()
-  study = open_study(sweep)
   failure = trials.Failure(trials.OUT_OF_MEMORY, 'RESOURCE_EXHAUSTED')
-  world = World(
+  study, _ = run(
     tmp_path,
     lambda spec, size, seed: PlayedJob(
       spec, [0.5], failure if size == 128 else None
     ),
   )
-  world.run(sweep, study)
   states = [trial.state for trial in study.trials]
   assert states == [State.COMPLETE, State.FAIL, State.COMPLETE]
   attributes = study.trials[1].user_attrs
@@ -166,28 +167,22 @@ def test_a_failed_trial_is_recorded_and_does_not_end_the_sweep(tmp_path):
 
 
 def test_a_training_without_the_metric_is_a_failure(tmp_path):
-  sweep = make_sweep(**{'objective.split': 'dev'})
-  study = open_study(sweep)
-  world = World(tmp_path, lambda spec, size, seed: PlayedJob(spec, [0.5]))
-  world.run(sweep, study)
+  changes = {'objective.split': 'dev'}
+  study, _ = run(
+    tmp_path, lambda spec, size, seed: PlayedJob(spec, [0.5]), **changes
+  )
   assert {trial.state for trial in study.trials} == {State.FAIL}
   reason = study.trials[0].user_attrs['reason']
   assert 'ended without mean_average_precision of the split dev' in reason
 
 
 def test_a_poor_trial_is_stopped_early(tmp_path):
-  sweep = make_sweep(
-    **{
-      'pruner.name': 'asha',
-      'pruner.min_evaluations': 2,
-      'pruner.reduction_factor': 2,
-    }
+  changes = {'name': 'asha', 'min_evaluations': 2, 'reduction_factor': 2}
+  study, world = run(
+    tmp_path,
+    lambda spec, size, seed: PlayedJob(spec, [1 / size] * 8),
+    **{f'pruner.{name}': value for name, value in changes.items()},
   )
-  study = open_study(sweep)
-  world = World(
-    tmp_path, lambda spec, size, seed: PlayedJob(spec, [1 / size] * 8)
-  )
-  world.run(sweep, study)
   # Each is worse than the ones before: both are stopped at the first rung.
   states = [trial.state for trial in study.trials]
   assert states == [State.COMPLETE, State.PRUNED, State.PRUNED]
@@ -197,23 +192,18 @@ def test_a_poor_trial_is_stopped_early(tmp_path):
 
 
 def test_a_job_that_another_launcher_follows_is_waited_for(tmp_path):
-  sweep = make_sweep()
-  study = open_study(sweep)
   busy = trials.Failure(trials.BUSY, 'another launcher follows the job')
   plays = iter([([], busy), ([], busy), ([0.5], None), ([0.5], None)])
-
-  def play(spec, size, seed):
-    del size, seed
-    return PlayedJob(spec, *next(plays, ([0.5], None)))
-
-  world = World(tmp_path, play)
-  world.run(sweep, study)
+  study, world = run(
+    tmp_path,
+    lambda spec, size, seed: PlayedJob(spec, *next(plays, ([0.5], None))),
+  )
   assert {trial.state for trial in study.trials} == {State.COMPLETE}
   assert world.started == [(size, 0) for size in SIZES]
   assert len(world.jobs) == 5
 
 
-def test_a_killed_sweep_goes_on_where_it_was(tmp_path):
+def test_a_killed_sweep_is_resumed(tmp_path):
   sweep = make_sweep(seeds=(0, 1))
   storage = optuna.storages.JournalStorage(
     optuna.storages.journal.JournalFileBackend(str(tmp_path / 'journal'))

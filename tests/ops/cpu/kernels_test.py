@@ -1,5 +1,7 @@
 """CPU kernels compute the values and gradients of the references."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -25,10 +27,21 @@ def test_max_pool(height, width):
 
 
 @pytest.mark.parametrize(
-  'kernel_shape',
-  [(1, 1, 3), (3, 3, 6), (4, 4, 3), (5, 5, 3), (5, 5, 6), (5, 2, 6)],
+  'kernel_shape, height, width',
+  [
+    ((1, 1, 3), 12, 12),
+    ((3, 3, 6), 11, 14),
+    ((4, 4, 3), 12, 12),
+    ((4, 4, 3), 11, 14),
+    ((5, 5, 3), 11, 14),
+    ((5, 5, 6), 12, 12),
+    ((5, 5, 6), 11, 14),
+    ((5, 5, 6), 9, 8),
+    ((5, 5, 6), 6, 6),
+    ((5, 2, 6), 11, 14),
+    ((5, 2, 6), 6, 6),
+  ],
 )
-@pytest.mark.parametrize('height, width', [(12, 12), (11, 14), (9, 8), (6, 6)])
 def test_conv_max_pool(kernel_shape, height, width, library):
   numerics.assert_kernel_matches_reference(
     ops.conv_max_pool,
@@ -38,24 +51,14 @@ def test_conv_max_pool(kernel_shape, height, width, library):
   )
 
 
-@pytest.mark.parametrize('padding', ['VALID', 'SAME'])
-@pytest.mark.parametrize('stride', [1, 2, 3])
-@pytest.mark.parametrize(
-  'kernel_shape',
-  [(3, 3, 4, 6), (4, 4, 4, 6), (5, 5, 4, 6), (3, 3, 1, 4), (5, 5, 1, 4)],
-)
-def test_conv(kernel_shape, stride, padding, library):
-  numerics.assert_kernel_matches_reference(
-    lambda x, kernel: ops.conv(x, kernel, stride=stride, padding=padding),
-    numerics.random_array(0, (2, 9, 12, 4)),
-    numerics.random_array(1, kernel_shape),
-    atol=1e-4,
-  )
-
-
 @pytest.mark.parametrize(
   'dtype, activation',
-  [('float32', 'relu'), ('float32', 'relu6'), ('bfloat16', '')],
+  [
+    ('float32', None),
+    ('float32', 'relu'),
+    ('float32', 'relu6'),
+    ('bfloat16', ''),
+  ],
 )
 @pytest.mark.parametrize(
   'kernel_shape, stride',
@@ -64,21 +67,22 @@ def test_conv(kernel_shape, stride, padding, library):
     ((3, 3, 4, 6), 1),
     ((3, 3, 4, 6), 2),
     ((4, 4, 4, 6), 3),
+    ((5, 5, 4, 6), 1),
     ((5, 5, 1, 4), 1),
     ((5, 5, 1, 4), 2),
   ],
 )
 @pytest.mark.parametrize('padding', ['SAME', 'VALID'])
-def test_conv_with_bias_and_activation(
-  kernel_shape, stride, padding, dtype, activation, library
-):
+def test_conv(kernel_shape, stride, padding, dtype, activation, library):
+  """Without bias and activation if that is None."""
+  options = {'stride': stride, 'padding': padding}
+  shapes = [(2, 8, 7, 4), kernel_shape]
+  if activation is not None:
+    options['activation'] = activation
+    shapes.append(kernel_shape[-1:])
   numerics.assert_kernel_matches_reference(
-    lambda x, kernel, bias: ops.conv(
-      x, kernel, bias, stride=stride, padding=padding, activation=activation
-    ),
-    numerics.random_array(0, (2, 8, 7, 4), dtype),
-    numerics.random_array(1, kernel_shape, dtype),
-    numerics.random_array(2, kernel_shape[-1:], dtype),
+    functools.partial(ops.conv, **options),
+    *(numerics.random_array(n, shape, dtype) for n, shape in enumerate(shapes)),
     atol={'float32': 1e-4, 'bfloat16': 0.02}[dtype],
   )
 

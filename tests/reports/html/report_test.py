@@ -164,6 +164,11 @@ def chromium():
 
 
 class TestInBrowser:
+  @pytest.fixture
+  def tab(self, chromium, page):
+    with browser.opened(chromium, f'file://{page}') as tab:
+      yield tab
+
   @pytest.mark.parametrize('width', [390, 1100])
   @pytest.mark.parametrize('scheme', ['light', 'dark'])
   def test_width_and_theme(self, chromium, page, width, scheme):
@@ -183,43 +188,40 @@ class TestInBrowser:
       assert color not in (background, 'rgb(2, 2, 2)')
       assert ink != background
 
-  def test_headings_sort_table(self, chromium, page):
-    with browser.opened(chromium, f'file://{page}') as tab:
-      table = tab.locator('#r0-genres table')
+  def test_headings_sort_table(self, tab):
+    table = tab.locator('#r0-genres table')
 
-      def column(number):
-        cells = table.locator(f'tbody td:nth-child({number})')
-        return [cell.get_attribute('data-value') for cell in cells.all()]
+    def column(number):
+      cells = table.locator(f'tbody td:nth-child({number})')
+      return [cell.get_attribute('data-value') for cell in cells.all()]
 
-      supports = list(map(int, column(2)))
-      assert supports == sorted(supports, reverse=True)
-      table.get_by_role('button', name='posters').click()
-      assert list(map(int, column(2))) == sorted(supports)
-      table.get_by_role('button', name='average precision').click()
-      values = [float(value) for value in column(3) if value]
-      assert values == sorted(values, reverse=True)
-      heading = table.locator('th[aria-sort=descending]')
-      assert heading.inner_text().startswith('average precision')
+    supports = list(map(int, column(2)))
+    assert supports == sorted(supports, reverse=True)
+    table.get_by_role('button', name='posters').click()
+    assert list(map(int, column(2))) == sorted(supports)
+    table.get_by_role('button', name='average precision').click()
+    values = [float(value) for value in column(3) if value]
+    assert values == sorted(values, reverse=True)
+    heading = table.locator('th[aria-sort=descending]')
+    assert heading.inner_text().startswith('average precision')
 
-  def test_attribution_maps_are_shown_on_request(self, chromium, page):
-    with browser.opened(chromium, f'file://{page}') as tab:
-      button = tab.locator('#r0-posters .card button').first
-      button.focus()
-      tab.keyboard.press('Enter')
-      assert button.get_attribute('aria-pressed') == 'true'
-      tab.wait_for_timeout(300)
-      maps = tab.locator('#r0-posters .card .map')
-      opacity = 'e => getComputedStyle(e).opacity'
-      assert maps.first.evaluate(opacity) == '1'
-      assert maps.last.evaluate(opacity) == '0'
-      tab.get_by_label('attribution maps').check()
-      tab.wait_for_timeout(300)
-      assert maps.last.evaluate(opacity) == '1'
+  def test_attribution_maps_are_shown_on_request(self, tab):
+    button = tab.locator('#r0-posters .card button').first
+    button.focus()
+    tab.keyboard.press('Enter')
+    assert button.get_attribute('aria-pressed') == 'true'
+    tab.wait_for_timeout(300)
+    maps = tab.locator('#r0-posters .card .map')
+    opacity = 'e => getComputedStyle(e).opacity'
+    assert maps.first.evaluate(opacity) == '1'
+    assert maps.last.evaluate(opacity) == '0'
+    tab.get_by_label('attribution maps').check()
+    tab.wait_for_timeout(300)
+    assert maps.last.evaluate(opacity) == '1'
 
-  def test_link_opens_genre(self, chromium, page):
-    with browser.opened(chromium, f'file://{page}') as tab:
-      details = tab.locator('#r0-genre-0')
-      assert not details.evaluate('e => e.open')
-      tab.locator('#r0-genres tbody a').first.click()
-      tab.wait_for_function("document.getElementById('r0-genre-0').open")
-      assert details.locator('svg').is_visible()
+  def test_link_opens_genre(self, tab):
+    details = tab.locator('#r0-genre-0')
+    assert not details.evaluate('e => e.open')
+    tab.locator('#r0-genres tbody a').first.click()
+    tab.wait_for_function("document.getElementById('r0-genre-0').open")
+    assert details.locator('svg').is_visible()

@@ -80,6 +80,7 @@ def pods(phase, *codes, **status):
 
 WAITING = {'pods': pods('Pending')}
 RUNNING = {'pods': pods('Running')}
+DISRUPTED = {'type': 'DisruptionTarget', 'status': 'True', 'reason': 'Taint'}
 DONE = {'pods': pods('Succeeded', 0, 0, 0, 0), 'conditions': ['Completed']}
 
 
@@ -180,17 +181,7 @@ def test_from_the_manifest_to_the_end(fakes, tmp_path):
 @pytest.mark.parametrize(
   'end',
   [
-    failed(
-      137,
-      *(None, None, None),
-      conditions=[
-        {
-          'type': 'DisruptionTarget',
-          'status': 'True',
-          'reason': 'DeletionByTaintManager',
-        }
-      ],
-    ),
+    failed(137, None, None, None, conditions=[DISRUPTED]),
     failed(137, 137, 137, 137, reason='Preempted'),
     {'pods': [], 'conditions': ['Failed']},
     failed(143, 143, 143, 143),
@@ -204,12 +195,8 @@ def test_lost_nodes_are_a_preemption(fakes, tmp_path, end):
 
 
 def test_a_crash_is_started_again_and_bad_input_is_not(fakes, tmp_path):
-  status, output = run(
-    fakes,
-    tmp_path,
-    [RUNNING, failed(1, None, 134, 134)],
-    [failed(134, 2, 0, 0)],
-  )
+  crash, bad_input = failed(1, None, 134, 134), failed(134, 2, 0, 0)
+  status, output = run(fakes, tmp_path, [RUNNING, crash], [bad_input])
   assert status == 2, output
   assert 'crashed with exit status 1' in output
   assert len(fakes.calls('create')) == 2
@@ -278,10 +265,7 @@ def test_a_stop_is_a_deletion_that_is_not_waited_for(fakes, tmp_path):
     ({'slice_type': None}, '--slice_type is missing'),
     ({'slice_type': 'v3-8'}, 'use --backend=tpu_vm'),
     ({'args': (ARGS[0], '--workdir=here')}, 'path of this machine'),
-    (
-      {'binary': 'prepare', 'args': ('--data_dir=gs://b/d',)},
-      'prepare runs on one',
-    ),
+    ({'binary': 'prepare', 'args': ('--data_dir=gs://b',)}, 'prepare runs on'),
   ],
 )
 def test_what_cannot_be_is_named(tmp_path, options, message):

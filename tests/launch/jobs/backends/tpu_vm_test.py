@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import pathlib
 import subprocess
 import sys
 
@@ -341,10 +340,3 @@ def test_a_wheel_that_was_changed_on_the_way_is_refused(tmp_path):
   )
   assert done.returncode == 1
   assert 'expected 0000' in done.stderr
-
-
-def test_the_pins_are_exact():
-  lines = pathlib.Path(wheel_lib.REQUIREMENTS).read_text().splitlines()
-  pins = [line for line in lines if not line.startswith(('#', '    --hash='))]
-  assert all('==' in pin for pin in pins)
-  assert {'jax', 'libtpu', 'flax', 'gcsfs'} <= {p.split('==')[0] for p in pins}
