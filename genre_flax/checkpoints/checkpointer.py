@@ -10,7 +10,6 @@ ones, or an error is raised.
 
 from collections.abc import Callable, Iterator, Mapping
 import contextlib
-import errno
 from typing import Any
 
 from absl import logging
@@ -28,15 +27,6 @@ from genre_flax.runtime import parallel
 # 'model' and 'optimizer', each a tree of arrays.
 Items = dict[str, Any]
 _ITEMS = ('model', 'optimizer', 'meta', record_lib.ITEM)
-# Errors of the machine that do not prove damage to the files.
-_TRANSIENT_ERRNOS = (
-  errno.EACCES,
-  errno.EMFILE,
-  errno.ENFILE,
-  errno.ENOMEM,
-  errno.ESTALE,
-  errno.ETIMEDOUT,
-)
 
 
 class Checkpointer:
@@ -142,7 +132,7 @@ class Checkpointer:
         if step not in self._metrics:
           with self._reading(step):  # Raises, since the record is damaged.
             pass
-      best, _ = self.best() or (steps[-1], None)
+      best, _ = (self.ranked() or [(steps[-1], {})])[-1]
       return best
     if not which.isdecimal() or int(which) not in steps:
       raise errors.InputError(
@@ -151,20 +141,10 @@ class Checkpointer:
       )
     return int(which)
 
-  def best(self) -> tuple[int, Mapping[str, float]] | None:
-    """The step and the metrics of the best checkpoint with validation."""
-    ranked = selection.from_worst_to_best(self._metrics, self._best_metric)
-    return (ranked[-1], self._metrics[ranked[-1]]) if ranked else None
-
-  def validation_metrics(
-    self,
-  ) -> tuple[Mapping[str, float], Mapping[str, float]]:
-    """The metrics of the last validation and of the best; empty for none."""
-    best = self.best()
-    if best is None:
-      return {}, {}
-    last = max(s for s, found in self._metrics.items() if found is not None)
-    return self._metrics[last], best[1]
+  def ranked(self) -> list[tuple[int, Mapping[str, float]]]:
+    """Steps and metrics of the checkpoints with validation, the best last."""
+    steps = selection.from_worst_to_best(self._metrics, self._best_metric)
+    return [(step, self._metrics[step]) for step in steps]
 
   def save(
     self,
@@ -310,7 +290,7 @@ class Checkpointer:
       yield record_lib.read(self._folder(step))
     except Exception as e:  # Damaged files may raise any exception.
       reason = str(e).partition('\n')[0] or type(e).__name__
-      if _is_transient(e):
+      if errors.is_transient(e):
         raise errors.ResourceError(
           f'Checkpoint {step} cannot be read now ({self._folder(step)}):'
           f' {reason}. It may be undamaged: run the same command again.'
@@ -318,13 +298,6 @@ class Checkpointer:
       raise errors.DamageError(
         f'Checkpoint {step} cannot be read ({self._folder(step)}): {reason}.'
       ) from e
-
-
-def _is_transient(error: Exception) -> bool:
-  """Whether an error is caused by the machine rather than by the files."""
-  return isinstance(error, MemoryError | errors.ResourceError) or (
-    isinstance(error, OSError) and error.errno in _TRANSIENT_ERRNOS
-  )
 
 
 def read_model(

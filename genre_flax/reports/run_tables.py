@@ -135,7 +135,7 @@ def _describe(workdir: epath.Path) -> dict[str, Any]:
   # Earlier versions have no such key.
   metric = config.get('best_metric', 'mean_average_precision')
   with checkpointer_lib.Checkpointer(workdir, read_only=True) as checkpointer:
-    _, best = checkpointer.best() or (None, {})
+    _, best = (checkpointer.ranked() or [(0, {})])[-1]
   steps, num_train_steps = continuous_evaluation.read_steps(workdir)
   step = max(steps, default=0)
   try:

@@ -4,6 +4,18 @@ Messages state the given value, the expected one and the remedy. Errors of the
 program itself are other exceptions and keep their traceback.
 """
 
+import errno
+
+# Of the machine: they do not prove damage to a file.
+_TRANSIENT_ERRNOS = (
+  errno.EACCES,
+  errno.EMFILE,
+  errno.ENFILE,
+  errno.ENOMEM,
+  errno.ESTALE,
+  errno.ETIMEDOUT,
+)
+
 
 class UserError(Exception):
   """An error that ends a program with its message only.
@@ -41,3 +53,10 @@ class StorageError(UserError, OSError):
   """A disk is full, read-only or missing; trying again may help."""
 
   exit_status = 74
+
+
+def is_transient(error: Exception) -> bool:
+  """Whether an error of reading is due to the machine, not to the file."""
+  return isinstance(error, MemoryError | ResourceError) or (
+    isinstance(error, OSError) and error.errno in _TRANSIENT_ERRNOS
+  )

@@ -41,7 +41,7 @@ class EarlyStopping:
     self._sizes = sizes
     self._metric = best_metric(config)
     self._key = f'best_{self._metric.name}_step'
-    step, best = checkpointer.best() or (None, {})
+    step, best = (checkpointer.ranked() or [(None, {})])[-1]
     self._best_rank = self._metric.rank(best)
     self._best_step = best.get(self._key, step)
 

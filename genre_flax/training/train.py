@@ -119,8 +119,10 @@ def train(
         ) as progress,
       ):
         outcome = _loop(config, dataset, setup, state, checkpointer, progress)
-        last, best = checkpointer.validation_metrics()
-        return dataclasses.replace(outcome, metrics=last, best_metrics=best)
+        ranked = checkpointer.ranked() or [(step, {})]
+        return dataclasses.replace(
+          outcome, metrics=max(ranked)[1], best_metrics=ranked[-1][1]
+        )
 
 
 @contextlib.contextmanager

@@ -102,7 +102,7 @@ def test_the_best_metric_is_stored_with_the_checkpoints(tmp_path):
   assert save(tmp_path, scores, best_metric=metric) == [2, 4]
   with checkpointer_lib.Checkpointer(tmp_path, read_only=True) as checkpointer:
     assert checkpointer.find_step('best') == 2
-    assert checkpointer.best() == (2, {'cross_entropy': 1.0})
+    assert checkpointer.ranked()[-1] == (2, {'cross_entropy': 1.0})
 
 
 def test_an_existing_step_is_not_saved_again(tmp_path):
