@@ -50,7 +50,7 @@ def make(predictor, request):
 
   def make(case):
     config = default.get_config()
-    config.update(predictor.config)
+    config.update(predictor.config.to_dict())
     name = config.model.name = case.split()[0]
     if name != 'efficientnet_lite':  # timm creates it by its name alone.
       request.getfixturevalue('short_networks')
