@@ -151,9 +151,9 @@ def mixes_examples(
   if num_devices > 1:
     raise errors.InputError(
       f'config.objective.name={config.objective.name!r} is not a sum over'
-      f' examples: the loss of two examples is {together:.6g} together,'
-      f' {first:.6g} and {second:.6g} with one of them masked. With'
-      f' {num_devices} devices it would depend on their number. Use one device; or set its attribute'
+      f' examples: the loss of two is {together:.6g} together, and {first:.6g}'
+      f' and {second:.6g} with one of them masked. With {num_devices} devices'
+      ' it would depend on their number. Use one device; or set its attribute'
       ' `mixes_examples = True` and gather the batch of all devices, as'
       ' genre_flax.training.objectives.MultiLabel.loss does.'
     )

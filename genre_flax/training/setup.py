@@ -134,17 +134,7 @@ def build(
   objective = objectives.create(
     config, label_prior=label_prior, num_examples=num_train_examples
   )
-  learning_rate_fn = optimizer_lib.make_learning_rate_fn(
-    config.optimizer,
-    num_train_steps=sizes.num_train_steps,
-    num_warmup_steps=sizes.num_warmup_steps,
-  )
-  optimizer = optimizer_lib.make_optimizer(
-    config.optimizer,
-    learning_rate_fn=learning_rate_fn,
-    layer_order=getattr(model, 'layer_order', None),
-    param_shapes=params_lib.flatten(params, sep='/'),
-  )
+  learning_rate_fn, optimizer = _make_optimizer(config, sizes, model, params)
   examples_mix = getattr(objective, 'mixes_examples', False)
   if custom.is_custom(config.objective.name) and not examples_mix:
     examples_mix = checks.mixes_examples(
@@ -171,6 +161,22 @@ def build(
     learning_rate_fn=learning_rate_fn,
     optimizer=optimizer,
   )
+
+
+def _make_optimizer(config, sizes, model, params):
+  """The learning rate by step, and the optax chain."""
+  learning_rate_fn = optimizer_lib.make_learning_rate_fn(
+    config.optimizer,
+    num_train_steps=sizes.num_train_steps,
+    num_warmup_steps=sizes.num_warmup_steps,
+  )
+  optimizer = optimizer_lib.make_optimizer(
+    config.optimizer,
+    learning_rate_fn=learning_rate_fn,
+    layer_order=getattr(model, 'layer_order', None),
+    param_shapes=params_lib.flatten(params, sep='/'),
+  )
+  return learning_rate_fn, optimizer
 
 
 def _micro_batch_size(
