@@ -80,9 +80,9 @@ def make_config(data_dir: pathlib.Path) -> config_dict.ConfigDict:
   config.model.options.num_blocks = 1
   config.batch_size = 32
   config.num_epochs = 8.0
-  config.eval_every_epochs = 4.0
+  config.eval_every_epochs = 8.0
   config.optimizer.learning_rate = 3e-3
-  config.bootstrap_samples = 100
+  config.bootstrap_samples = 0
   config.report = False
   config.tensorboard = False
   return config
@@ -103,7 +103,7 @@ def run(
 
 def main(argv: list[str]) -> None:
   del argv
-  platform.configure(fast_compilation=True)
+  platform.configure()
   output = pathlib.Path(_OUTPUT.value)
   config = make_config(
     prepare(output / 'posters', num_posters=_NUM_POSTERS.value)

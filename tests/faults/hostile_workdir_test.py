@@ -93,7 +93,7 @@ def with_value(tree, path, value):
   return changed
 
 
-@trainings.short_and_long('num_cases', 40, 2000)
+@trainings.short_and_long('num_cases', 15, 2000)
 def test_hostile_values_of_meta(meta, items, tmp_path, monkeypatch, num_cases):
   calls = []
   monkeypatch.setattr(os, 'system', lambda *_: calls.append(1))

@@ -100,6 +100,7 @@ print((after - before) / 1024)
 """
 
 
+@pytest.mark.slow
 def test_memory_is_bounded(cases):
   done = programs.run_code(_DECODE_ALL, cases[0])
   # Two copies of the largest RGB image, and the largest accepted file.

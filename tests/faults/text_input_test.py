@@ -22,7 +22,7 @@ from genre_flax.runtime import shared_flags
 from genre_flax.runtime import text
 from tests.faults import trainings
 
-MAX_EXAMPLES = trainings.short_and_long('max_examples', 60, 10_000)
+MAX_EXAMPLES = trainings.short_and_long('max_examples', 25, 10_000)
 CELLS = st.one_of(
   st.sampled_from(['a', 'b', 'c', 'Drama', 'War', 'Drama|War', '0', '1']),
   st.text(max_size=12),

@@ -129,6 +129,7 @@ def test_inserted_pickle_instructions(
   read_all(cases(), tmp_path / 'b.pth')
 
 
+@pytest.mark.slow
 def test_bombs(tmp_path, content, limited_memory):
   """Absent data of large sizes, deep structures, and calls."""
   huge = (2**31 - 1).to_bytes(4, 'little')

@@ -184,8 +184,8 @@ def test_mixes_examples(name, options, expected):
   [
     ('tiny', 16, {'features': (4, 4)}),
     ('poster_cnn', 24, {'features': (4, 4), 'dense_features': (8,)}),
-    ('resnet', 16, {'num_blocks': (1, 1)}),
-    ('vit', 32, {}),
+    pytest.param('resnet', 16, {'num_blocks': (1, 1)}, marks=pytest.mark.slow),
+    pytest.param('vit', 32, {}, marks=pytest.mark.slow),
     pytest.param('convnext', 32, {}, marks=pytest.mark.slow),
     pytest.param('efficientnet_lite', 32, {}, marks=pytest.mark.slow),
   ],

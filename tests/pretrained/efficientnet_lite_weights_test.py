@@ -94,6 +94,7 @@ def draw_clock():
   return np.asarray(image.resize((224, 224), Image.Resampling.LANCZOS))
 
 
+@pytest.mark.slow
 @installed
 def test_the_imagenet_head_recognizes_a_clock(variables):
   images = (draw_clock()[None].astype(np.float32) - 127) / 128

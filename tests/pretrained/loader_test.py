@@ -114,7 +114,10 @@ def own_vit(num_genres, dtype, axis_name):
   return OwnViT(num_genres, vit.ViT(patch=8, dtype=dtype), dtype=dtype)
 
 
-@pytest.mark.parametrize('name', ['vit', f'{__name__}:own_vit'])
+@pytest.mark.parametrize(
+  'name',
+  [pytest.param('vit', marks=pytest.mark.slow), f'{__name__}:own_vit'],
+)
 def test_training_starts_from_a_file(data_dir, tmp_path, name):
   config, _, params = published_weights.make_network('vit', (32, 32))
   source = published_weights.write(tmp_path / 'w', config, params)

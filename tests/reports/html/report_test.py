@@ -18,6 +18,7 @@ from genre_flax.training import train
 from tests.support import browser
 from tests.support import helpers
 
+pytestmark = pytest.mark.slow
 # Names of genres that would be harmful if they were not escaped.
 HOSTILE = ('<script>alert(1)</script>', '"><img src=x onerror=alert(2)>')
 

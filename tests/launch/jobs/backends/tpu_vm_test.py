@@ -206,6 +206,7 @@ def test_bad_input_is_told_once(fakes, tmp_path):
   assert len(fakes.calls('create')) == 1
 
 
+@pytest.mark.slow
 def test_ssh_that_fails_on_one_worker_is_tried_again(fakes, tmp_path):
   backend = make(tmp_path)
   fakes.set('plays', ['wait'])
@@ -231,6 +232,7 @@ def test_ssh_that_fails_on_one_worker_is_tried_again(fakes, tmp_path):
   assert not fakes.calls('delete')
 
 
+@pytest.mark.slow
 def test_a_job_that_runs_is_followed_by_another_launcher(fakes, tmp_path):
   fakes.set('plays', ['wait'])
   first = make(tmp_path)
