@@ -18,7 +18,7 @@ _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'File of the training configuration.', lock_config=True
 )
 _TOPOLOGY = flags.DEFINE_string(
-  'topology', None, 'TPU slice to compile for, such as v5e:4x4.', required=True
+  'topology', None, 'Slice, such as v5e:4x4 or v5litepod-16.', required=True
 )
 _NUM_GENRES = flags.DEFINE_integer(
   'num_genres', 25, 'Number of genres of the dataset.', lower_bound=1

@@ -1,6 +1,7 @@
 """Start of programs, parsing of flags, and display of errors and logs."""
 
 from collections.abc import Callable, Sequence
+import functools
 import logging as std_logging
 import pathlib
 import signal
@@ -37,12 +38,19 @@ RENAMED_KEYS = {
 _PACKAGE = pathlib.Path(__file__).parent.parent
 
 
-def run(main: Callable[[list[str]], int | None]) -> None:
+def run(
+  main: Callable[[list[str]], int | None], *, known_only: bool = False
+) -> None:
   """Runs the main function of a program under absl.
 
   A `UserError` ends the program with its message and status. Other exceptions,
-  and all with --verbosity=1, show a traceback. `main` receives the program's
-  name and the arguments that are not flags, and returns the exit status.
+  and all with --verbosity=1, show a traceback.
+
+  Args:
+    main: receives the program's name and the arguments that are not flags, and
+      returns the exit status.
+    known_only: whether flags that the program does not define are among the
+      arguments of `main`, and not errors.
   """
 
   def guarded_main(argv: list[str]) -> int | None:
@@ -65,7 +73,8 @@ def run(main: Callable[[list[str]], int | None]) -> None:
   sys.unraisablehook = _report_unraisable
   # Characters that the terminal's encoding lacks are escaped.
   sys.stdout.reconfigure(errors='backslashreplace')
-  app.run(guarded_main, flags_parser=_parse_flags)
+  parse = functools.partial(_parse_flags, known_only=known_only)
+  app.run(guarded_main, flags_parser=parse)
 
 
 def read_config(
@@ -97,7 +106,7 @@ def refuse_arguments(argv: Sequence[str]) -> None:
     )
 
 
-def _parse_flags(argv: Sequence[str]) -> list[str]:
+def _parse_flags(argv: Sequence[str], *, known_only: bool = False) -> list[str]:
   """Parses the flags; an invalid one ends the program with a message."""
   logging.set_verbosity(logging.INFO)
   handler = logging.get_absl_handler()
@@ -106,7 +115,7 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
   # Pillow's warnings about metadata do not name the file.
   warnings.filterwarnings('ignore', category=UserWarning, module=r'PIL\.')
   try:
-    return flags.FLAGS(argv, known_only=False)
+    return flags.FLAGS(argv, known_only=known_only)
   except _PARSE_ERRORS as e:
     _print_error(_explain(e))
     print('Pass --help to see the flags.', file=sys.stderr)

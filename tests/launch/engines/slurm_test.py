@@ -1,0 +1,202 @@
+"""Jobs on a real Slurm with two nodes, and the batch script."""
+
+import os
+import re
+import signal
+import sys
+import time
+
+import psutil
+import pytest
+
+from genre_flax.checkpoints import checkpointer as checkpointer_lib
+from launch import job as job_lib
+from launch.engines import slurm
+from tests.faults import trainings
+from tests.launch import run_test
+from tests.support import programs
+from tests.support import slurm_cluster
+
+OPTIONS = {'sbatch_arg': [], 'cpus_per_task': None}
+_REASON = slurm_cluster.reason_to_skip()
+needs_slurm = pytest.mark.skipif(bool(_REASON), reason=str(_REASON))
+
+
+def script(options=(), **machines):
+  args = ['--config=a b.py', '--workdir=/w']
+  job = job_lib.make('posters', 'train', args=args, **machines)
+  return slurm.make(job, {**OPTIONS, **dict(options)})
+
+
+def settings(text):
+  return re.findall(r'^#SBATCH (.*)$', text, re.M)
+
+
+def test_one_task_for_each_gpu():
+  gpus = job_lib.parse_accelerators('h100:8')
+  text = script({'cpus_per_task': 12}, accelerator=gpus, num_nodes=2)
+  assert settings(text) == [
+    *('--job-name=posters', '--nodes=2', '--ntasks-per-node=8'),
+    *('--output=posters-%j.log', '--open-mode=append', '--requeue'),
+    *('--signal=TERM@120', '--gpus-per-node=h100:8', '--cpus-per-task=12'),
+  ]
+  command = (
+    f"{sys.executable} -m genre_flax.main --distributed '--config=a b.py'"
+  )
+  assert command in text
+
+
+def test_one_task_without_gpus_joins_no_processes():
+  text = script({'sbatch_arg': ['--time=1:00:00', '--account=me']})
+  assert settings(text)[-2:] == ['--time=1:00:00', '--account=me']
+  assert '--ntasks-per-node=1' in settings(text)
+  assert '--distributed' not in text
+
+
+def test_any_gpu_has_no_type():
+  text = script(accelerator=job_lib.parse_accelerators('gpu:4'))
+  assert '--gpus-per-node=4' in settings(text)
+
+
+@pytest.fixture(scope='module')
+def cluster(tmp_path_factory):
+  with slurm_cluster.start(tmp_path_factory.mktemp('slurm')) as started:
+    yield started
+
+
+def training(workdir, data_dir, *overrides):
+  """Flags of a training of 12 steps, with a checkpoint every 2."""
+  return trainings.training(workdir, data_dir, *overrides)[1:]
+
+
+class Submitted:
+  """A job that `launch.run` has submitted."""
+
+  def __init__(self, cluster, folder, *flags, program=()):
+    self.cluster, self.folder = cluster, folder
+    done = run_test.launch(
+      *('--engine=slurm', '--name=posters', *flags, '--', *program),
+      env=cluster.env,
+      cwd=folder,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    self.id = re.search(r'Submitted batch job (\d+)', done.stdout)[1]
+
+  def log(self):
+    path = self.folder / f'posters-{self.id}.log'
+    return path.read_text() if path.exists() else ''
+
+  def end(self, *states):
+    """Waits for the end of the job; returns its state and exit status."""
+    finals = ('COMPLETED', 'FAILED', 'CANCELLED', 'TIMEOUT')
+    found = self.cluster.wait(self.id, *finals)
+    assert found['JobState'] in states, self.log()
+    return found
+
+  def wait_for_log(self, pattern, seconds=120):
+    end = time.monotonic() + seconds
+    while not re.search(pattern, self.log()):
+      assert time.monotonic() < end, self.log()
+      time.sleep(0.2)
+
+
+def wait_for_checkpoint(workdir, seconds=120):
+  """Waits until a training has written a checkpoint; returns its steps."""
+  end = time.monotonic() + seconds
+  while time.monotonic() < end:
+    if (workdir / 'checkpoints').exists() or workdir.exists():
+      with checkpointer_lib.Checkpointer(workdir, read_only=True) as opened:
+        if opened.steps():
+          return opened.steps()
+    time.sleep(0.1)
+  raise AssertionError(f'no checkpoint in {workdir}')
+
+
+# Steps slow enough to be interrupted, on two nodes with one process each.
+SLOW = ('--config.num_train_steps=40', '--config.log_every=1')
+
+
+@pytest.fixture(scope='module')
+def undisturbed(cluster, data_dir, tmp_path_factory):
+  """The outcome of a training on two nodes."""
+  folder = tmp_path_factory.mktemp('undisturbed')
+  job = Submitted(
+    *(cluster, folder, '--num_nodes=2'),
+    program=training(folder / 'run', data_dir, *SLOW),
+  )
+  assert job.end('COMPLETED')['ExitCode'] == '0:0'
+  assert 'Process 1 of 2 is connected.' in job.log()
+  assert '2 host(s) x 1 device(s)' in job.log()
+  return trainings.outcome(folder / 'run')
+
+
+@needs_slurm
+@pytest.mark.slow
+class TestCluster:
+  def test_requeued_job_has_the_same_outcome(
+    self, cluster, undisturbed, data_dir, tmp_path
+  ):
+    workdir = tmp_path / 'run'
+    program = training(workdir, data_dir, *SLOW)
+    job = Submitted(cluster, tmp_path, '--num_nodes=2', program=program)
+    wait_for_checkpoint(workdir)
+    cluster.call('scontrol', 'requeue', job.id)
+    cluster.wait(job.id, 'PENDING')
+    found = job.end('COMPLETED')
+    assert found['Restarts'] == '1'
+    assert 'Resuming after step' in job.log()
+    trainings.assert_same_outcome(workdir, undisturbed)
+
+  def test_killed_task_is_restarted_with_the_same_outcome(
+    self, cluster, undisturbed, data_dir, tmp_path
+  ):
+    workdir = tmp_path / 'run'
+    program = training(workdir, data_dir, *SLOW)
+    job = Submitted(cluster, tmp_path, '--num_nodes=2', program=program)
+    wait_for_checkpoint(workdir)
+    tasks = [
+      process
+      for process in trainings.running(workdir)
+      if process.cmdline()[1:3] == ['-m', 'genre_flax.main']
+    ]
+    assert len(tasks) == 2
+    tasks[-1].kill()
+    found = job.end('COMPLETED')
+    assert found['Restarts'] == '1'
+    assert 'ended with status 137' in job.log()
+    trainings.assert_same_outcome(workdir, undisturbed)
+
+  def test_bad_config_exits_once(self, cluster, data_dir, tmp_path):
+    # The check before the submission does not read the records.
+    [shard] = data_dir.glob('**/*train*array_record*')
+    damaged = tmp_path / 'data'
+    programs.copy_tree(data_dir, damaged)
+    [shard] = damaged.glob('**/*train*array_record*')
+    shard.write_bytes(shard.read_bytes()[:-100])
+    job = Submitted(
+      *(cluster, tmp_path, '--num_nodes=2'),
+      program=training(tmp_path / 'run', damaged),
+    )
+    found = job.end('FAILED')
+    assert found['ExitCode'] == '2:0'
+    assert found['Restarts'] == '0'
+    assert 'ended with status 2' in job.log()
+
+  def test_scancel_saves_and_stops(self, cluster, data_dir, tmp_path):
+    workdir = tmp_path / 'run'
+    slow = ('--config.num_train_steps=100000', '--config.log_every=1')
+    program = training(
+      *(workdir, data_dir, *slow),
+      '--config.checkpoint_every_steps=100000',
+      '--config.eval_every_epochs=100000',
+    )
+    job = Submitted(cluster, tmp_path, '--num_nodes=2', program=program)
+    job.wait_for_log(r'step 5\b')
+    cluster.call('scancel', job.id)
+    found = job.end('CANCELLED')
+    assert found['Restarts'] == '0'
+    trainings.wait_until_none(workdir)
+    assert wait_for_checkpoint(workdir)
+
+  def test_limit_of_time_saves_and_requeues(self, cluster, data_dir, tmp_path):
+    pytest.skip('set in CI only: a limit of time has a resolution of minutes')
