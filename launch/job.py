@@ -90,7 +90,7 @@ class Job:
 
   @property
   def num_devices(self) -> int:
-    """Devices of JAX on all machines; a machine without accelerators has one."""
+    """Devices of JAX on all machines; one on each machine of CPUs."""
     if self.slice:
       return self.slice.num_devices * self.num_slices
     return self.num_nodes * (self.gpus.count if self.gpus else 1)

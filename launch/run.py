@@ -55,8 +55,8 @@ _PROGRAM = flags.DEFINE_enum(
 _ACCELERATORS = flags.DEFINE_string(
   'accelerators',
   None,
-  'TPU slice, such as tpu-v5litepod-16 or v5e:4x4, or GPUs of each node, such as'
-  ' H100:8; default: none.',
+  'TPU slice, such as tpu-v5litepod-16 or v5e:4x4, or GPUs of each node, such'
+  ' as H100:8; default: none.',
 )
 _NUM_NODES = flags.DEFINE_integer(
   'num_nodes', 1, 'Machines, for jobs without TPUs.', lower_bound=1

@@ -154,8 +154,10 @@ def _pod_template(job, options, num_pods) -> dict[str, Any]:
     selector['cloud.google.com/gke-spot'] = 'true'
     pod['tolerations'] = [
       {
-        **{'key': 'cloud.google.com/gke-spot', 'operator': 'Equal'},
-        **{'value': 'true', 'effect': 'NoSchedule'},
+        'key': 'cloud.google.com/gke-spot',
+        'operator': 'Equal',
+        'value': 'true',
+        'effect': 'NoSchedule',
       }
     ]
   if selector:
@@ -186,7 +188,7 @@ def _coordinator(job, num_pods) -> list[dict[str, Any]]:
 
 
 def _volumes(mounts) -> tuple[list[dict], list[dict]]:
-  """The buckets as volumes of Cloud Storage FUSE, and where they are mounted."""
+  """The volumes of Cloud Storage FUSE, and their mounts."""
   volumes, places = [], []
   for index, (path, bucket) in enumerate(mounts.items()):
     if not bucket.startswith('gs://'):

@@ -1,6 +1,7 @@
 """Processes on this machine, joined by JAX's distributed runtime."""
 
 from collections.abc import Sequence
+import ctypes
 import os
 import signal
 import socket
@@ -14,6 +15,7 @@ from launch import job as job_lib
 
 SHARES_FILES = True
 OPTIONS = ('num_processes',)
+_PR_SET_PDEATHSIG = 1
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # Peers of a process that failed may be failing too, with their own messages.
 _GRACE_SECONDS = 5.0
@@ -64,6 +66,7 @@ def run(job: job_lib.Job, output: IO[bytes]) -> int:
       stderr=subprocess.STDOUT,
       # Ctrl-C reaches this process alone, which forwards it.
       start_new_session=True,
+      preexec_fn=_stop_with_parent,
     )
     for command in commands(job)
   ]
@@ -91,6 +94,12 @@ def run(job: job_lib.Job, output: IO[bytes]) -> int:
       thread.join()
     for number, handler in previous.items():
       signal.signal(number, handler)
+
+
+def _stop_with_parent() -> None:
+  """Requests SIGTERM for this process when its parent is killed, on Linux."""
+  if sys.platform == 'linux':
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _wait(processes: Sequence[subprocess.Popen]) -> int:

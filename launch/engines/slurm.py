@@ -57,7 +57,6 @@ def make(job: job_lib.Job, options: Mapping[str, Any]) -> str:
     'if [[ ${SLURM_CPUS_PER_TASK:-} ]]; then',
     '  export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK',
     'fi',
-    f'cd {shlex.quote(str(job_lib.ROOT))} || exit 69',
     _END.format(
       command=shlex.join(job.command(sys.executable, detect=is_distributed)),
       final='|'.join(map(str, job_lib.FINAL_STATUSES)),

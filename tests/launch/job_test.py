@@ -52,7 +52,10 @@ def test_nodes_and_slices_multiply_the_devices():
     ({'name': 'a' * 41}, 'cannot name a job'),
     ({'env': ['1=2']}, "--env='1=2' is not of the form NAME=VALUE"),
     ({'mounts': ['data=gs://b']}, "--mount='data=gs://b' is not of the form"),
-    ({'program': 'sweep', 'num_nodes': 2}, '--program=sweep runs on one machin'),
+    (
+      {'program': 'sweep', 'num_nodes': 2},
+      '--program=sweep runs on one machin',
+    ),
   ],
 )
 def test_wrong_values_are_errors(options, message):
@@ -60,7 +63,9 @@ def test_wrong_values_are_errors(options, message):
     make('--config=a', **options)
 
 
-@pytest.mark.parametrize('text', ['v5litepod-7', 'tpu-v9-8', 'H100:0', '8xH100'])
+@pytest.mark.parametrize(
+  'text', ['v5litepod-7', 'tpu-v9-8', 'H100:0', '8xH100']
+)
 def test_unknown_accelerators_are_errors(text):
   with pytest.raises(errors.InputError):
     job_lib.parse_accelerators(text)
@@ -98,7 +103,10 @@ def checked(*args, accelerator='v5litepod-16', shares_files=False, **options):
       (*GS, '--config.dataset.data_dir=data'),
       '--config.dataset.data_dir=data is a folder of this machine',
     ),
-    ((*QUICKSTART, '--config.init_from=runs/a'), '--config.init_from=runs/a is'),
+    (
+      (*QUICKSTART, '--config.init_from=runs/a'),
+      '--config.init_from=runs/a is',
+    ),
     (
       (*QUICKSTART, '--config.loss.name=numpy:sum'),
       "the module 'numpy' in .* does not travel",

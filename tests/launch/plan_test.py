@@ -121,7 +121,9 @@ def test_a_step_that_does_not_fit_has_no_bound():
   plan = roofline.make_plan(facts)
   assert plan['bound'] is None
   text = roofline.describe(plan)
-  assert '20.00 of 16.00 GiB per device: does NOT fit, 4.00 GiB too many' in text
+  assert (
+    '20.00 of 16.00 GiB per device: does NOT fit, 4.00 GiB too many' in text
+  )
   assert 'smaller --config.batch_size' in text
   assert 'images/s' not in text
   assert roofline.summarize([plan]).splitlines()[1].endswith('does not fit')
