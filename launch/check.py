@@ -5,7 +5,7 @@ parsed by the program's own definitions. The config is validated by the same
 functions as at the start of a training.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 import importlib
 import importlib.util
 import json
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import sysconfig
 import threading
+from typing import Any
 
 from absl import flags
 from etils import epath
@@ -85,9 +86,9 @@ class _Checker:
           self._check_path(f'--{name}', value, is_created=name in _CREATED)
     if 'config' not in flags.FLAGS:
       return
-    self._check_config_file()
     if self._program == 'train':
       self._check_config(command_line.read_config(flags.FLAGS['config'], argv))
+    self._check_config_file()
 
   def _check_config(self, config) -> None:
     config_validation.validate(config)
@@ -216,12 +217,23 @@ def _reach(function: Callable[[], object]) -> object | None:
   return result
 
 
-def _run(arguments: Sequence[str]) -> None:
-  request = json.loads(arguments[0])
-  sys.argv = [sys.argv[0], *request['args']]
+def _run(request: Mapping[str, Any]) -> None:
+  args = request['args']
+  is_sweep = request['program'] == 'sweep'
+  own = args[: args.index('--')] if is_sweep and '--' in args else args
+  sys.argv = [sys.argv[0], *own]
   importlib.import_module(job_lib.PROGRAMS[request['program']])
-  command_line.run(_Checker(request).run)
+  checker = _Checker(request)
+
+  def main(argv: list[str]) -> int:
+    checker.run(argv)
+    if not is_sweep:
+      return 0
+    command = [sys.executable, '-m', 'launch.sweep', '--dry_run', *args]
+    return subprocess.run(command, stdout=sys.stderr, check=False).returncode
+
+  command_line.run(main)
 
 
 if __name__ == '__main__':
-  _run(sys.argv[1:])
+  _run(json.loads(sys.argv[1]))

@@ -137,14 +137,12 @@ flags.DEFINE_multi_string(
 
 def main(argv: list[str]) -> int:
   """Checks, writes and submits the job, and returns the exit status."""
-  args = sys.argv[sys.argv.index('--') + 1 :] if '--' in sys.argv else []
-  command_line.refuse_arguments(argv[: len(argv) - len(args)])
   engine = _ENGINES[_ENGINE.value]
   options = _options_of(engine)
   job = job_lib.make(
     _NAME.value,
     _PROGRAM.value,
-    args=args,
+    args=argv[1:],
     env=_ENV.value,
     mounts=_MOUNT.value,
     accelerator=job_lib.parse_accelerators(_ACCELERATORS.value),
@@ -155,14 +153,17 @@ def main(argv: list[str]) -> int:
   )
   _refuse_combinations(job, engine)
   if job.slice:
-    print(f'Slice: {job.slice.type} ({job.slice.name}).')
+    _log(f'Slice: {job.slice.type} ({job.slice.name}).')
   text = None if engine is local else engine.make(job, options)
   for note in check.check(job, shares_files=engine.SHARES_FILES):
-    print(f'Note: {note}')
-  sys.stdout.flush()
+    _log(f'Note: {note}')
   if engine is local:
     return _run_here(job)
   return _submit(job, engine, options, text)
+
+
+def _log(text: str) -> None:
+  print(text, file=sys.stderr, flush=True)
 
 
 def _run_here(job: job_lib.Job) -> int:
@@ -240,4 +241,4 @@ def _refuse_combinations(job: job_lib.Job, engine: ModuleType) -> None:
 
 
 if __name__ == '__main__':
-  command_line.run(main)
+  command_line.run(main, launches=True)

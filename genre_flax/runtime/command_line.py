@@ -39,7 +39,10 @@ _PACKAGE = pathlib.Path(__file__).parent.parent
 
 
 def run(
-  main: Callable[[list[str]], int | None], *, known_only: bool = False
+  main: Callable[[list[str]], int | None],
+  *,
+  known_only: bool = False,
+  launches: bool = False,
 ) -> None:
   """Runs the main function of a program under absl.
 
@@ -51,11 +54,20 @@ def run(
       returns the exit status.
     known_only: whether flags that the program does not define are among the
       arguments of `main`, and not errors.
+    launches: whether the program launches another, whose flags follow --; they
+      are the arguments of `main`.
   """
+  passed = []
+  if launches and '--' in sys.argv:
+    place = sys.argv.index('--')
+    # ml_collections reads overrides of configs from here.
+    passed, sys.argv[place:] = sys.argv[place + 1 :], []
 
   def guarded_main(argv: list[str]) -> int | None:
     try:
-      return main(argv)
+      if launches:
+        refuse_arguments(argv)
+      return main([*argv, *passed])
     except KeyboardInterrupt:
       print('Stopped.', file=sys.stderr)
       return 128 + signal.SIGINT

@@ -85,7 +85,7 @@ def checked(*args, accelerator='v5litepod-16', shares_files=False, **options):
 @pytest.mark.parametrize(
   ('args', 'message'),
   [
-    ((*QUICKSTART, '--config.batchsize=3'), 'has no key "batchsize"'),
+    ((*QUICKSTART, '--config.batchsize=3'), "has no key 'batchsize'"),
     ((*QUICKSTART, '--config.batch_size=17'), 'does not divide into 16 device'),
     ((*QUICKSTART, '--config.batch_size=-1'), 'must be at least 1'),
     ((*QUICKSTART, '--config.batch_size=2400'), 'more than the 1200'),

@@ -11,6 +11,8 @@ import time
 
 # Daemons, from Debian's packages slurm-wlm and munge.
 _TOOLS = ('munged', 'slurmctld', 'slurmd', 'sbatch', 'srun', 'scontrol')
+# They need addresses: JAX connects to the first node by its name.
+NODES = ('n1', 'n2')
 # A requeued job waits until credentials of its first run have expired.
 _CREDENTIAL_SECONDS = 10
 _CONF = """\
@@ -26,6 +28,7 @@ SlurmctldPidFile={folder}/slurmctld.pid
 SlurmdPidFile={folder}/slurmd-%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
 SlurmdLogFile={folder}/slurmd-%n.log
+MpiDefault=none
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SelectType=select/cons_tres
@@ -33,7 +36,7 @@ SelectTypeParameters=CR_CPU
 JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
 SlurmdParameters=config_overrides
-KillWait=60
+KillWait=30
 SchedulerParameters=sched_interval=2,bf_interval=2
 PartitionName=test Nodes=ALL Default=YES State=UP MaxTime=INFINITE
 {nodes}
@@ -45,7 +48,14 @@ def reason_to_skip():
   if os.geteuid():
     return 'a Slurm cluster of this test needs root'
   missing = [tool for tool in _TOOLS if not find(tool)]
-  return f'apt-get install slurm-wlm munge: no {missing}' if missing else None
+  if missing:
+    return f'apt-get install slurm-wlm munge, which have {missing}'
+  try:
+    for name in NODES:
+      socket.gethostbyname(name)
+  except OSError:
+    return f'the line 127.0.0.1 {" ".join(NODES)} is missing in /etc/hosts'
+  return None
 
 
 def find(tool):
@@ -100,21 +110,19 @@ class Cluster:
 def start(folder: pathlib.Path):
   """Starts the daemons below a folder, and stops them at the end."""
   host = socket.gethostname()
-  # Names that this machine resolves: JAX connects to the first node by name.
-  names = ('localhost', host)
-  nodes = [
-    f'NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1'
-    f' Port={free_port()} CPUs=2 State=UNKNOWN'
-    for name in names
-  ]
+  ports = free_port(), free_port()
+  nodes = '\n'.join(
+    f'NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=2'
+    for name, port in zip(NODES, ports, strict=True)
+  )
   (folder / 'state').mkdir(parents=True)
-  for name in names:
+  for name in NODES:
     (folder / f'spool-{name}').mkdir()
   conf = _CONF.format(
     folder=folder,
     host=host,
     port=free_port(),
-    nodes='\n'.join(nodes),
+    nodes=nodes,
     cred_expire=_CREDENTIAL_SECONDS,
   )
   (folder / 'slurm.conf').write_text(conf)
@@ -131,7 +139,7 @@ def start(folder: pathlib.Path):
     [find('slurmctld'), '-D', '-c', '-f', folder / 'slurm.conf'],
     *(
       [find('slurmd'), '-D', '-N', name, '-f', folder / 'slurm.conf']
-      for name in names
+      for name in NODES
     ),
   ]
   processes = []
