@@ -23,10 +23,10 @@ with open(root / 'calls.log', 'a') as log:
   log.write(f'{{sys.argv!r}}\\n')
 words, args = [], iter(sys.argv[1:])
 for arg in args:
-  if arg in ('-i', '-o', '-p', '-P', '-l', '-F'):
-    next(args)
-  elif words or not arg.startswith('-'):
+  if words or not arg.startswith('-'):
     words.append(arg)
+  elif arg in ('-i', '-o', '-p', '-P', '-l', '-F'):
+    next(args)
 if 'scp' in sys.argv[0]:
   *sources, target = words
   host, _, path = target.partition(':')
