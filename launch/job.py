@@ -170,8 +170,8 @@ def make(
     name,
     program,
     tuple(args),
-    env=_pairs('env', env, r'[A-Za-z_]\w*=.*', 'NAME=VALUE'),
-    mounts=_pairs('mount', mounts, r'/.+=\w+://.+', '/PATH=gs://BUCKET'),
+    env=pairs('env', env, r'[A-Za-z_]\w*=.*', 'NAME=VALUE'),
+    mounts=pairs('mount', mounts, r'/.+=\w+://.+', '/PATH=gs://BUCKET'),
     **machines,
   )
   if job.num_hosts > 1 and not job.is_distributed:
@@ -182,7 +182,14 @@ def make(
   return job
 
 
-def _pairs(flag, values, pattern, form):
+def pairs(
+  flag: str, values: Sequence[str], pattern: str, form: str
+) -> dict[str, str]:
+  """Parses the values NAME=VALUE of a flag that may be repeated.
+
+  Raises:
+    InputError: a value does not match `pattern`, which `form` describes.
+  """
   for value in values:
     if not re.fullmatch(pattern, value, re.DOTALL):
       raise errors.InputError(f'--{flag}={value!r} is not of the form {form}.')

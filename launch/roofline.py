@@ -5,7 +5,6 @@ operations at the peak rate, and as its memory traffic at the peak bandwidth.
 """
 
 from collections.abc import Callable, Sequence
-import dataclasses
 import math
 from typing import Any
 
@@ -28,25 +27,6 @@ its limit."""
 _GIB = 2**30
 
 
-@dataclasses.dataclass(frozen=True)
-class Bound:
-  """The least time of a step, in seconds.
-
-  Attributes:
-    compute_seconds: of its operations at the peak rate.
-    memory_seconds: of its memory traffic at the peak bandwidth.
-    step_seconds: the larger of the two.
-    binds: which it is, 'compute' or 'memory'.
-    images_per_second: of the whole slice, at most.
-  """
-
-  compute_seconds: float
-  memory_seconds: float
-  step_seconds: float
-  binds: str
-  images_per_second: float
-
-
 def device_peaks(
   chip: accelerators.Chip, *, num_chips: int, num_devices: int
 ) -> tuple[float, float]:
@@ -57,8 +37,8 @@ def device_peaks(
 
 def bound(
   facts: Facts, *, flops_per_second: float, bytes_per_second: float
-) -> Bound:
-  """The bound of a step.
+) -> dict[str, Any]:
+  """The least time of a step, in seconds; which limit binds; images/s.
 
   Args:
     facts: with 'flops' and 'bytes_accessed' of a device in a step, and
@@ -69,13 +49,13 @@ def bound(
   compute_seconds = facts['flops'] / flops_per_second
   memory_seconds = facts['bytes_accessed'] / bytes_per_second
   step_seconds = max(compute_seconds, memory_seconds)
-  return Bound(
-    compute_seconds=compute_seconds,
-    memory_seconds=memory_seconds,
-    step_seconds=step_seconds,
-    binds='compute' if compute_seconds >= memory_seconds else 'memory',
-    images_per_second=facts['global_batch_size'] / step_seconds,
-  )
+  return {
+    'compute_seconds': compute_seconds,
+    'memory_seconds': memory_seconds,
+    'step_seconds': step_seconds,
+    'binds': 'compute' if compute_seconds >= memory_seconds else 'memory',
+    'images_per_second': facts['global_batch_size'] / step_seconds,
+  }
 
 
 def make_plan(facts: Facts) -> Facts:
@@ -98,7 +78,7 @@ def make_plan(facts: Facts) -> Facts:
     'flops_per_second': flops_per_second,
     'bytes_per_second': bytes_per_second,
   }
-  limit = dataclasses.asdict(bound(facts, **rates)) if facts['fits'] else None
+  limit = bound(facts, **rates) if facts['fits'] else None
   return {**facts, 'peak': {**rates, 'source': chip.source}, 'bound': limit}
 
 

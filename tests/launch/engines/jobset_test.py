@@ -30,7 +30,8 @@ def make(accelerator, *, options=(), **machines):
     accelerator=job_lib.parse_accelerators(accelerator),
     **machines,
   )
-  return yaml.safe_load(jobset.make(job, {**OPTIONS, **dict(options)}))
+  values = {**OPTIONS, 'num_slices': job.num_slices, **dict(options)}
+  return yaml.safe_load(jobset.make(job, values))
 
 
 def job_of(manifest):

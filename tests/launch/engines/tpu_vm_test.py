@@ -144,7 +144,8 @@ class TestScript:
     assert cloud.queue == cloud.nodes == {}
 
   def test_bad_input_ends_with_its_status(self, cloud, tmp_path):
-    text = make('--config.batchsize=1', accelerator='v5litepod-4')
+    wrong = ('--config=configs/quickstart.py', '--config.batchsize=1')
+    text = make(*wrong, f'--workdir={tmp_path}', accelerator='v5litepod-4')
     output = Script(cloud, text).end(2)
     assert 'ended with status 2' in output
     assert 'has no key' in output
