@@ -178,7 +178,7 @@ def _submit(
   job: job_lib.Job, engine: ModuleType, options: Mapping[str, Any], text: str
 ) -> int:
   path = _OUTPUT.value or f'{job.name}{engine.SUFFIX}'
-  command = engine.submit_command(path, job, options)
+  command = [*engine.SUBMIT, path]
   if _DRY_RUN.value:
     print(f'{text.rstrip()}\n\n$ {shlex.join(command)}')
     return 0

@@ -14,6 +14,7 @@ OPTIONS = (
   *('num_slices', 'node_selector'),
 )
 SUFFIX = '.jobset.yaml'
+SUBMIT = ('kubectl', 'apply', '--filename')
 SHARES_FILES = False
 
 _TEMPLATE = pathlib.Path(__file__).with_name('jobset.yaml')
@@ -75,14 +76,6 @@ def _mount(path: str, bucket: str) -> dict[str, str]:
   name, _, folder = bucket.removeprefix('gs://').strip('/').partition('/')
   options = f'implicit-dirs,only-dir={folder}' if folder else 'implicit-dirs'
   return {'path': path, 'bucket': name, 'options': options}
-
-
-def submit_command(
-  path: str, job: job_lib.Job, options: Mapping[str, Any]
-) -> Sequence[str]:
-  """The command that submits the file."""
-  del job, options
-  return ['kubectl', 'apply', f'--filename={path}']
 
 
 def follow_up(

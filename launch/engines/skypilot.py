@@ -6,10 +6,12 @@ from typing import Any
 
 import yaml
 
+from genre_flax.runtime import errors
 from launch import job as job_lib
 
 OPTIONS = ('infra', 'runtime_version')
 SUFFIX = '.sky.yaml'
+SUBMIT = ('sky', 'jobs', 'launch', '--detach-run', '--yes')
 SHARES_FILES = False
 
 _SETUP = """\
@@ -44,6 +46,10 @@ def make(job: job_lib.Job, options: Mapping[str, Any]) -> str:
   if options['infra']:
     resources['infra'] = options['infra']
   if job.slice:
+    if not job.slice.chip.runtime_version:
+      raise errors.InputError(
+        f'SkyPilot has no TPU VMs of {job.slice.chip.name}; choose jobset.'
+      )
     resources['accelerators'] = f'tpu-{job.slice.type}'
     version = options['runtime_version'] or job.slice.chip.runtime_version
     resources['accelerator_args'] = {'tpu_vm': True, 'runtime_version': version}
@@ -76,33 +82,20 @@ def make(job: job_lib.Job, options: Mapping[str, Any]) -> str:
     'setup': _SETUP.format(requirements=requirements),
     'run': _RUN.format(join=join, command=command, name=job.name),
   }
-  return dump(task)
+  task = {key: value for key, value in task.items() if value != {}}
+  return yaml.dump(task, Dumper=_Dumper, sort_keys=False, width=10_000)
 
 
-def dump(values: Mapping[str, Any]) -> str:
-  """YAML in the given order, with texts of several lines as blocks."""
-
-  class Dumper(yaml.SafeDumper):
-    """Writes no references to values that occur twice."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-      return True
-
-  def represent_text(dumper, text):
-    style = '|' if '\n' in text else None
-    return dumper.represent_scalar('tag:yaml.org,2002:str', text, style=style)
-
-  Dumper.add_representer(str, represent_text)
-  kept = {key: value for key, value in values.items() if value != {}}
-  return yaml.dump(kept, Dumper=Dumper, sort_keys=False, width=10_000)
+class _Dumper(yaml.SafeDumper):
+  """Writes texts of several lines as blocks."""
 
 
-def submit_command(
-  path: str, job: job_lib.Job, options: Mapping[str, Any]
-) -> Sequence[str]:
-  """The command that submits the file."""
-  del job, options
-  return ['sky', 'jobs', 'launch', '--detach-run', '--yes', path]
+_Dumper.add_representer(
+  str,
+  lambda dumper, text: dumper.represent_scalar(
+    'tag:yaml.org,2002:str', text, style='|' if '\n' in text else None
+  ),
+)
 
 
 def follow_up(

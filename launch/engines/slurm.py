@@ -9,6 +9,7 @@ from launch import job as job_lib
 
 OPTIONS = ('sbatch_arg', 'cpus_per_task')
 SUFFIX = '.sbatch'
+SUBMIT = ('sbatch',)
 SHARES_FILES = True
 
 # A status that is not final is tried again: by the limit of time, preemption, a
@@ -64,14 +65,6 @@ def make(job: job_lib.Job, options: Mapping[str, Any]) -> str:
     ),
   ]
   return '\n'.join(lines)
-
-
-def submit_command(
-  path: str, job: job_lib.Job, options: Mapping[str, Any]
-) -> Sequence[str]:
-  """The command that submits the file."""
-  del job, options
-  return ['sbatch', path]
 
 
 def follow_up(

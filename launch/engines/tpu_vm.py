@@ -12,6 +12,7 @@ OPTIONS = (
   *('zone', 'project', 'runtime_version', 'tpu_name', 'keep', 'gcloud_arg'),
 )
 SUFFIX = '.tpu_vm.sh'
+SUBMIT = ('bash',)
 SHARES_FILES = False
 
 _BODY = pathlib.Path(__file__).with_name('tpu_vm.sh')
@@ -64,14 +65,6 @@ def make(job: job_lib.Job, options: Mapping[str, Any]) -> str:
       _BODY.read_text(encoding='utf-8'),
     ]
   )
-
-
-def submit_command(
-  path: str, job: job_lib.Job, options: Mapping[str, Any]
-) -> Sequence[str]:
-  """The command that runs the file until the job ends."""
-  del job, options
-  return ['bash', path]
 
 
 def follow_up(

@@ -169,8 +169,8 @@ def test_a_killed_process_has_the_status_of_shells(fake):
     ),
     (
       ('--engine=jobset', *POD, '--image=i'),
-      'cloud.google.com/gke-tpu-topology: 4x4',
-      'kubectl apply --filename=a.jobset.yaml',
+      'cloud.google.com/gke-tpu-topology: "4x4"',
+      'kubectl apply --filename a.jobset.yaml',
     ),
     (
       ('--engine=tpu_vm', *POD, '--zone=z'),
