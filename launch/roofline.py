@@ -117,11 +117,12 @@ def describe(plan: Facts) -> str:
 
 def _slice_names(plan):
   """Both names of a slice, such as v5e:4x4 (v5litepod-16)."""
+  given = plan['topology']
   try:
-    type_name = accelerators.parse_slice(plan['topology']).type
+    found = accelerators.parse_slice(given)
   except errors.InputError:  # A slice of the compiler alone.
-    return plan['topology']
-  return f'{plan["topology"]} ({type_name})'
+    return given
+  return f'{given} ({found.type if given == found.name else found.name})'
 
 
 def _describe_bound(plan, per_device):
@@ -149,13 +150,13 @@ def _peak_share(limit):
 def summarize(plans: Sequence[Facts]) -> str:
   """A table with a line for each plan."""
   lines = [
-    f'{"slice":12}{"batch":>7}{"a device":>10}{"GiB of":>9}{"there":>7}'
+    f'{"slice":13}{"batch":>7}{"a device":>10}{"GiB of":>9}{"there":>7}'
     f'{"GFLOP":>8}{"MB":>7}{"ms":>8}{"images/s":>10}{"of peak":>9}  binds'
   ]
   for plan in plans:
     per_device, limit = plan['per_device_batch_size'], plan['bound']
     line = (
-      f'{plan["topology"]:12}{plan["global_batch_size"]:7}{per_device:10}'
+      f'{plan["topology"]:13}{plan["global_batch_size"]:7}{per_device:10}'
       f'{plan["hbm_bytes_needed"] / _GIB:9.2f}'
       f'{plan["hbm_bytes_available"] / _GIB:7.2f}'
     )

@@ -110,6 +110,11 @@ def test_a_plan_shows_its_arithmetic():
   ]
 
 
+def test_the_other_name_of_a_slice_is_shown():
+  plan = roofline.make_plan({**FACTS, 'topology': 'v5litepod-4'})
+  assert roofline.describe(plan).startswith('v5litepod-4 (v5e:2x2): 4 chips')
+
+
 def test_a_step_that_does_not_fit_has_no_bound():
   facts = {
     **FACTS,
