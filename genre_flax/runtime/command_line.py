@@ -35,7 +35,9 @@ RENAMED_KEYS = {
   'augment.mirror': 'augment.horizontal_flip',
   'augment.shift': 'augment.translation',
 }
-_PACKAGE = pathlib.Path(__file__).parent.parent
+_ROOT = pathlib.Path(__file__).parents[2]
+# Messages of these packages are shown.
+_SHOWN = {_ROOT / 'genre_flax', _ROOT / 'launch'}
 
 
 def run(
@@ -155,13 +157,13 @@ def _explain(error: BaseException) -> str:
 
 
 def _is_shown(record: std_logging.LogRecord) -> bool:
-  """Whether a record is from this package, or a warning of a library."""
+  """Whether a record is from our packages, or a warning of a library."""
   is_warning = record.levelno >= std_logging.WARNING
   return (
     # Except for tasks of Orbax that failed; the error itself is shown.
     (is_warning and record.name != 'concurrent.futures')
     or logging.get_verbosity() >= logging.DEBUG
-    or _PACKAGE in pathlib.Path(record.pathname).parents
+    or not _SHOWN.isdisjoint(pathlib.Path(record.pathname).parents)
   )
 
 

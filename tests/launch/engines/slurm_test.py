@@ -1,5 +1,6 @@
 """Jobs on a real Slurm with two nodes, and the batch script."""
 
+import csv
 import re
 import sys
 import time
@@ -125,6 +126,24 @@ def undisturbed(cluster, data_dir, tmp_path_factory):
   return trainings.outcome(folder / 'run')
 
 
+SWEEP = """
+from configs.sweeps import default
+
+def get_config():
+  config = default.get_config()
+  config.base = 'configs/quickstart.py'
+  config.flags = (
+    '--config.image_height=32',
+    '--config.image_width=24',
+    '--config.num_train_steps=4',
+  )
+  config.space = (
+    {'key': 'optimizer.learning_rate', 'values': (1e-4, 2e-4, 3e-4, 4e-4)},
+  )
+  return config
+"""
+
+
 @needs_slurm
 @pytest.mark.slow
 class TestCluster:
@@ -201,3 +220,29 @@ class TestCluster:
     assert found['ExitCode'] == '143:0'
     assert found['Restarts'] == '0'
     assert trainings.steps(workdir)
+
+  def test_sweep_as_an_array(self, cluster, data_dir, tmp_path):
+    (tmp_path / 'my_sweep.py').write_text(SWEEP)
+    done = run_test.launch(
+      *('--engine=slurm', '--name=sweep', '--program=sweep'),
+      *('--sbatch_arg=--array=1-2', '--', f'--config={tmp_path}/my_sweep.py'),
+      *(f'--sweep_dir={tmp_path}/sweep', '--'),
+      '--config.dataset.synthetic_posters=0',
+      f'--config.dataset.data_dir={data_dir}',
+      env=cluster.env,
+      cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    end = time.monotonic() + 300
+    while cluster.call('squeue', '--noheader'):
+      assert time.monotonic() < end, cluster.call('squeue')
+      time.sleep(1.0)
+    logs = [path.read_text() for path in tmp_path.glob('sweep-*.log')]
+    assert len(logs) == 2
+    assert all('ended with status 0' in log for log in logs), logs
+    with (tmp_path / 'sweep' / 'sweep.csv').open() as file:
+      rows = list(csv.DictReader(file))
+    assert len(rows) == 4
+    # Both workers trained trials, none of them twice.
+    trained = [re.findall(r'[Tt]rial (\d+)', log) for log in logs]
+    assert all(trained)
