@@ -30,7 +30,8 @@ from launch import job as job_lib
 # A bucket that cannot be reached must not block the launcher.
 _TIMEOUT_SECONDS = 30.0
 _PATH_FLAGS = ('workdir', 'data_dir', 'csv', 'images', 'sweep_dir')
-_CREATED = ('workdir', 'sweep_dir')
+# Folders that a program creates.
+_CREATED = {'train': 'workdir', 'prepare': 'data_dir', 'sweep': 'sweep_dir'}
 
 
 def check(job: job_lib.Job, *, shares_files: bool) -> list[str]:
@@ -83,7 +84,8 @@ class _Checker:
       if name in flags.FLAGS:
         values = flags.FLAGS[name].value
         for value in values if isinstance(values, list) else [values]:
-          self._check_path(f'--{name}', value, is_created=name in _CREATED)
+          is_created = _CREATED.get(self._program) == name
+          self._check_path(f'--{name}', value, is_created=is_created)
     if 'config' not in flags.FLAGS:
       return
     if self._program == 'train':

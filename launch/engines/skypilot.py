@@ -21,7 +21,6 @@ export PATH="$HOME/.local/bin:$PATH"
 uv venv --quiet --clear --python 3.12 ~/genre_flax_venv
 source ~/genre_flax_venv/bin/activate
 uv pip install --quiet --require-hashes -r launch/{requirements}
-uv pip install --quiet --no-deps -e .
 """
 _JOIN = """\
 export JAX_COORDINATOR_ADDRESS="$(head -n 1 <<<"$SKYPILOT_NODE_IPS"):{port}"

@@ -81,10 +81,8 @@ END
     tar -xzf job/code.tgz -C job/code
     command -v uv >/dev/null || curl -LsSf https://astral.sh/uv/install.sh | sh
     uv venv --quiet --clear --python 3.12 job/venv
-    export VIRTUAL_ENV=$HOME/job/venv
-    cd job/code
-    uv pip install --quiet --require-hashes -r launch/requirements.txt
-    uv pip install --quiet --no-deps .' ||
+    VIRTUAL_ENV=$HOME/job/venv uv pip install --quiet --require-hashes \
+      -r job/code/launch/requirements.txt' ||
     fail 69 "The packages could not be installed on $name."
   log 'Starting the program on all workers.'
   on all ': >job/log

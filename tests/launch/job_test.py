@@ -164,13 +164,15 @@ def test_shared_data_is_read(data_dir, tmp_path):
 def test_flags_of_other_programs_are_checked(tmp_path):
   with pytest.raises(errors.InputError, match='workdri'):
     checked('--workdri=a', program='top3', accelerator=None)
+  local = {'accelerator': None, 'shares_files': True}
   with pytest.raises(errors.InputError, match='--csv=.*does not exist'):
     checked(
-      *('--csv=none.csv', '--images=none', f'--data_dir={tmp_path}'),
+      *('--csv=none.csv', '--images=none', f'--data_dir={tmp_path}/new'),
       program='prepare',
-      accelerator=None,
-      shares_files=True,
+      **local,
     )
+  with pytest.raises(errors.InputError, match='--workdir=.*does not exist'):
+    checked(f'--workdir={tmp_path}/none', 'a.jpg', program='top3', **local)
 
 
 def test_a_command_has_the_flags_as_they_are():

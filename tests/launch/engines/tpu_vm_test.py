@@ -140,7 +140,7 @@ class TestScript:
       assert (worker / 'job' / 'status').read_text() == '0\n'
       assert (worker / 'job' / 'code' / 'genre_flax' / 'main.py').exists()
       installed = (worker / 'uv.log').read_text()
-      assert '--require-hashes -r launch/requirements.txt' in installed
+      assert '--require-hashes -r job/code/launch/requirements.txt' in installed
     assert cloud.queue == cloud.nodes == {}
 
   def test_bad_input_ends_with_its_status(self, cloud, tmp_path):
