@@ -223,7 +223,7 @@ print(json.dumps(facts))
 
 @pytest.fixture
 def plan(tmp_path):
-  """Runs the binary where `genre_flax.lower` is a fake."""
+  """Runs the program where `genre_flax.lower` is a fake."""
   package = tmp_path / 'genre_flax'
   package.mkdir()
   (package / '__init__.py').write_text(
@@ -244,7 +244,7 @@ def plan(tmp_path):
   return run
 
 
-def test_the_binary_plans_each_slice_and_writes_json(plan, tmp_path):
+def test_the_program_plans_each_slice_and_writes_json(plan, tmp_path):
   result = plan(
     '--config=configs/some.py',
     '--topology=v5e:2x2',
@@ -266,7 +266,7 @@ def test_the_binary_plans_each_slice_and_writes_json(plan, tmp_path):
   assert document['plans'][0]['bound']['binds'] == 'memory'
 
 
-def test_the_binary_searches_the_largest_batch(plan, tmp_path):
+def test_the_program_searches_the_largest_batch(plan, tmp_path):
   result = plan(
     '--config=configs/some.py',
     '--topology=v5e:2x2',
