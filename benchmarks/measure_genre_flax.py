@@ -90,9 +90,9 @@ def _accelerator_metrics(compile_step, *, steps_per_second):
   memory = parallel.peak_device_memory_gb()
   if memory is not None:
     result['peak_device_memory_gb'] = memory
-  if kind in accelerators.CHIPS:
-    peak = accelerators.CHIPS[kind].flops_per_second
-    result['peak_flops_share'] = flops_per_second / peak
+  chip = accelerators.CHIPS.get(kind)
+  if chip and chip.flops_per_second:
+    result['peak_flops_share'] = flops_per_second / chip.flops_per_second
   return result
 
 

@@ -17,7 +17,7 @@ from genre_flax.runtime import shared_flags
 
 _CONFIG = shared_flags.config(config_lib.load)
 _TOPOLOGY = flags.DEFINE_string(
-  'topology', None, 'TPU slice to compile for, such as v5e:4x4.', required=True
+  'topology', None, 'Slice, such as v5e:4x4 or v5litepod-16.', required=True
 )
 _NUM_GENRES = flags.DEFINE_integer(
   'num_genres', 25, 'Number of genres of the dataset.', lower_bound=1

@@ -1,6 +1,6 @@
-"""Runs the binaries elsewhere; knows nothing of the inside of genre_flax.
+"""Programs that run the programs of genre_flax elsewhere, plan and sweep.
 
-The programs are here: `run` starts a job, `plan` says what a slice would do,
-`sweep` searches config keys. Below them are rooms: sweeps, plans, jobs, and
-runtime.
+`run` describes a job, checks it (`check`) and submits it to an engine
+(`engines`). `plan` compiles a training step for a TPU slice, and `sweep`
+searches the values of config keys.
 """

@@ -1,13 +1,13 @@
-r"""Says what a TPU slice would do with a config, before it is rented.
+r"""Plans the training of a config on TPU slices: memory, and a bound on speed.
 
 python -m launch.plan --config=configs/tpu_pod.py --topology=v5e:4x4 \
-  --topology=v4:2x2x4 --config.image_size=400
+  --topology=v4-32 --config.image_size=400
 
-The real training step is compiled by the TPU compiler, which needs no TPU and
-no data set. What comes out is the memory that the step needs, and a bound on
-its speed, which is no measurement.
+The TPU compiler compiles the real training step, without a TPU or a dataset.
+The memory is the compiler's; the bound on the speed is not a measurement.
 """
 
+from collections.abc import Sequence
 import functools
 import json
 import subprocess
@@ -15,11 +15,10 @@ import sys
 
 from absl import flags
 
+from genre_flax.runtime import command_line
 from genre_flax.runtime import errors
 from genre_flax.runtime import files
-from launch.plans import batch_search
-from launch.plans import slice_plan
-from launch.runtime import command_line
+from launch import roofline
 
 _CONFIG = flags.DEFINE_string(
   'config',
@@ -27,51 +26,44 @@ _CONFIG = flags.DEFINE_string(
   'File of the training configuration; --config.KEY=VALUE overrides a key.',
 )
 _TOPOLOGY = flags.DEFINE_multi_string(
-  'topology', [], 'Slice, such as v5e:4x4. Give the flag again for others.'
+  'topology',
+  [],
+  'Slice, such as v5e:4x4 or v5litepod-16; may be repeated.',
 )
 _NUM_GENRES = flags.DEFINE_integer(
-  'num_genres', 25, 'Labels of the data set.', lower_bound=1
+  'num_genres', 25, 'Labels of the dataset.', lower_bound=1
 )
 _SEARCH_BATCH = flags.DEFINE_bool(
   'search_batch',
   False,
-  'Search the largest batch that fits; that is about eight compilations.',
+  'Search the largest batch that fits, with about eight compilations.',
 )
 _OUTPUT = flags.DEFINE_string('output', None, 'File for the result, as JSON.')
 
 
-def main(overrides: list[str]) -> int:
-  """Plans for the flags.
-
-  Args:
-    overrides: of the config, --config.KEY=VALUE.
-
-  Returns:
-    The exit status.
-
-  Raises:
-    UserError: of the flags, the config, or a slice.
-  """
+def main(argv: list[str]) -> int:
+  """Plans the slices of the flags, and returns the exit status."""
+  overrides = argv[1:]
   _check_arguments(overrides)
   plans = []
   for topology in _TOPOLOGY.value:
     compile_step = functools.partial(_compile_step, topology, overrides)
-    _say(f'{topology}: compiling; that takes from seconds to minutes')
+    _log(f'{topology}: compiling, which takes from seconds to minutes')
     facts = compile_step()
-    plans.append(plan := slice_plan.make_plan(facts))
+    plans.append(plan := roofline.make_plan(facts))
     if len(plans) == 1:
-      print(slice_plan.describe_step(facts))
-    print(f'\n{slice_plan.describe(plan)}', flush=True)
+      print(roofline.describe_step(facts))
+    print(f'\n{roofline.describe(plan)}', flush=True)
     if _SEARCH_BATCH.value:
       plan['largest_batch'] = _search(compile_step, facts)
   if len(plans) > 1:
-    print(f'\n{slice_plan.summarize(plans)}')
-  print(f'\n{slice_plan.NOTE}')
+    print(f'\n{roofline.summarize(plans)}')
+  print(f'\n{roofline.NOTE}')
   if _OUTPUT.value:
     document = {
       'config': _CONFIG.value,
       'overrides': overrides,
-      'note': slice_plan.NOTE.replace('\n', ' '),
+      'note': roofline.NOTE.replace('\n', ' '),
       'plans': plans,
     }
     files.write_atomic(_OUTPUT.value, f'{json.dumps(document, indent=2)}\n')
@@ -79,40 +71,38 @@ def main(overrides: list[str]) -> int:
 
 
 def _search(compile_step, first):
-  """Searches the largest batch; says so; returns its plan, or None."""
+  """Searches the largest batch, prints it, and returns its plan, or None."""
 
   def compile_batch(per_device):
     facts = compile_step(per_device * first['num_devices'])
-    _say(
-      f'{first["topology"]}: {per_device} images a device:'
-      f' {slice_plan.describe_memory(facts)} (compiled in'
+    _log(
+      f'{first["topology"]}: {per_device} images per device:'
+      f' {roofline.describe_memory(facts)} (compiled in'
       f' {facts["compile_seconds"]:.0f} s)'
     )
     return facts
 
   # Mixup blends pairs of examples.
   multiple_of = first['micro_batch_size'] or 2
-  largest = batch_search.find_largest(
-    compile_batch, first, multiple_of=multiple_of
-  )
+  largest = roofline.find_largest(compile_batch, first, multiple_of=multiple_of)
   if largest is None:
-    print(f'  largest  not even {multiple_of} images a device fit')
+    print(f'  largest  not even {multiple_of} images per device fit')
     return None
-  plan = slice_plan.make_plan(largest)
+  plan = roofline.make_plan(largest)
   print(
-    f'  largest  {plan["per_device_batch_size"]} images a device fit, so'
+    f'  largest  {plan["per_device_batch_size"]} images per device fit, so'
     f' --config.batch_size={plan["global_batch_size"]}, to within an eighth:'
-    f' {slice_plan.describe_memory(plan)}',
+    f' {roofline.describe_memory(plan)}',
     flush=True,
   )
   return plan
 
 
 def _compile_step(topology, overrides, batch_size=None):
-  """Runs `genre_flax.lower`; returns what it says.
+  """Runs `genre_flax.lower`, and returns its facts.
 
-  The TPU compiler is loaded once a process, and reads its settings then: each
-  compilation has a process of its own.
+  The TPU compiler reads its settings when it is loaded, so each compilation has
+  a process of its own.
   """
   command = [
     sys.executable,
@@ -136,8 +126,8 @@ def _compile_step(topology, overrides, batch_size=None):
   return json.loads(done.stdout)
 
 
-def _check_arguments(overrides):
-  """Raises InputError where something is missing, or is no override."""
+def _check_arguments(overrides: Sequence[str]) -> None:
+  """Raises InputError for missing flags and arguments that are no overrides."""
   wrong = [
     override
     for override in overrides
@@ -145,7 +135,7 @@ def _check_arguments(overrides):
   ]
   if wrong:
     raise errors.InputError(
-      f'Unexpected arguments: {wrong}. Flags are shown by --help, and overrides'
+      f'Unexpected arguments: {wrong}. Pass --help to see the flags; overrides'
       ' are --config.KEY=VALUE.'
     )
   if not _CONFIG.value:
@@ -158,9 +148,9 @@ def _check_arguments(overrides):
     )
 
 
-def _say(text):
+def _log(text: str) -> None:
   print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == '__main__':
-  command_line.run(main, passes_unknown=True)
+  command_line.run(main, known_only=True)

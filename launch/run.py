@@ -1,207 +1,244 @@
-r"""Runs a binary on a pod slice, a cluster or this machine, until it is done.
+r"""Runs a program of this repository on an engine: a cluster, a cloud or here.
 
-python -m launch.run --backend=tpu_vm --name=posters --zone=us-west4-a \
-  --slice_type=v5litepod-16 --spot -- \
-  --config=configs/tpu_pod.py --workdir=gs://BUCKET/posters
+python -m launch.run --engine=slurm --name=posters --num_nodes=2 \
+  --accelerators=gpu:8 -- --config=configs/tpu_pod.py --workdir=/shared/posters
 
-Flags of the launcher come before a lone --, those of the binary after it. The
-log of process 0 is shown; a job that was preempted, crashed or hung is started
-again and goes on from its last checkpoint. The same command follows a job that
-runs already. Ctrl-C lets it save and end, and gives the machines back; a second
-Ctrl-C leaves it as it is. --dry_run prints the commands instead.
+Flags of the launcher precede --, those of the program follow it. The job is
+checked, written as the engine's own file, and submitted; logs, status and
+cancellation are the engine's. --dry_run prints the file and the command.
 
-Exit statuses:
-  0    the job has done all it should
-  2    bad input, of the launcher or of the binary; trying again is no use
-  69   no machines, or none that can be set up, or no tool to ask for them
-  73   another launcher on this machine follows the job, or writes its folder
-  75   preempted more often than --max_restarts
-  124  hung more often than --max_restarts or --max_crashes
-  130  stopped by Ctrl-C, saved; 143 by SIGTERM
-  any other: the binary's own, of a crash on the last attempt
+Exit status: 0 if the job was submitted, 2 for invalid input, 69 if the engine's
+program is missing or failed; with --engine=local and tpu_vm, the program's.
 """
 
-import contextlib
-import os
+from collections.abc import Mapping
 import pathlib
+import shlex
+import shutil
+import subprocess
 import sys
+from types import ModuleType
+from typing import Any
 
 from absl import flags
 
+from genre_flax.runtime import command_line
 from genre_flax.runtime import errors
-from genre_flax.runtime import lock
-from launch.jobs import job as job_lib
-from launch.jobs import restarts
-from launch.jobs import supervisor
-from launch.jobs.backends import registry
-from launch.runtime import command_line
-from launch.runtime import stop_request
+from genre_flax.runtime import files
+from launch import check
+from launch import job as job_lib
+from launch.engines import jobset
+from launch.engines import local
+from launch.engines import skypilot
+from launch.engines import slurm
+from launch.engines import tpu_vm
 
-_BACKEND = flags.DEFINE_enum(
-  'backend', 'local', list(registry.BACKENDS), 'Where the job runs.'
+_ENGINES = {
+  'local': local,
+  'slurm': slurm,
+  'skypilot': skypilot,
+  'jobset': jobset,
+  'tpu_vm': tpu_vm,
+}
+_ENGINE = flags.DEFINE_enum(
+  'engine', None, list(_ENGINES), 'Where the job runs.', required=True
 )
 _NAME = flags.DEFINE_string(
   'name',
   None,
-  'Name of the job, and of what is created for it: lower-case letters, digits'
-  ' and dashes. The same name with the same flags is the same job.',
+  'Name of the job: lower-case letters, digits and dashes.',
   required=True,
 )
-_BINARY = flags.DEFINE_enum(
-  'binary', 'train', list(job_lib.MODULES), 'What to run.'
+_PROGRAM = flags.DEFINE_enum(
+  'program', 'train', list(job_lib.PROGRAMS), 'The program of the job.'
 )
-_ENV = flags.DEFINE_multi_string(
-  'env', [], 'Variable of the binary, as NAME=VALUE; may be given again.'
+_ACCELERATORS = flags.DEFINE_string(
+  'accelerators',
+  None,
+  'TPU slice, such as tpu-v5litepod-16 or v5e:4x4, or GPUs of each node, such'
+  ' as H100:8; default: none.',
 )
-_DRY_RUN = flags.DEFINE_bool(
-  'dry_run', False, 'Print the commands that would be run, and run none.'
+_NUM_NODES = flags.DEFINE_integer(
+  'num_nodes', 1, 'Machines, for jobs without TPUs.', lower_bound=1
 )
-_KEEP = flags.DEFINE_bool(
-  'keep', False, 'Keep the machines when the job is over.'
+_SPOT = flags.DEFINE_bool(
+  'spot', False, 'Use cheaper machines that may be preempted.'
 )
 _MAX_RESTARTS = flags.DEFINE_integer(
-  'max_restarts', 20, 'Restarts of any kind.', lower_bound=0
-)
-_MAX_CRASHES = flags.DEFINE_integer(
-  'max_crashes',
-  3,
-  'Crashes and hangs that are restarted, of --max_restarts.',
+  'max_restarts',
+  20,
+  'slurm, jobset: restarts after failures.',
   lower_bound=0,
 )
-_HANG_TIMEOUT_MINUTES = flags.DEFINE_float(
-  'hang_timeout_minutes',
-  30.0,
-  'A job whose process 0 logs nothing for this long has hung.',
-  lower_bound=0.1,
+_ENV = flags.DEFINE_multi_string(
+  'env', [], 'Variable of the program, as NAME=VALUE; may be repeated.'
 )
-_GRACE_MINUTES = flags.DEFINE_float(
-  'grace_minutes',
-  5.0,
-  'Time to save in, from the request to stop to the kill.',
-  lower_bound=0.0,
+_MOUNT = flags.DEFINE_multi_string(
+  'mount',
+  [],
+  'skypilot, jobset: bucket to mount, as /PATH=gs://BUCKET; may be repeated.',
 )
-_STATE_DIR = flags.DEFINE_string(
-  'state_dir',
-  '~/.local/state/genre_flax/launch',
-  'Folder for logs and what else is kept of jobs; with slurm, one that all'
-  ' nodes see.',
+_OUTPUT = flags.DEFINE_string(
+  'output', None, "Write the engine's file here, and submit nothing."
+)
+_DRY_RUN = flags.DEFINE_bool(
+  'dry_run', False, "Print the engine's file and the command that submits it."
 )
 flags.DEFINE_integer(
   'num_processes', 1, 'local: processes of the job.', lower_bound=1
 )
-flags.DEFINE_string(
-  'slice_type',
-  None,
-  'tpu_vm, gke: type of the slice, such as v5litepod-16, v6e-8, v4-32.',
-)
-flags.DEFINE_bool(
-  'spot', False, 'tpu_vm, gke: machines that cost less and may be taken away.'
-)
-flags.DEFINE_string('zone', None, 'tpu_vm: zone, such as us-west4-a.')
-flags.DEFINE_string(
-  'project', None, "tpu_vm: Google Cloud project; default: gcloud's own."
-)
-flags.DEFINE_string(
-  'runtime_version', None, "tpu_vm: image; default: that of the slice's type."
-)
-flags.DEFINE_string(
-  'tpu_name',
-  None,
-  'tpu_vm: use this TPU VM, which is there, and neither create nor delete one.',
-)
-flags.DEFINE_string(
-  'image', None, 'gke: container image, as launch/Dockerfile makes one.'
-)
-flags.DEFINE_string('namespace', 'default', 'gke: Kubernetes namespace.')
-flags.DEFINE_string(
-  'kube_context', None, "gke: kubectl's context; default: the current one."
-)
-flags.DEFINE_string(
-  'service_account',
-  None,
-  'gke: Kubernetes service account that may use the bucket.',
-)
-flags.DEFINE_integer('nodes', 1, 'slurm: nodes of the job.', lower_bound=1)
 flags.DEFINE_integer(
-  'gpus_per_node',
-  1,
-  'slurm: GPUs, and processes, of each node; 0 for one process on CPU.',
-  lower_bound=0,
+  'cpus_per_task',
+  None,
+  'slurm: CPU cores of each task, which often is one by default.',
+  lower_bound=1,
 )
-flags.DEFINE_string(
-  'partition', None, "slurm: partition; default: the cluster's."
-)
-flags.DEFINE_string('time_limit', None, 'slurm: time limit, such as 12:00:00.')
 flags.DEFINE_multi_string(
   'sbatch_arg',
   [],
-  'slurm: further setting of sbatch, such as --account=NAME; may be given'
-  ' again.',
+  'slurm: further setting, such as --time=12:00:00; may be repeated.',
 )
-# They have a meaning on every backend.
-_COMMON = frozenset({'grace_minutes'})
+flags.DEFINE_string(
+  'infra', None, 'skypilot: cloud, region and zone, such as gcp/us-west4.'
+)
+flags.DEFINE_string(
+  'runtime_version', None, 'skypilot, tpu_vm: image of the TPU VMs.'
+)
+flags.DEFINE_string(
+  'image', None, 'jobset: container image, built with launch/Dockerfile.'
+)
+flags.DEFINE_string('namespace', None, 'jobset: Kubernetes namespace.')
+flags.DEFINE_string('queue', None, 'jobset: local queue of Kueue.')
+flags.DEFINE_string('priority_class', None, 'jobset: priority class of pods.')
+flags.DEFINE_string(
+  'service_account', None, 'jobset: Kubernetes service account of the pods.'
+)
+flags.DEFINE_integer(
+  'num_slices', 1, 'jobset: slices of TPUs (multislice).', lower_bound=1
+)
+flags.DEFINE_multi_string(
+  'node_selector', [], 'jobset: label of nodes, as KEY=VALUE; may be repeated.'
+)
+flags.DEFINE_string('zone', None, 'tpu_vm: zone, such as us-west4-a.')
+flags.DEFINE_string(
+  'project', None, "tpu_vm: Google Cloud project; default: gcloud's."
+)
+flags.DEFINE_string(
+  'tpu_name', None, 'tpu_vm: existing TPU VM, which is not deleted at the end.'
+)
+flags.DEFINE_bool('keep', False, 'tpu_vm: keep the slice when the job ends.')
+flags.DEFINE_multi_string(
+  'gcloud_arg',
+  [],
+  'tpu_vm: further flag of `gcloud compute tpus queued-resources create`, such'
+  ' as --network=NAME; may be repeated.',
+)
 
 
-def main(args: list[str]) -> int:
-  """Runs the job of the flags.
+def main(argv: list[str]) -> int:
+  """Checks, writes and submits the job, and returns the exit status."""
+  engine = _ENGINES[_ENGINE.value]
+  options = _options_of(engine)
+  job = job_lib.make(
+    _NAME.value,
+    _PROGRAM.value,
+    args=argv[1:],
+    env=_ENV.value,
+    mounts=_MOUNT.value,
+    accelerator=job_lib.parse_accelerators(_ACCELERATORS.value),
+    num_nodes=options.get('num_processes', _NUM_NODES.value),
+    num_slices=options.get('num_slices', 1),
+    spot=_SPOT.value,
+    max_restarts=_MAX_RESTARTS.value,
+  )
+  _refuse_combinations(job, engine)
+  if job.slice:
+    _log(f'Slice: {job.slice.type} ({job.slice.name}).')
+  text = None if engine is local else engine.make(job, options)
+  for note in check.check(job, shares_files=engine.SHARES_FILES):
+    _log(f'Note: {note}')
+  if engine is local:
+    return _run_here(job)
+  return _submit(job, engine, options, text)
 
-  Args:
-    args: of the binary.
 
-  Returns:
-    The exit status.
+def _log(text: str) -> None:
+  print(text, file=sys.stderr, flush=True)
+
+
+def _run_here(job: job_lib.Job) -> int:
+  if _DRY_RUN.value:
+    for command in local.commands(job):
+      print(shlex.join(command))
+    return 0
+  return local.run(job, sys.stdout.buffer)
+
+
+def _submit(
+  job: job_lib.Job, engine: ModuleType, options: Mapping[str, Any], text: str
+) -> int:
+  path = _OUTPUT.value or f'{job.name}{engine.SUFFIX}'
+  command = [*engine.SUBMIT, path]
+  if _DRY_RUN.value:
+    print(f'{text.rstrip()}\n\n$ {shlex.join(command)}')
+    return 0
+  if not _OUTPUT.value and shutil.which(command[0]) is None:
+    raise errors.ResourceError(
+      f'{command[0]} is not installed here. Write the file with --output=FILE,'
+      ' and submit it where it is.'
+    )
+  files.write_atomic(pathlib.Path(path), text)
+  print(f'Wrote {path}.')
+  if _OUTPUT.value:
+    print(f'To submit it: {shlex.join(command)}')
+    return 0
+  for purpose, words in engine.follow_up(job, options).items():
+    print(f'  {purpose}: {shlex.join(words)}')
+  print(f'$ {shlex.join(command)}', flush=True)
+  status = subprocess.run(command, check=False).returncode
+  if engine is tpu_vm:
+    return status
+  if status:
+    raise errors.ResourceError(f'{command[0]} ended with status {status}.')
+  return 0
+
+
+def _options_of(engine: ModuleType) -> dict[str, Any]:
+  """The values of the engine's flags.
 
   Raises:
-    UserError: of the flags, or of the machines.
+    InputError: a flag of another engine is set.
   """
-  job = job_lib.make(_NAME.value, _BINARY.value, args=args, env=_ENV.value)
-  _refuse_options_of_others()
-  state_dir = pathlib.Path(os.path.expanduser(_STATE_DIR.value))
-  backend_class = registry.BACKENDS[_BACKEND.value]
-  options = {
-    name: flags.FLAGS[name].value for name in backend_class.OPTIONS | _COMMON
-  }
-  backend = backend_class(job, {**options, 'state_dir': state_dir})
-  if _DRY_RUN.value:
-    print('\n'.join(map(str, backend.plan())))
-    return 0
-  limits = restarts.Limits(
-    max_restarts=_MAX_RESTARTS.value,
-    max_crashes=_MAX_CRASHES.value,
-    hang_seconds=60 * _HANG_TIMEOUT_MINUTES.value,
-    grace_seconds=60 * _GRACE_MINUTES.value,
-  )
-  with contextlib.ExitStack() as stack:
-    stack.enter_context(
-      lock.hold(
-        state_dir / job.name / 'lock',
-        f'Another launcher (process {{pid}}) follows {job.name} already.',
-      )
-    )
-    if job.is_writer:
-      stack.enter_context(
-        lock.hold(
-          state_dir / '.folders' / job.folder_digest,
-          f'Another launcher (process {{pid}}) runs a job that writes'
-          f' {job.folder}; two writers would damage it. Choose another folder.',
-        )
-      )
-    stop = stack.enter_context(stop_request.StopRequest())
-    return supervisor.Supervisor(
-      backend, limits, keep=_KEEP.value, output=sys.stdout, stop=stop
-    ).run()
-
-
-def _refuse_options_of_others() -> None:
-  own = registry.BACKENDS[_BACKEND.value].OPTIONS
-  for other, backend in registry.BACKENDS.items():
-    for name in sorted(backend.OPTIONS - own - _COMMON):
-      if flags.FLAGS[name].present:
+  for name, other in _ENGINES.items():
+    for option in other.OPTIONS:
+      if option not in engine.OPTIONS and flags.FLAGS[option].present:
         raise errors.InputError(
-          f'--{name} is an option of --backend={other}; this is'
-          f' --backend={_BACKEND.value}. Leave it away or change the backend.'
+          f'--{option} is a flag of --engine={name}; this is'
+          f' --engine={_ENGINE.value}.'
         )
+  return {option: flags.FLAGS[option].value for option in engine.OPTIONS}
+
+
+def _refuse_combinations(job: job_lib.Job, engine: ModuleType) -> None:
+  """Raises InputError for machines that the engine does not have."""
+  if job.slice and job.num_nodes > 1:
+    raise errors.InputError(
+      '--num_nodes is for jobs without TPUs; a slice has its own hosts.'
+    )
+  if engine is local and _NUM_NODES.value > 1:
+    raise errors.InputError('--engine=local has --num_processes, no nodes.')
+  if job.slice and engine in (local, slurm):
+    raise errors.InputError(
+      f'--accelerators={_ACCELERATORS.value}: the engine {_ENGINE.value} has no'
+      ' TPU slices. Choose skypilot, jobset or tpu_vm.'
+    )
+  if job.num_slices > 1 and not job.slice:
+    raise errors.InputError('--num_slices needs --accelerators of TPUs.')
+  if job.spot and engine in (local, slurm):
+    raise errors.InputError(f'--engine={_ENGINE.value} has no --spot.')
+  if job.mounts and engine not in (skypilot, jobset):
+    raise errors.InputError(f'--engine={_ENGINE.value} has no --mount.')
 
 
 if __name__ == '__main__':
-  command_line.run(main)
+  command_line.run(main, launches=True)

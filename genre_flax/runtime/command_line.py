@@ -1,6 +1,7 @@
 """Start of programs, parsing of flags, and display of errors and logs."""
 
 from collections.abc import Callable, Sequence
+import functools
 import logging as std_logging
 import pathlib
 import signal
@@ -35,20 +36,41 @@ RENAMED_KEYS = {
   'augment.mirror': 'augment.horizontal_flip',
   'augment.shift': 'augment.translation',
 }
-_PACKAGE = pathlib.Path(__file__).parent.parent
+_ROOT = pathlib.Path(__file__).parents[2]
+# Messages of these packages are shown.
+_SHOWN = {_ROOT / 'genre_flax', _ROOT / 'launch'}
 
 
-def run(main: Callable[[list[str]], int | None]) -> None:
+def run(
+  main: Callable[[list[str]], int | None],
+  *,
+  known_only: bool = False,
+  launches: bool = False,
+) -> None:
   """Runs the main function of a program under absl.
 
   A `UserError` ends the program with its message and status. Other exceptions,
-  and all with --verbosity=1, show a traceback. `main` receives the program's
-  name and the arguments that are not flags, and returns the exit status.
+  and all with --verbosity=1, show a traceback.
+
+  Args:
+    main: receives the program's name and the arguments that are not flags, and
+      returns the exit status.
+    known_only: whether flags that the program does not define are among the
+      arguments of `main`, and not errors.
+    launches: whether the program launches another, whose flags follow --; they
+      are the arguments of `main`.
   """
+  passed = []
+  if launches and '--' in sys.argv:
+    place = sys.argv.index('--')
+    # ml_collections reads overrides of configs from here.
+    passed, sys.argv[place:] = sys.argv[place + 1 :], []
 
   def guarded_main(argv: list[str]) -> int | None:
     try:
-      return main(argv)
+      if launches:
+        refuse_arguments(argv)
+      return main([*argv, *passed])
     except KeyboardInterrupt:
       print('Stopped.', file=sys.stderr)
       return 128 + signal.SIGINT
@@ -66,7 +88,8 @@ def run(main: Callable[[list[str]], int | None]) -> None:
   sys.unraisablehook = _report_unraisable
   # Characters that the terminal's encoding lacks are escaped.
   sys.stdout.reconfigure(errors='backslashreplace')
-  app.run(guarded_main, flags_parser=_parse_flags)
+  parse = functools.partial(_parse_flags, known_only=known_only)
+  app.run(guarded_main, flags_parser=parse)
 
 
 def read_config(
@@ -98,7 +121,7 @@ def refuse_arguments(argv: Sequence[str]) -> None:
     )
 
 
-def _parse_flags(argv: Sequence[str]) -> list[str]:
+def _parse_flags(argv: Sequence[str], *, known_only: bool = False) -> list[str]:
   """Parses the flags; an invalid one ends the program with a message."""
   logging.set_verbosity(logging.INFO)
   handler = logging.get_absl_handler()
@@ -107,7 +130,7 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
   # Pillow's warnings about metadata do not name the file.
   warnings.filterwarnings('ignore', category=UserWarning, module=r'PIL\.')
   try:
-    return flags.FLAGS(argv, known_only=False)
+    return flags.FLAGS(argv, known_only=known_only)
   except _PARSE_ERRORS as e:
     _print_error(_explain(e))
     print('Pass --help to see the flags.', file=sys.stderr)
@@ -135,13 +158,13 @@ def _explain(error: BaseException) -> str:
 
 
 def _is_shown(record: std_logging.LogRecord) -> bool:
-  """Whether a record is from this package, or a warning of a library."""
+  """Whether a record is from our packages, or a warning of a library."""
   is_warning = record.levelno >= std_logging.WARNING
   return (
     # Except for tasks of Orbax that failed; the error itself is shown.
     (is_warning and record.name != 'concurrent.futures')
     or logging.get_verbosity() >= logging.DEBUG
-    or _PACKAGE in pathlib.Path(record.pathname).parents
+    or not _SHOWN.isdisjoint(pathlib.Path(record.pathname).parents)
   )
 
 

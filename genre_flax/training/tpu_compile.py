@@ -47,7 +47,8 @@ def slice_devices(topology: str) -> list[jax.Device]:
   """The devices of a slice, to compile for.
 
   Args:
-    topology: generation and chips, such as 'v5e:4x4'.
+    topology: generation and chips, such as 'v5e:4x4', or the slice's type,
+      such as 'v5litepod-16'.
 
   Returns:
     One device per chip; two per chip before v4.
@@ -61,6 +62,8 @@ def slice_devices(topology: str) -> list[jax.Device]:
       " pip install -e '.[tpu]'"
     )
   os.environ.update(_ENVIRONMENT)
+  if ':' not in topology:
+    topology = accelerators.parse_slice(topology).name
   generation, _, shape = topology.partition(':')
   options = {}
   if generation == 'v4':

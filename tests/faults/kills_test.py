@@ -140,9 +140,11 @@ def test_launcher(data_dir, expected, tmp_path, num_kills):
   for number, kill_time in enumerate(kill_times(num_kills, seconds + 1)):
     folder = tmp_path / str(number)
     arguments = trainings.training(folder / 'run', data_dir)[1:]
-    flags = ('--name=kills', f'--state_dir={folder / "state"}', '--')
+    flags = ('--engine=local', '--name=kills', '--')
     process = trainings.start('launch.run', *flags, *arguments)
     trainings.kill_after(kill_time, process)
+    # The training saves and stops when its launcher is killed.
+    trainings.wait_until_none(folder)
     done = run_test.launch(*flags, *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     trainings.wait_until_none(folder)

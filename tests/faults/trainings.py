@@ -73,6 +73,22 @@ def outcome(workdir):
   return steps, model, lines, report
 
 
+def steps(workdir):
+  """The checkpoints of a run."""
+  if not workdir.exists():
+    return []
+  with checkpointer_lib.Checkpointer(workdir, read_only=True) as checkpointer:
+    return checkpointer.steps()
+
+
+def wait_for_checkpoint(workdir, seconds=120):
+  """Waits until a training has written a checkpoint."""
+  end = time.monotonic() + seconds
+  while not steps(workdir):
+    assert time.monotonic() < end, f'no checkpoint in {workdir}'
+    time.sleep(0.1)
+
+
 def assert_same_outcome(workdir, expected):
   """The same checkpoints, bit for bit, and the same metrics."""
   steps, model, lines, report = outcome(workdir)

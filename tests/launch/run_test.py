@@ -1,18 +1,17 @@
-"""The program as a user runs it; `local` for real."""
+"""The launcher as a user runs it, and jobs on this machine."""
 
-import functools
 import json
 import os
+import re
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
 
 from tests.support import paths
 from tests.support import programs
-
-pytestmark = pytest.mark.slow
 
 TINY = (
   '--config=configs/quickstart.py',
@@ -26,189 +25,205 @@ TINY = (
   '--config.batch_size=16',
 )
 REMOTE = ('--', '--config=configs/tpu_pod.py', '--workdir=gs://bucket/run')
+SYNTHETIC = '--config.dataset.synthetic_posters=2000'
+POD = ('--name=a', '--accelerators=v5e:4x4')
 
 
-command = functools.partial(programs.command, 'run', package='launch')
-launch = functools.partial(programs.run, 'run', package='launch')
+def command(*args):
+  return [sys.executable, '-m', 'launch.run', *map(str, args)]
 
 
-def test_two_processes_train_on_this_machine(data_dir, tmp_path):
-  workdir = tmp_path / 'run'
-  args = [
-    *('--name=tiny', '--num_processes=2', f'--state_dir={tmp_path}/state'),
-    *('--', *TINY, f'--workdir={workdir}'),
-    f'--config.dataset.data_dir={data_dir}',
-  ]
-  done = launch(*args)
-  assert done.returncode == 0, done.stdout + done.stderr
-  assert '= 2 host(s) x 1 device(s) x 8' in done.stdout
-  assert 'launch: tiny ended well' in done.stdout
-  assert (
-    json.loads((workdir / 'metrics.json').read_text())['num_examples'] == 12
+def environment(**variables):
+  return {**programs.environment(**variables), 'PYTHONPATH': str(paths.ROOT)}
+
+
+def launch(*args, env=None, cwd=paths.ROOT):
+  return subprocess.run(
+    command(*args),
+    cwd=cwd,
+    env=environment(**(env or {})),
+    capture_output=True,
+    text=True,
+    timeout=300,
+    check=False,
   )
-  log = (tmp_path / 'state' / 'tiny' / '1' / 'log').read_text()
-  assert 'Process 1 of 2 is connected.' in log
 
 
-def test_bad_input_of_the_binary_ends_it_with_its_message(tmp_path):
-  done = launch(
-    *('--name=bad', f'--state_dir={tmp_path}/state', '--'),
-    *('--config=configs/quickstart.py', f'--workdir={tmp_path}/run'),
-    '--config.no_such_key=1',
-  )
-  assert done.returncode == 2
-  assert 'The config has no key' in done.stdout
-  assert 'refused its input with exit status 2' in done.stdout
-  assert 'Restart' not in done.stdout
+@pytest.mark.slow
+class TestLocal:
+  def test_two_processes_train_together(self, data_dir, tmp_path):
+    done = launch(
+      *('--engine=local', '--name=tiny', '--num_processes=2'),
+      *('--', *TINY, f'--workdir={tmp_path}/run'),
+      f'--config.dataset.data_dir={data_dir}',
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert '2 host(s) x 1 device(s)' in done.stdout
+    assert re.search(r'^\[1\] .*Process 1 of 2 is connected', done.stdout, re.M)
+    metrics = json.loads((tmp_path / 'run' / 'metrics.json').read_text())
+    assert metrics['num_examples'] == 12
+
+  @pytest.mark.parametrize('num_processes', [1, 2])
+  @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+  def test_signals_save_and_stop(
+    self, data_dir, tmp_path, num_processes, number
+  ):
+    process = subprocess.Popen(
+      command(
+        *('--engine=local', '--name=tiny', f'--num_processes={num_processes}'),
+        *('--', *TINY, f'--workdir={tmp_path}/run'),
+        f'--config.dataset.data_dir={data_dir}',
+        '--config.num_train_steps=100000',
+        '--config.log_every=1',
+        '--config.eval_every_epochs=100000',
+      ),
+      cwd=paths.ROOT,
+      env=environment(),
+      stdout=subprocess.PIPE,
+      text=True,
+    )
+    for line in process.stdout:
+      if 'step 3' in line:
+        break
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 143, output
+    [checkpoint] = (tmp_path / 'run').glob('checkpoints/*')
+    assert int(checkpoint.name) >= 3
 
 
-# A package that stands in for genre_flax, which it says nothing of.
-MAIN = """
-import json, os, pathlib, signal, sys, time
-folder = pathlib.Path(os.environ['FAKE'])
-count = folder / 'attempts'
-attempt = int(count.read_text()) if count.exists() else 0
-count.write_text(str(attempt + 1))
-print('argv', json.dumps(sys.argv[1:]))
-play = json.loads((folder / 'plays').read_text())[attempt]
-if play == 'wait':
-  signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-  (folder / 'waits').touch()
-  time.sleep(100)
-sys.exit(play)
-"""
+class Fake:
+  """Runs the engine with a program of the test for genre_flax.main."""
+
+  def __init__(self, folder):
+    self.folder = folder
+    (folder / 'genre_flax').mkdir()
+
+  def run(self, program, *, num_processes=2, **options):
+    (self.folder / 'program.py').write_text(program)
+    code = (
+      'import sys; from launch import job; from launch.engines import local;'
+      'job.PROGRAMS["train"] = "program";'
+      f'j = job.make("a", "train", args=["--a=b \'c"], env=["X=y z"],'
+      f' num_nodes={num_processes});'
+      'sys.exit(local.run(j, sys.stdout.buffer))'
+    )
+    return subprocess.run(
+      [sys.executable, '-c', code],
+      cwd=self.folder,
+      env={**os.environ, 'PYTHONPATH': f'{self.folder}:{paths.ROOT}'},
+      capture_output=True,
+      text=True,
+      timeout=60,
+      check=False,
+      **options,
+    )
 
 
 @pytest.fixture
 def fake(tmp_path):
-  """Runs the launcher on a binary that does as `plays` says."""
-  package = tmp_path / 'genre_flax'
-  package.mkdir()
-  (package / '__init__.py').touch()
-  (package / 'main.py').write_text(MAIN)
-
-  class Fake:
-    folder = tmp_path
-    env = {
-      **os.environ,
-      'FAKE': str(tmp_path),
-      'PYTHONPATH': f'{tmp_path}:{paths.ROOT}',
-    }
-
-    def command(self, *args, name='fake', workdir='run'):
-      return command(
-        *(f'--name={name}', f'--state_dir={tmp_path}/state', *args, '--'),
-        *('--config=c.py', f'--workdir={tmp_path}/{workdir}', 'a "$b" \'c'),
-      )
-
-    def start(self, *args, plays, **kwargs):
-      (tmp_path / 'plays').write_text(json.dumps(plays))
-      return subprocess.Popen(
-        self.command(*args, **kwargs),
-        cwd=tmp_path,
-        env=self.env,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-      )
-
-    def until(self, name):
-      end = time.monotonic() + 60
-      while not (tmp_path / name).exists() and time.monotonic() < end:
-        time.sleep(0.02)
-      assert (tmp_path / name).exists()
-
-  return Fake()
+  return Fake(tmp_path)
 
 
-@pytest.mark.parametrize('status', [0, 7])
-def test_arguments_and_the_status_are_passed_on(fake, status):
-  process = fake.start('--max_crashes=0', plays=[status])
-  output = process.communicate(timeout=60)[0]
-  assert process.returncode == status, output
-  argv = ['--config=c.py', f'--workdir={fake.folder}/run', 'a "$b" \'c']
-  assert f'argv {json.dumps(argv)}' in output
-  assert ('crashed with exit status 7' in output) == (status == 7)
+def test_processes_get_arguments_and_variables(fake):
+  done = fake.run(
+    'import os, sys; print(sys.argv[1:], os.environ["X"],'
+    ' os.environ["JAX_PROCESS_ID"], os.environ["JAX_NUM_PROCESSES"])'
+  )
+  assert done.returncode == 0, done.stderr
+  assert sorted(done.stdout.splitlines()) == [
+    f'[{index}] ["--a=b \'c"] y z {index} 2' for index in range(2)
+  ]
+
+
+def test_one_process_is_not_distributed(fake):
+  done = fake.run(
+    'import os; print("JAX_PROCESS_ID" in os.environ)', num_processes=1
+  )
+  assert done.stdout == '[0] False\n'
+
+
+def test_the_first_failure_ends_all(fake):
+  started = time.monotonic()
+  done = fake.run(
+    'import os, sys, time\n'
+    'if os.environ["JAX_PROCESS_ID"] == "1": sys.exit(65)\n'
+    'time.sleep(50)'
+  )
+  assert done.returncode == 65
+  assert time.monotonic() - started < 30
+
+
+def test_a_killed_process_has_the_status_of_shells(fake):
+  done = fake.run('import os; os.kill(os.getpid(), 9)', num_processes=1)
+  assert done.returncode == 137
 
 
 @pytest.mark.parametrize(
-  ('number', 'status'), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+  ('flags', 'file_text', 'submit'),
+  [
+    (
+      ('--engine=skypilot', *POD, '--spot'),
+      'accelerators: tpu-v5litepod-16',
+      'sky jobs launch --detach-run --yes a.sky.yaml',
+    ),
+    (
+      ('--engine=jobset', *POD, '--image=i'),
+      'cloud.google.com/gke-tpu-topology: "4x4"',
+      'kubectl apply --filename a.jobset.yaml',
+    ),
+    (
+      ('--engine=tpu_vm', *POD, '--zone=z'),
+      '--accelerator-type=v5litepod-16',
+      'bash a.tpu_vm.sh',
+    ),
+  ],
 )
-def test_a_stop_lets_the_binary_save(fake, number, status):
-  process = fake.start(plays=['wait'])
-  fake.until('waits')
-  process.send_signal(number)
-  output = process.communicate(timeout=60)[0]
-  assert process.returncode == status, output
-  assert (
-    fake.folder / 'state' / 'fake' / '0' / 'status'
-  ).read_text() == '143\n'
-  assert 'is stopped' in output
-
-
-def test_a_second_launcher_and_a_second_writer_are_refused(fake):
-  process = fake.start(plays=['wait'])
-  fake.until('waits')
-  again = subprocess.run(
-    fake.command(), env=fake.env, capture_output=True, text=True
-  )
-  assert again.returncode == 73
-  assert f'(process {process.pid}) follows fake already' in again.stderr
-  other = subprocess.run(
-    fake.command(name='other'), env=fake.env, capture_output=True, text=True
-  )
-  assert other.returncode == 73
-  assert 'two writers would damage it' in other.stderr
-  # The launcher dies, and what it started does not.
-  process.kill()
-  process.communicate()
-  other = subprocess.run(
-    fake.command(name='other'), env=fake.env, capture_output=True, text=True
-  )
-  assert other.returncode == 2
-  assert 'The job fake writes' in other.stderr
-  follower = fake.start(plays=['wait'])
-  line = next(line for line in follower.stdout if 'following' in line)
-  assert 'fake is there already' in line
-  follower.send_signal(signal.SIGINT)
-  follower.communicate(timeout=60)
-  assert follower.returncode == 130
-  assert (fake.folder / 'attempts').read_text() == '1'
-
-
-def test_the_dry_run_prints_commands_that_work_and_runs_none(fake):
-  args = fake.command('--dry_run')
-  plan = subprocess.run(args, env=fake.env, capture_output=True, text=True)
-  assert plan.returncode == 0, plan.stderr
-  assert not (fake.folder / 'state').exists()
-  start = plan.stdout.partition('# Start process 0.\n')[2].splitlines()[0]
-  (fake.folder / 'plays').write_text('[0]')
-  subprocess.run(
-    ['bash', '-c', start], cwd=fake.folder, env=fake.env, check=True
-  )
-  fake.until('state/fake/0/status')
-  log = (fake.folder / 'state' / 'fake' / '0' / 'log').read_text()
-  assert json.dumps('a "$b" \'c') in log
+def test_a_dry_run_prints_the_file_and_the_command(
+  flags, file_text, submit, tmp_path
+):
+  done = launch(*flags, '--dry_run', *REMOTE, SYNTHETIC)
+  assert done.returncode == 0, done.stderr
+  assert 'Slice: v5litepod-16 (v5e:4x4).' in done.stderr
+  assert file_text in done.stdout
+  assert done.stdout.splitlines()[-1] == f'$ {submit}'
+  path = tmp_path / 'file'
+  written = launch(*flags, f'--output={path}', *REMOTE, SYNTHETIC)
+  assert written.returncode == 0, written.stderr
+  assert path.read_text().rstrip() in done.stdout
 
 
 @pytest.mark.parametrize(
   ('args', 'message'),
   [
-    (['--name=a', '--config=x', '--workdir=w'], 'go after a lone --'),
-    (['--name=a', '--'], 'nothing to run'),
-    (['--', '--config=x', '--workdir=w'], '--name'),
-    (['--name=a', '--zone=z', *REMOTE], '--zone is an option of --backend=tpu'),
-    (['--name=a', '--backend=cloud', *REMOTE], 'should be one of'),
-    (['--name=a', '--no_such=1', *REMOTE], 'Pass --help'),
-    (['--name=a', '--backend=gke', *REMOTE], '--image is missing'),
-    (['--name=a', '--max_restarts=-1', *REMOTE], 'max_restarts'),
+    (['--engine=local', '--name=a'], "flags of the program 'train' are missin"),
+    (['--engine=local', *REMOTE], '--name'),
+    (['--name=a', *REMOTE], '--engine'),
+    (['--engine=cloud', '--name=a', *REMOTE], 'should be one of'),
+    (['--engine=local', '--name=a', '--no_such=1', *REMOTE], 'Pass --help'),
     (
-      [
-        *('--name=a', '--binary=prepare', '--num_processes=2'),
-        '--',
-        '--data_dir=d',
-      ],
-      'prepare runs as one process',
+      ['--engine=local', '--name=a', 'b', *REMOTE],
+      "Unexpected arguments: ['b'",
+    ),
+    (
+      ['--engine=local', '--name=a', '--zone=z', *REMOTE],
+      '--zone is a flag of',
+    ),
+    (['--engine=slurm', *POD, *REMOTE], 'slurm has no TPU slices'),
+    (['--engine=slurm', '--name=a', '--spot', *REMOTE], 'has no --spot'),
+    (['--engine=jobset', *POD, *REMOTE], '--image is missing'),
+    (
+      ['--engine=skypilot', *POD, '--num_nodes=2', *REMOTE],
+      'a slice has its own hosts',
+    ),
+    (
+      ['--engine=skypilot', *POD, *REMOTE, SYNTHETIC, '--config.batch_size=17'],
+      'does not divide into 16 device(s)',
+    ),
+    (
+      ['--engine=local', '--name=a', '--program=prepare', '--num_processes=2']
+      + ['--', '--data_dir=d'],
+      '--program=prepare runs on one machine',
     ),
   ],
 )
@@ -220,11 +235,10 @@ def test_wrong_flags_are_a_message(args, message):
   assert done.stdout == ''
 
 
-def test_a_missing_tool_says_what_to_install(tmp_path):
+def test_a_missing_tool_is_named(tmp_path):
   done = launch(
-    *('--name=a', '--backend=gke', '--image=i', '--slice_type=v6e-8'),
-    *(f'--state_dir={tmp_path}', *REMOTE),
-    PATH=tmp_path,
+    *('--engine=jobset', *POD, '--image=i', *REMOTE, SYNTHETIC),
+    env={'PATH': str(tmp_path)},
   )
   assert done.returncode == 69
-  assert 'error: kubectl is not on the PATH' in done.stderr
+  assert 'error: kubectl is not installed here' in done.stderr

@@ -1,0 +1,93 @@
+"""Kubernetes: the manifest of a JobSet, with the node labels of GKE."""
+
+from collections.abc import Mapping, Sequence
+import pathlib
+from typing import Any
+
+import jinja2
+
+from genre_flax.runtime import errors
+from launch import job as job_lib
+
+OPTIONS = (
+  *('image', 'namespace', 'queue', 'priority_class', 'service_account'),
+  *('num_slices', 'node_selector'),
+)
+SUFFIX = '.jobset.yaml'
+SUBMIT = ('kubectl', 'apply', '--filename')
+SHARES_FILES = False
+
+_TEMPLATE = pathlib.Path(__file__).with_name('jobset.yaml')
+# Multi-host node pools of GKE have machines of four chips each, also those of
+# eight v5e or v6e.
+_MAX_CHIPS_PER_POD = 4
+
+
+def make(job: job_lib.Job, options: Mapping[str, Any]) -> str:
+  """The JobSet: one Job for each slice, one pod for each of its hosts."""
+  if not options['image']:
+    raise errors.InputError(
+      '--image is missing: the container image built with launch/Dockerfile.'
+    )
+  selector = job_lib.pairs(
+    'node_selector', options['node_selector'], r'[^=]+=.*', 'KEY=VALUE'
+  )
+  if job.spot:
+    selector['cloud.google.com/gke-spot'] = 'true'
+  num_pods, resources = job.num_nodes, {}
+  if job.slice:
+    chip = job.slice.chip
+    if not chip.gke_accelerator:
+      raise errors.InputError(f'GKE has no slices of {chip.name}.')
+    num_pods = max(1, job.slice.num_chips // _MAX_CHIPS_PER_POD)
+    selector['cloud.google.com/gke-tpu-accelerator'] = chip.gke_accelerator
+    selector['cloud.google.com/gke-tpu-topology'] = job.slice.topology
+    resources['google.com/tpu'] = str(job.slice.num_chips // num_pods)
+  elif job.gpus:
+    resources['nvidia.com/gpu'] = str(job.gpus.count)
+  is_pod_slice = job.slice is not None and num_pods * job.num_slices > 1
+  template = jinja2.Template(
+    _TEMPLATE.read_text(encoding='utf-8'),
+    trim_blocks=True,
+    undefined=jinja2.StrictUndefined,
+  )
+  return template.render(
+    **options,
+    name=job.name,
+    is_slice=job.slice is not None,
+    num_pods=num_pods,
+    spot=job.spot,
+    max_restarts=job.max_restarts,
+    final_statuses=[status for status in job_lib.FINAL_STATUSES if status],
+    selector=selector,
+    resources=resources,
+    command=job.command(detect=is_pod_slice),
+    env={'PYTHONUNBUFFERED': '1', **job.env},
+    mounts=[_mount(path, bucket) for path, bucket in job.mounts.items()],
+  )
+
+
+def _mount(path: str, bucket: str) -> dict[str, str]:
+  """A bucket, mounted by Cloud Storage FUSE."""
+  if not bucket.startswith('gs://'):
+    raise errors.InputError(
+      f'--mount={path}={bucket}: the engine jobset mounts gs:// buckets.'
+    )
+  name, _, folder = bucket.removeprefix('gs://').strip('/').partition('/')
+  options = f'implicit-dirs,only-dir={folder}' if folder else 'implicit-dirs'
+  return {'path': path, 'bucket': name, 'options': options}
+
+
+def follow_up(
+  job: job_lib.Job, options: Mapping[str, Any]
+) -> Mapping[str, Sequence[str]]:
+  """Commands for the submitted job."""
+  space = [f'--namespace={options["namespace"]}'] * bool(options['namespace'])
+  pods = f'--selector=jobset.sigs.k8s.io/jobset-name={job.name}'
+  first = f'{pods},batch.kubernetes.io/job-completion-index=0'
+  return {
+    'logs': ['kubectl', 'logs', *space, '--follow', first],
+    'status': ['kubectl', 'get', *space, 'jobset', job.name],
+    'pods': ['kubectl', 'get', *space, 'pods', pods],
+    'save and stop': ['kubectl', 'delete', *space, 'jobset', job.name],
+  }

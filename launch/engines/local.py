@@ -1,0 +1,136 @@
+"""Processes on this machine, joined by JAX's distributed runtime."""
+
+from collections.abc import Sequence
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from typing import IO
+
+from launch import job as job_lib
+
+SHARES_FILES = True
+OPTIONS = ('num_processes',)
+_PR_SET_PDEATHSIG = 1
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Peers of a process that failed may be failing too, with their own messages.
+_GRACE_SECONDS = 5.0
+
+
+def commands(job: job_lib.Job) -> list[list[str]]:
+  """The command of each process, with its environment."""
+  command = job.command(sys.executable, detect=False)
+  variables = [f'{name}={value}' for name, value in job.env.items()]
+  num_processes = job.num_nodes
+  if num_processes == 1:
+    return [['env', *variables, *command]]
+  # The port is free now; a program that takes it first makes the job fail.
+  with socket.socket() as listener:
+    listener.bind(('localhost', 0))
+    port = listener.getsockname()[1]
+  return [
+    [
+      'env',
+      f'JAX_COORDINATOR_ADDRESS=localhost:{port}',
+      f'JAX_NUM_PROCESSES={num_processes}',
+      f'JAX_PROCESS_ID={index}',
+      *variables,
+      *command,
+    ]
+    for index in range(num_processes)
+  ]
+
+
+def run(job: job_lib.Job, output: IO[bytes]) -> int:
+  """Runs a job, and copies the output of its processes with a prefix.
+
+  The first failure ends all processes. The first Ctrl-C or SIGTERM asks them to
+  save and stop, and the second one kills them.
+
+  Args:
+    job: to run.
+    output: for the lines of all processes.
+
+  Returns:
+    The exit status of the first process that failed, or else 0.
+  """
+  processes = [
+    subprocess.Popen(
+      command,
+      stdin=subprocess.DEVNULL,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.STDOUT,
+      # Ctrl-C reaches this process alone, which forwards it.
+      start_new_session=True,
+      preexec_fn=_stop_with_parent,
+    )
+    for command in commands(job)
+  ]
+  num_signals = 0
+
+  def forward(number: int, frame: object) -> None:
+    nonlocal num_signals
+    del number, frame
+    num_signals += 1
+    _signal(processes, signal.SIGTERM if num_signals == 1 else signal.SIGKILL)
+
+  previous = {s: signal.signal(s, forward) for s in _STOP_SIGNALS}
+  lock = threading.Lock()
+  threads = [
+    threading.Thread(target=_copy, args=(index, process.stdout, output, lock))
+    for index, process in enumerate(processes)
+  ]
+  try:
+    for thread in threads:
+      thread.start()
+    return _wait(processes)
+  finally:
+    _signal(processes, signal.SIGKILL)
+    for thread in threads:
+      thread.join()
+    for number, handler in previous.items():
+      signal.signal(number, handler)
+
+
+def _stop_with_parent() -> None:
+  """Requests SIGTERM for this process when its parent is killed, on Linux."""
+  if sys.platform == 'linux':
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _wait(processes: Sequence[subprocess.Popen]) -> int:
+  """The status of the first failure, after which the others are killed.
+
+  Processes that were asked to stop save together, however long that takes.
+  """
+  first, deadline = 0, float('inf')
+  while True:
+    statuses = [process.poll() for process in processes]
+    failed = next((s for s in statuses if s), 0)
+    if failed and not first:
+      # A shell's status for a process that a signal ended.
+      first = failed if failed > 0 else 128 - failed
+      if first != 128 + signal.SIGTERM:
+        deadline = time.monotonic() + _GRACE_SECONDS
+    if None not in statuses:
+      return first
+    if time.monotonic() > deadline:
+      _signal(processes, signal.SIGKILL)
+    time.sleep(0.1)
+
+
+def _signal(processes, number) -> None:
+  for process in processes:
+    if process.poll() is None:
+      os.kill(process.pid, number)
+
+
+def _copy(index, source, output, lock) -> None:
+  for line in source:
+    with lock:
+      output.write(f'[{index}] '.encode() + line)
+      output.flush()

@@ -1,0 +1,81 @@
+"""Slurm: a batch script for sbatch."""
+
+from collections.abc import Mapping, Sequence
+import shlex
+import sys
+from typing import Any
+
+from launch import job as job_lib
+
+OPTIONS = ('sbatch_arg', 'cpus_per_task')
+SUFFIX = '.sbatch'
+SUBMIT = ('sbatch',)
+SHARES_FILES = True
+
+# A status that is not final is tried again: by the limit of time, preemption, a
+# lost process, or storage that is unavailable. Slurm itself requeues the job
+# when a node fails. scancel ends this script, so nothing is requeued then.
+_END = """\
+status=0
+srun --kill-on-bad-exit=1 {command} || status=$?
+echo "$SLURM_JOB_NAME $SLURM_JOB_ID ended with status $status."
+case $status in {final}) exit "$status" ;; esac
+if ((${{SLURM_RESTART_COUNT:-0}} >= {max_restarts})); then exit "$status"; fi
+echo "Requeued; this was restart ${{SLURM_RESTART_COUNT:-0}} of {max_restarts}."
+scontrol requeue "$SLURM_JOB_ID"
+# The requeue ends this script; its own end must not come first.
+sleep 60
+exit "$status"
+"""
+
+
+def make(job: job_lib.Job, options: Mapping[str, Any]) -> str:
+  """The batch script: one task for each GPU, or for each node without GPUs."""
+  tasks_per_node = job.gpus.count if job.gpus and job.is_distributed else 1
+  settings = [
+    f'--job-name={job.name}',
+    f'--nodes={job.num_nodes}',
+    f'--ntasks-per-node={tasks_per_node}',
+    f'--output={job.name}-%j.log',
+    '--open-mode=append',
+    '--requeue',
+    # Time to save before the limit of time.
+    '--signal=TERM@120',
+  ]
+  if job.gpus:
+    kind = '' if job.gpus.type == 'gpu' else f'{job.gpus.type}:'
+    settings.append(f'--gpus-per-node={kind}{job.gpus.count}')
+  if options['cpus_per_task']:
+    settings.append(f'--cpus-per-task={options["cpus_per_task"]}')
+  settings += options['sbatch_arg']
+  is_distributed = job.num_nodes * tasks_per_node > 1
+  env = {'PYTHONUNBUFFERED': '1', **job.env}
+  lines = [
+    '#!/bin/bash',
+    *(f'#SBATCH {setting}' for setting in settings),
+    *(f'export {name}={shlex.quote(text)}' for name, text in env.items()),
+    '# Since Slurm 22.05 srun does not inherit --cpus-per-task.',
+    'if [[ ${SLURM_CPUS_PER_TASK:-} ]]; then',
+    '  export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK',
+    'fi',
+    _END.format(
+      command=shlex.join(job.command(sys.executable, detect=is_distributed)),
+      final='|'.join(map(str, job_lib.FINAL_STATUSES)),
+      max_restarts=job.max_restarts,
+    ),
+  ]
+  return '\n'.join(lines)
+
+
+def follow_up(
+  job: job_lib.Job, options: Mapping[str, Any]
+) -> Mapping[str, Sequence[str]]:
+  """Commands for the submitted job."""
+  del options
+  name = f'--name={job.name}'
+  return {
+    'logs': ['tail', '-F', f'{job.name}-JOBID.log'],
+    'status': ['squeue', '--me', name],
+    'exit status': ['scontrol', 'show', 'job', 'JOBID'],
+    'save and stop': ['scancel', '--me', name],
+  }

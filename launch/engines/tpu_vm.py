@@ -1,0 +1,88 @@
+"""TPU VMs: a shell script of gcloud commands, to read, edit and run again."""
+
+from collections.abc import Mapping, Sequence
+import pathlib
+import shlex
+from typing import Any
+
+from genre_flax.runtime import errors
+from launch import job as job_lib
+
+OPTIONS = (
+  *('zone', 'project', 'runtime_version', 'tpu_name', 'keep', 'gcloud_arg'),
+)
+SUFFIX = '.tpu_vm.sh'
+SUBMIT = ('bash',)
+SHARES_FILES = False
+
+_BODY = pathlib.Path(__file__).with_name('tpu_vm.sh')
+_REFUSED = 'is not part of the Cloud TPU API. Choose the engine jobset.'
+
+
+def make(job: job_lib.Job, options: Mapping[str, Any]) -> str:
+  """The script: the settings of the job, and tpu_vm.sh."""
+  if not options['zone']:
+    raise errors.InputError('--zone is missing, such as --zone=us-west4-a.')
+  if not job.slice:
+    raise errors.InputError(
+      '--accelerators is missing: a TPU slice, such as tpu-v5litepod-16.'
+    )
+  if not job.slice.chip.runtime_version:
+    raise errors.InputError(f'{job.slice.chip.name} {_REFUSED}')
+  version = options['runtime_version'] or job.slice.chip.runtime_version
+  create = [
+    f'--accelerator-type={job.slice.type}',
+    f'--runtime-version={version}',
+    *(['--spot'] if job.spot else []),
+    *options['gcloud_arg'],
+  ]
+  variables = {'PYTHONUNBUFFERED': '1', **job.env}
+  program = [
+    'env',
+    *(f'{name}={text}' for name, text in variables.items()),
+    *job.command(detect=job.num_hosts > 1),
+  ]
+  location = [f'--zone={options["zone"]}']
+  if options['project']:
+    location.append(f'--project={options["project"]}')
+  settings = {
+    'name': shlex.quote(options['tpu_name'] or job.name),
+    # A TPU VM that exists is neither created nor deleted.
+    'exists': int(bool(options['tpu_name'])),
+    'keep': int(options['keep'] or bool(options['tpu_name'])),
+    'location': f'({shlex.join(location)})',
+    'create': f'({shlex.join(create)})',
+    'root': shlex.quote(str(job_lib.ROOT)),
+    'program': shlex.quote(shlex.join(program)),
+  }
+  return '\n'.join(
+    [
+      '#!/usr/bin/env bash',
+      f'# Runs the job {job.name} on a TPU VM, {job.slice.type}'
+      f' ({job.slice.name}, {job.num_hosts} host(s)).',
+      *(f'{name}={text}' for name, text in settings.items()),
+      '',
+      _BODY.read_text(encoding='utf-8'),
+    ]
+  )
+
+
+def follow_up(
+  job: job_lib.Job, options: Mapping[str, Any]
+) -> Mapping[str, Sequence[str]]:
+  """Commands for the submitted job."""
+  name = options['tpu_name'] or job.name
+  place = [f'--zone={options["zone"]}']
+  if options['project']:
+    place.append(f'--project={options["project"]}')
+  tpus = ['gcloud', 'compute', 'tpus']
+  logs = ['--worker=0', '--command=tail -n +1 -F job/log']
+  commands = {
+    'logs': [*tpus, 'tpu-vm', 'ssh', name, *place, *logs],
+    'status': [*tpus, 'tpu-vm', 'describe', name, *place],
+  }
+  if not options['tpu_name']:
+    queue = [*tpus, 'queued-resources']
+    commands['status'] = [*queue, 'describe', name, *place]
+    commands['delete'] = [*queue, 'delete', name, *place, '--force']
+  return commands

@@ -1,0 +1,196 @@
+"""A job: one program of this repository with its flags and its machines."""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+import pathlib
+import re
+
+from genre_flax.runtime import accelerators
+from genre_flax.runtime import errors
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+PROGRAMS = {
+  'train': 'genre_flax.main',
+  'top3': 'genre_flax.top3',
+  'prepare': 'genre_flax.prepare',
+  'sweep': 'launch.sweep',
+}
+# Programs that several processes run together.
+_DISTRIBUTED = ('train', 'top3')
+# Exit statuses that are final; the same command would end with them again.
+# 0: done, 2: invalid input, 65: diverged.
+FINAL_STATUSES = (0, 2, 65)
+# The port of process 0 that the other processes connect to.
+COORDINATOR_PORT = 8476
+_NAME = re.compile(r'[a-z]([a-z0-9-]{0,38}[a-z0-9])?')
+
+
+@dataclasses.dataclass(frozen=True)
+class Gpus:
+  """GPUs of each node.
+
+  Attributes:
+    type: such as 'H100', or 'gpu' for any.
+    count: GPUs of a node.
+  """
+
+  type: str
+  count: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+  """A program, its flags and its machines.
+
+  Attributes:
+    name: of the job, and of the machines that are created for it.
+    program: a key of PROGRAMS.
+    args: flags of the program.
+    accelerator: a slice of TPUs, or the GPUs of each node, or None for CPUs.
+    num_nodes: machines without TPUs; a slice has its own hosts.
+    num_slices: slices of TPUs.
+    spot: whether to use cheaper machines that may be preempted.
+    max_restarts: restarts after failures.
+    env: variables of the program's environment.
+    mounts: buckets by the folders where they are mounted.
+  """
+
+  name: str
+  program: str
+  args: tuple[str, ...]
+  accelerator: accelerators.Slice | Gpus | None = None
+  num_nodes: int = 1
+  num_slices: int = 1
+  spot: bool = False
+  max_restarts: int = 20
+  env: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  mounts: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+  @property
+  def slice(self) -> accelerators.Slice | None:
+    """The slice of TPUs; None without one."""
+    is_slice = isinstance(self.accelerator, accelerators.Slice)
+    return self.accelerator if is_slice else None
+
+  @property
+  def gpus(self) -> Gpus | None:
+    """The GPUs of each node; None without any."""
+    return self.accelerator if isinstance(self.accelerator, Gpus) else None
+
+  @property
+  def is_distributed(self) -> bool:
+    """Whether several processes can run the program together."""
+    return self.program in _DISTRIBUTED
+
+  @property
+  def num_hosts(self) -> int:
+    """Machines of the job."""
+    hosts = self.slice.num_hosts if self.slice else self.num_nodes
+    return hosts * self.num_slices
+
+  @property
+  def num_devices(self) -> int:
+    """Devices of JAX on all machines; one on each machine of CPUs."""
+    if self.slice:
+      return self.slice.num_devices * self.num_slices
+    return self.num_nodes * (self.gpus.count if self.gpus else 1)
+
+  def command(self, python: str = 'python', *, detect: bool) -> list[str]:
+    """The command line of the program.
+
+    Args:
+      python: the interpreter.
+      detect: whether the program detects the cluster and joins its processes.
+    """
+    command = [python, '-m', PROGRAMS[self.program]]
+    if detect and '--distributed' not in self.args:
+      command.append('--distributed')
+    return [*command, *self.args]
+
+
+def parse_accelerators(text: str | None) -> accelerators.Slice | Gpus | None:
+  """Parses --accelerators.
+
+  Args:
+    text: a slice of TPUs by either name, such as 'v5litepod-16' or 'v5e:4x4',
+      or GPUs of each node, such as 'H100:8'.
+
+  Raises:
+    InputError: it is neither.
+  """
+  if not text:
+    return None
+  name = text.removeprefix('tpu-').replace(':', '-').partition('-')[0]
+  known = {*accelerators.TPUS, *(c.prefix for c in accelerators.TPUS.values())}
+  if name in known or text.startswith('tpu'):
+    return accelerators.parse_slice(text)
+  found = re.fullmatch(r'([A-Za-z][\w.-]*)(?::([1-9]\d*))?', text)
+  if not found:
+    raise errors.InputError(
+      f'--accelerators={text!r} is neither a TPU slice, such as'
+      ' tpu-v5litepod-16 or v5e:4x4, nor GPUs of each node, such as H100:8.'
+    )
+  return Gpus(found[1], int(found[2] or 1))
+
+
+def make(
+  name: str,
+  program: str,
+  *,
+  args: Sequence[str],
+  env: Sequence[str] = (),
+  mounts: Sequence[str] = (),
+  **machines,
+) -> Job:
+  """Makes a job of the values of flags.
+
+  Args:
+    name: of the job.
+    program: a key of PROGRAMS.
+    args: flags of the program.
+    env: variables, as NAME=VALUE.
+    mounts: buckets, as PATH=gs://BUCKET.
+    **machines: further attributes of the job.
+
+  Raises:
+    InputError: a value is invalid, or the program runs as one process.
+  """
+  if not _NAME.fullmatch(name):
+    raise errors.InputError(
+      f'--name={name!r} cannot name a job; expected at most 40 lower-case'
+      ' letters, digits and dashes, from a letter to a letter or digit, as'
+      ' Kubernetes and the Cloud TPU API require.'
+    )
+  if not args:
+    raise errors.InputError(
+      f'The flags of the program {program!r} are missing; add them after --, as'
+      ' in `-- --config=configs/tpu_pod.py --workdir=gs://BUCKET/RUN`.'
+    )
+  job = Job(
+    name,
+    program,
+    tuple(args),
+    env=pairs('env', env, r'[A-Za-z_]\w*=.*', 'NAME=VALUE'),
+    mounts=pairs('mount', mounts, r'/.+=\w+://.+', '/PATH=gs://BUCKET'),
+    **machines,
+  )
+  if job.num_hosts > 1 and not job.is_distributed:
+    raise errors.InputError(
+      f'--program={program} runs on one machine, and this job has'
+      f' {job.num_hosts}. Choose --num_nodes=1 or a slice of one host.'
+    )
+  return job
+
+
+def pairs(
+  flag: str, values: Sequence[str], pattern: str, form: str
+) -> dict[str, str]:
+  """Parses the values NAME=VALUE of a flag that may be repeated.
+
+  Raises:
+    InputError: a value does not match `pattern`, which `form` describes.
+  """
+  for value in values:
+    if not re.fullmatch(pattern, value, re.DOTALL):
+      raise errors.InputError(f'--{flag}={value!r} is not of the form {form}.')
+  return dict(value.split('=', 1) for value in values)
