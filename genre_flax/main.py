@@ -16,6 +16,7 @@ from genre_flax.runtime import command_line
 from genre_flax.runtime import files
 from genre_flax.runtime import platform
 from genre_flax.runtime import shared_flags
+from genre_flax.runtime import watchdog
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'File of the training configuration.', lock_config=True
@@ -36,6 +37,19 @@ _CACHE_DIR = flags.DEFINE_string(
   'Folder of compiled programs, kept between runs; "" for none. Not used on a'
   ' CPU with oneDNN convolutions.',
 )
+_STALL_TIMEOUT_MINUTES = flags.DEFINE_float(
+  'stall_timeout_minutes',
+  30.0,
+  'A training without a step for this long ends with status 75, so that a'
+  ' launcher restarts it; 0 for no limit. Compilation is not counted.',
+  lower_bound=0.0,
+)
+_PROFILE_STEPS = flags.DEFINE_list(
+  'profile_steps',
+  [],
+  'First and last step to trace, such as 10,20; the trace is written to'
+  ' WORKDIR/profile.',
+)
 
 
 def main(argv: list[str]) -> int:
@@ -46,6 +60,7 @@ def main(argv: list[str]) -> int:
   # After the platform is set: these import jax.
   from genre_flax.ops.cpu import onednn
   from genre_flax.reports import split_report
+  from genre_flax.runtime import profiler
   from genre_flax.training import setup
   from genre_flax.training import train
 
@@ -57,9 +72,12 @@ def main(argv: list[str]) -> int:
     setup.set_up(config, workdir)
     print('Dry run: nothing was trained.')
     return 0
-  outcome = train.train(config, workdir)
-  if outcome.exit_status == 0 and config.dataset.test_split:
-    split_report.evaluate_best(config, epath.Path(workdir))
+  profile_steps = profiler.parse_steps(_PROFILE_STEPS.value)
+  with watchdog.watch(60 * _STALL_TIMEOUT_MINUTES.value):
+    with profiler.trace_steps(f'{workdir}/profile', profile_steps):
+      outcome = train.train(config, workdir)
+    if outcome.exit_status == 0 and config.dataset.test_split:
+      split_report.evaluate_best(config, epath.Path(workdir))
   return outcome.exit_status
 
 

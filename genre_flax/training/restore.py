@@ -38,6 +38,7 @@ _FREE_KEYS = (
   'keep_best',
   'log_every',
   'tensorboard',
+  'wandb',
   'bootstrap_samples',
   'report',
 )
@@ -85,7 +86,11 @@ def restore_or_initialize(
   if parallel.is_main_host():
     resolved = json.dumps(config_lib.to_dict(config), indent=2)
     files.write_atomic(workdir / 'config.json', f'{resolved}\n')
-    run_history.record(workdir, step=int(state.step))
+    run_history.record(
+      workdir,
+      step=int(state.step),
+      num_train_steps=setup.sizes.num_train_steps,
+    )
   return parallel.replicate(state), sums
 
 

@@ -16,7 +16,7 @@ FILE_NAME = 'starts.json'
 _PACKAGES = ('genre_flax', 'jax', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 
 
-def record(workdir: epath.Path, *, step: int) -> None:
+def record(workdir: epath.Path, *, step: int, num_train_steps: int) -> None:
   """Appends this start, after `step` updates, to the history of a workdir.
 
   Raises:
@@ -24,6 +24,7 @@ def record(workdir: epath.Path, *, step: int) -> None:
   """
   start = {
     'step': step,
+    'num_train_steps': num_train_steps,
     'time': datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds'),
     'command': shlex.join(['python', *sys.orig_argv[1:]]),
     'devices': parallel.describe_devices(),
