@@ -46,9 +46,10 @@ class Guarded:
 
   def close(self) -> None:
     """Closes the logger."""
-    if self._logger is not None:
+    closing, self._logger = self._logger, None
+    if closing is not None:
       with self._warning():
-        self._logger.close()
+        closing.close()
 
   @contextlib.contextmanager
   def _warning(self):

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 import shlex
 from typing import Any
+import warnings
 
 from etils import epath
 import matplotlib
@@ -59,6 +60,19 @@ def write_all(
   complete = (studies.State.COMPLETE,)
   if not study.get_trials(deepcopy=False, states=complete):
     return None
+  with warnings.catch_warnings():
+    warnings.simplefilter('ignore')  # Of plots of a single trial.
+    _write_plots(study, sweep, folder)
+  # With the keys that depend on sampled ones.
+  best = optuna.trial.FixedTrial(study.best_trial.params)
+  words = [*sweep.suggest(best), '--workdir=WORKDIR']
+  words.remove('--config.dataset.test_split=')
+  command = shlex.join(['python', '-m', 'genre_flax.main', *words])
+  files.write_atomic(folder / BEST_COMMAND, f'{command}\n')
+  return command
+
+
+def _write_plots(study, sweep, folder):
   matplotlib.use('agg')
   from matplotlib import pyplot
 
@@ -67,13 +81,6 @@ def write_all(
       figure = np.ravel(axes)[0].figure
       figure.savefig(temporary, dpi=120, format='png', bbox_inches='tight')
     pyplot.close('all')
-  # With the keys that depend on sampled ones.
-  best = optuna.trial.FixedTrial(study.best_trial.params)
-  words = [*sweep.suggest(best), '--workdir=WORKDIR']
-  words.remove('--config.dataset.test_split=')
-  command = shlex.join(['python', '-m', 'genre_flax.main', *words])
-  files.write_atomic(folder / BEST_COMMAND, f'{command}\n')
-  return command
 
 
 def _draw(study, sweep) -> Iterator[tuple[str, Any]]:

@@ -100,13 +100,13 @@ def test_a_grid_with_failures(flags, tmp_path):
 
 
 def test_two_workers_share_the_trials(flags, tmp_path):
-  result = sweep(
+  flags[1:1] = [
     '--num_workers=2',
     "--config.space=({'key':'seed','low':1,'high':1000},)",
     '--config.sampler=random',
     '--config.num_trials=4',
-    *flags,
-  )
+  ]
+  result = sweep(*flags)
   assert result.returncode == 0, result.stdout + result.stderr
   found = rows(tmp_path / 'sweep')
   assert [row['state'] for row in found] == ['complete'] * 4
@@ -123,9 +123,8 @@ def test_two_workers_share_the_trials(flags, tmp_path):
 def test_a_killed_worker(flags, tmp_path):
   """Its trial is retried, and resumes from its checkpoint."""
   folder = tmp_path / 'sweep'
-  flags = [
-    "--config.space=({'key':'seed','values':(1,2)},)",
-    *flags,
+  flags.insert(1, "--config.space=({'key':'seed','values':(1,2)},)")
+  flags += [
     '--config.num_train_steps=400',
     '--config.checkpoint_every_steps=20',
   ]

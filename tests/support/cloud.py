@@ -1,5 +1,8 @@
 """An emulator of cloud storage, for paths on gs://."""
 
+import sys
+
+from etils import epath
 import fsspec
 from fsspec.implementations import memory
 
@@ -24,8 +27,6 @@ class Cloud(memory.MemoryFileSystem):
 
 def install(monkeypatch):
   """Serves gs:// from the emulator until the end of the test."""
-  from etils import epath
-
   Cloud.store.clear()
   Cloud.writes.clear()
   Cloud.pseudo_dirs[:] = ['']
@@ -34,5 +35,7 @@ def install(monkeypatch):
   monkeypatch.setattr(
     epath.backend.fsspec_backend, '_get_filesystem', systems.__getitem__
   )
-  monkeypatch.setitem(fsspec.registry._registry, 'gs', Cloud)
+  # Not an attribute of the package, where `registry` is a mapping.
+  registry = sys.modules['fsspec.registry']._registry
+  monkeypatch.setitem(registry, 'gs', Cloud)
   return cloud
