@@ -125,14 +125,15 @@ def test_a_killed_worker(flags, tmp_path):
   folder = tmp_path / 'sweep'
   flags.insert(1, "--config.space=({'key':'seed','values':(1,2)},)")
   flags += [
-    '--config.num_train_steps=400',
-    '--config.checkpoint_every_steps=20',
+    '--config.num_train_steps=100',
+    '--config.checkpoint_every_steps=5',
+    '--config.eval_every_epochs=100',
   ]
   with subprocess.Popen(
     command(*flags), cwd=paths.ROOT, env=programs.environment()
   ) as process:
     end = time.monotonic() + 120
-    while not (folder / 'trials/0/checkpoints/40').exists():
+    while not (folder / 'trials/0/checkpoints/5').exists():
       assert time.monotonic() < end
       time.sleep(0.05)
     [child] = psutil.Process(process.pid).children()
@@ -147,7 +148,7 @@ def test_a_killed_worker(flags, tmp_path):
   ]
   starts = json.loads((folder / 'trials/0/starts.json').read_text())
   assert starts[0]['step'] == 0
-  assert 40 <= starts[1]['step'] < 400
+  assert 5 <= starts[1]['step'] < 100
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,7 @@ def test_a_training_with_a_stuck_peer_ends(data_dir, tmp_path):
   finally:
     for process in processes:
       process.kill()
-      process.wait()
+      process.communicate()
   assert processes[0].returncode == 75, output
   assert 'error: No step was finished' in output
   assert '_loop' in output
