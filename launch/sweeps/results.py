@@ -1,6 +1,7 @@
 """Results of a sweep: a table, the command of the best trial, and plots."""
 
 from collections.abc import Iterator
+import logging
 import shlex
 from typing import Any
 import warnings
@@ -74,6 +75,7 @@ def write_all(
 
 def _write_plots(study, sweep, folder):
   matplotlib.use('agg')
+  logging.getLogger('matplotlib.category').setLevel(logging.WARNING)
   from matplotlib import pyplot
 
   for name, axes in _draw(study, sweep):

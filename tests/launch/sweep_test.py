@@ -129,15 +129,18 @@ def test_a_killed_worker(flags, tmp_path):
     '--config.checkpoint_every_steps=5',
     '--config.eval_every_epochs=100',
   ]
-  with subprocess.Popen(
+  process = subprocess.Popen(
     command(*flags), cwd=paths.ROOT, env=programs.environment()
-  ) as process:
-    end = time.monotonic() + 120
+  )
+  try:
+    end = time.monotonic() + 200
     while not (folder / 'trials/0/checkpoints/5').exists():
       assert time.monotonic() < end
       time.sleep(0.05)
     [child] = psutil.Process(process.pid).children()
+  finally:
     process.kill()
+    process.wait()
   child.wait(60)  # The training saves and ends.
   result = sweep(*flags)
   assert result.returncode == 0, result.stdout + result.stderr
