@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import multiprocessing
+import re
 import signal
 import time
 
