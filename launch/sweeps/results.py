@@ -27,13 +27,15 @@ def to_table(study: optuna.Study, sweep: sweep_file.Sweep) -> pd.DataFrame:
   rows = []
   for trial in studies.latest_attempts(study):
     values = list(trial.intermediate_values.values())
-    is_complete = trial.state == studies.State.COMPLETE
+    score = sweep.best(values) if values else None
+    if trial.state == studies.State.COMPLETE:
+      score = trial.value
     seconds = trial.user_attrs.get('seconds')
     rows.append(
       {
         'trial': studies.original_number(trial),
         'state': trial.state.name.lower(),
-        'score': trial.value if is_complete else values and sweep.best(values),
+        'score': score,
         'evaluations': len(values),
         'minutes': seconds and round(seconds / 60, 2),
         **{d.key: trial.params.get(d.key) for d in sweep.space},

@@ -100,6 +100,8 @@ class Worker:
 
   def _on_signal(self, number, frame):
     del frame
+    if self._signal is not None:
+      raise KeyboardInterrupt  # The second one does not wait.
     self._signal = number
 
   def _run_trial(self, trial) -> bool:

@@ -1,6 +1,6 @@
 """Locks and uploads with gcsfs and a server of Google's storage API."""
 
-import os
+import json
 import pathlib
 import signal
 import subprocess
@@ -28,6 +28,13 @@ def main(argv):
     sys.stdin.readline()
 command_line.run(main)
 """
+READ = """
+import gcsfs, json
+fs = gcsfs.GCSFileSystem()
+lines = fs.cat('bucket/training/metrics.jsonl').splitlines()
+names = [name.split('/')[-1] for name in fs.ls('bucket/training')]
+print(json.dumps([[json.loads(line) for line in lines], names]))
+"""
 MAKE_BUCKET = "import gcsfs; gcsfs.GCSFileSystem().mkdir('bucket')"
 
 
@@ -41,7 +48,13 @@ def environment(tmp_path):
   command = [binary, '-backend', 'memory', '-scheme', 'http', '-port', port]
   command += ['-host', host, '-public-host', address]
   command += ['-external-url', f'http://{address}']
-  variables = {**os.environ, 'STORAGE_EMULATOR_HOST': f'http://{address}'}
+  variables = {
+    **programs.environment(),
+    'STORAGE_EMULATOR_HOST': f'http://{address}',
+    # For Orbax, which writes by TensorStore.
+    'TENSORSTORE_GCS_HTTP_URL': f'http://{address}',
+    'GOOGLE_AUTH_TOKEN_FOR_TESTING': 'token',
+  }
   with (
     (tmp_path / 'server.log').open('w') as log,
     subprocess.Popen(command, stdout=log, stderr=log) as server,
@@ -117,7 +130,7 @@ def test_a_suspended_program_ends_after_another_took_its_lock(environment):
   assert second.returncode == 0
 
 
-def test_a_training_in_a_bucket(environment, data_dir):
+def test_a_training_in_a_bucket(environment, data_dir, tmp_path):
   done = subprocess.run(
     programs.command(
       'main',
@@ -132,10 +145,26 @@ def test_a_training_in_a_bucket(environment, data_dir):
       '--workdir=gs://bucket/training',
     ),
     cwd=paths.ROOT,
-    env={**programs.environment(), **environment},
+    env=environment,
     capture_output=True,
     text=True,
     timeout=300,
     check=False,
   )
   assert done.returncode == 0, done.stderr
+  read = subprocess.run(
+    [sys.executable, '-c', READ],
+    env=environment,
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  lines, names = json.loads(read.stdout)
+  steps = [line['step'] for line in lines if line['split'] == 'train']
+  assert steps == list(range(1, 41))
+  assert '.lock' not in names
+  assert {'checkpoints', 'tensorboard', 'metrics.json'} <= set(names)
+  # Far fewer uploads than lines.
+  log = (tmp_path / 'server.log').read_text().splitlines()
+  uploads = [line for line in log if 'POST' in line and 'metrics.jsonl' in line]
+  assert 0 < len(uploads) < 30
