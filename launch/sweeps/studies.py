@@ -45,24 +45,23 @@ def open_study(
   Raises:
     InputError: the study was created with another sweep file.
   """
+  retry_callback = optuna.storages.RetryHeartbeatStaleTrialCallback(
+    max_retry=_MAX_RETRIES, inherit_intermediate_values=True
+  )
   options = {
     'heartbeat_interval': heartbeat_seconds,
     'grace_period': _INTERVALS_PER_GRACE_PERIOD * heartbeat_seconds,
-    'heartbeat_stale_trial_callback': (
-      optuna.storages.RetryHeartbeatStaleTrialCallback(
-        max_retry=_MAX_RETRIES, inherit_intermediate_values=True
-      )
-    ),
+    'heartbeat_stale_trial_callback': retry_callback,
   }
   # Workers that create a study at the same time fail.
   with _exclusively(folder):
+    if storage_url:
+      storage = optuna.storages.RDBStorage(storage_url, **options)
+    else:
+      storage = _Journal(folder, options)
     study = optuna.create_study(
       study_name=folder.name if storage_url else 'sweep',
-      storage=(
-        optuna.storages.RDBStorage(storage_url, **options)
-        if storage_url
-        else _Journal(folder, options)
-      ),
+      storage=storage,
       direction=sweep.config['objective']['direction'],
       pruner=_make_pruner(sweep.config['pruner']),
       load_if_exists=True,
@@ -179,17 +178,18 @@ def _exclusively(folder: epath.Path) -> Iterator[None]:
 
 
 def _check_same(study, sweep):
-  before, now = study.user_attrs.get('sweep', sweep.config), sweep.config
-  changed = [
-    f'{key}: {before.get(key)} then, {now.get(key)} now'
-    for key in sorted(before.keys() | now.keys())
-    # A study may be continued with more trials.
-    if key != 'num_trials' and before.get(key) != now.get(key)
-  ]
+  # A study may be continued with more trials.
+  now = {**sweep.config, 'num_trials': None}
+  before = study.user_attrs.get('sweep', now)
+  changed = {
+    key: (before.get(key), now[key])
+    for key in now
+    if before.get(key) != now[key]
+  }
   if changed:
     raise errors.InputError(
-      '\n  '.join(['The study was created with another sweep:', *changed])
-      + '\nRestore the sweep file, or choose another --sweep_dir.'
+      f'The study was created with another sweep; then and now: {changed}.'
+      ' Restore the sweep file, or choose another --sweep_dir.'
     )
   study.set_user_attr('sweep', now)
 
@@ -204,12 +204,13 @@ def _make_sampler(config, number):
 
 
 def _make_pruner(pruner):
-  options = {
-    'min_resource': pruner['min_evaluations'],
-    'reduction_factor': pruner['reduction_factor'],
+  classes = {
+    'asha': optuna.pruners.SuccessiveHalvingPruner,
+    'hyperband': optuna.pruners.HyperbandPruner,
   }
-  if pruner['name'] == 'asha':
-    return optuna.pruners.SuccessiveHalvingPruner(**options)
-  if pruner['name'] == 'hyperband':
-    return optuna.pruners.HyperbandPruner(**options)
-  return optuna.pruners.NopPruner()
+  if pruner['name'] == 'none':
+    return optuna.pruners.NopPruner()
+  return classes[pruner['name']](
+    min_resource=pruner['min_evaluations'],
+    reduction_factor=pruner['reduction_factor'],
+  )

@@ -11,6 +11,7 @@ from typing import Any
 import ml_collections
 import optuna
 
+import configs
 from genre_flax import config as config_lib
 from genre_flax.runtime import errors
 
@@ -190,12 +191,10 @@ def _read_space(entries) -> tuple[list[Dimension], list[str]]:
 
 def resolve(path: str) -> str:
   """The path of a config: here, else in the installed package `configs`."""
-  spec = importlib.util.find_spec('configs')
-  if spec is not None and not pathlib.Path(path.partition(':')[0]).exists():
-    root = pathlib.Path(next(iter(spec.submodule_search_locations))).parent
-    if (root / path.partition(':')[0]).exists():
-      return str(root / path)
-  return path
+  root = pathlib.Path(next(iter(configs.__path__))).parent
+  file = path.partition(':')[0]
+  is_installed = not pathlib.Path(file).exists() and (root / file).exists()
+  return str(root / path) if is_installed else path
 
 
 def _missing_keys(base, searched, flags):

@@ -139,7 +139,7 @@ def test_a_study_continues_with_more_trials_of_the_same_sweep(tmp_path):
   assert len({first, *(take(more, random_sweep(4))[1] for _ in range(3))}) == 4
   with pytest.raises(errors.InputError) as error:
     open_study(tmp_path, read(RANGE, sampler='tpe', num_trials=2))
-  assert 'sampler: random then, tpe now' in str(error.value)
+  assert "'sampler': ('random', 'tpe')" in str(error.value)
 
 
 def test_a_grid_that_was_queued_in_part_is_completed(tmp_path):
