@@ -117,7 +117,7 @@ class WeightsAndBiases:
 
     Args:
       project: Name of the project.
-      folder: Local folder for the files of wandb.
+      folder: Local folder, in which wandb creates the folder `wandb`.
       workdir: Folder of the training, which stores the id of the run.
       config: Config to show with the run.
 
@@ -135,7 +135,6 @@ class WeightsAndBiases:
     id_file = workdir / _WANDB_ID
     if not id_file.exists():
       id_file.write_text(uuid.uuid4().hex)
-    folder.mkdir(parents=True, exist_ok=True)
     self._run = wandb.init(
       project=project,
       dir=str(folder),

@@ -123,7 +123,7 @@ class MetricWriter:
         loggers.Guarded(
           'wandb',
           lambda: loggers.WeightsAndBiases(
-            wandb, folder / 'wandb', workdir=workdir, config=config
+            wandb, folder, workdir=workdir, config=config
           ),
         )
       )

@@ -68,9 +68,8 @@ class Uploader:
     """Whether all files that have grown are uploaded."""
     succeeded = True
     for path in sorted(self.folder.rglob('*')):
-      # wandb uploads its own files.
       name = path.relative_to(self.folder)
-      if not path.is_file() or name.parts[0] == 'wandb':
+      if not path.is_file():
         continue
       content = path.read_bytes()
       if self._sizes.get(path) == len(content):
