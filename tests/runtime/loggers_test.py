@@ -1,4 +1,5 @@
 import sys
+import time
 import types
 
 import pytest
@@ -72,5 +73,8 @@ def test_wandb_logs_offline_and_continues_its_run(tmp_path, monkeypatch):
   run_id = (tmp_path / 'wandb_id').read_text()
   runs = list((tmp_path / 'wandb').glob(f'**/run-{run_id}.wandb'))
   assert len(runs) == 2
-  assert all(b'train/loss' in run.read_bytes() for run in runs)
+  end = time.monotonic() + 60  # wandb's own process writes the files.
+  while not all(b'train/loss' in run.read_bytes() for run in runs):
+    assert time.monotonic() < end
+    time.sleep(0.1)
   assert len(metric_writer.read(tmp_path)) == 2
