@@ -48,7 +48,7 @@ def to_table(study: optuna.Study, sweep: sweep_file.Sweep) -> pd.DataFrame:
 def write_table(
   study: optuna.Study, sweep: sweep_file.Sweep, folder: epath.Path
 ) -> None:
-  """Writes the table of all trials as CSV."""
+  """Writes the table as CSV."""
   table = to_table(study, sweep).map(
     lambda cell: text.for_spreadsheet(cell) if isinstance(cell, str) else cell
   )

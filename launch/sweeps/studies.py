@@ -35,12 +35,8 @@ def open_study(
 ) -> optuna.Study:
   """Creates or opens the study of a sweep, and queues its trials.
 
-  Args:
-    sweep: of the study.
-    folder: of the sweep, which all workers use.
-    storage_url: of a database; by default a journal in the folder.
-    heartbeat_seconds: between two heartbeats of a worker. A worker without any
-      for three times as long is dead.
+  By default the study is a journal in the folder. A worker without a heartbeat
+  for three times `heartbeat_seconds` is dead.
 
   Raises:
     InputError: the study was created with another sweep file.

@@ -58,12 +58,13 @@ class Dimension:
   def faults(self) -> Iterator[str]:
     """Yields the faults of the entry."""
     num_values = len(self.values)
-    if num_values and not (math.isnan(self.low) and math.isnan(self.high)):
-      yield f"{self.key} has 'values' and a range; give one of them"
-    if not num_values and not self.low < self.high:
-      yield f"{self.key} needs 'values', or 'low' below 'high'"
-    if self.log and not self.low > 0:
-      yield f"{self.key} is logarithmic: 'low'={self.low} must be above 0"
+    is_range = self.low < self.high and (self.low > 0 or not self.log)
+    has_low_or_high = self.low == self.low or self.high == self.high
+    if has_low_or_high if num_values else not is_range:
+      yield (
+        f"{self.key} needs either 'values', or 'low' below 'high', and above 0"
+        " with 'log'"
+      )
     for key, values in self.along.items():
       if not isinstance(values, (tuple, list)) or len(values) != num_values:
         yield f'{self.key} needs {num_values} values of {key}; got {values!r}'
@@ -71,14 +72,7 @@ class Dimension:
 
 @dataclasses.dataclass(frozen=True)
 class Sweep:
-  """A validated sweep file.
-
-  Attributes:
-    config: of the file, as plain values.
-    space: the search space.
-    num_trials: of the study.
-    flags: of all trainings.
-  """
+  """A validated sweep file; `flags` are those of all trainings."""
 
   config: Mapping[str, Any]
   space: Sequence[Dimension]

@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from typing import Any, NamedTuple
+from typing import Any
 
 from etils import epath
 
@@ -79,22 +79,15 @@ def failure(status: int, output: str) -> tuple[str, str]:
   return 'crash', last
 
 
-class Progress(NamedTuple):
-  """The objective at each evaluation so far, and further facts.
+def read_progress(
+  workdir: str, *, metric: str, split: str
+) -> tuple[list[float], bool, float]:
+  """Reads the metrics of a workdir, which may not exist yet.
 
-  Attributes:
-    values: of the objective.
-    is_last: whether the last evaluation is among them.
-    peak_memory_gb: of the host process, in 10**9 bytes; NaN if unknown.
+  Returns:
+    The values of a metric, whether the last evaluation is among them, and the
+    peak memory of the host process in 10**9 bytes, or NaN.
   """
-
-  values: list[float]
-  is_last: bool
-  peak_memory_gb: float
-
-
-def read_progress(workdir: str, *, metric: str, split: str) -> Progress:
-  """Reads the metrics of a workdir, which may not exist yet."""
   values, step, memory = [], 0, math.nan
   for line in metric_writer.read(workdir):
     if line.get('split') == split and line.get(metric) is not None:
@@ -107,4 +100,4 @@ def read_progress(workdir: str, *, metric: str, split: str) -> Progress:
     is_last = step == starts[-1]['num_train_steps']
   except (OSError, ValueError, LookupError, TypeError):
     is_last = False
-  return Progress(values, is_last, memory)
+  return values, is_last, memory

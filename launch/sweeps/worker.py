@@ -46,14 +46,7 @@ class Worker:
     folder: epath.Path,
     on_change: Callable[[], None],
   ):
-    """Prepares the worker.
-
-    Args:
-      study: of `studies.open_study`.
-      sweep: of the study.
-      folder: of the sweep, with the workdirs of the trials.
-      on_change: called after each trial.
-    """
+    """Prepares a worker that calls `on_change` after each trial."""
     self._study = study
     self._sweep = sweep
     self._folder = folder
@@ -190,18 +183,17 @@ class Worker:
       TrialPruned: others score higher, and further evaluations remain.
     """
     objective = self._sweep.config['objective']
-    progress = training.read_progress(
+    values, is_last, memory = training.read_progress(
       workdir, metric=objective['metric'], split=objective['split']
     )
-    if progress.peak_memory_gb > trial.user_attrs.get('peak_memory_gb', 0.0):
-      trial.set_user_attr('peak_memory_gb', progress.peak_memory_gb)
+    if memory > trial.user_attrs.get('peak_memory_gb', 0.0):
+      trial.set_user_attr('peak_memory_gb', memory)
     if trial.user_attrs.get('scores'):
-      return progress.values
+      return values
     reported = self._study.trials[trial.number].intermediate_values
-    new = {n: v for n, v in enumerate(progress.values, 1) if n not in reported}
+    new = {n: v for n, v in enumerate(values, 1) if n not in reported}
     for number, value in new.items():
       trial.report(value, number)
-    may_prune = new and is_running and not progress.is_last
-    if may_prune and trial.should_prune():
+    if new and is_running and not is_last and trial.should_prune():
       raise optuna.TrialPruned
-    return progress.values
+    return values

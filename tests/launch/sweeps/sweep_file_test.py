@@ -157,17 +157,17 @@ def test_configs_are_found_in_the_installed_package(tmp_path, monkeypatch):
     ([{'key': 'image_sise', 'values': (1,)}], {}, "no key 'image_sise'"),
     ([{'values': (1,)}], {}, "must have 'key'"),
     ([{'key': 'seed', 'value': 1}], {}, 'only keys of'),
-    ([{'key': 'seed'}], {}, "seed needs 'values', or 'low' below 'high'"),
+    ([{'key': 'seed'}], {}, "seed needs either 'values', or 'low' below"),
     ([{'key': 'seed', 'low': 2, 'high': 1}], {}, "'low' below 'high'"),
     (
       [{'key': 'seed', 'values': (1,), 'low': 1, 'high': 2}],
       {},
-      "'values' and a range",
+      "needs either 'values', or 'low'",
     ),
     (
       [{'key': 'seed', 'low': 0, 'high': 2, 'log': True}],
       {'sampler': 'random', 'num_trials': 2},
-      "'low'=0 must be above 0",
+      "above 0 with 'log'",
     ),
     (
       [{'key': 'seed', 'values': (1,)}, {'key': 'seed', 'values': (2,)}],
