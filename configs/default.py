@@ -286,6 +286,9 @@ def get_config() -> config_dict.ConfigDict:
   config.log_every = 20
   # Write TensorBoard events besides JSON lines.
   config.tensorboard = True
+  # Project of Weights & Biases to log to, besides; '' for none. Needs the extra
+  # `wandb`.
+  config.wandb = ''
   # Bootstrap resamples of the 95 % intervals of final metrics. >= 0.
   config.bootstrap_samples = 1000
   # Write report.html at the end, where there is a test split; this takes about

@@ -16,6 +16,7 @@ from genre_flax.runtime import command_line
 from genre_flax.runtime import files
 from genre_flax.runtime import platform
 from genre_flax.runtime import shared_flags
+from genre_flax.runtime import watchdog
 
 _CONFIG = shared_flags.config(config_lib.load)
 _WORKDIR = flags.DEFINE_string(
@@ -42,6 +43,19 @@ _CACHE_DIR = flags.DEFINE_string(
   'Folder of compiled programs, kept between runs; "" for none. Not used on a'
   ' CPU with oneDNN convolutions.',
 )
+_STALL_TIMEOUT_MINUTES = flags.DEFINE_float(
+  'stall_timeout_minutes',
+  30.0,
+  'A training without a step for this long ends with status 75, so that a'
+  ' launcher restarts it; 0 for no limit. Compilation is not counted.',
+  lower_bound=0.0,
+)
+_PROFILE_STEPS = flags.DEFINE_list(
+  'profile_steps',
+  [],
+  'First and last step to trace, such as 10,20; the trace is written to'
+  ' WORKDIR/profile.',
+)
 
 
 def main(argv: list[str]) -> int:
@@ -52,6 +66,7 @@ def main(argv: list[str]) -> int:
   # After the platform is set: these import jax.
   from genre_flax.ops.cpu import onednn
   from genre_flax.reports import split_report
+  from genre_flax.runtime import profiler
   from genre_flax.training import resume
   from genre_flax.training import setup as setup_lib
   from genre_flax.training import train
@@ -70,9 +85,14 @@ def main(argv: list[str]) -> int:
       ),
     )
     return 0
-  outcome = train.train(config, workdir, allow_change=_ALLOW_CHANGE.value)
-  if outcome.exit_status == 0 and config.dataset.test_split:
-    split_report.evaluate_best(config, epath.Path(workdir))
+  profile_steps = profiler.parse_steps(_PROFILE_STEPS.value)
+  with watchdog.watch(60 * _STALL_TIMEOUT_MINUTES.value):
+    with profiler.trace_steps(f'{workdir}/profile', profile_steps):
+      outcome = train.train(
+        config, workdir, allow_change=_ALLOW_CHANGE.value
+      )
+    if outcome.exit_status == 0 and config.dataset.test_split:
+      split_report.evaluate_best(config, epath.Path(workdir))
   return outcome.exit_status
 
 

@@ -103,7 +103,7 @@ def describe(plan: Facts) -> str:
   if not plan['fits']:
     lines.append(
       '  remedy   a smaller --config.batch_size, a larger'
-      ' --config.accumulate_steps or more chips'
+      ' --config.micro_batch_size, or more chips'
     )
   elif plan['bound'] is None:
     lines.append(

@@ -14,6 +14,7 @@ from genre_flax.data import input_pipeline
 from genre_flax.models import forward
 from genre_flax.models import side_inputs
 from genre_flax.runtime import parallel
+from genre_flax.runtime import watchdog
 
 Variables = dict[str, Any]
 EvalStep = Callable[[Variables, parallel.Batch], dict[str, jax.Array]]
@@ -141,6 +142,7 @@ def run_over_split(
     # The previous batch is fetched while this one is computed.
     if pending is not None:
       collect(pending)
+      watchdog.report_progress()
     pending = outputs
   if pending is not None:
     collect(pending)

@@ -9,6 +9,7 @@ from etils import epath
 
 from genre_flax.runtime import errors
 from genre_flax.runtime import files
+from genre_flax.runtime import lease
 
 
 @contextlib.contextmanager
@@ -16,11 +17,11 @@ def hold(path: epath.PathLike, message: str) -> Iterator[None]:
   """Holds a lock until the block or the process ends.
 
   The lock is flock(2). On Linux it also works between machines on NFS, where
-  the server releases it with the client's lease. Paths on cloud storage, which
-  has no locks, are not locked.
+  the server releases it with the client's lease. Paths on cloud storage are
+  locked by an object that is renewed; see `lease`.
 
   Args:
-    path: Lock file, which is created and remains.
+    path: Lock file, which is created and remains; on cloud storage a folder.
     message: Error message if another program holds the lock; {pid} is replaced
       by its process id.
 
@@ -29,7 +30,8 @@ def hold(path: epath.PathLike, message: str) -> Iterator[None]:
     StorageError: The lock file cannot be created.
   """
   if files.is_remote(path):
-    yield
+    with lease.hold(path, message):
+      yield
     return
   path = epath.Path(path)
   with files.storage_errors(path):

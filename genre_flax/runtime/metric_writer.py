@@ -1,20 +1,21 @@
-"""Metrics by step in a workdir: JSON lines and TensorBoard events.
+"""Metrics by step in a workdir: JSON lines, TensorBoard, Weights & Biases.
 
 metrics.jsonl has a line {"step": 20, "split": "train", "loss": 5.1, ...} per
 step and split.
 """
 
 from collections.abc import Iterable, Mapping
-import contextlib
 import json
 import math
-import time
+import pathlib
 from typing import Any
 
 from absl import logging
 from etils import epath
 
 from genre_flax.runtime import files
+from genre_flax.runtime import loggers
+from genre_flax.runtime import uploads
 
 FILE_NAME = 'metrics.jsonl'
 
@@ -64,9 +65,10 @@ def write(folder: epath.PathLike, lines: Iterable[Line]) -> None:
 
 
 class MetricWriter:
-  """Writes metrics to metrics.jsonl and, optionally, to TensorBoard events.
+  """Writes metrics to metrics.jsonl and to the loggers of `loggers`.
 
-  A run that resumes from an earlier checkpoint drops the lines after it.
+  A run that resumes from an earlier checkpoint drops the lines after it. For a
+  workdir on cloud storage, files are written locally and uploaded by a thread.
   """
 
   def __init__(
@@ -75,6 +77,8 @@ class MetricWriter:
     *,
     start_step: int,
     tensorboard: bool,
+    wandb: str = '',
+    config: Mapping[str, Any] | None = None,
     is_active: bool = True,
   ):
     """Opens the files.
@@ -83,22 +87,45 @@ class MetricWriter:
       workdir: Folder of the run.
       start_step: Number of updates so far. Lines of later steps are dropped.
       tensorboard: Whether to write TensorBoard events.
+      wandb: Project of Weights & Biases; '' for none.
+      config: Config to show in Weights & Biases.
       is_active: Whether to write at all. False on all hosts but one.
 
     Raises:
+      InputError: wandb is not installed.
       StorageError: The files cannot be written.
     """
-    self._workdir = epath.Path(workdir) if is_active else None
-    self._events = None
+    self._folder: pathlib.Path | None = None
+    self._uploader: uploads.Uploader | None = None
+    self._loggers: list[loggers.Guarded] = []
     if not is_active:
       return
+    workdir = epath.Path(workdir)
     lines = [line for line in read(workdir) if line['step'] <= start_step]
     write(workdir, lines)
-    # Cloud storage cannot append: each line rewrites the file.
-    self._lines = lines if files.is_remote(workdir) else None
+    folder = pathlib.Path(workdir)
+    if files.is_remote(workdir):
+      self._uploader = uploads.Uploader(workdir)
+      folder = self._uploader.folder
+      write(folder, lines)
+    self._folder = folder
     if tensorboard:
-      self._events = _EventWriter(
-        self._workdir / 'tensorboard', purge_step=start_step + 1
+      self._loggers.append(
+        loggers.Guarded(
+          'TensorBoard',
+          lambda: loggers.TensorBoard(
+            folder / 'tensorboard', purge_step=start_step + 1
+          ),
+        )
+      )
+    if wandb:
+      self._loggers.append(
+        loggers.Guarded(
+          'wandb',
+          lambda: loggers.WeightsAndBiases(
+            wandb, folder, workdir=workdir, config=config
+          ),
+        )
       )
 
   def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
@@ -107,61 +134,26 @@ class MetricWriter:
     Raises:
       StorageError: The metrics cannot be written.
     """
-    if self._workdir is None:
+    if self._folder is None:
       return
     line = {'step': step, 'split': split}
     for name, value in values.items():
       line[name] = float(value) if math.isfinite(value) else None
-    if self._lines is not None:
-      self._lines.append(line)
-      write(self._workdir, self._lines)
-    else:
-      path = self._workdir / FILE_NAME
-      with files.storage_errors(path), path.open('a') as file:
-        file.write(f'{json.dumps(line)}\n')
-    if self._events is not None:
-      scalars = {f'{split}/{name}': value for name, value in values.items()}
-      self._events.write(step, scalars)
+    path = self._folder / FILE_NAME
+    with files.storage_errors(path), path.open('a') as file:
+      file.write(f'{json.dumps(line)}\n')
+    scalars = {f'{split}/{name}': value for name, value in values.items()}
+    for logger in self._loggers:
+      logger.write(step, scalars)
+
+  def upload(self) -> None:
+    """Starts an upload to cloud storage before the next one is due."""
+    if self._uploader is not None:
+      self._uploader.request()
 
   def close(self) -> None:
-    """Closes the files."""
-    if self._events is not None:
-      self._events.close()
-
-
-class _EventWriter:
-  """Writes scalars to a TensorBoard event file, without a thread.
-
-  The thread of tensorboardX.SummaryWriter ends with a traceback on a full disk,
-  and the program then waits for it forever.
-  """
-
-  def __init__(self, folder: epath.Path, *, purge_step: int):
-    """Opens a new file; steps of earlier files from `purge_step` are hidden."""
-    # Imported here, since tensorboardX imports PyTorch where it is installed.
-    from tensorboardX import event_file_writer
-    from tensorboardX import summary
-    from tensorboardX.proto import event_pb2
-
-    self._folder = folder
-    self._make_event = event_pb2.Event
-    self._make_scalar = summary.scalar
-    with files.storage_errors(folder):
-      folder.mkdir(parents=True, exist_ok=True)
-      self._file = event_file_writer.EventsWriter(str(folder / 'events'))
-      log = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
-      self._add(step=purge_step, session_log=log)
-
-  def write(self, step: int, values: Mapping[str, float]) -> None:
-    with files.storage_errors(self._folder):
-      for name, value in values.items():
-        self._add(step=step, summary=self._make_scalar(name, value))
-      self._file.flush()
-
-  def _add(self, **fields):
-    self._file.write_event(self._make_event(wall_time=time.time(), **fields))
-
-  def close(self) -> None:
-    # A full disk was reported by `write`, and raises again here.
-    with contextlib.suppress(OSError):
-      self._file.close()
+    """Closes the files, and uploads the rest."""
+    for logger in self._loggers:
+      logger.close()
+    if self._uploader is not None:
+      self._uploader.close()

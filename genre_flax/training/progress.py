@@ -20,6 +20,7 @@ from genre_flax.datasets.posters import storage
 from genre_flax.evaluation import metrics
 from genre_flax.models import params as params_lib
 from genre_flax.ops.cpu import onednn
+from genre_flax.runtime import errors
 from genre_flax.runtime import machine
 from genre_flax.runtime import metric_writer
 from genre_flax.runtime import parallel
@@ -30,7 +31,7 @@ from genre_flax.training import train_state
 _PER_STEP = ('learning_rate', 'gradient_norm')
 
 
-class NonFiniteError(FloatingPointError):
+class NonFiniteError(errors.DivergedError):
   """A metric of a training step is NaN or infinite."""
 
 
@@ -203,6 +204,10 @@ class Progress:
     self._info(
       describe_metrics(step, split, results, seconds=results['seconds'])
     )
+
+  def upload(self) -> None:
+    """Starts an upload of the metrics to cloud storage."""
+    self._writer.upload()
 
   def _info(self, text: str) -> None:
     """Logs a line above the progress bar."""

@@ -75,7 +75,12 @@ def restore_or_initialize(
     resolved = json.dumps(config_lib.to_dict(config), indent=2)
     files.write_atomic(workdir / 'config.json', f'{resolved}\n')
     changed = resume.changed_keys(meta['config'], config) if meta else {}
-    run_history.record(workdir, step=step, changed_keys=changed)
+    run_history.record(
+      workdir,
+      step=step,
+      num_train_steps=setup.sizes.num_train_steps,
+      changed_keys=changed,
+    )
     if meta.get('code') != run_code.describe(config, setup.model):
       run_code.save(config, workdir / run_code.FOLDER / str(step))
   return parallel.replicate(state), meta.get('log_sums')

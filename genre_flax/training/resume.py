@@ -33,6 +33,7 @@ _FREE_KEYS = (
   'early_stopping_epochs',
   'log_every',
   'tensorboard',
+  'wandb',
   'bootstrap_samples',
   'report',
 )

@@ -25,6 +25,7 @@ def record(
   workdir: epath.Path,
   *,
   step: int,
+  num_train_steps: int,
   changed_keys: Mapping[str, tuple[Any, Any]],
 ) -> None:
   """Appends this start, after `step` updates, to the history of a workdir.
@@ -36,6 +37,7 @@ def record(
   """
   start = {
     'step': step,
+    'num_train_steps': num_train_steps,
     'time': datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds'),
     'command': shlex.join(['python', *sys.orig_argv[1:]]),
     'changed_keys': dict(changed_keys),

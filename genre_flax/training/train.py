@@ -24,6 +24,8 @@ from genre_flax.runtime import lock
 from genre_flax.runtime import metric_writer
 from genre_flax.runtime import parallel
 from genre_flax.runtime import preemption
+from genre_flax.runtime import profiler
+from genre_flax.runtime import watchdog
 from genre_flax.training import early_stopping
 from genre_flax.training import feature_cache
 from genre_flax.training import inputs
@@ -101,6 +103,8 @@ def train(
             workdir,
             start_step=step,
             tensorboard=config.tensorboard,
+            wandb=config.wandb,
+            config=config_lib.to_dict(config),
             is_active=is_main,
           )
         ) as writer,
@@ -149,7 +153,9 @@ def _loop(config, dataset, setup, state, checkpointer, progress):
   train_split, validation_split = _open_splits(
     config, dataset, setup.model, state
   )
-  train_step = setup_lib.make_train_step(config, setup)
+  train_step = watchdog.excluding_first_call(
+    setup_lib.make_train_step(config, setup)
+  )
   validate = _make_validator(config, dataset, setup, validation_split)
   base_meta = {
     **checkpoint_meta(config, dataset, sizes),
@@ -163,16 +169,20 @@ def _loop(config, dataset, setup, state, checkpointer, progress):
   )
   in_flight = collections.deque()
   with contextlib.closing(batches), preemption.StopNotice() as stop:
+    watchdog.report_progress()
     while step < sizes.num_train_steps and not stopping.is_due(step):
+      profiler.before_step(step + 1)
       with progress.waiting_for_input():
         batch = next(batches)
       with parallel.no_implicit_transfers():
         state, values = train_step(state, batch)
       step += 1
+      profiler.after_step(step, values)
       progress.add(step, values)
       in_flight.append(values['loss'])
       if len(in_flight) > _MAX_STEPS_AHEAD:
         in_flight.popleft().block_until_ready()
+      watchdog.report_progress()
 
       is_stopping = stop.is_set(step)
       is_eval = sizes.is_eval_step(step)
@@ -187,6 +197,7 @@ def _loop(config, dataset, setup, state, checkpointer, progress):
             results = stopping.add(step, results)
             if stopping.is_due(step):
               meta['num_train_steps'] = step
+          progress.upload()
           checkpointer.save(step, state.to_items(), meta=meta, metrics=results)
       if is_stopping:
         checkpointer.wait()
@@ -223,10 +234,12 @@ def _open_splits(config, dataset, model, state):
 
 def _make_validator(config, dataset, setup, split):
   """A function of the state that returns metrics and a calibration."""
-  eval_step = evaluator.make_eval_step(
-    setup.model,
-    config_lib.preprocessing(config),
-    logits_fn=objectives.logits_fn(config, label_prior=dataset.label_prior),
+  eval_step = watchdog.excluding_first_call(
+    evaluator.make_eval_step(
+      setup.model,
+      config_lib.preprocessing(config),
+      logits_fn=objectives.logits_fn(config, label_prior=dataset.label_prior),
+    )
   )
 
   def validate(state):

@@ -3,8 +3,6 @@
 import re
 
 from etils import epath
-import fsspec
-from fsspec.implementations import memory
 import numpy as np
 import pytest
 
@@ -12,6 +10,7 @@ from genre_flax.datasets.posters import build
 from genre_flax.datasets.posters import storage
 from genre_flax.datasets.posters import synthetic
 from genre_flax.runtime import errors
+from tests.support import cloud as emulator
 from tests.support import prepared
 
 
@@ -115,27 +114,12 @@ def test_verify_reports_every_damaged_file(written, tmp_path):
   assert f'{train} has' in str(error.value)
 
 
-class Cloud(memory.MemoryFileSystem):
-  protocol = 'gcs'
-  store = {}
-  pseudo_dirs = ['']
-
-  @classmethod
-  def _strip_protocol(cls, path):
-    return super()._strip_protocol(str(path).replace('gs://', '/', 1))
-
-
 @pytest.fixture
 def cloud(tmp_path, monkeypatch):
   """A data_dir on gs://; the cache folder is in `tmp_path`."""
-  systems = {'gcs': Cloud(), 'file': fsspec.filesystem('file')}
-  monkeypatch.setattr(
-    epath.backend.fsspec_backend, '_get_filesystem', systems.__getitem__
-  )
+  emulator.install(monkeypatch)
   monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
-  yield epath.Path('gs://bucket/data')
-  Cloud.store.clear()
-  Cloud.pseudo_dirs[:] = ['']
+  return epath.Path('gs://bucket/data')
 
 
 def _images(split):

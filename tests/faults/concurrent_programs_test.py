@@ -11,9 +11,7 @@ import pytest
 
 from genre_flax.data import cache as cache_lib
 from genre_flax.runtime import errors
-from genre_flax.runtime import lock
 from tests.faults import trainings
-from tests.launch import sweep_test
 from tests.support import programs
 
 pytestmark = pytest.mark.slow
@@ -87,14 +85,3 @@ def test_processes_share_one_image_cache(tmp_path):
     2, mp_context=multiprocessing.get_context('spawn')
   ) as pool:
     assert all(pool.map(fill_cache, [path] * 6, range(6)))
-
-
-def test_controllers_of_one_sweep(tmp_path):
-  folder = tmp_path / 'sweep'
-  with lock.hold(folder / 'lock', ''):
-    done = sweep_test.sweep(
-      '--config=configs/sweeps/image_size.py', f'--sweep_dir={folder}'
-    )
-  assert done.returncode == BUSY, done.stderr
-  assert re.search(r'Process \d+ runs the sweep in', done.stderr)
-  assert not list(folder.glob('journal*'))

@@ -153,11 +153,12 @@ def test_launcher(data_dir, expected, tmp_path, num_kills):
 
 def write_sweep(folder, data_dir, learning_rates):
   """Writes a sweep over learning rates; returns its arguments."""
-  text = sweep_test.SWEEP.replace('(-1.0, 1e-3)', learning_rates)
+  text = sweep_test.SWEEP.replace('(-1.0, 1e30, 1e-3)', learning_rates)
   (folder / 'sweep.py').write_text(text)
   return (
     f'--config={folder / "sweep.py"}',
     f'--sweep_dir={folder / "sweep"}',
+    '--heartbeat_seconds=1',
     '--',
     '--config.dataset.synthetic_posters=0',
     f'--config.dataset.data_dir={data_dir}',
@@ -170,13 +171,13 @@ def trial_states(folder):
 
 
 @LONG
-def test_sweep_controller(data_dir, tmp_path):
+def test_sweep_worker(data_dir, tmp_path):
   flags = write_sweep(tmp_path, data_dir, '(1e-4, 1e-3)')
   for kill_time in kill_times(10, 12.0):
     trainings.kill_after(kill_time, trainings.start('launch.sweep', *flags))
   done = sweep_test.sweep(*flags)
   assert done.returncode == 0, done.stdout + done.stderr
-  assert trial_states(tmp_path) == ['done', 'done']
+  assert trial_states(tmp_path) == ['complete', 'complete']
   trainings.wait_until_none(tmp_path)
 
 
@@ -184,9 +185,9 @@ def test_sweep_controller(data_dir, tmp_path):
 def test_trials_of_sweep(data_dir, tmp_path):
   flags = write_sweep(tmp_path, data_dir, '(1e-4, 2e-4, 3e-4, 4e-4)')
   with concurrent.futures.ThreadPoolExecutor() as pool:
-    controller = pool.submit(sweep_test.sweep, *flags)
+    worker = pool.submit(sweep_test.sweep, *flags)
     num_killed = 0
-    while not controller.done():
+    while not worker.done():
       processes = [
         process
         for process in trainings.running(tmp_path / 'sweep' / 'trials')
@@ -198,9 +199,9 @@ def test_trials_of_sweep(data_dir, tmp_path):
         num_killed += 1
         time.sleep(3.0)
       time.sleep(0.1)
-    done = controller.result()
+    done = worker.result()
   assert done.returncode == 0, done.stdout + done.stderr
   states = trial_states(tmp_path)
   assert len(states) == 4
-  assert set(states) <= {'done', 'failed'}
+  assert set(states) <= {'complete', 'fail'}
   trainings.wait_until_none(tmp_path)

@@ -1,13 +1,17 @@
-"""The sweep binary, whole, with real trainings."""
+"""The sweep program with real trainings."""
 
 import csv
-import functools
 import json
 import re
 import shlex
+import subprocess
+import sys
+import time
 
+import psutil
 import pytest
 
+from tests.support import paths
 from tests.support import programs
 
 pytestmark = pytest.mark.slow
@@ -22,106 +26,178 @@ def get_config():
     '--config.image_height=32',
     '--config.image_width=24',
     '--config.num_train_steps=4',
-    '--config.bootstrap_samples=0',
-    '--config.report=False',
+    '--config.checkpoint_every_steps=2',
   )
   config.space = (
-    {'key': 'optimizer.learning_rate', 'values': (-1.0, 1e-3)},
+    {'key': 'optimizer.learning_rate', 'values': (-1.0, 1e30, 1e-3)},
   )
   return config
 """
 
 
-sweep = functools.partial(programs.run, 'sweep', package='launch')
+def command(*arguments):
+  return [sys.executable, '-m', 'launch.sweep', *map(str, arguments)]
+
+
+def sweep(*arguments, timeout=300):
+  return subprocess.run(
+    command(*arguments),
+    cwd=paths.ROOT,
+    env=programs.environment(),
+    capture_output=True,
+    text=True,
+    timeout=timeout,
+    check=False,
+  )
+
+
+def rows(folder):
+  with (folder / 'sweep.csv').open() as file:
+    return list(csv.DictReader(file))
 
 
 @pytest.fixture
-def sweep_file(tmp_path):
+def flags(tmp_path, data_dir):
+  """The flags of a sweep in the folder `sweep`."""
   path = tmp_path / 'my_sweep.py'
   path.write_text(SWEEP)
-  return path
-
-
-@pytest.fixture
-def flags(sweep_file, tmp_path, data_dir):
   return [
-    f'--config={sweep_file}',
-    f'--sweep_dir={tmp_path / "My sweep"}',
+    f'--config={path}',
+    f'--sweep_dir={tmp_path / "sweep"}',
+    '--heartbeat_seconds=1',
     '--',
     '--config.dataset.synthetic_posters=0',
     f'--config.dataset.data_dir={data_dir}',
   ]
 
 
-def test_trials_are_trained_and_the_best_command_is_named(flags, tmp_path):
+def test_a_grid_with_failures(flags, tmp_path):
   result = sweep(*flags)
   assert result.returncode == 0, result.stdout + result.stderr
-  folder = tmp_path / 'My sweep'
-  with (folder / 'sweep.csv').open() as file:
-    failed, done = csv.DictReader(file)
-  assert (failed['state'], failed['failure']) == ('failed', 'bad config')
-  assert 'config.optimizer.learning_rate=-1.0: must be' in failed['reason']
-  assert (done['state'], done['optimizer.learning_rate']) == ('done', '0.001')
+  folder = tmp_path / 'sweep'
+  bad, diverged, complete = rows(folder)
+  assert (bad['state'], bad['failure']) == ('fail', 'bad config')
+  assert 'config.optimizer.learning_rate=-1.0: must be' in bad['reason']
+  assert (diverged['state'], diverged['failure']) == ('fail', 'diverged')
+  assert re.match(r'error: Step \d: \w+ is (nan|inf)', diverged['reason'])
+  assert complete['state'] == 'complete'
   lines = [
     json.loads(line)
-    for line in (folder / 'trials' / 'trial_0001' / 'seed_0' / 'metrics.jsonl')
-    .read_text()
-    .splitlines()
+    for line in (folder / 'trials/2/metrics.jsonl').read_text().splitlines()
   ]
-  best = max(
-    line['mean_average_precision']
-    for line in lines
-    if line['split'] == 'validation'
-  )
-  assert float(done['score']) == pytest.approx(best, abs=1e-6)
-  assert float(done['minutes']) > 0
-  assert float(done['peak_memory_gb']) > 0.1
-  [command] = (folder / 'best.sh').read_text().splitlines()
-  assert command in result.stdout
-  assert '--config.optimizer.learning_rate=0.001' in shlex.split(command)
-  assert (folder / 'history.png').read_bytes().startswith(b'\x89PNG')
+  values = [line.get('mean_average_precision', 0) for line in lines]
+  assert float(complete['score']) == pytest.approx(max(values))
+  assert float(complete['peak_memory_gb']) > 0.1
+  [best] = (folder / 'best.sh').read_text().splitlines()
+  assert best in result.stdout
+  assert '--config.optimizer.learning_rate=0.001' in shlex.split(best)
 
-  # Once more: nothing is left to do.
   before = (folder / 'sweep.csv').read_text()
   again = sweep(*flags)
   assert again.returncode == 0, again.stderr
   assert (folder / 'sweep.csv').read_text() == before
-  assert command in again.stdout
+  assert best in again.stdout
 
 
-def test_a_dry_run_prints_commands_and_writes_nothing(flags, tmp_path):
-  result = sweep('--dry_run', '--backend=slurm', *flags)
-  assert result.returncode == 0, result.stderr
-  *commands, last = result.stdout.splitlines()
-  assert last == 'Dry run: nothing was run.'
-  assert len(commands) == 2
-  words = shlex.split(commands[1])
-  assert words[1:4] == ['-m', 'launch.run', '--backend=slurm']
-  [name] = [word for word in words if word.startswith('--name=')]
-  assert re.fullmatch('--name=s-my-sweep-[0-9a-f]{6}-0001-0', name)
-  assert '--config.optimizer.learning_rate=0.001' in words
-  assert f'--workdir={tmp_path}/My sweep/trials/trial_0001/seed_0' in words
-  assert not (tmp_path / 'My sweep').exists()
+def test_two_workers_share_the_trials(flags, tmp_path):
+  flags[1:1] = [
+    '--num_workers=2',
+    "--config.space=({'key':'seed','low':1,'high':1000},)",
+    '--config.sampler=random',
+    '--config.num_trials=4',
+  ]
+  result = sweep(*flags)
+  assert result.returncode == 0, result.stdout + result.stderr
+  found = rows(tmp_path / 'sweep')
+  assert [row['state'] for row in found] == ['complete'] * 4
+  assert len({row['seed'] for row in found}) == 4
+  # Each was trained once, and two at a time.
+  starts = []
+  for number in range(4):
+    path = tmp_path / f'sweep/trials/{number}/starts.json'
+    [start] = json.loads(path.read_text())
+    starts.append(start['time'])
+  assert result.stderr.count('score') == 4
 
 
-VALID = ('--config=configs/sweeps/image_size.py', '--sweep_dir=x')
+def test_a_killed_worker(flags, tmp_path):
+  """Its trial is retried, and resumes from its checkpoint."""
+  folder = tmp_path / 'sweep'
+  flags.insert(1, "--config.space=({'key':'seed','values':(1,2)},)")
+  flags += [
+    '--config.num_train_steps=100',
+    '--config.checkpoint_every_steps=5',
+    '--config.eval_every_epochs=100',
+  ]
+  process = subprocess.Popen(
+    command(*flags), cwd=paths.ROOT, env=programs.environment()
+  )
+  try:
+    end = time.monotonic() + 200
+    while not (folder / 'trials/0/checkpoints/5').exists():
+      assert time.monotonic() < end
+      time.sleep(0.05)
+    [child] = psutil.Process(process.pid).children()
+  finally:
+    process.kill()
+    process.wait()
+  child.wait(60)  # The training saves and ends.
+  result = sweep(*flags)
+  assert result.returncode == 0, result.stdout + result.stderr
+  assert [row['state'] for row in rows(folder)] == ['complete'] * 2
+  assert sorted(path.name for path in (folder / 'trials').iterdir()) == [
+    '0',
+    '1',
+  ]
+  starts = json.loads((folder / 'trials/0/starts.json').read_text())
+  assert starts[0]['step'] == 0
+  assert 5 <= starts[1]['step'] < 100
 
 
 @pytest.mark.parametrize(
   ('arguments', 'message'),
   [
-    ([], '--config is missing'),
-    (VALID[:1], '--sweep_dir is missing'),
-    ([*VALID, '--config.sampler=tpe'], 'config.num_trials=None: how many'),
-    ([*VALID, 'stray'], "Unexpected arguments: ['stray']"),
-    ([*VALID, '--', 'y'], "Unexpected arguments: ['y']"),
+    ([], '--config and --sweep_dir are missing'),
+    (
+      [
+        '--config=configs/sweeps/image_size.py',
+        '--sweep_dir=x',
+        '--config.sampler=tpe',
+      ],
+      'config.num_trials=None',
+    ),
+    (
+      ['--config=configs/sweeps/image_size.py', '--sweep_dir=x', 'stray'],
+      "Unexpected arguments: ['stray']",
+    ),
+    (
+      ['--config=configs/sweeps/image_size.py', '--sweep_dir=gs://bucket/x'],
+      'expected --storage=URL',
+    ),
     (['--config=configs/sweeps/none.py', '--sweep_dir=x'], 'none.py'),
     (['--sweepdir=x'], "Unknown command line flag 'sweepdir'"),
-    ([*VALID, '--config.sampla=grid'], 'sampla'),
+    (
+      [
+        '--config=configs/sweeps/image_size.py',
+        '--sweep_dir=x',
+        '--',
+        '--config.batchsize=3',
+      ],
+      "no key 'batchsize'",
+    ),
   ],
 )
-def test_what_makes_no_sense_is_refused(arguments, message):
+def test_invalid_arguments_are_refused(arguments, message):
   result = sweep(*arguments)
   assert result.returncode == 2, result.stderr
   assert message in result.stderr
   assert 'Traceback' not in result.stderr
+
+
+def test_a_dry_run_writes_nothing(flags, tmp_path):
+  result = sweep('--dry_run', *flags)
+  assert result.returncode == 0, result.stderr
+  first, last = result.stdout.splitlines()
+  assert '--config.optimizer.learning_rate=-1.0' in shlex.split(first)
+  assert last == 'Dry run of 3 trials: nothing was trained.'
+  assert not (tmp_path / 'sweep').exists()

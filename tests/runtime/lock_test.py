@@ -6,6 +6,7 @@ import pytest
 
 from genre_flax.runtime import errors
 from genre_flax.runtime import lock
+from tests.support import cloud
 from tests.support import paths
 
 HOLD = """
@@ -40,7 +41,11 @@ def test_another_holder_is_refused_until_the_process_is_killed(tmp_path):
   assert not lock.is_held(tmp_path / 'missing')
 
 
-def test_cloud_storage_is_not_locked():
-  path = epath.Path('gs://bucket/lock')
-  with lock.hold(path, ''), lock.hold(path, ''):
-    pass
+def test_cloud_storage_is_locked_by_an_object(monkeypatch):
+  storage = cloud.install(monkeypatch)
+  path = epath.Path('gs://bucket/run/.lock')
+  with lock.hold(path, ''):
+    assert storage.ls('/bucket/run/.lock', detail=False) == [
+      '/bucket/run/.lock/1'
+    ]
+  assert not storage.find('/bucket')

@@ -1,21 +1,28 @@
-"""Tests of sweep files and of the study that is made of them."""
+"""Tests of sweep files and their search spaces."""
+
+import ast
+import contextlib
+import pathlib
 
 import optuna
 import pytest
 
 from configs.sweeps import backbone_by_image_size
-from configs.sweeps import cross_validation
 from configs.sweeps import default
 from configs.sweeps import image_size
 from configs.sweeps import image_size_by_learning_rate
-from configs.sweeps import learning_curve
 from configs.sweeps import learning_rate
 from genre_flax import config_validation
 from genre_flax.runtime import errors
-from launch.runtime import config_file
-from launch.sweeps import search_space
-from launch.sweeps import studies
 from launch.sweeps import sweep_file
+from tests.support import paths
+
+FILES = (
+  backbone_by_image_size,
+  image_size,
+  image_size_by_learning_rate,
+  learning_rate,
+)
 
 
 def sweep_config(*space, **changes):
@@ -25,37 +32,43 @@ def sweep_config(*space, **changes):
   return config
 
 
-def open_study(sweep, storage=None):
-  return studies.open_study(
-    sweep,
-    name='sweep',
-    storage=storage or optuna.storages.InMemoryStorage(),
-  )
-
-
 def ask_all(sweep):
-  """The values of all trials."""
-  study, chosen = open_study(sweep), []
-  for _ in range(sweep.num_trials):
-    trial = study.ask()
-    chosen.append(sweep.suggest(trial))
-    study.tell(trial, 0.5)
-  return chosen
+  """The flags of all trials, without those that all of them have."""
+  study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
+  if sweep.config['sampler'] == 'grid':
+    for point in sweep_file.grid(sweep.space):
+      study.enqueue_trial(point)
+  return [
+    sweep.suggest(study.ask())[len(sweep.flags) :]
+    for _ in range(sweep.num_trials)
+  ]
 
 
-def test_the_sweeps_that_come_along_can_be_searched():
-  sizes = sweep_file.read_sweep(image_size.get_config())
-  assert [c['image_size'] for c in ask_all(sizes)] == [128, 192, 250, 320, 400]
-  both = sweep_file.read_sweep(image_size_by_learning_rate.get_config())
-  assert both.num_trials == 8
-  rates = sweep_file.read_sweep(learning_rate.get_config())
-  chosen = ask_all(rates)
-  assert len(chosen) == 20
-  for values in chosen:
-    assert 1e-4 <= values['optimizer.learning_rate'] <= 1e-2
-    is_cosine = values['optimizer.schedule'] == 'cosine'
-    assert ('optimizer.warmup_epochs' in values) == is_cosine
-  assert len({values['optimizer.schedule'] for values in chosen}) == 2
+def overrides(flags):
+  return dict(flag.removeprefix('--config.').split('=', 1) for flag in flags)
+
+
+@pytest.mark.parametrize(
+  ('file', 'num_trials'), [*zip(FILES, (9, 5, 8, 20), strict=True)]
+)
+def test_trials_of_the_files_are_valid(file, num_trials):
+  sweep = sweep_file.read(file.get_config())
+  trials = ask_all(sweep)
+  assert len(trials) == num_trials
+  for flags in trials:
+    config = load(sweep.config['base'])
+    for key, text in overrides(flags).items():
+      with contextlib.suppress(ValueError, SyntaxError):
+        text = ast.literal_eval(text)
+      config.update_from_flattened_dict({key: text})
+    config.dataset.data_dir = 'data'
+    config_validation.validate(config)
+
+
+def load(path):
+  scope = {'__name__': 'config'}
+  exec((paths.ROOT / path).read_text(), scope)
+  return scope['get_config']()
 
 
 def test_a_grid_has_every_combination_once_in_order():
@@ -68,177 +81,109 @@ def test_a_grid_has_every_combination_once_in_order():
       'when': {'optimizer.name': 'sgd'},
     },
   )
-  adam = {'optimizer.name': 'adamw'}
-  sgd = {'optimizer.name': 'sgd'}
-  assert ask_all(sweep_file.read_sweep(config)) == [
-    {'image_size': size, **rest}
+  adamw = ['--config.optimizer.name=adamw']
+  sgd = '--config.optimizer.name=sgd'
+  assert ask_all(sweep_file.read(config)) == [
+    [f'--config.image_size={size}', *rest]
     for size in (96, 128)
     for rest in (
-      adam,
-      {**sgd, 'optimizer.beta1': 0.5},
-      {**sgd, 'optimizer.beta1': 0.9},
+      adamw,
+      [sgd, '--config.optimizer.beta1=0.5'],
+      [sgd, '--config.optimizer.beta1=0.9'],
     )
   ]
 
 
-def test_a_grid_has_no_more_trials_than_combinations():
-  for number, expected in ((1, 1), (2, 2), (5, 2)):
-    assert (
-      sweep_file.read_sweep(sweep_config(num_trials=number)).num_trials
-      == expected
-    )
+@pytest.mark.parametrize('number, expected', [(1, 1), (2, 2), (5, 2)])
+def test_a_grid_has_at_most_its_combinations(number, expected):
+  config = sweep_config(num_trials=number)
+  assert sweep_file.read(config).num_trials == expected
 
 
-def test_a_grid_that_was_queued_in_part_is_queued_whole():
-  storage = optuna.storages.InMemoryStorage()
-  sweep = sweep_file.read_sweep(sweep_config())
-  study = optuna.create_study(study_name='sweep', storage=storage)
-  study.enqueue_trial({'image_size': search_space.as_text(96)})
-  study = open_study(sweep, storage)
-  assert len(study.trials) == 2
-  chosen = [sweep.suggest(study.ask()) for _ in range(2)]
-  assert chosen == [{'image_size': 96}, {'image_size': 128}]
-
-
-def test_keys_change_along_with_another():
+def test_tuples_and_keys_that_change_along():
   config = sweep_config(
+    {'key': 'model.tiny.features', 'values': ((4, 8), (8, 16))},
     {
       'key': 'image_height',
-      'values': (96, 128),
-      'along': {'image_width': (64, 80)},
+      'values': (96,),
+      'along': {'image_width': (64,)},
     },
-    {'key': 'model.tiny.features', 'values': ((4, 8), (8, 16))},
   )
-  assert ask_all(sweep_file.read_sweep(config)) == [
-    {
-      'image_height': height,
-      'image_width': width,
-      'model.tiny.features': features,
-    }
-    for height, width in ((96, 64), (128, 80))
-    for features in ((4, 8), (8, 16))
+  assert ask_all(sweep_file.read(config)) == [
+    [
+      f'--config.model.tiny.features={features}',
+      '--config.image_height=96',
+      '--config.image_width=64',
+    ]
+    for features in ('(4, 8)', '(8, 16)')
   ]
 
 
-def test_a_backbone_brings_its_network_and_a_height_its_width():
-  sweep = sweep_file.read_sweep(backbone_by_image_size.get_config())
-  chosen = ask_all(sweep)
-  assert len(chosen) == 9
-  assert {
-    (c['pretrained'].partition('_')[0], c['model.name']) for c in chosen
-  } == {
-    ('timm:vit', 'vit'),
-    ('timm:convnext', 'convnext'),
-    ('efficientnet', 'efficientnet_lite'),
-  }
-  assert {(c['image_height'], c['image_width']) for c in chosen} == {
-    (240, 160),
-    (336, 224),
-    (480, 320),
-  }
-
-
-@pytest.mark.parametrize(
-  'file',
-  [
-    backbone_by_image_size,
-    cross_validation,
-    image_size,
-    image_size_by_learning_rate,
-    learning_curve,
-    learning_rate,
-  ],
-  ids=lambda file: file.__name__.rpartition('.')[2],
-)
-def test_every_trial_of_a_sweep_that_comes_with_it_can_be_trained(file):
-  sweep = sweep_file.read_sweep(file.get_config())
-  for chosen in ask_all(sweep):
-    config = config_file.load(sweep.base)
-    config.update_from_flattened_dict(chosen)
-    config.dataset.data_dir = 'data'
-    config_validation.validate(config)
-
-
-def test_values_become_flags():
-  chosen = {
-    'image_size': 96,
-    'optimizer.learning_rate': 5e-4,
-    'model.name': 'tiny',
-    'model.tiny.features': (4, 8),
-    'tensorboard': False,
-  }
-  assert search_space.as_flags(chosen) == [
-    '--config.image_size=96',
-    '--config.optimizer.learning_rate=0.0005',
-    '--config.model.name=tiny',
-    '--config.model.tiny.features=(4, 8)',
-    '--config.tensorboard=False',
-  ]
-
-
-@pytest.mark.parametrize('key', ['model.tiny.features', 'model.options.sizes'])
-def test_tuples_survive_the_study(key):
-  config = sweep_config({'key': key, 'values': ((4, 8), (8, 16))})
-  chosen = ask_all(sweep_file.read_sweep(config))
-  assert chosen == [{key: (4, 8)}, {key: (8, 16)}]
-
-
-def test_whole_numbers_are_drawn_from_a_range_of_whole_numbers():
+def test_a_range_of_integers_gives_integers():
   config = sweep_config(
     {'key': 'image_size', 'low': 64, 'high': 66},
     sampler='random',
     num_trials=30,
   )
-  chosen = {c['image_size'] for c in ask_all(sweep_file.read_sweep(config))}
-  assert chosen == {64, 65, 66}
-  assert all(isinstance(size, int) for size in chosen)
+  values = {flag for [flag] in ask_all(sweep_file.read(config))}
+  assert values == {f'--config.image_size={n}' for n in (64, 65, 66)}
+
+
+def test_flags_of_all_trainings():
+  config = sweep_config(flags=('--config.num_epochs=2',))
+  assert sweep_file.read(config, ['--config.tensorboard=False']).flags == [
+    '--config=configs/poster_cnn.py',
+    '--config.dataset.test_split=',
+    '--config.num_epochs=2',
+    '--config.tensorboard=False',
+  ]
+
+
+def test_configs_are_found_in_the_installed_package(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  [_, sizes] = ask_all(sweep_file.read(sweep_config()))
+  assert sizes == ['--config.image_size=128']
+  path = pathlib.Path(sweep_file.resolve('configs/vit_probe.py:argument'))
+  assert path.is_absolute()
+  assert path.name == 'vit_probe.py:argument'
+  (tmp_path / 'configs').mkdir()
+  (tmp_path / 'configs/own.py').touch()
+  assert sweep_file.resolve('configs/own.py') == 'configs/own.py'
 
 
 @pytest.mark.parametrize(
   ('space', 'changes', 'words'),
   [
     ([{'key': 'image_sise', 'values': (1,)}], {}, "no key 'image_sise'"),
-    ([{'key': 'optimizer.lr', 'values': (1,)}], {}, "no key 'optimizer.lr'"),
-    ([{'values': (1,)}], {}, "has no 'key'"),
-    ([{'key': 'seed', 'value': 1}], {}, "has ['value'], expected some of"),
-    ([{'key': 'seed'}], {}, "seed needs 'values', or 'low' below 'high'"),
+    ([{'values': (1,)}], {}, "must have 'key'"),
+    ([{'key': 'seed', 'value': 1}], {}, 'only keys of'),
+    ([{'key': 'seed'}], {}, "seed needs either 'values', or 'low' below"),
     ([{'key': 'seed', 'low': 2, 'high': 1}], {}, "'low' below 'high'"),
-    ([{'key': 'seed', 'values': (1,), 'low': 1, 'high': 2}], {}, 'and a range'),
+    (
+      [{'key': 'seed', 'values': (1,), 'low': 1, 'high': 2}],
+      {},
+      "needs either 'values', or 'low'",
+    ),
     (
       [{'key': 'seed', 'low': 0, 'high': 2, 'log': True}],
       {'sampler': 'random', 'num_trials': 2},
-      'low=0 must be > 0',
+      "above 0 with 'log'",
     ),
     (
       [{'key': 'seed', 'values': (1,)}, {'key': 'seed', 'values': (2,)}],
       {},
-      'seed stands twice',
+      'seed appears twice',
     ),
     (
       [{'key': 'seed', 'values': (1,), 'when': {'model.name': 'tiny'}}],
       {},
-      "'when' of seed names ['model.name'], which must stand before it",
+      "model.name, in 'when' of seed, must precede it",
     ),
-    ([{'key': 'seed', 'low': 1, 'high': 2}], {}, "['seed'] are ranges"),
+    ([{'key': 'seed', 'low': 1, 'high': 2}], {}, "needs 'values' of ['seed']"),
     (
-      [
-        {
-          'key': 'image_height',
-          'values': (1, 2),
-          'along': {'image_width': (1,)},
-        }
-      ],
+      [{'key': 'image_height', 'values': (1,), 'along': {'image_width': 1}}],
       {},
-      'image_width, along with image_height, needs a tuple of 2, a value for'
-      ' each of its own; got (1,)',
-    ),
-    (
-      [
-        {'key': 'image_height', 'values': (1,), 'along': {'image_width': (1,)}},
-        {'key': 'image_width', 'values': (2,)},
-      ],
-      {},
-      'image_width stands twice',
+      'image_height needs 1 values of image_width; got 1',
     ),
     (
       [{'key': 'seed', 'values': (1,), 'along': {'sead': (1,)}}],
@@ -248,34 +193,19 @@ def test_whole_numbers_are_drawn_from_a_range_of_whole_numbers():
     ([], {'sampler': 'annealing'}, "config.sampler='annealing': must be one"),
     ([], {'pruner.name': 'median'}, "config.pruner.name='median'"),
     ([], {'objective.direction': 'up'}, "config.objective.direction='up'"),
-    ([], {'seeds': ()}, 'config.seeds is empty'),
+    ([], {'seeds': ()}, 'at least one seed'),
     ([], {'sampler': 'tpe'}, 'config.num_trials=None'),
-    ([], {'base': 'configs/none.py'}, 'there is no file configs/none.py'),
-    ([], {'pruner.reduction_factor': 1}, 'reduction_factor at least 2'),
+    ([], {'base': 'configs/none.py'}, "'configs/none.py' cannot be read"),
+    ([], {'pruner.reduction_factor': 1}, 'reduction_factor=1 at least 2'),
+    ([], {'flags': ('--config.batchsize=3',)}, "no key 'batchsize'"),
   ],
 )
-def test_what_cannot_be_searched_is_named(space, changes, words):
+def test_faults_are_listed(space, changes, words):
   with pytest.raises(errors.InputError) as error:
-    sweep_file.read_sweep(sweep_config(*space, **changes))
+    sweep_file.read(sweep_config(*space, **changes))
   assert words in str(error.value)
 
 
-def test_a_study_goes_on_with_the_same_sweep_alone():
-  storage = optuna.storages.InMemoryStorage()
-  first = sweep_file.read_sweep(sweep_config())
-  study = open_study(first, storage)
-  study.tell(study.ask(), 0.5)
-  again = open_study(sweep_file.read_sweep(sweep_config(num_trials=3)), storage)
-  # The grid is not queued a second time.
-  assert len(again.trials) == 2
-  with pytest.raises(errors.InputError) as error:
-    open_study(sweep_file.read_sweep(sweep_config(seeds=(0, 1))), storage)
-  assert 'seeds: [0] there, [0, 1] now' in str(error.value)
-  assert 'another --sweep_dir' in str(error.value)
-
-
-def test_the_objective_knows_which_way_is_better():
-  up = sweep_file.Objective('mean_average_precision', 'validation', 'maximize')
-  down = sweep_file.Objective('loss', 'validation', 'minimize')
-  assert up.best([0.1, 0.3, 0.2]) == 0.3
-  assert down.best([0.1, 0.3, 0.2]) == 0.1
+def test_an_empty_space_is_refused():
+  with pytest.raises(errors.InputError, match='config.space: no keys'):
+    sweep_file.read(default.get_config())

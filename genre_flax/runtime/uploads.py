@@ -1,0 +1,83 @@
+"""Uploads of growing files to cloud storage, which cannot append.
+
+One object takes about one write per second, and an upload blocks for tenths of
+a second. Files are therefore written locally and copied by a thread.
+"""
+
+import pathlib
+import shutil
+import tempfile
+import threading
+
+from absl import logging
+from etils import epath
+
+INTERVAL_SECONDS = 30.0
+
+
+class Uploader:
+  """Copies the changed files of a local folder to another, now and then.
+
+  Attributes:
+    folder: Local folder to write to.
+  """
+
+  def __init__(
+    self, target: epath.PathLike, *, interval_seconds: float | None = None
+  ):
+    """Creates the local folder and starts the thread.
+
+    Args:
+      target: Folder on cloud storage.
+      interval_seconds: Time between two uploads; by default INTERVAL_SECONDS.
+    """
+    self.folder = pathlib.Path(tempfile.mkdtemp(prefix='genre_flax_'))
+    self._target = epath.Path(target)
+    self._interval = interval_seconds or INTERVAL_SECONDS
+    # Sizes at the last upload. The files only grow.
+    self._sizes: dict[pathlib.Path, int] = {}
+    self._is_due = threading.Event()
+    self._is_closed = False
+    self._thread = threading.Thread(
+      target=self._run, name='uploads', daemon=True
+    )
+    self._thread.start()
+
+  def request(self) -> None:
+    """Starts an upload now, without waiting for its end."""
+    self._is_due.set()
+
+  def close(self) -> None:
+    """Uploads the rest; keeps the local folder if that fails."""
+    self._is_closed = True
+    self._is_due.set()
+    self._thread.join()
+    if self._copy_changed():
+      shutil.rmtree(self.folder, ignore_errors=True)
+    else:
+      logging.warning('Files for %s remain in %s.', self._target, self.folder)
+
+  def _run(self) -> None:
+    while not self._is_closed:
+      self._is_due.wait(self._interval)
+      self._is_due.clear()
+      if not self._is_closed:
+        self._copy_changed()
+
+  def _copy_changed(self) -> bool:
+    """Whether all files that have grown are uploaded."""
+    succeeded = True
+    for path in sorted(self.folder.rglob('*')):
+      name = path.relative_to(self.folder)
+      if not path.is_file():
+        continue
+      content = path.read_bytes()
+      if self._sizes.get(path) == len(content):
+        continue
+      try:
+        (self._target / name).write_bytes(content)
+        self._sizes[path] = len(content)
+      except Exception as e:  # Any error of the network; tried again.
+        logging.warning('%s cannot be uploaded: %s', self._target / name, e)
+        succeeded = False
+    return succeeded

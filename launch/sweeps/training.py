@@ -1,0 +1,103 @@
+"""The training of a trial: its process, its metrics and its failures."""
+
+import ctypes
+import json
+import math
+import re
+import signal
+import subprocess
+import sys
+from typing import Any
+
+from etils import epath
+
+from genre_flax.runtime import errors
+from genre_flax.runtime import metric_writer
+
+_STOP_SECONDS = 300.0
+_NO_MEMORY = re.compile(
+  r'RESOURCE_EXHAUSTED|out.of.memory|MemoryError|bad_alloc|oom-kill'
+  r'|cannot allocate memory',
+  re.IGNORECASE,
+)
+_KINDS = {
+  errors.InputError.exit_status: 'bad config',
+  errors.DivergedError.exit_status: 'diverged',
+  errors.ResourceError.exit_status: 'unavailable',
+  errors.BusyError.exit_status: 'busy',
+  errors.StorageError.exit_status: 'storage',
+  errors.StalledError.exit_status: 'stalled',
+}
+
+
+def start(command: list[str], **options: Any) -> subprocess.Popen:
+  """Starts a process that gets SIGTERM if this one dies (on Linux).
+
+  It has a session of its own: Ctrl-C reaches this process alone.
+  """
+
+  def stop_with_parent():
+    if sys.platform == 'linux':
+      pr_set_pdeathsig = 1
+      ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+
+  return subprocess.Popen(
+    command,
+    stdin=subprocess.DEVNULL,
+    start_new_session=True,
+    preexec_fn=stop_with_parent,
+    **options,
+  )
+
+
+def stop(process: subprocess.Popen) -> None:
+  """Lets a process save and end; kills it if that takes minutes."""
+  process.terminate()
+  try:
+    process.wait(_STOP_SECONDS)
+  except subprocess.TimeoutExpired:
+    process.kill()
+    process.wait()
+
+
+def failure(status: int, output: str) -> tuple[str, str]:
+  """The kind of a failure, such as 'diverged', and its reason.
+
+  Args:
+    status: an exit status, see docs/training.md.
+    output: the end of the standard output and error.
+  """
+  lines = [line.strip() for line in output.splitlines() if line.strip()]
+  last = lines[-1] if lines else f'exit status {status}'
+  if status in _KINDS:
+    message = [n for n, line in enumerate(lines) if line.startswith('error: ')]
+    return _KINDS[status], ' '.join(lines[message[-1] :]) if message else last
+  if memory := [line for line in lines if _NO_MEMORY.search(line)]:
+    return 'out of memory', memory[-1]
+  if status in (-signal.SIGKILL, 128 + signal.SIGKILL):
+    return 'out of memory', 'killed by SIGKILL, probably for its memory'
+  return 'crash', last
+
+
+def read_progress(
+  workdir: str, *, metric: str, split: str
+) -> tuple[list[float], bool, float]:
+  """Reads the metrics of a workdir, which may not exist yet.
+
+  Returns:
+    The values of a metric, whether the last evaluation is among them, and the
+    peak memory of the host process in 10**9 bytes, or NaN.
+  """
+  values, step, memory = [], 0, math.nan
+  for line in metric_writer.read(workdir):
+    if line.get('split') == split and line.get(metric) is not None:
+      values.append(float(line[metric]))
+      step = line['step']
+    # With NaN as its second argument, max returns the first.
+    memory = max(line.get('peak_memory_gb') or memory, memory)
+  try:
+    starts = json.loads((epath.Path(workdir) / 'starts.json').read_bytes())
+    is_last = step == starts[-1]['num_train_steps']
+  except (OSError, ValueError, LookupError, TypeError):
+    is_last = False
+  return values, is_last, memory
