@@ -88,9 +88,7 @@ def main(argv: list[str]) -> int:
   profile_steps = profiler.parse_steps(_PROFILE_STEPS.value)
   with watchdog.watch(60 * _STALL_TIMEOUT_MINUTES.value):
     with profiler.trace_steps(f'{workdir}/profile', profile_steps):
-      outcome = train.train(
-        config, workdir, allow_change=_ALLOW_CHANGE.value
-      )
+      outcome = train.train(config, workdir, allow_change=_ALLOW_CHANGE.value)
     if outcome.exit_status == 0 and config.dataset.test_split:
       split_report.evaluate_best(config, epath.Path(workdir))
   return outcome.exit_status

@@ -18,9 +18,9 @@ from absl import flags
 from etils import epath
 from ml_collections import config_flags
 
+from genre_flax.runtime import command_line
 from genre_flax.runtime import errors
 from genre_flax.runtime import files
-from launch.runtime import command_line
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'Sweep file, such as configs/sweeps/image_size.py.'
@@ -55,8 +55,9 @@ _DRY_RUN = flags.DEFINE_bool(
 )
 
 
-def main(training_flags: list[str]) -> int:
+def main(argv: list[str]) -> int:
   """Runs the workers; returns the exit status."""
+  training_flags = argv[1:]
   try:
     import optuna
   except ImportError:
@@ -136,4 +137,4 @@ def _run_workers(training_flags: list[str]) -> int:
 
 
 if __name__ == '__main__':
-  command_line.run(main)
+  command_line.run(main, launches=True)

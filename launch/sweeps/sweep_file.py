@@ -196,10 +196,13 @@ def _missing_keys(base, searched, flags):
   """Keys that the training config lacks, or why it cannot be read."""
   file, _, argument = base.partition(':')
   try:
-    spec = importlib.util.spec_from_file_location('base_config', file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    config = module.get_config(*filter(None, [argument]))
+    if file.endswith('.json'):
+      config = config_lib.load(file)
+    else:
+      spec = importlib.util.spec_from_file_location('base_config', file)
+      module = importlib.util.module_from_spec(spec)
+      spec.loader.exec_module(module)
+      config = module.get_config(*filter(None, [argument]))
   except (OSError, AttributeError, ImportError, SyntaxError, TypeError) as e:
     return [f'config.base={base!r} cannot be read: {e}']
   overridden = [
@@ -211,6 +214,5 @@ def _missing_keys(base, searched, flags):
   return [
     f'{base} has no key {key!r}'
     for key in [*searched, *overridden]
-    if key not in keys
-    and key.rpartition('.')[0] not in custom.OPTIONS.values()
+    if key not in keys and key.rpartition('.')[0] not in custom.OPTIONS.values()
   ]
