@@ -177,6 +177,8 @@ _RULES: dict[str, _Rule] = {
 _EVALUATION_KEYS = (
   'dataset.num_threads',
   'dataset.prefetch_batches',
+  'dataset.fold',
+  'dataset.train_share',
   'image_',
   'pixel_',
   'model.',

@@ -1,7 +1,7 @@
 """The code of a run beside the package: own modules, network attributes.
 
 Own modules are those of 'module:attribute' in a config, and imported modules of
-the same package or folder. Installed packages are none.
+below the folder that it is imported from. Installed packages are excluded.
 """
 
 from collections.abc import Iterator, Mapping
@@ -104,10 +104,10 @@ def _own_modules(config) -> Iterator[tuple[str, pathlib.Path]]:
     if not _LIBRARY_FOLDERS.intersection(path.parts)
     and name.partition('.')[0] != 'genre_flax'
   }
-  packages = {name.partition('.')[0] for name in named & own.keys()}
-  folders = {own[name].parent for name in named & own.keys()}
+  # The folders that the names are imported from, such as the current one.
+  roots = {own[name].parents[name.count('.')] for name in named & own.keys()}
   for name, path in own.items():
-    if name.partition('.')[0] in packages or path.parent in folders:
+    if any(path.is_relative_to(root) for root in roots):
       yield name, path
 
 

@@ -1,6 +1,6 @@
 r"""A small study with own parts: network, side input, loss, objective, folds.
 
-python -m examples.research.trial --output=/tmp/trial
+python -m examples.research.study --output=/tmp/study
 
 Generates posters with a year, which depends on their genres, prepares them,
 trains an own network in several ways, and prints comparisons: of methods, over
@@ -33,7 +33,7 @@ _OUTPUT = flags.DEFINE_string(
 _NUM_POSTERS = flags.DEFINE_integer('num_posters', 400, 'Posters to generate.')
 
 # Each method: changes of the config, and the number of seeds.
-_OWN = 'examples.research.own'
+_OWN = 'examples.research.components'
 _METHODS = {
   'mixer': ({}, 3),
   'year': ({'model.name': f'{_OWN}:YearMixer'}, 3),
