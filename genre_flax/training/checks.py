@@ -152,9 +152,9 @@ def mixes_examples(
   if abs(twice) < 1.5 * abs(one):
     raise errors.InputError(
       f'config.objective.name={config.objective.name!r}: the loss of one'
-      f' example is {one:.6g}, and that of the same one twice {twice:.6g}. Return'
-      ' the sum over examples, not the mean: multiply by the number of examples'
-      ' with mask 1.'
+      f' example is {one:.6g}, and that of the same one twice {twice:.6g}.'
+      ' Return the sum over examples, not the mean: multiply by the number of'
+      ' examples with mask 1.'
     )
   if np.isclose(together, first + second, rtol=1e-3, atol=1e-5):
     return False
