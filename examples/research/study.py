@@ -1,9 +1,9 @@
-r"""A small study with own parts: network, side input, loss, objective, folds.
+r"""A small study with custom parts: network, side input, loss, objective, folds.
 
 python -m examples.research.study --output=/tmp/study
 
 Generates posters with a year, which depends on their genres, prepares them,
-trains an own network in several ways, and prints comparisons: of methods, over
+trains a custom network in several ways, and prints comparisons: of methods, over
 three seeds each, in LaTeX; and of three folds. Takes about two minutes on two
 CPU cores.
 """

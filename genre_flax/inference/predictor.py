@@ -68,7 +68,7 @@ class Predictor(checkpoint_meta.Meta):
     if names:
       raise errors.InputError(
         f'{user} does not support the network {self.config.model.name!r}, which'
-        f' takes the extra columns {names} beside images.'
+        f' takes the extra columns {names} besides images.'
       )
 
   def checksum(self) -> str:

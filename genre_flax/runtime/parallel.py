@@ -94,9 +94,9 @@ def _local_mesh() -> Mesh:
 
 
 def no_implicit_transfers() -> contextlib.AbstractContextManager[None]:
-  """Refuses transfers between host and devices that the code does not state.
+  """Disallows implicit transfers between the host and its devices.
 
-  It allows them while JAX debugs: with jax_debug_nans or jax_debug_infs it
+  They are allowed while JAX debugs: with jax_debug_nans or jax_debug_infs it
   fetches every output, and with jax_disable_jit every operation is a program.
   """
   config = jax.config

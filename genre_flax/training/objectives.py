@@ -46,7 +46,7 @@ class Objective(Protocol):
 
     Returns:
       The loss, summed over the examples with mask 1, float32 []; and a dict of
-      scalars to log, such sums as well. Its entry 'batch_stats', if any,
+      scalars to log, also sums over examples. Its entry 'batch_stats', if any,
       replaces that of the variables.
     """
 
