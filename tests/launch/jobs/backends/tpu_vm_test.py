@@ -183,6 +183,7 @@ def test_from_the_request_to_the_end_on_all_workers(fakes, tmp_path):
   assert {'--force', '--quiet'} <= set(delete)
 
 
+@pytest.mark.slow
 def test_a_preempted_slice_is_asked_for_again(fakes, tmp_path):
   status, output = run(fakes, tmp_path, 'preempted', 0)
   assert status == 0, output
@@ -190,6 +191,7 @@ def test_a_preempted_slice_is_asked_for_again(fakes, tmp_path):
   assert len(fakes.calls('create')) == len(fakes.calls('delete')) == 2
 
 
+@pytest.mark.slow
 def test_a_crash_keeps_the_slice_and_sets_up_once(fakes, tmp_path):
   status, output = run(fakes, tmp_path, 1, 0)
   assert status == 0, output
