@@ -225,7 +225,7 @@ def get_config() -> config_dict.ConfigDict:
   # Length of the training in epochs; num_train_steps, in updates, overrides it.
   config.num_epochs = 20.0
   config.num_train_steps = config_dict.placeholder(int)
-  # > 0: train on the first batches alone, this many, again and again, to see
+  # > 0: train on the first batches alone, this many, repeatedly, to see
   # whether the network can fit them. 0: on the whole split. >= 0.
   config.overfit_batches = 0
 

@@ -55,11 +55,11 @@ def from_dict(stored: Mapping[str, Any], *, strict: bool = False) -> ConfigDict:
   config = default.get_config()
   values = copy.deepcopy(dict(stored))
   if values.get('accumulate_steps') == 1:
-    del values['accumulate_steps']  # As an unset micro_batch_size.
+    del values['accumulate_steps']  # Equivalent to an unset micro_batch_size.
   for old, new in command_line.RENAMED_KEYS.items():
     *sections, name = old.split('.')
     section = functools.reduce(lambda d, k: d.get(k, {}), sections, values)
-    if name in section and name != 'accumulate_steps':  # Of another unit.
+    if name in section and name != 'accumulate_steps':  # The unit differs.
       section[new.rpartition('.')[2]] = section.pop(name)
   if not strict:
     with config.ignore_type():
@@ -181,7 +181,7 @@ def compute_sizes(
   if batch_size % unit:
     nearest = max(1, round(batch_size / unit)) * unit
     raise errors.InputError(
-      f'config.batch_size={batch_size} is no multiple of {num_devices}'
+      f'config.batch_size={batch_size} is not a multiple of {num_devices}'
       f' device(s) x {micro_batch_size} = {unit} examples'
       ' (config.micro_batch_size); the nearest multiple is'
       f' {nearest}.'

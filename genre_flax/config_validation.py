@@ -173,10 +173,12 @@ _RULES: dict[str, _Rule] = {
   'log_every': _at_least(1),
   'bootstrap_samples': _at_least(0),
 }
-# Starts of the keys that evaluation and prediction use.
+# Prefixes of the keys that evaluation and prediction use.
 _EVALUATION_KEYS = (
   'dataset.num_threads',
   'dataset.prefetch_batches',
+  'dataset.fold',
+  'dataset.train_share',
   'image_',
   'pixel_',
   'model.',
@@ -229,7 +231,7 @@ def validate(config: ConfigDict) -> None:
 
 
 def validate_values(config: ConfigDict) -> None:
-  """Checks the values that evaluation uses, of a config with a checkpoint.
+  """Checks the values that evaluation uses, in the config of a checkpoint.
 
   Raises:
     InputError: lists all values out of range.

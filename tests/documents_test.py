@@ -25,6 +25,7 @@ _LIBRARY_FLAGS = {
   'xla_force_host_platform_device_count',
 }
 _PROGRAMS = (
+  'examples.research.study',
   *(f'genre_flax.{name}' for name in ('main', 'top3', 'report', 'export')),
   *(f'genre_flax.{name}' for name in ('demo', 'prepare', 'lower', 'compare')),
   'genre_flax.inspect',

@@ -53,7 +53,7 @@ def make_eval_step(
     model: a network of `registry.create_model`.
     preprocessing: with the crops of test-time augmentation.
     logits_fn: maps the network's logits to those whose sigmoids are the scores,
-      of `objectives.logits_fn`; None: they are.
+      of `objectives.logits_fn`; None if they are equal.
 
   Returns:
     A step for `run_over_split` with the outputs 'logits' and 'labels'; with

@@ -1,6 +1,6 @@
 """The metadata of a checkpoint, validated: its source may be untrusted."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 import dataclasses
 from typing import Any
 
@@ -43,7 +43,10 @@ class Meta:
 
 
 def parse(
-  stored: Mapping[str, Any], *, origin: str, allow_custom_code: bool
+  stored: Mapping[str, Any],
+  *,
+  origin: str,
+  allow_custom_code: bool | Collection[str],
 ) -> Meta:
   """Parses and validates the metadata of a checkpoint.
 
@@ -61,7 +64,8 @@ def parse(
     config = config_lib.from_dict(stored['config'])
     names = config.model.name, config.objective.name
     own = [name for name in names if custom.is_custom(name)]
-    if own and not allow_custom_code:
+    trusted = allow_custom_code or ()
+    if trusted is not True and not set(own) <= set(trusted):
       raise errors.InputError(
         f'The network or objective of {origin} is {own[0]!r}, which is not part'
         ' of genre_flax; loading it would run its code. If you trust the'

@@ -22,6 +22,7 @@ from genre_flax.inference import checkpoint_meta
 from genre_flax.models import registry
 from genre_flax.models import side_inputs
 from genre_flax.runtime import checksums
+from genre_flax.runtime import custom
 from genre_flax.runtime import errors
 from genre_flax.runtime import parallel
 from genre_flax.runtime import target
@@ -67,7 +68,7 @@ class Predictor(checkpoint_meta.Meta):
     if names:
       raise errors.InputError(
         f'{user} does not support the network {self.config.model.name!r}, which'
-        f' takes the extra columns {names} beside images.'
+        f' takes the extra columns {names} besides images.'
       )
 
   def checksum(self) -> str:
@@ -219,6 +220,8 @@ def restore(
       if earlier is None:
         # Before shapes are compared, which other code may have changed.
         model = make_model(meta, axis_name=parallel.AXIS_NAME)
+        if custom.is_custom(meta.config.objective.name):
+          custom.load(meta.config.objective.name, key='objective.name')
         code = run_code.describe(meta.config, model)
         run_code.warn_of_changes(stored.get('code'), code, workdir=workdir)
       return _variable_shapes(meta)

@@ -6,6 +6,7 @@ from etils import epath
 import ml_collections
 import numpy as np
 
+from genre_flax import config as config_lib
 from genre_flax.attribution import map_images
 from genre_flax.data import drawing
 from genre_flax.evaluation import metrics
@@ -154,8 +155,10 @@ def evaluate_best(
     config: of the training.
     workdir: of the training.
   """
+  # The checkpoint may name other code than the config that was just trained.
+  own = custom.names(config_lib.flatten(config.to_dict()))
   predictor = predictor_lib.restore(
-    workdir, step='best', allow_custom_code=True
+    workdir, step='best', allow_custom_code=tuple(own.values())
   )
   split = config.dataset.test_split
   scored = scored_lib.score_split(
@@ -193,6 +196,7 @@ def evaluate_best(
       bootstrap_samples=config.bootstrap_samples,
     )
     print(f'Report:        {path}   (open it in a browser)')
-  flag = ' --allow_custom_code' if custom.is_custom(config.model.name) else ''
+  is_own = {'model.name', 'objective.name'} & own.keys()
+  flag = ' --allow_custom_code' if is_own else ''
   print('To predict the genres of other posters:')
   print(f'  python -m genre_flax.top3 --workdir={workdir}{flag} POSTER.jpg')

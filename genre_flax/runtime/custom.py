@@ -29,6 +29,11 @@ def is_custom(name: Any) -> bool:
   return isinstance(name, str) and ':' in name
 
 
+def names(values: Mapping[str, Any]) -> dict[str, str]:
+  """The custom names of a flat config, by key."""
+  return {key: values[key] for key in OPTIONS if is_custom(values.get(key))}
+
+
 def load(name: str, *, key: str) -> Callable[..., Any]:
   """Imports a class or function.
 

@@ -53,15 +53,15 @@ def parallelize(
     with target.traced_for(device.platform):
       return step(state, batch)
 
+  is_checked = jax.config.jax_debug_nans or jax.config.jax_debug_infs
   parallel_step = jax.pmap(
     step_for_platform,
     axis_name=AXIS_NAME,
     in_axes=(None, 0),
     out_axes=None,
-    donate_argnums=(0,) if donate_state else (),
+    donate_argnums=(0,) if donate_state and not is_checked else (),
     devices=devices,
   )
-  is_checked = jax.config.jax_debug_nans or jax.config.jax_debug_infs
   return _repeat_invalid(parallel_step) if is_checked else parallel_step
 
 
@@ -94,9 +94,9 @@ def _local_mesh() -> Mesh:
 
 
 def no_implicit_transfers() -> contextlib.AbstractContextManager[None]:
-  """Refuses transfers between host and devices that the code does not state.
+  """Disallows implicit transfers between the host and its devices.
 
-  It allows them while JAX debugs: with jax_debug_nans or jax_debug_infs it
+  They are allowed while JAX debugs: with jax_debug_nans or jax_debug_infs it
   fetches every output, and with jax_disable_jit every operation is a program.
   """
   config = jax.config

@@ -11,10 +11,17 @@ from ml_collections import config_flags
 from ml_collections.config_flags import config_path
 
 from genre_flax.runtime import custom
+from genre_flax.runtime import errors
 
 # Option of a custom name, which the config file need not list.
 _OPTION = re.compile(
   rf'--?config\.({"|".join(custom.OPTIONS.values())})\.(\w+)=(.*)', re.DOTALL
+)
+
+_ALLOWED = frozenset(
+  prefix + suffix
+  for prefix in ('-allow_custom_code', '--allow_custom_code')
+  for suffix in ('', '=true', '=True', '=1')
 )
 
 # The flags belong to the programs, and appear in their --help.
@@ -32,12 +39,28 @@ def config(
     'File of the training configuration, or config.json of a workdir.',
     flag_values,
   )
+  allow_custom_code(flag_values)
   parser = flag_values['config'].parser
   load_python = parser.parse
   parser.parse = lambda path: _add_options(
-    load_json(path) if path.endswith('.json') else load_python(path)
+    _load_json(path, load_json) if path.endswith('.json') else load_python(path)
   )
   return holder
+
+
+def _load_json(path, load_json):
+  """Reads the config of a workdir, which may come from somebody else."""
+  values = load_json(path)
+  own = custom.names(
+    {key: config_path.get_value(key, values) for key in custom.OPTIONS}
+  )
+  # The config is read before the flags are parsed.
+  if own and not _ALLOWED.intersection(sys.argv):
+    raise errors.InputError(
+      f'{path} names custom code, which would be run: {own}. If you trust the'
+      ' workdir and the installed modules, pass --allow_custom_code.'
+    )
+  return values
 
 
 def _add_options(
@@ -117,13 +140,16 @@ def bootstrap_samples() -> flags.FlagHolder[int]:
   )
 
 
-def allow_custom_code() -> flags.FlagHolder[bool]:
+def allow_custom_code(
+  flag_values: flags.FlagValues = flags.FLAGS,
+) -> flags.FlagHolder[bool]:
   """Defines --allow_custom_code."""
   return flags.DEFINE_bool(
     'allow_custom_code',
     False,
-    "Import a custom network, which the workdir names as 'module:attribute'."
-    ' This runs its code.',
+    "Import custom code that a workdir names as 'module:attribute'. This runs"
+    ' the code.',
+    flag_values=flag_values,
   )
 
 

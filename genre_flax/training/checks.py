@@ -63,7 +63,7 @@ def batch_shapes(
     images = jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32)
     with target.traced_for(target.PORTABLE):
       features = jax.eval_shape(embed, variable_shapes, images)
-    shapes['features'] = make(features.shape[1:], features.dtype)
+    shapes['features'] = make(features.shape[1:], jnp.float32)
   return shapes
 
 
@@ -134,7 +134,7 @@ def mixes_examples(
 
   Raises:
     InputError: it does, and there are several devices, so that the loss would
-      depend on their number.
+      depend on their number; or it is a mean.
   """
   model = side_inputs.with_defaults(model, extra_columns)
   shapes = batch_shapes(
@@ -145,7 +145,17 @@ def mixes_examples(
     leading=(1, 2),
     extra_columns=extra_columns,
   )
-  first, second, together = _masked_losses(config, objective, model, shapes)
+  first, second, together, one, twice = _masked_losses(
+    config, objective, model, shapes
+  )
+  # Random keys, such as dropout's, differ between the two examples.
+  if abs(twice) < 1.5 * abs(one):
+    raise errors.InputError(
+      f'config.objective.name={config.objective.name!r}: the loss of one'
+      f' example is {one:.6g}, and that of the same one twice {twice:.6g}.'
+      ' Return the sum over examples, not the mean: multiply by the number of'
+      ' examples with mask 1.'
+    )
   if np.isclose(together, first + second, rtol=1e-3, atol=1e-5):
     return False
   if num_devices > 1:
@@ -161,7 +171,7 @@ def mixes_examples(
 
 
 def _masked_losses(config, objective, model, shapes):
-  """Losses of two random examples: of the first, of the second, and of both."""
+  """Losses of random examples: one, another, both; one again, and twice."""
   random = np.random.default_rng(0)
 
   def example(spec):
@@ -189,7 +199,11 @@ def _masked_losses(config, objective, model, shapes):
       return objective.loss(model, variables, batch, keys)[0]
 
   compiled = jax.jit(jax.vmap(loss, axis_name=parallel.AXIS_NAME))
+  same = jax.tree.map(lambda x: np.repeat(x[:, :1], 2, axis=1), batch)
   return [
-    float(compiled({**batch, 'mask': np.float32([mask])})[0])
-    for mask in ([1, 0], [0, 1], [1, 1])
+    float(compiled({**examples, 'mask': np.float32([mask])})[0])
+    for examples, mask in (
+      *((batch, mask) for mask in ([1, 0], [0, 1], [1, 1])),
+      *((same, mask) for mask in ([1, 0], [1, 1])),
+    )
   ]

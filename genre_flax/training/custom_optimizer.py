@@ -86,7 +86,7 @@ def make_optimizer(
   slope = _slope(make(optax.constant_schedule(1.0)), param_shapes, given)
   if not 0 < (-slope if is_full else slope) < jnp.inf:
     raise errors.InputError(
-      f'{given}: the product of a gradient and its first update is {slope};'
+      f'{given}: the dot product of a gradient and its first update is {slope};'
       ' expected a negative one for an optimizer with the parameter'
       ' `learning_rate`, such as optax.lion, and a positive one for a direction'
       ' without it, such as optax.scale_by_lion.'

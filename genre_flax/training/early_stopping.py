@@ -46,13 +46,13 @@ class EarlyStopping:
     self._best_step = best.get(self._key, step)
 
   def add(self, step: int, results: Mapping[str, float]) -> dict[str, float]:
-    """Adds a validation.
+    """Records a validation.
 
     Returns:
       The metrics for the checkpoint, with the step of the last improvement.
 
     Raises:
-      InputError: they do not have the best metric.
+      InputError: `config.best_metric` is missing from the results.
     """
     if self._metric.name not in results:
       raise errors.InputError(
@@ -71,7 +71,7 @@ class EarlyStopping:
     return {**results, self._key: self._best_step}
 
   def is_due(self, step: int) -> bool:
-    """Whether the training ends after `step`; True after validations only."""
+    """Whether the training ends after `step`; False between validations."""
     if self._best_step is None or not self._sizes.is_eval_step(step):
       return False
     num_epochs = (step - self._best_step) / self._sizes.steps_per_epoch

@@ -1,6 +1,8 @@
 """Embeddings of a frozen backbone, computed once for all runs of a machine."""
 
 from collections.abc import Mapping
+import pathlib
+import re
 from typing import Any
 
 from absl import logging
@@ -9,6 +11,7 @@ import flax.linen as nn
 import jax
 import ml_collections
 import numpy as np
+import PIL
 
 from genre_flax import config as config_lib
 from genre_flax.data import input_pipeline
@@ -17,12 +20,15 @@ from genre_flax.evaluation import evaluator
 from genre_flax.models import forward
 from genre_flax.models import params as params_lib
 from genre_flax.models import side_inputs
+from genre_flax.ops.cpu import onednn
 from genre_flax.runtime import checksums
 from genre_flax.runtime import custom
 from genre_flax.runtime import files
 from genre_flax.runtime import parallel
 from genre_flax.training import inputs
 from genre_flax.training import run_code
+
+_PACKAGE = pathlib.Path(__file__).parent.parent
 
 
 class FeatureSplit:
@@ -87,6 +93,7 @@ def open_split(
     )
     # The loader adds 'mask' and 'index' again.
     others = batch.keys() - {'image', 'mask', 'index'}
+    features = features.astype(np.float32)  # .npz has no bfloat16.
     return {'features': features, **{name: batch[name] for name in others}}
 
   split = inputs.open_split(config, dataset, name)
@@ -136,7 +143,13 @@ def _key(config, dataset, name, *, model, variables):
     if path.startswith('backbone/')
     or (is_custom and not params_lib.is_head(path))
   ]
-  code = run_code.describe(config, model)['modules'] if is_custom else {}
+  code = [
+    checksums.of_file(path)
+    for folder in ('data', 'models', 'ops')
+    for path in sorted(_PACKAGE.joinpath(folder).rglob('*.py'))
+  ]
+  if is_custom:
+    code.append(run_code.describe(config, model)['modules'])
   return checksums.of_json(
     [
       dataset.card['fingerprint'],
@@ -144,9 +157,11 @@ def _key(config, dataset, name, *, model, variables):
       config_lib.image_shape(config),
       config.pixel_mean,
       config.pixel_scale,
-      repr(backbone),
-      code,
+      re.sub(r' at 0x\w+', '', repr(backbone)),
+      config.model.reference_ops,
       weights,
-      [jax.__version__, jax.devices()[0].device_kind],
+      code,
+      [PIL.__version__, jax.__version__, jax.devices()[0].device_kind],
+      [jax.config.jax_default_matmul_precision, onednn.is_available()],
     ]
   )

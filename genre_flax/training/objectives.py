@@ -46,7 +46,7 @@ class Objective(Protocol):
 
     Returns:
       The loss, summed over the examples with mask 1, float32 []; and a dict of
-      scalars to log, such sums as well. Its entry 'batch_stats', if any,
+      scalars to log, also sums over examples. Its entry 'batch_stats', if any,
       replaces that of the variables.
     """
 
@@ -63,7 +63,13 @@ def split_inputs(batch: dict[str, Any]) -> dict[str, Any]:
 
 def rng_streams(model: nn.Module) -> tuple[str, ...]:
   """Names of the keys of a training step: 'objective', and the network's."""
-  return ('objective', *getattr(model, 'rng_streams', ('dropout',)))
+  streams = getattr(model, 'rng_streams', ('dropout',))
+  if reserved := {'objective', 'augment', 'params'}.intersection(streams):
+    raise errors.InputError(
+      f'The network has {sorted(reserved)} in `rng_streams`; choose other'
+      ' names.'
+    )
+  return ('objective', *streams)
 
 
 class MultiLabel:
@@ -246,8 +252,13 @@ def logits_fn(
 def mean_loss(
   objective: Objective, predictions: evaluator.Predictions
 ) -> dict[str, float]:
-  """{'loss'}, the mean over a split, where it is a function of the logits."""
-  if not hasattr(objective, 'losses'):
+  """{'loss'}, the mean over a split, where it is a function of the logits.
+
+  A subclass of `MultiLabel` with another method `loss` has it only with the
+  attribute `has_validation_loss = True`: that of its `losses`.
+  """
+  is_built_in = type(objective).loss is MultiLabel.loss
+  if not getattr(objective, 'has_validation_loss', is_built_in):
     return {}
   logits = predictions.network_logits
   if logits is None:

@@ -27,7 +27,7 @@ from genre_flax.runtime import parallel
 from genre_flax.runtime import text
 from genre_flax.training import train_state
 
-# Values of a step that are no sums over examples.
+# Values of a step that are not sums over examples.
 _PER_STEP = ('learning_rate', 'gradient_norm')
 
 

@@ -1,4 +1,4 @@
-"""Whether a training resumes the run in its workdir: the same run or not."""
+"""Checks whether a training can resume the run in its workdir."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -49,7 +49,7 @@ def describe(
   *,
   allow_change: Sequence[str] = (),
 ) -> str:
-  """A sentence on the checkpoint that a training would start from.
+  """Describes the checkpoint that a training would resume from.
 
   Raises:
     InputError: the workdir holds another run.

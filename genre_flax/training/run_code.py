@@ -1,7 +1,8 @@
-"""The code of a run beside the package: own modules, network attributes.
+"""The code of a run beside the package: custom modules, network attributes.
 
-Own modules are those of 'module:attribute' in a config, and imported modules of
-the same package or folder. Installed packages are none.
+Custom modules are those of 'module:attribute' in a config, and all imported
+modules below the folder that such a module is found in, such as the current
+one. Installed packages are excluded.
 """
 
 from collections.abc import Iterator, Mapping
@@ -39,7 +40,7 @@ def describe(
 
 
 def save(config: ml_collections.ConfigDict, folder: epath.Path) -> None:
-  """Copies the own modules of a config into a folder.
+  """Copies the custom modules of a config into a folder.
 
   Raises:
     StorageError: they cannot be written.
@@ -75,14 +76,15 @@ def warn_of_changes(
   ]
   now, before = current['network'], stored['network']
   changed += [
-    f'{name}={now.get(name)} of the network, {before.get(name)} in the training'
+    f'network attribute {name}: {before.get(name)} in the training,'
+    f' {now.get(name)} now'
     for name in sorted(now.keys() | before.keys())
     if now.get(name) != before.get(name)
   ]
   if changed:
     logging.warning(
       'Code has changed since the training in %s, and results may differ:\n  %s'
-      '\nCopies of own modules of the training are in %s.',
+      '\nCopies of custom modules of the training are in %s.',
       workdir,
       '\n  '.join(changed),
       epath.Path(workdir) / FOLDER,
@@ -90,7 +92,7 @@ def warn_of_changes(
 
 
 def _own_modules(config) -> Iterator[tuple[str, pathlib.Path]]:
-  """(name, file) of the imported own modules."""
+  """(name, file) of the imported custom modules."""
   values = config_lib.flatten(config.to_dict()).values()
   named = {v.partition(':')[0] for v in values if custom.is_custom(v)}
   paths = {
@@ -104,10 +106,10 @@ def _own_modules(config) -> Iterator[tuple[str, pathlib.Path]]:
     if not _LIBRARY_FOLDERS.intersection(path.parts)
     and name.partition('.')[0] != 'genre_flax'
   }
-  packages = {name.partition('.')[0] for name in named & own.keys()}
-  folders = {own[name].parent for name in named & own.keys()}
+  # The folders that the names are imported from, such as the current one.
+  roots = {own[name].parents[name.count('.')] for name in named & own.keys()}
   for name, path in own.items():
-    if name.partition('.')[0] in packages or path.parent in folders:
+    if any(path.is_relative_to(root) for root in roots):
       yield name, path
 
 

@@ -110,6 +110,8 @@ def build(
     InputError: the batch does not divide among the devices, no parameter is
       trained, or custom code does not keep its contract.
   """
+  for key, name in custom.names(config_lib.flatten(config.to_dict())).items():
+    custom.load(name, key=key)
   sizes = config_lib.compute_sizes(
     config,
     num_train_examples=num_train_examples,

@@ -16,6 +16,7 @@ import optax
 
 from genre_flax.data import augmentation
 from genre_flax.models import params as params_lib
+from genre_flax.runtime import errors
 from genre_flax.runtime import parallel
 from genre_flax.runtime import rng
 from genre_flax.training import objectives
@@ -25,6 +26,10 @@ TrainState = train_state.TrainState
 TrainStep = Callable[
   [TrainState, parallel.Batch], tuple[TrainState, dict[str, jax.Array]]
 ]
+
+
+# Names of metrics of a step.
+_RESERVED = {'loss', 'count', 'gradient_norm', 'learning_rate'}
 
 
 def make_train_step(
@@ -64,6 +69,10 @@ def make_train_step(
     )
     # Networks without BatchNorm return no statistics.
     batch_stats = aux.pop('batch_stats', None) or batch_stats
+    if reserved := _RESERVED & aux.keys():
+      raise errors.InputError(
+        f'The objective has {sorted(reserved)} in `aux`; choose other names.'
+      )
     return total / global_count, ({'loss': total, **aux}, batch_stats)
 
   grad_fn = jax.grad(loss_fn, has_aux=True)

@@ -5,6 +5,7 @@ import dataclasses
 from etils import epath
 import numpy as np
 from PIL import Image
+import pytest
 
 from genre_flax.attribution import map_images
 from genre_flax.datasets.posters import synthetic
@@ -24,6 +25,7 @@ def test_overlay_changes_poster_where_map_is_high():
   assert changed[30:, 20:].max() == 0
 
 
+@pytest.mark.slow
 def test_writer_draws_poster_and_three_maps(trained_predictor, tmp_path):
   rng = np.random.default_rng(0)
   poster = map_images.Poster(

@@ -75,7 +75,8 @@ def test_the_card_describes_the_part(dataset):
   numbers = [count for _, count in part.label_sets]
   assert numbers == sorted(numbers, reverse=True)
   fingerprint = dataset.card['fingerprint']
-  assert part.card['fingerprint'] == f'{fingerprint}-fold2of3-share0.5'
+  expected = f'{fingerprint}-fold2of3-validation-share0.5-train'
+  assert part.card['fingerprint'] == expected
   assert storage.whole_fingerprint(part.card['fingerprint']) == fingerprint
 
 

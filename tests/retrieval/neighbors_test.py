@@ -158,6 +158,7 @@ def test_dataset_is_needed_once(copy, open_index, tmp_path):
     open_index(copy, data_dir=tmp_path / 'missing')
 
 
+@pytest.mark.slow
 def test_damaged_index_is_recomputed(copy, open_index, caplog):
   content = copy.read_bytes()
   whole = open_index(copy)

@@ -121,6 +121,7 @@ def test_features_are_computed_once_per_backbone(
   assert caplog.text.count('Computing the features') == num_computed
 
 
+@pytest.mark.slow
 def test_predictor_applies_backbone_and_head(config, dataset, tmp_path):
   train.train(config, tmp_path)
   predictor = predictor_lib.restore(tmp_path, step='latest')

@@ -90,6 +90,7 @@ def test_changes_by_an_own_objective_are_drawn(data_dir, tmp_path):
   np.testing.assert_array_equal(found.labels, 1 - found.batch['labels'])
 
 
+@pytest.mark.slow
 def test_program_writes_a_picture(data_dir, tmp_path):
   path = tmp_path / 'batch.png'
   done = programs.run(

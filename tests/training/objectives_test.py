@@ -168,3 +168,31 @@ def test_validation_reports_the_configured_loss(data_dir, tmp_path):
   last = read_metrics(tmp_path, 'validation')[-1]
   # The focal loss weights each cross-entropy with a factor below 1.
   assert 0 < last['loss'] < last['cross_entropy']
+
+
+class Mean(SoftF1):
+  """A mean over examples, where a sum is expected."""
+
+  def loss(self, model, variables, batch, rngs):
+    total, aux = super().loss(model, variables, batch, rngs)
+    return total / batch['mask'].sum(), aux
+
+
+def test_objective_that_is_a_mean_is_refused():
+  with pytest.raises(errors.InputError, match='not the mean'):
+    build(**{'objective.name': f'{HERE}:Mean', 'batch_size': 16})
+
+
+class OwnMetrics(objectives.MultiLabel):
+  def loss(self, model, variables, batch, rngs):
+    total, aux = super().loss(model, variables, batch, rngs)
+    return total, {**aux, 'count': total}
+
+
+def test_reserved_names_of_metrics_are_refused(data_dir, tmp_path):
+  config = helpers.tiny_config(
+    data_dir, **{'objective.name': f'{HERE}:OwnMetrics'}
+  )
+  dataset, setup = setup_lib.set_up(config, tmp_path)
+  with pytest.raises(errors.InputError, match="'count'.*in `aux`"):
+    setup_lib.check_train_step(config, setup, dataset=dataset)

@@ -147,3 +147,14 @@ def test_length_may_change_with_a_constant_rate():
     check_resumable({}, longer)
   constant = {'optimizer.schedule': 'constant'}
   check_resumable(constant, {**constant, **longer})
+
+
+def test_custom_code_of_a_config_file_needs_permission(tmp_path):
+  config = helpers.tiny_config('unused', **{'optimizer.name': 'os:system'})
+  config.optimizer.options = {'command': f'touch {tmp_path}/ran'}
+  path = tmp_path / 'config.json'
+  path.write_text(config.to_json_best_effort())
+  done = programs.run('main', f'--config={path}', f'--workdir={tmp_path}/run')
+  assert done.returncode == 2
+  assert '--allow_custom_code' in done.stderr
+  assert not (tmp_path / 'ran').exists()

@@ -83,7 +83,8 @@ def test_edited_code_warns_with_its_files(config, code, tmp_path, caplog):
   with pytest.raises(predictor_lib.errors.DamageError):
     evaluate()
   assert 'own_net.py' in caplog.text
-  assert 'width=5 of the network, 4 in the training' in caplog.text
+  changed = 'network attribute width: 4 in the training, 5 now'
+  assert changed in caplog.text
 
   caplog.clear()
   code('own_net', f'{NET}# A comment.\n')

@@ -141,6 +141,7 @@ def test_resumed_run_equals_an_uninterrupted_one(
   assert [line[0] for line in whole] == [2, 4, 6]
 
 
+@pytest.mark.slow
 def test_extended_run_equals_a_long_one(data_dir, tmp_path):
   changes = {**RANDOM, 'optimizer.schedule': 'constant'}
   config = helpers.tiny_config(data_dir, **changes)
@@ -154,6 +155,7 @@ def test_extended_run_equals_a_long_one(data_dir, tmp_path):
   )
 
 
+@pytest.mark.slow
 def test_other_seed_gives_another_state(data_dir, tmp_path):
   # The equalities above can fail: another seed gives another state.
   config = helpers.tiny_config(data_dir)
@@ -266,6 +268,7 @@ def test_early_stopping_is_the_same_in_a_resumed_run(
   assert continuous_evaluation.read_steps(tmp_path)[1] == 9
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_is_by_the_best_metric(config, tmp_path):
   config.num_train_steps = 15
   config.best_metric = 'cross_entropy'

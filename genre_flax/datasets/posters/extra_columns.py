@@ -142,6 +142,8 @@ def parse(entries: Sequence[Mapping[str, Any]]) -> tuple[ExtraColumn, ...]:
       categories = tuple(map(str, categories))
     check_names([name])
     if not math.isfinite(default) or (categories is not None and default):
-      raise ValueError(f'{default} is no default of the extra column {name!r}')
+      raise ValueError(
+        f'{default} is not a valid default for the extra column {name!r}'
+      )
     columns.append(ExtraColumn(name, categories, default))
   return tuple(columns)

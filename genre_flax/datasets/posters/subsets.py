@@ -57,9 +57,10 @@ def select(
     is_fold = np.array(folds) == number - 1
     is_train &= ~is_fold
     chosen[options['validation_split']] = is_fold
-    fingerprint += f'-fold{number}of{count}'
+    fingerprint += f'-fold{number}of{count}-{options["validation_split"]}'
   if share < 1:
     fingerprint += f'-share{share}'
+  fingerprint += f'-{train}'
   chosen[train] = is_train
   for name, is_chosen in chosen.items():
     if not is_chosen.any():

@@ -1,4 +1,4 @@
-"""Own parts of a research project, named 'module:attribute' in a config."""
+"""Custom parts of a research project, named 'module:attribute' in a config."""
 
 from typing import Any
 
@@ -63,7 +63,7 @@ def soft_f1(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 class CutMix(objectives.MultiLabel):
-  """CutMix (Yun et al., 2019) with vertical cuts: a part of the neighbor."""
+  """CutMix (Yun et al., 2019) with vertical cuts: a strip of the next image."""
 
   def loss(
     self,

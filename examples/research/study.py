@@ -1,11 +1,11 @@
-r"""A small study with own parts: network, side input, loss, objective, folds.
+r"""A study with a custom network, side input, loss and objective, and folds.
 
-python -m examples.research.trial --output=/tmp/trial
+python -m examples.research.study --output=/tmp/study
 
-Generates posters with a year, which depends on their genres, prepares them,
-trains an own network in several ways, and prints comparisons: of methods, over
-three seeds each, in LaTeX; and of three folds. Takes about two minutes on two
-CPU cores.
+Generates posters with a year, which depends on their genres, and prepares them.
+Trains a custom network in several ways, and prints two comparisons: of methods,
+some with three seeds, in LaTeX; and of three folds. Takes about two minutes on
+two CPU cores.
 """
 
 import pathlib
@@ -33,7 +33,7 @@ _OUTPUT = flags.DEFINE_string(
 _NUM_POSTERS = flags.DEFINE_integer('num_posters', 400, 'Posters to generate.')
 
 # Each method: changes of the config, and the number of seeds.
-_OWN = 'examples.research.own'
+_OWN = 'examples.research.components'
 _METHODS = {
   'mixer': ({}, 3),
   'year': ({'model.name': f'{_OWN}:YearMixer'}, 3),
