@@ -11,16 +11,24 @@ from launch import job as job_lib
 
 OPTIONS = (
   *('image', 'namespace', 'queue', 'priority_class', 'service_account'),
-  *('num_slices', 'node_selector'),
+  *('num_slices', 'node_selector', 'max_restarts'),
 )
 SUFFIX = '.jobset.yaml'
-SUBMIT = ('kubectl', 'apply', '--filename')
+SUBMIT = ('kubectl', 'create', '--filename')
 SHARES_FILES = False
 
 _TEMPLATE = pathlib.Path(__file__).with_name('jobset.yaml')
-# Multi-host node pools of GKE have machines of four chips each, also those of
-# eight v5e or v6e.
-_MAX_CHIPS_PER_POD = 4
+# Labels of GKE for nodes with GPUs.
+_GPUS = {
+  'T4': 'nvidia-tesla-t4',
+  'V100': 'nvidia-tesla-v100',
+  'L4': 'nvidia-l4',
+  'A100': 'nvidia-tesla-a100',
+  'A100-80GB': 'nvidia-a100-80gb',
+  'H100': 'nvidia-h100-80gb',
+  'H200': 'nvidia-h200-141gb',
+  'B200': 'nvidia-b200',
+}
 
 
 def make(job: job_lib.Job, options: Mapping[str, Any]) -> str:
@@ -39,12 +47,16 @@ def make(job: job_lib.Job, options: Mapping[str, Any]) -> str:
     chip = job.slice.chip
     if not chip.gke_accelerator:
       raise errors.InputError(f'GKE has no slices of {chip.name}.')
-    num_pods = max(1, job.slice.num_chips // _MAX_CHIPS_PER_POD)
+    num_pods = job.slice.num_hosts
     selector['cloud.google.com/gke-tpu-accelerator'] = chip.gke_accelerator
     selector['cloud.google.com/gke-tpu-topology'] = job.slice.topology
     resources['google.com/tpu'] = str(job.slice.num_chips // num_pods)
   elif job.gpus:
     resources['nvidia.com/gpu'] = str(job.gpus.count)
+    if job.gpus.type != 'gpu':
+      selector.setdefault(
+        'cloud.google.com/gke-accelerator', _gpu_label(job.gpus.type)
+      )
   is_pod_slice = job.slice is not None and num_pods * job.num_slices > 1
   template = jinja2.Template(
     _TEMPLATE.read_text(encoding='utf-8'),
@@ -57,13 +69,22 @@ def make(job: job_lib.Job, options: Mapping[str, Any]) -> str:
     is_slice=job.slice is not None,
     num_pods=num_pods,
     spot=job.spot,
-    max_restarts=job.max_restarts,
-    final_statuses=[status for status in job_lib.FINAL_STATUSES if status],
+    permanent_statuses=list(errors.PERMANENT_STATUSES),
     selector=selector,
     resources=resources,
     command=job.command(detect=is_pod_slice),
     env={'PYTHONUNBUFFERED': '1', **job.env},
     mounts=[_mount(path, bucket) for path, bucket in job.mounts.items()],
+  )
+
+
+def _gpu_label(name: str) -> str:
+  if label := _GPUS.get(name.upper()):
+    return label
+  raise errors.InputError(
+    f'--accelerators: GKE has no label of {name!r} here; expected one of'
+    f' {list(_GPUS)}, or gpu:COUNT with'
+    ' --node_selector=cloud.google.com/gke-accelerator=LABEL.'
   )
 
 

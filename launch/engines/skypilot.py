@@ -27,14 +27,20 @@ export JAX_COORDINATOR_ADDRESS="$(head -n 1 <<<"$SKYPILOT_NODE_IPS"):{port}"
 export JAX_NUM_PROCESSES="$SKYPILOT_NUM_NODES"
 export JAX_PROCESS_ID="$SKYPILOT_NODE_RANK"
 """
-# SkyPilot restarts for the statuses of `recover_on_exit_codes` alone, so a
-# process that a signal ended is reported as 75.
+# SkyPilot restarts a job if any of its machines reports a temporary status, and
+# there is no limit. These are reported as one: the end by a signal, and a folder
+# that is used, as by a preempted machine whose lease has not expired. SkyPilot
+# ends the other machines after a failure, so this one waits: a peer may have
+# ended with a permanent status.
 _RUN = """\
 source ~/genre_flax_venv/bin/activate
 {join}status=0
 {command} || status=$?
 echo "{name} ended with status $status."
-if ((status > 128)); then status=75; fi
+if ((status > 128 || status == {busy})); then
+  sleep "${{PEER_SECONDS:-60}}"
+  status={temporary}
+fi
 exit "$status"
 """
 
@@ -58,7 +64,7 @@ def make(job: job_lib.Job, options: Mapping[str, Any]) -> str:
   resources['job_recovery'] = {
     'strategy': 'EAGER_NEXT_REGION',
     'max_restarts_on_errors': 0,
-    'recover_on_exit_codes': [69, 75],
+    'recover_on_exit_codes': list(errors.TEMPORARY_STATUSES),
   }
   is_pod = job.slice is not None and job.num_hosts > 1
   join = ''
@@ -79,7 +85,13 @@ def make(job: job_lib.Job, options: Mapping[str, Any]) -> str:
       for path, bucket in job.mounts.items()
     },
     'setup': _SETUP.format(requirements=requirements),
-    'run': _RUN.format(join=join, command=command, name=job.name),
+    'run': _RUN.format(
+      join=join,
+      command=command,
+      name=job.name,
+      busy=errors.BusyError.exit_status,
+      temporary=errors.TEMPORARY_STATUSES[-1],
+    ),
   }
   task = {key: value for key, value in task.items() if value != {}}
   return yaml.dump(task, Dumper=_Dumper, sort_keys=False, width=10_000)

@@ -5,23 +5,42 @@ import shlex
 import sys
 from typing import Any
 
+from genre_flax.runtime import errors
 from launch import job as job_lib
 
-OPTIONS = ('sbatch_arg', 'cpus_per_task')
+OPTIONS = ('sbatch_arg', 'cpus_per_task', 'max_restarts')
 SUFFIX = '.sbatch'
 SUBMIT = ('sbatch',)
 SHARES_FILES = True
 
-# A status that is not final is tried again: by the limit of time, preemption, a
-# lost process, or storage that is unavailable. Slurm itself requeues the job
-# when a node fails. scancel ends this script, so nothing is requeued then.
+# The script of each task. srun ends the peers of a task that failed, and reports
+# the highest status, so a permanent one is recorded for the batch script. The
+# trap keeps the shell until the program has saved.
+_TASK = """\
+trap : TERM
+"$@"
+status=$?
+case $status in {permanent}) echo "$status" >"$PERMANENT_STATUS" ;; esac
+exit "$status"
+"""
+# Other failures are tried again: the limit of time, preemption, a lost process,
+# or storage that is unavailable. Slurm itself requeues the job when a node
+# fails. scancel ends this script, so nothing is requeued then.
 _END = """\
+export PERMANENT_STATUS=$PWD/$SLURM_JOB_NAME-$SLURM_JOB_ID.status
 status=0
-srun --kill-on-bad-exit=1 {command} || status=$?
+srun --kill-on-bad-exit=1 bash -c {task} task \\
+  {command} || status=$?
+if [[ -s $PERMANENT_STATUS ]]; then
+  status=$(head -n 1 "$PERMANENT_STATUS")
+  max_restarts=0
+  rm "$PERMANENT_STATUS"
+fi
 echo "$SLURM_JOB_NAME $SLURM_JOB_ID ended with status $status."
-case $status in {final}) exit "$status" ;; esac
-if ((${{SLURM_RESTART_COUNT:-0}} >= {max_restarts})); then exit "$status"; fi
-echo "Requeued; this was restart ${{SLURM_RESTART_COUNT:-0}} of {max_restarts}."
+if ((status == 0 || ${{SLURM_RESTART_COUNT:-0}} >= max_restarts)); then
+  exit "$status"
+fi
+echo "Requeued; this was restart ${{SLURM_RESTART_COUNT:-0}} of $max_restarts."
 scontrol requeue "$SLURM_JOB_ID"
 # The requeue ends this script; its own end must not come first.
 sleep 60
@@ -49,6 +68,7 @@ def make(job: job_lib.Job, options: Mapping[str, Any]) -> str:
     settings.append(f'--cpus-per-task={options["cpus_per_task"]}')
   settings += options['sbatch_arg']
   is_distributed = job.num_nodes * tasks_per_node > 1
+  permanent = '|'.join(map(str, errors.PERMANENT_STATUSES))
   env = {'PYTHONUNBUFFERED': '1', **job.env}
   lines = [
     '#!/bin/bash',
@@ -58,10 +78,10 @@ def make(job: job_lib.Job, options: Mapping[str, Any]) -> str:
     'if [[ ${SLURM_CPUS_PER_TASK:-} ]]; then',
     '  export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK',
     'fi',
+    f'max_restarts={options["max_restarts"]}',
     _END.format(
+      task=shlex.quote(_TASK.format(permanent=permanent).strip()),
       command=shlex.join(job.command(sys.executable, detect=is_distributed)),
-      final='|'.join(map(str, job_lib.FINAL_STATUSES)),
-      max_restarts=job.max_restarts,
     ),
   ]
   return '\n'.join(lines)

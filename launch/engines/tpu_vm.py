@@ -42,16 +42,15 @@ def make(job: job_lib.Job, options: Mapping[str, Any]) -> str:
     *(f'{name}={text}' for name, text in variables.items()),
     *job.command(detect=job.num_hosts > 1),
   ]
-  location = [f'--zone={options["zone"]}']
-  if options['project']:
-    location.append(f'--project={options["project"]}')
   settings = {
     'name': shlex.quote(options['tpu_name'] or job.name),
     # A TPU VM that exists is neither created nor deleted.
     'exists': int(bool(options['tpu_name'])),
     'keep': int(options['keep'] or bool(options['tpu_name'])),
-    'location': f'({shlex.join(location)})',
+    'location': f'({shlex.join(_location(options))})',
     'create': f'({shlex.join(create)})',
+    # Folder of the job in the home directory of each worker.
+    'job': f'job-{job.name}',
     'root': shlex.quote(str(job_lib.ROOT)),
     'program': shlex.quote(shlex.join(program)),
   }
@@ -67,16 +66,21 @@ def make(job: job_lib.Job, options: Mapping[str, Any]) -> str:
   )
 
 
+def _location(options: Mapping[str, Any]) -> list[str]:
+  flags = [f'--zone={options["zone"]}']
+  if options['project']:
+    flags.append(f'--project={options["project"]}')
+  return flags
+
+
 def follow_up(
   job: job_lib.Job, options: Mapping[str, Any]
 ) -> Mapping[str, Sequence[str]]:
   """Commands for the submitted job."""
   name = options['tpu_name'] or job.name
-  place = [f'--zone={options["zone"]}']
-  if options['project']:
-    place.append(f'--project={options["project"]}')
+  place = _location(options)
   tpus = ['gcloud', 'compute', 'tpus']
-  logs = ['--worker=0', '--command=tail -n +1 -F job/log']
+  logs = ['--worker=0', f'--command=tail -n +1 -F job-{job.name}/log']
   commands = {
     'logs': [*tpus, 'tpu-vm', 'ssh', name, *place, *logs],
     'status': [*tpus, 'tpu-vm', 'describe', name, *place],
