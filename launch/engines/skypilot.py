@@ -9,7 +9,7 @@ import yaml
 from genre_flax.runtime import errors
 from launch import job as job_lib
 
-OPTIONS = ('infra', 'runtime_version')
+OPTIONS = ('num_nodes', 'spot', 'mount', 'infra', 'runtime_version')
 SUFFIX = '.sky.yaml'
 SUBMIT = ('sky', 'jobs', 'launch', '--detach-run', '--yes')
 SHARES_FILES = False
@@ -60,7 +60,7 @@ def make(job: job_lib.Job, options: Mapping[str, Any]) -> str:
     resources['accelerator_args'] = {'tpu_vm': True, 'runtime_version': version}
   elif job.gpus:
     resources['accelerators'] = f'{job.gpus.type}:{job.gpus.count}'
-  resources['use_spot'] = job.spot
+  resources['use_spot'] = options['spot']
   resources['job_recovery'] = {
     'strategy': 'EAGER_NEXT_REGION',
     'max_restarts_on_errors': 0,

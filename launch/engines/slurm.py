@@ -8,7 +8,7 @@ from typing import Any
 from genre_flax.runtime import errors
 from launch import job as job_lib
 
-OPTIONS = ('sbatch_arg', 'cpus_per_task', 'max_restarts')
+OPTIONS = ('num_nodes', 'max_restarts', 'cpus_per_task', 'sbatch_arg')
 SUFFIX = '.sbatch'
 SUBMIT = ('sbatch',)
 SHARES_FILES = True

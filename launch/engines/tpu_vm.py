@@ -9,7 +9,8 @@ from genre_flax.runtime import errors
 from launch import job as job_lib
 
 OPTIONS = (
-  *('zone', 'project', 'runtime_version', 'tpu_name', 'keep', 'gcloud_arg'),
+  *('spot', 'runtime_version', 'zone', 'project', 'tpu_name', 'keep'),
+  'gcloud_arg',
 )
 SUFFIX = '.tpu_vm.sh'
 SUBMIT = ('bash',)
@@ -33,7 +34,7 @@ def make(job: job_lib.Job, options: Mapping[str, Any]) -> str:
   create = [
     f'--accelerator-type={job.slice.type}',
     f'--runtime-version={version}',
-    *(['--spot'] if job.spot else []),
+    *(['--spot'] if options['spot'] else []),
     *options['gcloud_arg'],
   ]
   variables = {'PYTHONUNBUFFERED': '1', **job.env}
