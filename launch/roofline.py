@@ -15,47 +15,14 @@ from genre_flax.runtime import errors
 Facts = dict[str, Any]
 
 NOTE = """\
-A bound is not a measurement: no step was run. It is the time that the
-operations and the bytes which the compiler counts take at peak rates. A real
-step is slower: matrix units that a layer does not fill, waiting between
-operations, the sum over devices and the input pipeline are not counted. On the
-other side, some of the bytes counted stay in on-chip memory. Float32 products
-count like bfloat16 ones: JAX's default precision rounds their factors to
-bfloat16, in one pass. The memory is the figure that the compiler compares with
-its limit."""
+A bound is not a measurement: no step was run. It is the time of the operations
+and bytes that the compiler counts, at peak rates. Half-filled matrix units,
+waiting, the sum over devices and the input pipeline make a real step slower;
+some of the bytes stay in on-chip memory. Float32 products count like bfloat16
+ones, to which JAX rounds their factors by default. The memory is the figure
+that the compiler compares with its limit."""
 
 _GIB = 2**30
-
-
-def device_peaks(
-  chip: accelerators.Chip, *, num_chips: int, num_devices: int
-) -> tuple[float, float]:
-  """(operations per second, bytes per second) of one device of a slice."""
-  share = num_chips / num_devices
-  return chip.flops_per_second * share, chip.bytes_per_second * share
-
-
-def bound(
-  facts: Facts, *, flops_per_second: float, bytes_per_second: float
-) -> dict[str, Any]:
-  """The least time of a step, in seconds; which limit binds; images/s.
-
-  Args:
-    facts: with 'flops' and 'bytes_accessed' of a device in a step, and
-      'global_batch_size'.
-    flops_per_second: of `device_peaks`.
-    bytes_per_second: of `device_peaks`.
-  """
-  compute_seconds = facts['flops'] / flops_per_second
-  memory_seconds = facts['bytes_accessed'] / bytes_per_second
-  step_seconds = max(compute_seconds, memory_seconds)
-  return {
-    'compute_seconds': compute_seconds,
-    'memory_seconds': memory_seconds,
-    'step_seconds': step_seconds,
-    'binds': 'compute' if compute_seconds >= memory_seconds else 'memory',
-    'images_per_second': facts['global_batch_size'] / step_seconds,
-  }
 
 
 def make_plan(facts: Facts) -> Facts:
@@ -65,29 +32,30 @@ def make_plan(facts: Facts) -> Facts:
     facts: of `genre_flax.lower`.
 
   Returns:
-    The facts with 'peak', None if no rates of the chip are published, and
-    'bound', None without rates and if the step does not fit.
+    The facts with 'peak', the rates of a device, None if none are published,
+    and 'bound', None without rates and if the step does not fit.
   """
+  plan = {**facts, 'peak': None, 'bound': None}
   chip = accelerators.CHIPS.get(facts['device_kind'])
   if chip is None or not chip.flops_per_second:
-    return {**facts, 'peak': None, 'bound': None}
-  flops_per_second, bytes_per_second = device_peaks(
-    chip, num_chips=facts['num_chips'], num_devices=facts['num_devices']
-  )
-  rates = {
-    'flops_per_second': flops_per_second,
-    'bytes_per_second': bytes_per_second,
+    return plan
+  share = facts['num_chips'] / facts['num_devices']
+  plan['peak'] = {
+    'flops_per_second': chip.flops_per_second * share,
+    'bytes_per_second': chip.bytes_per_second * share,
+    'source': chip.source,
   }
-  limit = bound(facts, **rates) if facts['fits'] else None
-  return {**facts, 'peak': {**rates, 'source': chip.source}, 'bound': limit}
-
-
-def describe_step(facts: Facts) -> str:
-  """The compiled network, in a line."""
-  return (
-    f'{facts["model"]}, {facts["image_height"]} x {facts["image_width"]}'
-    f' pixels, {facts["dtype"]}, {facts["num_genres"]} genres'
-  )
+  if facts['fits']:
+    compute = facts['flops'] / plan['peak']['flops_per_second']
+    memory = facts['bytes_accessed'] / plan['peak']['bytes_per_second']
+    plan['bound'] = {
+      'compute_seconds': compute,
+      'memory_seconds': memory,
+      'step_seconds': max(compute, memory),
+      'binds': 'compute' if compute >= memory else 'memory',
+      'images_per_second': facts['global_batch_size'] / max(compute, memory),
+    }
+  return plan
 
 
 def describe(plan: Facts) -> str:
@@ -111,7 +79,20 @@ def describe(plan: Facts) -> str:
       ' genre_flax/runtime/accelerators.py'
     )
   else:
-    lines += _describe_bound(plan, per_device)
+    limit, peak = plan['bound'], plan['peak']
+    marks = {limit['binds']: '  <- binds'}
+    lines += [
+      f'  compute  {plan["flops"] / per_device / 1e9:.3g} GFLOP per image x'
+      f' {per_device} / {peak["flops_per_second"] / 1e12:g} TFLOP/s ='
+      f' {limit["compute_seconds"] * 1e3:.2f} ms{marks.get("compute", "")}',
+      f'  traffic  {plan["bytes_accessed"] / per_device / 1e6:.3g} MB per image'
+      f' x {per_device} / {peak["bytes_per_second"] / 1e9:g} GB/s ='
+      f' {limit["memory_seconds"] * 1e3:.2f} ms{marks.get("memory", "")}',
+      f'  bound    at least {limit["step_seconds"] * 1e3:.2f} ms per step, at'
+      f' most {limit["images_per_second"]:,.0f} images/s on the slice and'
+      f' {_peak_share(limit):.0%} of the peak rate',
+      f'  peaks    {peak["source"]}',
+    ]
   return '\n'.join([*lines, f'  compiled in {plan["compile_seconds"]:.0f} s'])
 
 
@@ -123,23 +104,6 @@ def _slice_names(plan):
   except errors.InputError:  # A slice of the compiler alone.
     return given
   return f'{given} ({found.type if given == found.name else found.name})'
-
-
-def _describe_bound(plan, per_device):
-  limit, peak = plan['bound'], plan['peak']
-  marks = {limit['binds']: '  <- binds'}
-  return [
-    f'  compute  {plan["flops"] / per_device / 1e9:.3g} GFLOP per image x'
-    f' {per_device} / {peak["flops_per_second"] / 1e12:g} TFLOP/s ='
-    f' {limit["compute_seconds"] * 1e3:.2f} ms{marks.get("compute", "")}',
-    f'  traffic  {plan["bytes_accessed"] / per_device / 1e6:.3g} MB per image'
-    f' x {per_device} / {peak["bytes_per_second"] / 1e9:g} GB/s ='
-    f' {limit["memory_seconds"] * 1e3:.2f} ms{marks.get("memory", "")}',
-    f'  bound    at least {limit["step_seconds"] * 1e3:.2f} ms per step, at'
-    f' most {limit["images_per_second"]:,.0f} images/s on the slice and'
-    f' {_peak_share(limit):.0%} of the peak rate',
-    f'  peaks    {peak["source"]}',
-  ]
 
 
 def _peak_share(limit):
@@ -185,17 +149,13 @@ def describe_memory(facts: Facts) -> str:
 
 
 def find_largest(
-  compile_step: Callable[[int], Facts],
-  first: Facts,
-  *,
-  multiple_of: int,
+  compile_step: Callable[[int], Facts], first: Facts, *, multiple_of: int
 ) -> Facts | None:
   """Searches the largest per-device batch whose step fits into the memory.
 
   Memory grows about in proportion to the batch. The search starts from the
-  power of two that the first compilation suggests, doubles or halves it until
-  it fits and its double does not, and halves the gap three times: the result is
-  at most an eighth too small.
+  power of two that the first compilation suggests, and ends at most an eighth
+  below the largest batch.
 
   Args:
     compile_step: compiles for a per-device batch.
@@ -217,19 +177,14 @@ def find_largest(
   expected = first['per_device_batch_size'] / multiple_of
   expected *= first['hbm_bytes_available'] / first['hbm_bytes_needed']
   low = 2 ** max(0, math.floor(math.log2(expected)))
-  if facts(low)['fits']:
-    while facts(2 * low)['fits']:
-      low *= 2
-  else:
-    while not facts(low)['fits']:
-      if low == 1:
-        return None
-      low //= 2
+  while facts(low)['fits'] and facts(2 * low)['fits']:
+    low *= 2
+  while not facts(low)['fits']:
+    if low == 1:
+      return None
+    low //= 2
   high, gap = 2 * low, max(1, low // 8)
   while high - low > gap:
     middle = (low + high) // 2
-    if facts(middle)['fits']:
-      low = middle
-    else:
-      high = middle
+    low, high = (middle, high) if facts(middle)['fits'] else (low, middle)
   return facts(low)
