@@ -243,7 +243,8 @@ def _travels(path: pathlib.Path) -> bool:
   done = subprocess.run(
     [*command, '--', path], cwd=job_lib.ROOT, capture_output=True, check=False
   )
-  return bool(done.stdout)
+  # All of a folder that is no checkout is copied.
+  return done.returncode != 0 or bool(done.stdout)
 
 
 def _reach(function: Callable[[], object]) -> object | None:

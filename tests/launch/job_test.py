@@ -4,10 +4,13 @@ import sys
 
 import pytest
 
+from configs import quickstart
+from genre_flax import config as config_lib
 from genre_flax.runtime import errors
 from launch import check
 from launch import job as job_lib
 from tests.launch import run_test
+from tests.support import paths
 
 QUICKSTART = ('--config=configs/quickstart.py', '--workdir=gs://bucket/run')
 GS = (*QUICKSTART, '--config.dataset.synthetic_posters=0')
@@ -144,6 +147,65 @@ def test_mounts_are_folders_of_the_job():
     mounts=['/bucket=gs://bucket'],
   )
   assert 'is on a mount' in note
+
+
+def test_a_bucket_may_be_mounted_as_the_dataset():
+  args = ('--config.dataset.synthetic_posters=0', '--workdir=gs://b/r')
+  [note] = checked(
+    *('--config=configs/quickstart.py', *args),
+    '--config.dataset.data_dir=/data',
+    mounts=['/data=gs://bucket'],
+  )
+  assert '--config.dataset.data_dir=/data is on a mount' in note
+
+
+def test_files_that_git_ignores_do_not_travel():
+  assert check._travels(paths.ROOT / 'examples')
+  assert check._travels(paths.ROOT / 'configs' / 'tpu_pod.py')
+  cache = paths.ROOT / 'launch' / '__pycache__'
+  assert cache.exists()
+  assert not check._travels(cache)
+
+
+def test_the_config_of_a_workdir_may_be_on_a_mount(tmp_path):
+  config = config_lib.to_json(quickstart.get_config())
+  (tmp_path / 'config.json').write_text(config)
+  args = (f'--config={tmp_path}/config.json', '--workdir=gs://bucket/run')
+  [note] = checked(*args, mounts=[f'{tmp_path}=gs://bucket'])
+  assert 'is on a mount' in note
+  with pytest.raises(errors.InputError, match='config.json does not travel'):
+    checked(*args)
+
+
+SWEEP = """
+from configs.sweeps import default
+
+def get_config():
+  config = default.get_config()
+  config.base = 'configs/quickstart.py'
+  config.space = ({'key': 'optimizer.learning_rate', 'values': (1e-4, 2e-4)},)
+  return config
+"""
+
+
+@pytest.mark.parametrize(
+  ('training', 'message'),
+  [
+    ('--config.batch_size=-1', 'must be at least 1'),
+    ('--config.batch_size=many', 'batch_size'),
+    (
+      '--config.dataset.synthetic_posters=0 --config.dataset.data_dir=/none',
+      'data_dir=/none does not exist',
+    ),
+  ],
+)
+def test_trainings_of_a_sweep_are_checked(training, message, tmp_path):
+  (tmp_path / 'my_sweep.py').write_text(SWEEP)
+  args = (f'--config={tmp_path}/my_sweep.py', f'--sweep_dir={tmp_path}/sweep')
+  local = {'accelerator': None, 'shares_files': True, 'program': 'sweep'}
+  assert checked(*args, **local) == []
+  with pytest.raises(errors.InputError, match=message):
+    checked(*args, '--', *training.split(), **local)
 
 
 def test_shared_data_is_read(data_dir, tmp_path):

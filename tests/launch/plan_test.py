@@ -36,33 +36,21 @@ FACTS = {
 }
 
 
-def test_the_slower_of_compute_and_memory_binds():
-  # 2 s of operations, 0.5 s of traffic; 8 images in 2 s.
-  facts = {'flops': 20.0, 'bytes_accessed': 1.0, 'global_batch_size': 8}
-  rates = {'flops_per_second': 10.0, 'bytes_per_second': 2.0}
-  result = roofline.bound(facts, **rates)
-  assert result == {
-    'compute_seconds': 2.0,
-    'memory_seconds': 0.5,
-    'step_seconds': 2.0,
-    'binds': 'compute',
-    'images_per_second': 4.0,
-  }
-  result = roofline.bound({**facts, 'bytes_accessed': 8.0}, **rates)
-  assert (result['step_seconds'], result['binds']) == (4.0, 'memory')
-  assert result['images_per_second'] == 2.0
+def test_operations_may_bind():
+  # 0.02 s of operations, 0.01 s of traffic; 40 images in the longer.
+  facts = {**FACTS, 'flops': 3.94e12, 'bytes_accessed': 8.19e9}
+  limit = roofline.make_plan(facts)['bound']
+  assert limit['binds'] == 'compute'
+  assert limit['step_seconds'] == pytest.approx(0.02)
+  assert limit['images_per_second'] == pytest.approx(2000.0)
 
 
 def test_two_devices_share_a_chip_of_the_first_generations():
-  chip = accelerators.CHIPS['TPU v3']
-  assert roofline.device_peaks(chip, num_chips=4, num_devices=8) == (
-    61.5e12,
-    450e9,
-  )
-  assert roofline.device_peaks(chip, num_chips=4, num_devices=4) == (
-    123e12,
-    900e9,
-  )
+  facts = {**FACTS, 'device_kind': 'TPU v3', 'num_chips': 4}
+  peak = roofline.make_plan({**facts, 'num_devices': 8})['peak']
+  assert peak['flops_per_second'] == 61.5e12
+  assert peak['bytes_per_second'] == 450e9
+  assert roofline.make_plan(facts)['peak']['flops_per_second'] == 123e12
 
 
 @pytest.mark.parametrize(
@@ -285,9 +273,12 @@ def test_the_program_searches_the_largest_batch(plan, tmp_path):
 @pytest.mark.parametrize(
   'arguments, message',
   [
-    (('--topology=v5e:2x2',), '--config is missing'),
-    (('--config=a.py',), '--topology is missing'),
-    (('--config=a.py', '--topolgy=v5e:2x2'), "['--topolgy=v5e:2x2']"),
+    (('--topology=v5e:2x2',), 'Flag --config must have a value'),
+    (('--config=a.py',), 'Flag --topology must have a value'),
+    (
+      ('--config=a.py', '--topology=v4-8', '--topolgy=v5e:2x2'),
+      "Unexpected argument: '--topolgy=v5e:2x2'",
+    ),
     (
       ('--config=a.py', '--topology=v5e:2x2', '--config.image_sise=9'),
       'error: The config has no key image_sise.\n',

@@ -170,7 +170,7 @@ def test_a_killed_process_has_the_status_of_shells(fake):
     (
       ('--engine=jobset', *POD, '--image=i'),
       'cloud.google.com/gke-tpu-topology: "4x4"',
-      'kubectl apply --filename a.jobset.yaml',
+      'kubectl create --filename a.jobset.yaml',
     ),
     (
       ('--engine=tpu_vm', *POD, '--zone=z'),
@@ -210,7 +210,11 @@ def test_a_dry_run_prints_the_file_and_the_command(
       '--zone is a flag of',
     ),
     (['--engine=slurm', *POD, *REMOTE], 'slurm has no TPU slices'),
-    (['--engine=slurm', '--name=a', '--spot', *REMOTE], 'has no --spot'),
+    (['--engine=slurm', '--name=a', '--spot', *REMOTE], '--spot is a flag of'),
+    (
+      ['--engine=skypilot', '--name=a', '--max_restarts=3', *REMOTE],
+      '--max_restarts is a flag of --engine=slurm, jobset',
+    ),
     (['--engine=jobset', *POD, *REMOTE], '--image is missing'),
     (
       ['--engine=skypilot', *POD, '--num_nodes=2', *REMOTE],
@@ -233,6 +237,28 @@ def test_wrong_flags_are_a_message(args, message):
   assert message in done.stderr
   assert 'Traceback' not in done.stderr
   assert done.stdout == ''
+
+
+def test_ctrl_c_reaches_the_engines_program(tmp_path):
+  bash = tmp_path / 'bash'
+  bash.write_text(
+    '#!/bin/sh\ntrap "sleep 1; echo saved; exit 42" INT\n'
+    'echo started\nwhile :; do sleep 0.1; done\n'
+  )
+  bash.chmod(0o755)
+  process = subprocess.Popen(
+    [*command('--engine=tpu_vm', *POD, '--zone=z', *REMOTE, SYNTHETIC)],
+    cwd=tmp_path,
+    env=environment(PATH=f'{tmp_path}:{os.environ["PATH"]}'),
+    stdout=subprocess.PIPE,
+    text=True,
+  )
+  for line in process.stdout:
+    if line == 'started\n':
+      break
+  process.send_signal(signal.SIGINT)
+  output, _ = process.communicate(timeout=60)
+  assert (process.returncode, output) == (42, 'saved\n')
 
 
 def test_a_missing_tool_is_named(tmp_path):

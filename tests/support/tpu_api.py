@@ -21,6 +21,8 @@ import os, pathlib, shutil, subprocess, sys
 root = pathlib.Path(os.environ['TPU_API_ROOT'])
 with open(root / 'calls.log', 'a') as log:
   log.write(f'{{sys.argv!r}}\\n')
+if (root / 'unreachable').exists():
+  sys.exit(255)
 words, args = [], iter(sys.argv[1:])
 for arg in args:
   if words or not arg.startswith('-'):
@@ -58,10 +60,11 @@ sys.exit(subprocess.run(['bash', '-c', command], cwd=home, env=env).returncode)
 _UV = """#!/bin/bash
 echo "$PWD $*" >>"$HOME/uv.log"
 if [ "$1" = venv ]; then
-  mkdir -p job/venv/bin
-  printf '#!/bin/bash\\nexec PYTHON "$@"\\n' >job/venv/bin/python
-  chmod +x job/venv/bin/python
-  echo 'PATH=$HOME/job/venv/bin:$PATH' >job/venv/bin/activate
+  venv="$PWD/${!#}/bin"
+  mkdir -p "$venv"
+  printf '#!/bin/bash\\nexec PYTHON "$@"\\n' >"$venv/python"
+  chmod +x "$venv/python"
+  echo "PATH=$venv:\\$PATH" >"$venv/activate"
 fi
 """
 
@@ -74,12 +77,14 @@ class Cloud:
     requests: method and path of each request.
     queue: queued resources by name.
     nodes: TPU VMs by name.
+    num_refused: next descriptions of queued resources that are refused.
   """
 
   def __init__(self, root: pathlib.Path, num_hosts: int):
     self.root, self.num_hosts = root, num_hosts
     self.requests, self.queue, self.nodes = [], {}, {}
     self.last = {}
+    self.num_refused = 0
     handler = type('Handler', (_Handler,), {'cloud': self})
     self._server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler)
     self._thread = threading.Thread(target=self._server.serve_forever)
@@ -122,14 +127,23 @@ class Cloud:
       'POLL_SECONDS': '0.5',
     }
 
+  def set_reachable(self, is_reachable):
+    """Lets all connections by ssh succeed or fail."""
+    if is_reachable:
+      (self.root / 'unreachable').unlink(missing_ok=True)
+    else:
+      (self.root / 'unreachable').touch()
+
   def preempt(self):
     """Takes the only slice away."""
+    self.set_reachable(False)
     for node in self.nodes.values():
       node['state'] = 'PREEMPTED'
     for resource in self.queue.values():
       resource['state'] = {'state': 'SUSPENDED'}
 
   def add_node(self, name, spec):
+    self.set_reachable(True)
     hosts = [f'127.0.1.{number + 1}' for number in range(self.num_hosts)]
     self.nodes[name] = {
       'name': f'{_LOCATION}/nodes/{name}',
@@ -211,6 +225,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
   def _answer_queued(self, method, name):
     cloud = self.cloud
     resource = cloud.queue.get(name)
+    if method == 'GET' and cloud.num_refused:
+      cloud.num_refused -= 1
+      error = {'code': 403, 'message': 'no', 'status': 'PERMISSION_DENIED'}
+      self._send(403, {'error': error})
+      return
     if resource is None:
       self._refuse(name)
       return

@@ -16,6 +16,10 @@ OPTIONS = {
   'priority_class': None,
   'service_account': None,
   'node_selector': [],
+  'max_restarts': 20,
+  'spot': False,
+  'mount': [],
+  'num_nodes': 1,
 }
 needs_schemas = pytest.mark.skipif(
   importlib.util.find_spec('kubernetes_validate') is None,
@@ -50,7 +54,7 @@ def container_of(manifest):
 
 
 # Machines of GKE by its documentation: slices of several hosts have machines of
-# four chips, as have node pools of eight v5e or v6e.
+# four chips; eight v5e or v6e are one machine, as in the Cloud TPU API.
 @pytest.mark.parametrize(
   ('slice_name', 'accelerator', 'topology', 'pods', 'chips'),
   [
@@ -58,10 +62,10 @@ def container_of(manifest):
     ('v4-32', 'tpu-v4-podslice', '2x2x4', 4, 4),
     ('v5litepod-1', 'tpu-v5-lite-podslice', '1x1', 1, 1),
     ('v5litepod-4', 'tpu-v5-lite-podslice', '2x2', 1, 4),
-    ('v5litepod-8', 'tpu-v5-lite-podslice', '2x4', 2, 4),
+    ('v5litepod-8', 'tpu-v5-lite-podslice', '2x4', 1, 8),
     ('v5e:4x4', 'tpu-v5-lite-podslice', '4x4', 4, 4),
     ('v5p-16', 'tpu-v5p-slice', '2x2x2', 2, 4),
-    ('v6e-8', 'tpu-v6e-slice', '2x4', 2, 4),
+    ('v6e-8', 'tpu-v6e-slice', '2x4', 1, 8),
     ('v6e:8x8', 'tpu-v6e-slice', '8x8', 16, 4),
     ('tpu7x:2x2x1', 'tpu7x', '2x2x1', 1, 4),
     ('tpu7x-128', 'tpu7x', '4x4x4', 16, 4),
@@ -84,8 +88,8 @@ def test_nodes_of_a_slice(slice_name, accelerator, topology, pods, chips):
   assert ('--distributed' in container_of(manifest)['command']) == (pods > 1)
 
 
-def test_final_statuses_fail_the_jobset_and_disruptions_do_not_count():
-  manifest = make('v5e:4x4', max_restarts=7)
+def test_permanent_statuses_fail_the_jobset_and_disruptions_do_not_count():
+  manifest = make('v5e:4x4', options={'max_restarts': 7})
   policy = manifest['spec']['failurePolicy']
   assert policy['maxRestarts'] == 7
   assert [rule['action'] for rule in policy['rules']] == [
@@ -106,12 +110,12 @@ def test_final_statuses_fail_the_jobset_and_disruptions_do_not_count():
     (
       'Container genre-flax for pod a/b failed with exit code 2 matching'
       ' FailJob rule at index 0',
-      'finalStatus',
+      'permanentStatus',
     ),
     (
       'Container genre-flax for pod a/b failed with exit code 65 matching'
       ' FailJob rule at index 0',
-      'finalStatus',
+      'permanentStatus',
     ),
     (
       'Pod a/b has condition DisruptionTarget matching FailJob rule at index 1',
@@ -143,8 +147,9 @@ def test_options_of_clusters():
     'priority_class': 'high',
     'service_account': 'trainer',
     'node_selector': ['pool=a'],
+    'spot': True,
   }
-  manifest = make('v6e-4', options=options, spot=True, num_slices=2)
+  manifest = make('v6e-4', options=options, num_slices=2)
   assert manifest['metadata']['namespace'] == 'research'
   labels = manifest['metadata']['labels']
   assert labels == {'kueue.x-k8s.io/queue-name': 'tpus'}
@@ -162,6 +167,10 @@ def test_nodes_with_gpus_join_by_the_service_of_the_jobset():
   manifest = make('H100:8', num_nodes=2)
   limits = container_of(manifest)['resources']['limits']
   assert limits == {'nvidia.com/gpu': '8'}
+  assert pod_of(manifest)['nodeSelector'] == {
+    'cloud.google.com/gke-accelerator': 'nvidia-h100-80gb'
+  }
+  assert 'nodeSelector' not in pod_of(make('gpu:8'))
   env = {e['name']: e for e in container_of(manifest)['env']}
   address = env['JAX_COORDINATOR_ADDRESS']['value']
   assert address == 'posters-workers-0-0.posters:8476'
@@ -186,6 +195,7 @@ def test_buckets_are_volumes():
   [
     ('v5e:4x4', {'image': None}, '--image is missing'),
     ('v3-8', {}, 'GKE has no slices of v3'),
+    ('H800:8', {}, "GKE has no label of 'H800'"),
   ],
 )
 def test_missing_values_are_errors(accelerator, options, message):
@@ -197,7 +207,7 @@ def test_missing_values_are_errors(accelerator, options, message):
 @pytest.mark.parametrize(
   ('accelerator', 'machines'),
   [
-    ('v5e:4x4', {'spot': True, 'mounts': ['/data=gs://bucket']}),
+    ('v5e:4x4', {'mounts': ['/data=gs://bucket']}),
     ('tpu7x-8', {'num_slices': 2, 'env': ['A=b']}),
     ('H100:8', {'num_nodes': 2}),
     (None, {}),
@@ -206,7 +216,7 @@ def test_missing_values_are_errors(accelerator, options, message):
 def test_jobs_satisfy_the_schema_of_kubernetes(accelerator, machines):
   import kubernetes_validate
 
-  options = {'service_account': 'a', 'priority_class': 'b'}
+  options = {'service_account': 'a', 'priority_class': 'b', 'spot': True}
   manifest = make(accelerator, options=options, **machines)
   job = {
     'apiVersion': 'batch/v1',

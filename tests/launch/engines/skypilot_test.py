@@ -12,19 +12,19 @@ import yaml
 from launch import job as job_lib
 from launch.engines import skypilot
 
-OPTIONS = {'infra': None, 'runtime_version': None}
+OPTIONS = {'infra': None, 'runtime_version': None, 'spot': False}
 # An interpreter with SkyPilot, which needs other versions than this project.
 PYTHON = os.environ.get('SKYPILOT_PYTHON') or (
   sys.executable if importlib.util.find_spec('sky') else None
 )
 VARIANTS = {
-  'slice': {'accelerator': 'v5litepod-16', 'spot': True},
+  'slice': {'accelerator': 'v5litepod-16', 'options': {'spot': True}},
   'large slice': {'accelerator': 'v6e:16x16', 'options': {'infra': 'gcp'}},
   'v4': {
     'accelerator': 'v4-32',
     'options': {'infra': 'gcp/us-central2', 'runtime_version': 'v9'},
   },
-  'gpus': {'accelerator': 'H100:8', 'num_nodes': 2, 'spot': True},
+  'gpus': {'accelerator': 'H100:8', 'num_nodes': 2},
   'other gpus': {
     'accelerator': 'A100-80GB:4',
     'options': {'infra': 'aws/us-east-1'},
@@ -123,7 +123,7 @@ def test_variables_are_kept(parsed):
   }
 
 
-def run_section(text, tmp_path, *, program, **variables):
+def run_section(text, tmp_path, *, program, timeout=60, **variables):
   """Runs the section `run` where python is a program of the test."""
   venv = tmp_path / 'genre_flax_venv' / 'bin'
   venv.mkdir(parents=True)
@@ -132,9 +132,13 @@ def run_section(text, tmp_path, *, program, **variables):
   (venv / 'python').chmod(0o755)
   return subprocess.run(
     ['bash', '-c', yaml.safe_load(text)['run']],
-    env={**os.environ, 'HOME': str(tmp_path), **variables},
+    env={
+      **{**os.environ, 'HOME': str(tmp_path), 'PEER_SECONDS': '0'},
+      **variables,
+    },
     capture_output=True,
     text=True,
+    timeout=timeout,
     check=False,
   )
 
@@ -158,8 +162,23 @@ def test_nodes_join_the_first(tmp_path):
 
 @pytest.mark.parametrize(
   ('program', 'status'),
-  [('exit 2', 2), ('exit 65', 65), ('exit 75', 75), ('kill -9 $$', 75)],
+  [
+    *[('exit 2', 2), ('exit 65', 65), ('exit 69', 69), ('exit 75', 75)],
+    *[('exit 73', 75), ('exit 1', 1), ('exit 74', 74)],
+    *[('kill -9 $$', 75), ('kill -ABRT $$', 75)],
+  ],
 )
 def test_status_of_the_program(tmp_path, program, status):
   done = run_section(make('v5e:4x4'), tmp_path, program=program)
   assert done.returncode == status
+
+
+def test_a_peer_of_a_permanent_failure_reports_nothing(tmp_path):
+  # SkyPilot ends the other machines when one has failed.
+  with pytest.raises(subprocess.TimeoutExpired):
+    run_section(
+      *(make('v5e:4x4'), tmp_path),
+      program='kill -ABRT $$',
+      timeout=3,
+      PEER_SECONDS='60',
+    )

@@ -14,7 +14,7 @@ from tests.launch import run_test
 from tests.support import paths
 from tests.support import slurm_cluster
 
-OPTIONS = {'sbatch_arg': [], 'cpus_per_task': None}
+OPTIONS = {'sbatch_arg': [], 'cpus_per_task': 0, 'max_restarts': 20}
 _REASON = slurm_cluster.reason_to_skip()
 needs_slurm = pytest.mark.skipif(bool(_REASON), reason=str(_REASON))
 
@@ -195,6 +195,29 @@ class TestCluster:
     assert found['Restarts'] == '0'
     assert 'has no key' in job.log()
     assert 'ended with status 2' in job.log()
+
+  def test_permanent_status_of_one_task_is_the_status_of_the_job(
+    self, cluster, data_dir, tmp_path
+  ):
+    path = tmp_path / 'posters.sbatch'
+    done = run_test.launch(
+      *('--engine=slurm', '--name=posters', '--num_nodes=2'),
+      *(f'--output={path}', '--', *training(tmp_path / 'run', data_dir)),
+    )
+    assert done.returncode == 0, done.stderr
+    (tmp_path / 'program.py').write_text(
+      'import os, sys, time\n'
+      'if os.environ["SLURM_PROCID"] == "1": sys.exit(65)\n'
+      'time.sleep(100)\n'
+    )
+    text = path.read_text()
+    path.write_text(text.replace('-m genre_flax.main', 'program.py'))
+    job = Submitted(cluster, tmp_path, path=path)
+    found = job.end('FAILED')
+    assert found['ExitCode'] == '65:0'
+    assert found['Restarts'] == '0'
+    assert 'ended with status 65' in job.log()
+    assert not list(tmp_path.glob('*.status'))
 
   def test_scancel_saves_and_stops(self, cluster, data_dir, tmp_path):
     workdir = tmp_path / 'run'

@@ -16,6 +16,7 @@ from tests.faults import trainings
 from tests.support import tpu_api
 
 OPTIONS = {
+  'spot': False,
   'zone': 'us-west4-a',
   'project': None,
   'runtime_version': None,
@@ -40,7 +41,7 @@ def make(*args, accelerator='v5litepod-16', options=(), **machines):
 
 def test_settings_of_the_job():
   options = {'gcloud_arg': ['--network=a b'], 'project': 'p', 'keep': True}
-  text = make(spot=True, options=options, env=['A=b c'])
+  text = make(options={**options, 'spot': True}, env=['A=b c'])
   assert (
     'create=(--accelerator-type=v5litepod-16'
     " --runtime-version=v2-alpha-tpuv5-lite --spot '--network=a b')"
@@ -137,10 +138,13 @@ class TestScript:
     assert metrics['num_examples']
     for number in range(4):
       worker = cloud.root / f'worker_{number}'
-      assert (worker / 'job' / 'status').read_text() == '0\n'
-      assert (worker / 'job' / 'code' / 'genre_flax' / 'main.py').exists()
+      assert (worker / 'job-posters' / 'log').exists()
+      assert (
+        worker / 'job-posters' / 'code' / 'genre_flax' / 'main.py'
+      ).exists()
       installed = (worker / 'uv.log').read_text()
-      assert '--require-hashes -r job/code/launch/requirements.txt' in installed
+      requirements = 'job-posters/code/launch/requirements.txt'
+      assert f'--require-hashes -r {requirements}' in installed
     assert cloud.queue == cloud.nodes == {}
 
   def test_bad_input_ends_with_its_status(self, cloud, tmp_path):
@@ -165,6 +169,11 @@ class TestScript:
     again = Script(cloud, text)
     again.wait_for('step 3')
     assert 'Copying' not in again.output
+    # A network that fails for a while proves nothing.
+    cloud.set_reachable(False)
+    again.wait_for('exited with return code')
+    cloud.set_reachable(True)
+    assert list(cloud.queue) == ['posters']
     # The VM is lost with its program.
     for process in trainings.running(workdir):
       process.kill()
@@ -177,6 +186,44 @@ class TestScript:
     Script(cloud, make(*short, accelerator='v5litepod-4')).end(0)
     created = [m for m in cloud.requests if m[0] == 'POST' and 'queued' in m[1]]
     assert len(created) == 2
+
+  def test_a_program_that_ended_meanwhile_is_reported(
+    self, cloud, data_dir, tmp_path
+  ):
+    workdir = tmp_path / 'run'
+    args = tiny(workdir, data_dir, '--config.log_every=1')
+    text = make(*args, accelerator='v5litepod-4')
+    script = Script(cloud, text)
+    script.wait_for('step 1')
+    script.signal(signal.SIGKILL)
+    script.process.wait()
+    trainings.wait_until_none(workdir)
+    # Neither a slice that cannot be described is requested again, nor a program
+    # that cannot be queried started again.
+    cloud.num_refused = 2
+    cloud.set_reachable(False)
+    again = Script(cloud, text)
+    again.wait_for('exited with return code')
+    cloud.set_reachable(True)
+    output = again.end(0)
+    assert 'step 1' in output
+    assert 'Copying' not in output
+    created = [m for m in cloud.requests if m[0] == 'POST' and 'queued' in m[1]]
+    assert len(created) == 1
+    assert cloud.queue == {}
+
+  def test_a_slice_that_cannot_be_reached_is_kept(
+    self, cloud, data_dir, tmp_path
+  ):
+    workdir = tmp_path / 'run'
+    args = tiny(workdir, data_dir, *SLOW, '--config.log_every=1')
+    script = Script(cloud, make(*args, accelerator='v5litepod-4'))
+    script.wait_for('step 3')
+    cloud.set_reachable(False)
+    for process in trainings.running(workdir):
+      process.kill()
+    assert 'costs money' in script.end(69)
+    assert list(cloud.queue) == ['posters']
 
   def test_a_suspended_slice_of_an_earlier_run_is_replaced(
     self, cloud, tmp_path
