@@ -27,11 +27,10 @@ export JAX_COORDINATOR_ADDRESS="$(head -n 1 <<<"$SKYPILOT_NODE_IPS"):{port}"
 export JAX_NUM_PROCESSES="$SKYPILOT_NUM_NODES"
 export JAX_PROCESS_ID="$SKYPILOT_NODE_RANK"
 """
-# SkyPilot restarts a job if any of its machines reports a temporary status, and
-# there is no limit. These are reported as one: the end by a signal, and a folder
-# that is used, as by a preempted machine whose lease has not expired. SkyPilot
-# ends the other machines after a failure, so this one waits: a peer may have
-# ended with a permanent status.
+# SkyPilot restarts a job if any of its machines reports a temporary status,
+# without a limit. The end by a signal is reported as one, and a folder that is
+# used, as by a preempted machine whose lease has not expired. This waits, since
+# a peer may have ended with a permanent status: SkyPilot then ends this machine.
 _RUN = """\
 source ~/genre_flax_venv/bin/activate
 {join}status=0

@@ -13,7 +13,7 @@ SUFFIX = '.sbatch'
 SUBMIT = ('sbatch',)
 SHARES_FILES = True
 
-# The script of each task. srun ends the peers of a task that failed, and reports
+# The script of each task. srun ends the peers of a task that failed, and has
 # the highest status, so a permanent one is recorded for the batch script. The
 # trap keeps the shell until the program has saved.
 _TASK = """\

@@ -1,5 +1,6 @@
 """Jobs, and the check of their flags before they are submitted."""
 
+import json
 import sys
 
 import pytest
@@ -168,7 +169,7 @@ def test_files_that_git_ignores_do_not_travel():
 
 
 def test_the_config_of_a_workdir_may_be_on_a_mount(tmp_path):
-  config = config_lib.to_json(quickstart.get_config())
+  config = json.dumps(config_lib.to_dict(quickstart.get_config()))
   (tmp_path / 'config.json').write_text(config)
   args = (f'--config={tmp_path}/config.json', '--workdir=gs://bucket/run')
   [note] = checked(*args, mounts=[f'{tmp_path}=gs://bucket'])

@@ -133,8 +133,8 @@ def run_section(text, tmp_path, *, program, timeout=60, **variables):
   return subprocess.run(
     ['bash', '-c', yaml.safe_load(text)['run']],
     env={
-      **{**os.environ, 'HOME': str(tmp_path), 'PEER_SECONDS': '0'},
-      **variables,
+      **os.environ,
+      **{'HOME': str(tmp_path), 'PEER_SECONDS': '0', **variables},
     },
     capture_output=True,
     text=True,
