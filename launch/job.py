@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 import dataclasses
 import pathlib
 import re
+from typing import NamedTuple
 
 from genre_flax.runtime import accelerators
 from genre_flax.runtime import errors
@@ -20,14 +21,8 @@ COORDINATOR_PORT = 8476
 _NAME = re.compile(r'[a-z]([a-z0-9-]{0,38}[a-z0-9])?')
 
 
-@dataclasses.dataclass(frozen=True)
-class Gpus:
-  """GPUs of each node.
-
-  Attributes:
-    type: such as 'H100', or 'gpu' for any.
-    count: GPUs of a node.
-  """
+class Gpus(NamedTuple):
+  """GPUs of each node: a type such as 'H100', or 'gpu' for any, and a number."""
 
   type: str
   count: int
@@ -87,16 +82,11 @@ class Job:
     return self.num_nodes * (self.gpus.count if self.gpus else 1)
 
   def command(self, python: str = 'python', *, detect: bool) -> list[str]:
-    """The command line of the program.
-
-    Args:
-      python: the interpreter.
-      detect: whether the program detects the cluster and joins its processes.
-    """
-    command = [python, '-m', PROGRAMS[self.program]]
-    if detect and '--distributed' not in self.args:
-      command.append('--distributed')
-    return [*command, *self.args]
+    """The command line; `detect` is whether processes find and join others."""
+    distributed = ['--distributed'] * (
+      detect and '--distributed' not in self.args
+    )
+    return [python, '-m', PROGRAMS[self.program], *distributed, *self.args]
 
 
 def parse_accelerators(text: str | None) -> accelerators.Slice | Gpus | None:

@@ -23,26 +23,22 @@ _GRACE_SECONDS = 5.0
 
 def commands(job: job_lib.Job) -> list[list[str]]:
   """The command of each process, with its environment."""
-  command = job.command(sys.executable, detect=False)
-  variables = [f'{name}={value}' for name, value in job.env.items()]
-  num_processes = job.num_nodes
-  if num_processes == 1:
-    return [['env', *variables, *command]]
   # The port is free now; a program that takes it first makes the job fail.
   with socket.socket() as listener:
     listener.bind(('localhost', 0))
     port = listener.getsockname()[1]
-  return [
-    [
-      'env',
-      f'JAX_COORDINATOR_ADDRESS=localhost:{port}',
-      f'JAX_NUM_PROCESSES={num_processes}',
-      f'JAX_PROCESS_ID={index}',
-      *variables,
-      *command,
-    ]
-    for index in range(num_processes)
-  ]
+  found = []
+  for index in range(job.num_nodes):
+    env = {
+      'JAX_COORDINATOR_ADDRESS': f'localhost:{port}',
+      'JAX_NUM_PROCESSES': job.num_nodes,
+      'JAX_PROCESS_ID': index,
+    }
+    env = {**(env if job.num_nodes > 1 else {}), **job.env}
+    variables = [f'{name}={value}' for name, value in env.items()]
+    command = job.command(sys.executable, detect=False)
+    found.append(['env', *variables, *command])
+  return found
 
 
 def run(job: job_lib.Job, output: IO[bytes]) -> int:
@@ -70,32 +66,34 @@ def run(job: job_lib.Job, output: IO[bytes]) -> int:
     )
     for command in commands(job)
   ]
-  num_signals = 0
+  numbers = iter([signal.SIGTERM])
 
-  def forward(number: int, frame: object) -> None:
-    nonlocal num_signals
-    del number, frame
-    num_signals += 1
-    _signal(processes, signal.SIGTERM if num_signals == 1 else signal.SIGKILL)
+  def forward(*args: object) -> None:
+    del args
+    _signal(processes, next(numbers, signal.SIGKILL))
 
-  previous = {
-    s: signal.signal(s, forward) for s in (signal.SIGINT, signal.SIGTERM)
-  }
+  signal.signal(signal.SIGINT, forward)
+  signal.signal(signal.SIGTERM, forward)
   lock = threading.Lock()
+
+  def copy(index: int, source: IO[bytes]) -> None:
+    for line in source:
+      with lock:
+        output.write(f'[{index}] '.encode() + line)
+        output.flush()
+
   threads = [
-    threading.Thread(target=_copy, args=(index, process.stdout, output, lock))
+    threading.Thread(target=copy, args=(index, process.stdout))
     for index, process in enumerate(processes)
   ]
+  for thread in threads:
+    thread.start()
   try:
-    for thread in threads:
-      thread.start()
     return _wait(processes)
   finally:
     _signal(processes, signal.SIGKILL)
     for thread in threads:
       thread.join()
-    for number, handler in previous.items():
-      signal.signal(number, handler)
 
 
 def _stop_with_parent() -> None:
@@ -125,7 +123,7 @@ def _wait(processes: Sequence[subprocess.Popen]) -> int:
     time.sleep(0.1)
 
 
-def _signal(processes, number) -> None:
+def _signal(processes: Sequence[subprocess.Popen], number: int) -> None:
   """Sends a signal to the processes; SIGKILL, to their children too."""
   for process in processes:
     with contextlib.suppress(ProcessLookupError):
@@ -133,10 +131,3 @@ def _signal(processes, number) -> None:
         os.killpg(process.pid, number)
       elif process.poll() is None:
         os.kill(process.pid, number)
-
-
-def _copy(index, source, output, lock) -> None:
-  for line in source:
-    with lock:
-      output.write(f'[{index}] '.encode() + line)
-      output.flush()

@@ -30,7 +30,7 @@ export JAX_PROCESS_ID="$SKYPILOT_NODE_RANK"
 # SkyPilot restarts a job if any of its machines reports a temporary status,
 # without a limit. The end by a signal is reported as one, and a folder that is
 # used, as by a preempted machine whose lease has not expired. This waits, since
-# a peer may have ended with a permanent status: SkyPilot then ends this machine.
+# a peer may have ended with a permanent status; SkyPilot then stops this script.
 _RUN = """\
 source ~/genre_flax_venv/bin/activate
 {join}status=0

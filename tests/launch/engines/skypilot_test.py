@@ -134,7 +134,9 @@ def run_section(text, tmp_path, *, program, timeout=60, **variables):
     ['bash', '-c', yaml.safe_load(text)['run']],
     env={
       **os.environ,
-      **{'HOME': str(tmp_path), 'PEER_SECONDS': '0', **variables},
+      'HOME': str(tmp_path),
+      'PEER_SECONDS': '0',
+      **variables,
     },
     capture_output=True,
     text=True,
