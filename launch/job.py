@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 import dataclasses
 import pathlib
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import jinja2
 
 from genre_flax.runtime import accelerators
 from genre_flax.runtime import errors
@@ -16,13 +18,11 @@ PROGRAMS = {
   'prepare': 'genre_flax.prepare',
   'sweep': 'launch.sweep',
 }
-# The port of process 0 that the other processes connect to.
-COORDINATOR_PORT = 8476
 _NAME = re.compile(r'[a-z]([a-z0-9-]{0,38}[a-z0-9])?')
 
 
 class Gpus(NamedTuple):
-  """GPUs of each node: a type such as 'H100', or 'gpu' for any, and a number."""
+  """GPUs of each node: a type such as 'H100', or 'gpu' for any, and a count."""
 
   type: str
   count: int
@@ -167,6 +167,21 @@ def make(
       f' {job.num_hosts}. Choose --num_nodes=1 or a slice of one host.'
     )
   return job
+
+
+def render(template: pathlib.Path, job: Job, values: Mapping[str, Any]) -> str:
+  """Fills in the template of an engine, with the job and further values."""
+  text = template.read_text(encoding='utf-8')
+  return jinja2.Template(
+    text, trim_blocks=True, undefined=jinja2.StrictUndefined
+  ).render(
+    name=job.name,
+    root=str(ROOT),
+    slice=job.slice,
+    gpus=job.gpus,
+    env={'PYTHONUNBUFFERED': '1', **job.env},
+    **{'mounts': job.mounts, **values},
+  )
 
 
 def pairs(

@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 import pathlib
 from typing import Any
 
-import jinja2
-
 from genre_flax.runtime import errors
 from launch import job as job_lib
 
@@ -57,22 +55,18 @@ def make(job: job_lib.Job, options: Mapping[str, Any]) -> str:
       label = _gpu_label(job.gpus.type)
       selector['cloud.google.com/gke-accelerator'] = label
   is_pod_slice = job.slice is not None and num_pods * job.num_slices > 1
-  template = jinja2.Template(
-    _TEMPLATE.read_text(encoding='utf-8'),
-    trim_blocks=True,
-    undefined=jinja2.StrictUndefined,
-  )
-  return template.render(
-    **options,
-    name=job.name,
-    is_slice=job.slice is not None,
-    num_pods=num_pods,
-    permanent_statuses=list(errors.PERMANENT_STATUSES),
-    selector=selector,
-    resources=resources,
-    command=job.command(detect=is_pod_slice),
-    env={'PYTHONUNBUFFERED': '1', **job.env},
-    mounts=[_mount(path, bucket) for path, bucket in job.mounts.items()],
+  return job_lib.render(
+    _TEMPLATE,
+    job,
+    {
+      **options,
+      'num_pods': num_pods,
+      'permanent_statuses': list(errors.PERMANENT_STATUSES),
+      'selector': selector,
+      'resources': resources,
+      'command': job.command(detect=is_pod_slice),
+      'mounts': [_mount(*mount) for mount in job.mounts.items()],
+    },
   )
 
 

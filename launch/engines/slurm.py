@@ -1,6 +1,7 @@
 """Slurm: a batch script for sbatch."""
 
 from collections.abc import Mapping, Sequence
+import pathlib
 import shlex
 import sys
 from typing import Any
@@ -12,40 +13,7 @@ OPTIONS = ('num_nodes', 'max_restarts', 'cpus_per_task', 'sbatch_arg')
 SUFFIX = '.sbatch'
 SUBMIT = ('sbatch',)
 SHARES_FILES = True
-
-# The script of each task. srun ends the peers of a task that failed, and has
-# the highest status, so a permanent one is recorded for the batch script. The
-# trap keeps the shell until the program has saved.
-_TASK = """\
-trap : TERM
-"$@"
-status=$?
-case $status in {permanent}) echo "$status" >"$PERMANENT_STATUS" ;; esac
-exit "$status"
-"""
-# Other failures are tried again: the limit of time, preemption, a lost process,
-# or storage that is unavailable. Slurm itself requeues the job when a node
-# fails. scancel ends this script, so nothing is requeued then.
-_END = """\
-export PERMANENT_STATUS=$PWD/$SLURM_JOB_NAME-$SLURM_JOB_ID.status
-status=0
-srun --kill-on-bad-exit=1 bash -c {task} task \\
-  {command} || status=$?
-if [[ -s $PERMANENT_STATUS ]]; then
-  status=$(head -n 1 "$PERMANENT_STATUS")
-  max_restarts=0
-  rm "$PERMANENT_STATUS"
-fi
-echo "$SLURM_JOB_NAME $SLURM_JOB_ID ended with status $status."
-if ((status == 0 || ${{SLURM_RESTART_COUNT:-0}} >= max_restarts)); then
-  exit "$status"
-fi
-echo "Requeued; this was restart ${{SLURM_RESTART_COUNT:-0}} of $max_restarts."
-scontrol requeue "$SLURM_JOB_ID"
-# The requeue ends this script; its own end must not come first.
-sleep 60
-exit "$status"
-"""
+_BODY = pathlib.Path(__file__).with_name('slurm.sh')
 
 
 def make(job: job_lib.Job, options: Mapping[str, Any]) -> str:
@@ -66,23 +34,17 @@ def make(job: job_lib.Job, options: Mapping[str, Any]) -> str:
     settings.append(f'--gpus-per-node={kind}{job.gpus.count}')
   if options['cpus_per_task']:
     settings.append(f'--cpus-per-task={options["cpus_per_task"]}')
-  settings += options['sbatch_arg']
   is_distributed = job.num_nodes * tasks_per_node > 1
-  permanent = '|'.join(map(str, errors.PERMANENT_STATUSES))
+  command = job.command(sys.executable, detect=is_distributed)
   env = {'PYTHONUNBUFFERED': '1', **job.env}
   lines = [
     '#!/bin/bash',
-    *(f'#SBATCH {setting}' for setting in settings),
+    *(f'#SBATCH {setting}' for setting in settings + options['sbatch_arg']),
     *(f'export {name}={shlex.quote(text)}' for name, text in env.items()),
-    '# Since Slurm 22.05 srun does not inherit --cpus-per-task.',
-    'if [[ ${SLURM_CPUS_PER_TASK:-} ]]; then',
-    '  export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK',
-    'fi',
+    f'program=({shlex.join(command)})',
+    f'permanent={shlex.quote("|".join(map(str, errors.PERMANENT_STATUSES)))}',
     f'max_restarts={options["max_restarts"]}',
-    _END.format(
-      task=shlex.quote(_TASK.format(permanent=permanent).strip()),
-      command=shlex.join(job.command(sys.executable, detect=is_distributed)),
-    ),
+    _BODY.read_text(encoding='utf-8'),
   ]
   return '\n'.join(lines)
 
