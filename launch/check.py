@@ -13,10 +13,10 @@ import json
 import os
 import pathlib
 import shlex
+import signal
 import subprocess
 import sys
 import sysconfig
-import threading
 
 from absl import flags
 from etils import epath
@@ -32,7 +32,7 @@ from genre_flax.runtime import shared_flags
 from launch import job as job_lib
 
 # A bucket that cannot be reached must not block the launcher.
-_TIMEOUT_SECONDS = 30.0
+_TIMEOUT_SECONDS = 30
 _PATH_FLAGS = ('workdir', 'data_dir', 'csv', 'images', 'sweep_dir')
 # Folders that a program creates.
 _CREATED = {'train': 'workdir', 'prepare': 'data_dir', 'sweep': 'sweep_dir'}
@@ -102,28 +102,26 @@ class _Checker:
     return self._check_sweep() if self.program == 'sweep' else 0
 
   def _check_sweep(self) -> int:
+    """Checks the trainings of a sweep; returns the status of its own check."""
     command = [sys.executable, '-m', 'launch.sweep', '--dry_run', *self.args]
     done = subprocess.run(
       command, stdout=subprocess.PIPE, text=True, check=False
     )
     for line in done.stdout.splitlines():
       words = shlex.split(line)
-      if words[1:3] == ['-m', job_lib.PROGRAMS['train']]:
-        self._check_training(words[3:])
+      if words[1:3] != ['-m', job_lib.PROGRAMS['train']]:
+        continue
+      values = flags.FlagValues()
+      holder = shared_flags.config(config_lib.load, values)
+      # ml_collections reads overrides of configs from here.
+      sys.argv[1:] = words[3:]
+      try:
+        values(sys.argv, known_only=True)
+      except (flags.Error, *_CONFIG_ERRORS) as e:
+        raise errors.InputError(f'The training {line}: {e}') from e
+      self._check_config(holder.value)
+      self._check_config_file(values['config'])
     return done.returncode
-
-  def _check_training(self, args: list[str]) -> None:
-    """Checks the config of a training of a sweep."""
-    values = flags.FlagValues()
-    # ml_collections reads overrides of configs from here.
-    sys.argv = [sys.argv[0], *args]
-    holder = shared_flags.config(config_lib.load, values)
-    try:
-      values(sys.argv, known_only=True)
-    except (flags.Error, *_CONFIG_ERRORS) as e:
-      raise errors.InputError(f'A training with {shlex.join(args)}: {e}') from e
-    self._check_config(holder.value)
-    self._check_config_file(values['config'])
 
   def _check_config(self, config: ml_collections.ConfigDict) -> None:
     config_validation.validate(config)
@@ -225,13 +223,12 @@ class _Checker:
         f'{flag}: there is no module {package!r} on this machine.'
       )
     folders = [*(spec.submodule_search_locations or ()), spec.origin or '']
-    paths = [pathlib.Path(folder) for folder in folders]
-    standard = pathlib.Path(sysconfig.get_path('stdlib'))
-    is_standard = any(standard == path.parent for path in paths)
-    if not (self.shares_files or is_standard or any(map(_travels, paths))):
+    path = pathlib.Path(folders[0])
+    is_standard = path.parent == pathlib.Path(sysconfig.get_path('stdlib'))
+    if not (self.shares_files or is_standard or _travels(path)):
       raise errors.InputError(
-        f'{flag}: the module {package!r} in {folders[0]} does not travel with'
-        ' the job; put it into this repository.'
+        f'{flag}: the module {package!r} in {path} does not travel with the'
+        ' job; put it into this repository.'
       )
 
 
@@ -249,23 +246,20 @@ def _travels(path: pathlib.Path) -> bool:
 
 def _reach(function: Callable[[], object]) -> object | None:
   """The result of reading storage; None if it cannot be reached in time."""
-  results = []
 
-  def run():
-    try:
-      results.append(function())
-    except errors.UserError as e:
-      results.append(e)
-    except Exception:  # Of a storage library: credentials, network, extras.
-      pass
+  def stop(*args: object) -> None:
+    raise TimeoutError
 
-  thread = threading.Thread(target=run, daemon=True)
-  thread.start()
-  thread.join(_TIMEOUT_SECONDS)
-  result = results[0] if results else None
-  if isinstance(result, errors.UserError):
-    raise result
-  return result
+  signal.signal(signal.SIGALRM, stop)
+  signal.alarm(_TIMEOUT_SECONDS)
+  try:
+    return function()
+  except errors.UserError:
+    raise
+  except Exception:  # Of a storage library: credentials, network, extras.
+    return None
+  finally:
+    signal.alarm(0)
 
 
 if __name__ == '__main__':

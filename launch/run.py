@@ -33,11 +33,8 @@ from launch.engines import slurm
 from launch.engines import tpu_vm
 
 _ENGINES = {
-  'local': local,
-  'slurm': slurm,
-  'skypilot': skypilot,
-  'jobset': jobset,
-  'tpu_vm': tpu_vm,
+  engine.__name__.rpartition('.')[2]: engine
+  for engine in (local, slurm, skypilot, jobset, tpu_vm)
 }
 _ENGINE = flags.DEFINE_enum(
   'engine', None, list(_ENGINES), 'Where the job runs.', required=True

@@ -10,7 +10,9 @@ status=0
 srun --kill-on-bad-exit=1 bash -c 'trap : TERM
   "$@"
   status=$?
-  if [[ $status =~ ^($permanent)$ ]]; then echo "$status" >"$PERMANENT_STATUS"; fi
+  if [[ $status =~ ^($permanent)$ ]]; then
+    echo "$status" >"$PERMANENT_STATUS"
+  fi
   exit "$status"' task "${program[@]}" || status=$?
 if [[ -s $PERMANENT_STATUS ]]; then
   status=$(head -n 1 "$PERMANENT_STATUS")
