@@ -5,12 +5,14 @@ parsed by the program's own definitions. The config is validated by the same
 functions as at the start of a training.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+import functools
 import importlib
 import importlib.util
 import json
 import pathlib
 import re
+import shlex
 import subprocess
 import sys
 import sysconfig
@@ -19,12 +21,14 @@ from typing import Any
 
 from absl import flags
 from etils import epath
+import ml_collections
 
 from genre_flax import config as config_lib
 from genre_flax import config_validation
 from genre_flax.runtime import command_line
 from genre_flax.runtime import custom
 from genre_flax.runtime import errors
+from genre_flax.runtime import shared_flags
 from launch import job as job_lib
 
 # A bucket that cannot be reached must not block the launcher.
@@ -34,12 +38,18 @@ _PATH_FLAGS = ('workdir', 'data_dir', 'csv', 'images', 'sweep_dir')
 _CREATED = {'train': 'workdir', 'prepare': 'data_dir', 'sweep': 'sweep_dir'}
 
 
-def check(job: job_lib.Job, *, shares_files: bool) -> list[str]:
+def check(
+  job: job_lib.Job,
+  *,
+  shares_files: bool,
+  trials: Sequence[Sequence[str]] = (),
+) -> list[str]:
   """Checks a job before it is submitted.
 
   Args:
     job: to check.
     shares_files: whether its machines have the files of this one.
+    trials: flags of further trainings.
 
   Returns:
     Notes about what could not be checked from here.
@@ -54,9 +64,11 @@ def check(job: job_lib.Job, *, shares_files: bool) -> list[str]:
     'num_devices': job.num_devices,
     'mounts': list(job.mounts),
     'shares_files': shares_files,
+    'trials': trials,
   }
   done = subprocess.run(
-    [sys.executable, '-m', 'launch.check', json.dumps(request)],
+    [sys.executable, '-m', 'launch.check'],
+    input=json.dumps(request),
     capture_output=True,
     text=True,
     check=False,
@@ -66,7 +78,29 @@ def check(job: job_lib.Job, *, shares_files: bool) -> list[str]:
     if done.returncode == errors.InputError.exit_status and marker:
       raise errors.InputError(message.strip())
     raise RuntimeError(f'The check of the flags failed:\n{done.stderr}')
-  return done.stdout.splitlines()
+  return list(dict.fromkeys(done.stdout.splitlines()))
+
+
+def check_trials(
+  trials: Sequence[Sequence[str]],
+  *,
+  sweep_dir: str,
+  mounts: Sequence[str] = (),
+  shares_files: bool = True,
+) -> list[str]:
+  """Checks the trainings of a sweep before the first one; see `check`.
+
+  The devices of its workers are unknown here.
+
+  Args:
+    trials: flags of each training.
+    sweep_dir: folder of their workdirs.
+    mounts: folders of buckets.
+    shares_files: whether the workers have the files of this machine.
+  """
+  args = (*trials[0], f'--workdir={sweep_dir}/trials/0')
+  job = job_lib.Job('trial', 'train', args, mounts=dict.fromkeys(mounts, ''))
+  return check(job, shares_files=shares_files, trials=trials[1:])
 
 
 class _Checker:
@@ -89,10 +123,11 @@ class _Checker:
     if 'config' not in flags.FLAGS:
       return
     if self._program == 'train':
-      self._check_config(command_line.read_config(flags.FLAGS['config'], argv))
+      self.check_config(command_line.read_config(flags.FLAGS['config'], argv))
     self._check_config_file()
 
-  def _check_config(self, config) -> None:
+  def check_config(self, config: ml_collections.ConfigDict) -> None:
+    """Checks the config of a training, and prints notes."""
     config_validation.validate(config)
     num_examples = config.dataset.synthetic_posters
     if not num_examples:
@@ -118,13 +153,10 @@ class _Checker:
 
   def _check_dataset(self, config) -> int | None:
     """The posters of the training split, if the dataset can be reached."""
-    # TFDS takes a second to import.
-    from genre_flax.datasets.posters import storage
-
     folder = config.dataset.data_dir
     if not self._check_path('--config.dataset.data_dir', folder):
       return None
-    card = _reach(lambda: storage.read_card(folder))
+    card = _read_card(folder)
     if card is None:
       return None
     names = config.dataset
@@ -159,7 +191,7 @@ class _Checker:
       return False
     if is_created:
       return True
-    exists = _reach(epath.Path(path).expanduser().exists)
+    exists = _exists(path)
     if exists is None:
       print(f'{flag}={path} cannot be reached from here, and was not checked.')
       return False
@@ -198,6 +230,32 @@ class _Checker:
       )
 
 
+@functools.cache
+def _exists(path: str) -> bool | None:
+  return _reach(epath.Path(path).expanduser().exists)
+
+
+@functools.cache
+def _read_card(folder: str) -> dict[str, Any] | None:
+  # TFDS takes a second to import.
+  from genre_flax.datasets.posters import storage
+
+  return _reach(lambda: storage.read_card(folder))
+
+
+def _read_config(words: Sequence[str]) -> ml_collections.ConfigDict:
+  """The config of a training's flags, as its program reads it."""
+  # ml_collections reads overrides from here.
+  sys.argv = [sys.argv[0], *words]
+  values = flags.FlagValues()
+  holder = shared_flags.config(config_lib.load, values)
+  try:
+    values(sys.argv, known_only=True)
+    return holder.value
+  except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as e:
+    raise errors.InputError(f'{shlex.join(words)}: {e}') from e
+
+
 def _reach(function: Callable[[], object]) -> object | None:
   """The result of reading storage; None if it cannot be reached in time."""
   results = []
@@ -221,21 +279,30 @@ def _reach(function: Callable[[], object]) -> object | None:
 
 def _run(request: Mapping[str, Any]) -> None:
   args = request['args']
-  is_sweep = request['program'] == 'sweep'
-  own = args[: args.index('--')] if is_sweep and '--' in args else args
+  own, passed = args, []
+  if request['program'] == 'sweep' and '--' in args:
+    place = args.index('--')
+    own, passed = args[:place], args[place + 1 :]
   sys.argv = [sys.argv[0], *own]
-  importlib.import_module(job_lib.PROGRAMS[request['program']])
+  module = importlib.import_module(job_lib.PROGRAMS[request['program']])
   checker = _Checker(request)
 
   def main(argv: list[str]) -> int:
     checker.run(argv)
-    if not is_sweep:
-      return 0
-    command = [sys.executable, '-m', 'launch.sweep', '--dry_run', *args]
-    return subprocess.run(command, stdout=sys.stderr, check=False).returncode
+    for words in request['trials']:
+      checker.check_config(_read_config(words))
+    if request['program'] == 'sweep':
+      notes = check_trials(
+        module.read_sweep(passed).proposals(),
+        sweep_dir=flags.FLAGS['sweep_dir'].value,
+        mounts=request['mounts'],
+        shares_files=request['shares_files'],
+      )
+      print('\n'.join(notes))
+    return 0
 
   command_line.run(main)
 
 
 if __name__ == '__main__':
-  _run(json.loads(sys.argv[1]))
+  _run(json.load(sys.stdin))
