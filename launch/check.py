@@ -7,6 +7,7 @@ functions as at the start of a training.
 
 from collections.abc import Callable, Sequence
 import dataclasses
+import functools
 import importlib
 import importlib.util
 import json
@@ -17,6 +18,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
+from typing import Any
 
 from absl import flags
 from etils import epath
@@ -43,12 +45,18 @@ _CONFIG_ERRORS = (
 )
 
 
-def check(job: job_lib.Job, *, shares_files: bool) -> list[str]:
+def check(
+  job: job_lib.Job,
+  *,
+  shares_files: bool,
+  trials: Sequence[Sequence[str]] = (),
+) -> list[str]:
   """Checks a job before it is submitted.
 
   Args:
     job: to check.
     shares_files: whether its machines have the files of this one.
+    trials: flags of further trainings.
 
   Returns:
     Notes about what could not be checked from here.
@@ -58,11 +66,12 @@ def check(job: job_lib.Job, *, shares_files: bool) -> list[str]:
       files that its machines do not have.
   """
   checker = _Checker(
-    *(job.program, job.args, job.num_devices, list(job.mounts), shares_files)
+    *(job.program, job.args, job.num_devices, list(job.mounts), shares_files),
+    trials=trials,
   )
-  request = json.dumps(dataclasses.asdict(checker))
   done = subprocess.run(
-    [sys.executable, '-m', 'launch.check', request],
+    [sys.executable, '-m', 'launch.check'],
+    input=json.dumps(dataclasses.asdict(checker)),
     capture_output=True,
     text=True,
     check=False,
@@ -72,8 +81,24 @@ def check(job: job_lib.Job, *, shares_files: bool) -> list[str]:
     if done.returncode == errors.InputError.exit_status and marker:
       raise errors.InputError(message.strip())
     raise RuntimeError(f'The check of the flags failed:\n{done.stderr}')
-  # Trainings of a sweep have the same notes.
+  # Trials have the same notes.
   return list(dict.fromkeys(done.stdout.splitlines()))
+
+
+def check_trials(
+  trials: Sequence[Sequence[str]], *, sweep_dir: str
+) -> list[str]:
+  """Checks the trials of a sweep on this machine; see `check`.
+
+  The devices of its workers are unknown here.
+
+  Args:
+    trials: flags of each training.
+    sweep_dir: folder of their workdirs.
+  """
+  args = (*trials[0], f'--workdir={sweep_dir}/trials/0')
+  job = job_lib.Job('trial', 'train', args)
+  return check(job, shares_files=True, trials=trials[1:])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +110,7 @@ class _Checker:
   num_devices: int
   mounts: Sequence[str]
   shares_files: bool
+  trials: Sequence[Sequence[str]]
 
   def main(self, argv: list[str]) -> int:
     """Checks the parsed flags; returns an exit status."""
@@ -99,29 +125,26 @@ class _Checker:
       self._check_config(config)
     if 'config' in flags.FLAGS and flags.FLAGS['config'].present:
       self._check_config_file(flags.FLAGS['config'])
-    return self._check_sweep() if self.program == 'sweep' else 0
+    trials = self.trials
+    if self.program == 'sweep':
+      place = self.args.index('--') if '--' in self.args else len(self.args)
+      program = sys.modules[job_lib.PROGRAMS['sweep']]
+      trials = program.read_sweep(self.args[place + 1 :]).proposals()
+    for trial in trials:
+      self._check_trial(trial)
+    return 0
 
-  def _check_sweep(self) -> int:
-    """Checks the trainings of a sweep; returns the status of its own check."""
-    command = [sys.executable, '-m', 'launch.sweep', '--dry_run', *self.args]
-    done = subprocess.run(
-      command, stdout=subprocess.PIPE, text=True, check=False
-    )
-    for line in done.stdout.splitlines():
-      words = shlex.split(line)
-      if words[1:3] != ['-m', job_lib.PROGRAMS['train']]:
-        continue
-      values = flags.FlagValues()
-      holder = shared_flags.config(config_lib.load, values)
-      # ml_collections reads overrides of configs from here.
-      sys.argv[1:] = words[3:]
-      try:
-        values(sys.argv, known_only=True)
-      except (flags.Error, *_CONFIG_ERRORS) as e:
-        raise errors.InputError(f'The training {line}: {e}') from e
-      self._check_config(holder.value)
-      self._check_config_file(values['config'])
-    return done.returncode
+  def _check_trial(self, args: Sequence[str]) -> None:
+    values = flags.FlagValues()
+    holder = shared_flags.config(config_lib.load, values)
+    # ml_collections reads overrides of configs from here.
+    sys.argv[1:] = args
+    try:
+      values(sys.argv, known_only=True)
+    except (flags.Error, *_CONFIG_ERRORS) as e:
+      raise errors.InputError(f'{shlex.join(args)}: {e}') from e
+    self._check_config(holder.value)
+    self._check_config_file(values['config'])
 
   def _check_config(self, config: ml_collections.ConfigDict) -> None:
     config_validation.validate(config)
@@ -149,13 +172,10 @@ class _Checker:
 
   def _check_dataset(self, dataset: ml_collections.ConfigDict) -> int | None:
     """The posters of the training split, if the dataset can be reached."""
-    # TFDS takes a second to import.
-    from genre_flax.datasets.posters import storage
-
     folder = dataset.data_dir
     if not self._check_path('--config.dataset.data_dir', folder):
       return None
-    card = _reach(lambda: storage.read_card(folder))
+    card = _read_card(folder)
     if card is None:
       return None
     for key in ('train_split', 'validation_split', 'test_split'):
@@ -187,7 +207,7 @@ class _Checker:
       return False
     if is_created:
       return True
-    exists = _reach(epath.Path(path).expanduser().exists)
+    exists = _exists(path)
     if exists is None:
       print(f'{flag}={path} cannot be reached from here, and was not checked.')
     elif not exists:
@@ -244,6 +264,19 @@ def _travels(path: pathlib.Path) -> bool:
   return done.returncode != 0 or bool(done.stdout)
 
 
+@functools.cache
+def _exists(path: str) -> bool | None:
+  return _reach(epath.Path(path).expanduser().exists)
+
+
+@functools.cache
+def _read_card(folder: str) -> dict[str, Any] | None:
+  # TFDS takes a second to import.
+  from genre_flax.datasets.posters import storage
+
+  return _reach(lambda: storage.read_card(folder))
+
+
 def _reach(function: Callable[[], object]) -> object | None:
   """The result of reading storage; None if it cannot be reached in time."""
 
@@ -263,7 +296,7 @@ def _reach(function: Callable[[], object]) -> object | None:
 
 
 if __name__ == '__main__':
-  checker = _Checker(**json.loads(sys.argv[1]))
+  checker = _Checker(**json.load(sys.stdin))
   own = list(checker.args)
   if checker.program == 'sweep' and '--' in own:
     del own[own.index('--') :]

@@ -10,8 +10,8 @@ continues an interrupted sweep. Flags after -- are those of all trainings.
 
 import os
 import shlex
-import signal
 import sys
+from typing import Any
 import warnings
 
 from absl import flags
@@ -21,6 +21,7 @@ from ml_collections import config_flags
 from genre_flax.runtime import command_line
 from genre_flax.runtime import errors
 from genre_flax.runtime import files
+from launch import check
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'Sweep file, such as configs/sweeps/image_size.py.'
@@ -55,19 +56,19 @@ _DRY_RUN = flags.DEFINE_bool(
 )
 
 
-def main(argv: list[str]) -> int:
-  """Runs the workers; returns the exit status."""
-  training_flags = argv[1:]
+def read_sweep(training_flags: list[str]) -> Any:
+  """The `sweep_file.Sweep` of --config; its trials are not checked.
+
+  Raises:
+    InputError: it is missing or invalid, or Optuna is not installed.
+  """
   try:
     import optuna
   except ImportError:
     raise errors.InputError(
       "A sweep needs optuna: pip install -e '.[sweep]'"
     ) from None
-  from launch.sweeps import results
-  from launch.sweeps import studies
   from launch.sweeps import sweep_file
-  from launch.sweeps import worker
 
   if not _CONFIG.value or not _SWEEP_DIR.value:
     raise errors.InputError(
@@ -76,22 +77,31 @@ def main(argv: list[str]) -> int:
     )
   optuna.logging.set_verbosity(optuna.logging.WARNING)
   warnings.simplefilter('ignore', optuna.exceptions.ExperimentalWarning)
-  folder = epath.Path(_SWEEP_DIR.value).expanduser()
-  if files.is_remote(folder) and not _STORAGE.value:
+  if files.is_remote(_SWEEP_DIR.value) and not _STORAGE.value:
     raise errors.InputError(
-      f'--sweep_dir={folder} cannot hold a journal; expected --storage=URL of'
-      ' a database.'
+      f'--sweep_dir={_SWEEP_DIR.value} cannot hold a journal; expected'
+      ' --storage=URL of a database.'
     )
+  path = config_flags.get_config_filename(flags.FLAGS['config'])
   try:
-    sweep = sweep_file.read(_CONFIG.value, training_flags)
+    return sweep_file.read(path, _CONFIG.value, training_flags)
   except OSError as e:  # Raised at the first use of a missing file.
     raise errors.InputError(f'--config cannot be read. {e}') from e
+
+
+def main(argv: list[str]) -> int:
+  """Runs the workers; returns the exit status."""
+  sweep = read_sweep(argv[1:])
+  from launch.sweeps import results
+  from launch.sweeps import studies
+  from launch.sweeps import worker
+
+  folder = epath.Path(_SWEEP_DIR.value).expanduser()
+  proposals = sweep.proposals()
+  for note in check.check_trials(proposals, sweep_dir=str(folder)):
+    print(f'Note: {note}')
   if _DRY_RUN.value:
-    words = sweep.flags
-    if sweep.config['sampler'] == 'grid':
-      first = optuna.trial.FixedTrial(sweep_file.grid(sweep.space)[0])
-      words = sweep.suggest(first)
-    print(shlex.join(['python', '-m', 'genre_flax.main', *words]))
+    print(shlex.join(['python', '-m', 'genre_flax.main', *proposals[0]]))
     print(f'Dry run of {sweep.num_trials} trials: nothing was trained.')
     return 0
   folder.mkdir(parents=True, exist_ok=True)
@@ -102,13 +112,8 @@ def main(argv: list[str]) -> int:
     heartbeat_seconds=_HEARTBEAT_SECONDS.value,
   )
   if _NUM_WORKERS.value > 1:
-    return _run_workers(training_flags)
-  status = worker.Worker(
-    study,
-    sweep,
-    folder=folder,
-    on_change=lambda: results.write_table(study, sweep, folder),
-  ).run()
+    return _run_workers(argv[1:])
+  status = worker.Worker(study, sweep, folder).run()
   best = results.write_all(study, sweep, folder)
   print(
     f'Results: {folder / results.TABLE}, plots and the best command:\n{best}'
@@ -117,23 +122,24 @@ def main(argv: list[str]) -> int:
 
 
 def _run_workers(training_flags: list[str]) -> int:
-  """Runs workers as processes; returns the highest exit status."""
+  """Runs workers as processes; returns the status of the first that failed."""
   from launch.sweeps import training
 
   command = [sys.executable, '-m', 'launch.sweep', *sys.argv[1:]]
   command += ['--num_workers=1', '--', *training_flags]
-  processes = []
-  signal.signal(signal.SIGTERM, signal.default_int_handler)
+  count, processes = _GPUS_PER_WORKER.value, []
+  training.handle_stop_signals(lambda number, _: sys.exit(128 + number))
   try:
     for number in range(_NUM_WORKERS.value):
-      count = _GPUS_PER_WORKER.value
-      gpus = range(number * count, (number + 1) * count)
-      own = {'CUDA_VISIBLE_DEVICES': ','.join(map(str, gpus))} if count else {}
+      gpus = map(str, range(number * count, (number + 1) * count))
+      own = {'CUDA_VISIBLE_DEVICES': ','.join(gpus)} if count else {}
       processes.append(training.start(command, env={**os.environ, **own}))
-    return max(process.wait() for process in processes)
+    statuses = [process.wait() for process in processes]
   finally:
-    for process in processes:
-      training.stop(process)
+    training.stop(processes)
+  status = next(filter(None, statuses), 0)
+  # The status of shells for a process that a signal ended.
+  return status if status >= 0 else 128 - status
 
 
 if __name__ == '__main__':

@@ -4,13 +4,8 @@ from ml_collections import config_dict
 
 from configs.sweeps import default
 
+GRID = {'dataset.fold': [f'{number}/5' for number in range(1, 6)]}
+
 
 def get_config() -> config_dict.ConfigDict:
-  config = default.get_config()
-  config.space = (
-    {
-      'key': 'dataset.fold',
-      'values': tuple(f'{number}/5' for number in range(1, 6)),
-    },
-  )
-  return config
+  return default.get_config()

@@ -1,13 +1,22 @@
 """Every key of a sweep file; the other files in this folder change a few.
 
 On the command line a key is overridden with `--config.KEY=VALUE`.
+
+A sweep file also has a search space, which is one of
+
+- GRID: values by key of the base config, such as 'optimizer.learning_rate'. A
+  tuple of keys, which change together, has tuples of values:
+  {('image_height', 'image_width'): ((240, 160), (336, 224))}.
+- suggest(trial): returns the overrides of an Optuna trial by key. Parameters
+  are sampled with trial.suggest_float, suggest_int and suggest_categorical,
+  and may depend on those sampled before.
 """
 
 from ml_collections import config_dict
 
 
 def get_config() -> config_dict.ConfigDict:
-  """The defaults: a grid with an empty search space."""
+  """The defaults."""
   config = config_dict.ConfigDict()
 
   # The base training config of all trials.
@@ -15,14 +24,6 @@ def get_config() -> config_dict.ConfigDict:
   # Flags of all trainings, such as '--config.num_epochs=5'. Flags after -- on
   # the command line are appended.
   config.flags = ()
-
-  # The search space: one dict per key of the base config, in sampling order.
-  # 'key' is its path, such as 'optimizer.learning_rate'. 'values' lists its
-  # values; otherwise it is a number from 'low' to 'high', on a logarithmic
-  # scale with 'log'. With 'when', such as {'optimizer.name': 'sgd'}, the key is
-  # sampled only where earlier keys have these values. With 'along', such as
-  # {'image_width': (96, 128)}, other keys change with it, value by value.
-  config.space = ()
 
   # The score of a trial: the best value of a metric over the evaluations of a
   # split during its training.
@@ -32,7 +33,7 @@ def get_config() -> config_dict.ConfigDict:
   # 'maximize' or 'minimize'.
   config.objective.direction = 'maximize'
 
-  # 'grid' (every combination of values), 'random' or 'tpe' (Bergstra et al.,
+  # 'grid' (every combination of GRID), 'random' or 'tpe' (Bergstra et al.,
   # 2011).
   config.sampler = 'grid'
   # Seed of the sampler.
@@ -43,8 +44,7 @@ def get_config() -> config_dict.ConfigDict:
   config.seeds = (0,)
 
   # Pruner of trials with worse scores than others at the same evaluation, by
-  # the runs of the first seed: 'none', 'asha' (Li et al., 2020) or 'hyperband'
-  # (Li et al., 2018).
+  # the runs of the first seed: 'none' or 'asha' (Li et al., 2020).
   config.pruner = config_dict.ConfigDict()
   config.pruner.name = 'none'
   # Evaluations before a trial can be pruned. >= 1.

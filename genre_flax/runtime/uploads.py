@@ -68,16 +68,15 @@ class Uploader:
     """Whether all files that have grown are uploaded."""
     succeeded = True
     for path in sorted(self.folder.rglob('*')):
-      name = path.relative_to(self.folder)
-      if not path.is_file():
-        continue
-      content = path.read_bytes()
-      if self._sizes.get(path) == len(content):
-        continue
+      target = self._target / path.relative_to(self.folder)
       try:
-        (self._target / name).write_bytes(content)
+        if not path.is_file() or self._sizes.get(path) == path.stat().st_size:
+          continue
+        content = path.read_bytes()
+        target.write_bytes(content)
         self._sizes[path] = len(content)
-      except Exception as e:  # Any error of the network; tried again.
-        logging.warning('%s cannot be uploaded: %s', self._target / name, e)
-        succeeded = False
+      except Exception as e:  # Of the disk or the network; tried again.
+        if path.exists():  # Otherwise a logger deleted its temporary file.
+          logging.warning('%s cannot be uploaded: %s', target, e)
+          succeeded = False
     return succeeded

@@ -35,8 +35,9 @@ _watchdog = _Watchdog()
 def watch(timeout_seconds: float) -> Iterator[None]:
   """Ends the process if steps stop during the block.
 
-  The time counts from the first `report_progress`. The stacks of all threads
-  are printed to stderr before the end, with the status of StalledError.
+  The time counts from the start of the block, so that a set-up that hangs ends
+  too. The stacks of all threads are printed to stderr before the end, with the
+  status of StalledError.
 
   Args:
     timeout_seconds: Time without progress; 0 for no watchdog.
@@ -45,6 +46,7 @@ def watch(timeout_seconds: float) -> Iterator[None]:
     yield
     return
   is_over = threading.Event()
+  report_progress()
   thread = threading.Thread(
     target=_watch,
     args=(timeout_seconds, is_over),

@@ -1,9 +1,7 @@
 """Results of a sweep: a table, the command of the best trial, and plots."""
 
-from collections.abc import Iterator
 import logging
 import shlex
-from typing import Any
 import warnings
 
 from etils import epath
@@ -18,30 +16,25 @@ from launch.sweeps import studies
 from launch.sweeps import sweep_file
 
 TABLE = 'sweep.csv'
-BEST_COMMAND = 'best.sh'
-_ATTRIBUTES = ('peak_memory_gb', 'failure', 'reason')
 
 
 def to_table(study: optuna.Study, sweep: sweep_file.Sweep) -> pd.DataFrame:
   """A row per trial, of its last attempt."""
   rows = []
   for trial in studies.latest_attempts(study):
-    values = list(trial.intermediate_values.values())
+    values, found = list(trial.intermediate_values.values()), trial.user_attrs
     score = sweep.best(values) if values else None
-    if trial.state == studies.State.COMPLETE:
-      score = trial.value
-    seconds = trial.user_attrs.get('seconds')
-    rows.append(
-      {
-        'trial': studies.original_number(trial),
-        'state': trial.state.name.lower(),
-        'score': score,
-        'evaluations': len(values),
-        'minutes': seconds and round(seconds / 60, 2),
-        **{d.key: trial.params.get(d.key) for d in sweep.space},
-        **{name: trial.user_attrs.get(name) for name in _ATTRIBUTES},
-      }
-    )
+    is_complete = trial.state == studies.State.COMPLETE
+    row = {
+      'trial': studies.original_number(trial),
+      'state': trial.state.name.lower(),
+      'score': trial.value if is_complete else score,
+      'evaluations': len(values),
+      'minutes': round(found.get('seconds', 0) / 60, 2),
+      **{n: found.get(n) for n in ('peak_memory_gb', 'failure', 'reason')},
+      **trial.params,
+    }
+    rows.append(row)
   return pd.DataFrame(rows)
 
 
@@ -60,52 +53,47 @@ def write_all(
 ) -> str | None:
   """Writes the table, the plots and the best command, which it returns."""
   write_table(study, sweep, folder)
-  complete = (studies.State.COMPLETE,)
-  if not study.get_trials(deepcopy=False, states=complete):
+  if not any(t.state == studies.State.COMPLETE for t in study.trials):
     return None
   with warnings.catch_warnings():
     warnings.simplefilter('ignore')  # Of plots of a single trial.
-    _write_plots(study, sweep, folder)
-  # With the keys that depend on sampled ones.
-  best = optuna.trial.FixedTrial(study.best_trial.params)
-  words = [*sweep.suggest(best), '--workdir=WORKDIR']
+    _write_plots(study, to_table(study, sweep), folder)
+  best = optuna.trial.FixedTrial(study.best_params)
+  words = [*sweep.trial_flags(best), '--workdir=WORKDIR']
   words.remove('--config.dataset.test_split=')
   command = shlex.join(['python', '-m', 'genre_flax.main', *words])
-  files.write_atomic(folder / BEST_COMMAND, f'{command}\n')
+  files.write_atomic(folder / 'best.sh', f'{command}\n')
   return command
 
 
-def _write_plots(study, sweep, folder):
+def _write_plots(study, table, folder):
   matplotlib.use('agg')
   logging.getLogger('matplotlib.category').setLevel(logging.WARNING)
-  from matplotlib import pyplot
+  from optuna.visualization import matplotlib as plots
 
-  for name, axes in _draw(study, sweep):
+  table = table[table.state.isin(['complete', 'pruned'])]
+  drawn = {
+    'history': plots.plot_optimization_history(study),
+    'slices': plots.plot_slice(study),
+    'curves': plots.plot_intermediate_values(study),
+    'costs': _plot_costs(table),
+  }
+  if table.score.nunique() > 1 and len(study.best_params) > 1:
+    drawn['importances'] = plots.plot_param_importances(study)
+  for name, axes in drawn.items():
     with files.replace_file(folder / f'{name}.png') as temporary:
       figure = np.ravel(axes)[0].figure
       figure.savefig(temporary, dpi=120, format='png', bbox_inches='tight')
-    pyplot.close('all')
+  matplotlib.pyplot.close('all')
 
 
-def _draw(study, sweep) -> Iterator[tuple[str, Any]]:
-  """Yields names and axes."""
-  from matplotlib import pyplot
-  from optuna.visualization import matplotlib as plots
-
-  yield 'history', plots.plot_optimization_history(study)
-  yield 'slices', plots.plot_slice(study)
-  yield 'curves', plots.plot_intermediate_values(study)
-  table = to_table(study, sweep)
-  table = table[table.state.isin(['complete', 'pruned'])]
-  if table.score.nunique() > 1 and len(sweep.space) > 1:
-    yield 'importances', plots.plot_param_importances(study)
-  _, panels = pyplot.subplots(1, 2, figsize=(9, 3.5), sharey=True)
+def _plot_costs(table):
+  _, panels = matplotlib.pyplot.subplots(1, 2, figsize=(9, 3.5), sharey=True)
   for axes, name in zip(panels, ('minutes', 'peak_memory_gb'), strict=True):
     for state, rows in table.groupby('state'):
       axes.scatter(rows[name], rows.score, label=state)
     for row in table.to_dict('records'):
       axes.annotate(row['trial'], (row[name], row['score']), fontsize=7)
-    axes.set_xlabel(name.replace('_', ' '))
-  panels[0].set_ylabel('score')
+    axes.set(xlabel=name.replace('_', ' '), ylabel='score')
   panels[0].legend()
-  yield 'costs', panels
+  return panels

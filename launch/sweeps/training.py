@@ -1,12 +1,13 @@
-"""The training of a trial: its process, its metrics and its failures."""
+"""Processes of a sweep, and the failures and metrics of a training."""
 
+from collections.abc import Callable, Sequence
 import ctypes
 import json
-import math
 import re
 import signal
 import subprocess
 import sys
+import time
 from typing import Any
 
 from etils import epath
@@ -15,6 +16,7 @@ from genre_flax.runtime import errors
 from genre_flax.runtime import metric_writer
 
 _STOP_SECONDS = 300.0
+_PR_SET_PDEATHSIG = 1
 _NO_MEMORY = re.compile(
   r'RESOURCE_EXHAUSTED|out.of.memory|MemoryError|bad_alloc|oom-kill'
   r'|cannot allocate memory',
@@ -30,7 +32,14 @@ _KINDS = {
 }
 
 
-def start(command: list[str], **options: Any) -> subprocess.Popen:
+def handle_stop_signals(handler: Callable[[int, Any], None]) -> None:
+  """Handles Ctrl-C, SIGTERM and SIGHUP, except those that nohup ignores."""
+  for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    if signal.getsignal(number) != signal.SIG_IGN:
+      signal.signal(number, handler)
+
+
+def start(command: Sequence[str], **options: Any) -> subprocess.Popen:
   """Starts a process that gets SIGTERM if this one dies (on Linux).
 
   It has a session of its own: Ctrl-C reaches this process alone.
@@ -38,26 +47,23 @@ def start(command: list[str], **options: Any) -> subprocess.Popen:
 
   def stop_with_parent():
     if sys.platform == 'linux':
-      pr_set_pdeathsig = 1
-      ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+      ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
-  return subprocess.Popen(
-    command,
-    stdin=subprocess.DEVNULL,
-    start_new_session=True,
-    preexec_fn=stop_with_parent,
-    **options,
-  )
+  options |= {'start_new_session': True, 'stdin': subprocess.DEVNULL}
+  return subprocess.Popen(command, preexec_fn=stop_with_parent, **options)
 
 
-def stop(process: subprocess.Popen) -> None:
-  """Lets a process save and end; kills it if that takes minutes."""
-  process.terminate()
-  try:
-    process.wait(_STOP_SECONDS)
-  except subprocess.TimeoutExpired:
-    process.kill()
-    process.wait()
+def stop(processes: Sequence[subprocess.Popen]) -> None:
+  """Lets processes save and end together; kills them if that takes minutes."""
+  for process in processes:
+    process.terminate()
+  end = time.monotonic() + _STOP_SECONDS
+  for process in processes:
+    try:
+      process.wait(max(0.0, end - time.monotonic()))
+    except subprocess.TimeoutExpired:
+      process.kill()
+      process.wait()
 
 
 def failure(status: int, output: str) -> tuple[str, str]:
@@ -86,18 +92,18 @@ def read_progress(
 
   Returns:
     The values of a metric, whether the last evaluation is among them, and the
-    peak memory of the host process in 10**9 bytes, or NaN.
+    peak memory of the host process in 10**9 bytes, or 0.
   """
-  values, step, memory = [], 0, math.nan
-  for line in metric_writer.read(workdir):
-    if line.get('split') == split and line.get(metric) is not None:
-      values.append(float(line[metric]))
-      step = line['step']
-    # With NaN as its second argument, max returns the first.
-    memory = max(line.get('peak_memory_gb') or memory, memory)
+  lines = metric_writer.read(workdir)
+  memory = max((line.get('peak_memory_gb') or 0 for line in lines), default=0)
+  lines = [
+    line
+    for line in lines
+    if line.get('split') == split and line.get(metric) is not None
+  ]
   try:
     starts = json.loads((epath.Path(workdir) / 'starts.json').read_bytes())
-    is_last = step == starts[-1]['num_train_steps']
+    is_last = lines[-1]['step'] == starts[-1]['num_train_steps']
   except (OSError, ValueError, LookupError, TypeError):
     is_last = False
-  return values, is_last, memory
+  return [float(line[metric]) for line in lines], is_last, memory

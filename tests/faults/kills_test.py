@@ -153,7 +153,7 @@ def test_launcher(data_dir, expected, tmp_path, num_kills):
 
 def write_sweep(folder, data_dir, learning_rates):
   """Writes a sweep over learning rates; returns its arguments."""
-  text = sweep_test.SWEEP.replace('(-1.0, 1e30, 1e-3)', learning_rates)
+  text = sweep_test.SWEEP.replace('(1e30, 1e-3)', learning_rates)
   (folder / 'sweep.py').write_text(text)
   return (
     f'--config={folder / "sweep.py"}',

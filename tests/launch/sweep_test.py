@@ -4,10 +4,13 @@ import csv
 import json
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import time
 
+import optuna
+from optuna.storages import journal
 import psutil
 import pytest
 
@@ -19,6 +22,8 @@ pytestmark = pytest.mark.slow
 SWEEP = """
 from configs.sweeps import default
 
+GRID = {'optimizer.learning_rate': (1e30, 1e-3)}
+
 def get_config():
   config = default.get_config()
   config.base = 'configs/quickstart.py'
@@ -27,9 +32,6 @@ def get_config():
     '--config.image_width=24',
     '--config.num_train_steps=4',
     '--config.checkpoint_every_steps=2',
-  )
-  config.space = (
-    {'key': 'optimizer.learning_rate', 'values': (-1.0, 1e30, 1e-3)},
   )
   return config
 """
@@ -56,6 +58,11 @@ def rows(folder):
     return list(csv.DictReader(file))
 
 
+def write_grid(folder, grid):
+  text = SWEEP.replace("{'optimizer.learning_rate': (1e30, 1e-3)}", grid)
+  (folder / 'my_sweep.py').write_text(text)
+
+
 @pytest.fixture
 def flags(tmp_path, data_dir):
   """The flags of a sweep in the folder `sweep`."""
@@ -75,15 +82,13 @@ def test_a_grid_with_failures(flags, tmp_path):
   result = sweep(*flags)
   assert result.returncode == 0, result.stdout + result.stderr
   folder = tmp_path / 'sweep'
-  bad, diverged, complete = rows(folder)
-  assert (bad['state'], bad['failure']) == ('fail', 'bad config')
-  assert 'config.optimizer.learning_rate=-1.0: must be' in bad['reason']
+  diverged, complete = rows(folder)
   assert (diverged['state'], diverged['failure']) == ('fail', 'diverged')
   assert re.match(r'error: Step \d: \w+ is (nan|inf)', diverged['reason'])
   assert complete['state'] == 'complete'
   lines = [
     json.loads(line)
-    for line in (folder / 'trials/2/metrics.jsonl').read_text().splitlines()
+    for line in (folder / 'trials/1/metrics.jsonl').read_text().splitlines()
   ]
   values = [line.get('mean_average_precision', 0) for line in lines]
   assert float(complete['score']) == pytest.approx(max(values))
@@ -100,30 +105,88 @@ def test_a_grid_with_failures(flags, tmp_path):
 
 
 def test_two_workers_share_the_trials(flags, tmp_path):
-  flags[1:1] = [
-    '--num_workers=2',
-    "--config.space=({'key':'seed','low':1,'high':1000},)",
-    '--config.sampler=random',
-    '--config.num_trials=4',
-  ]
-  result = sweep(*flags)
+  write_grid(tmp_path, "{'optimizer.weight_decay': (0.0, 0.1, 0.2, 0.3)}")
+  result = sweep('--num_workers=2', *flags)
   assert result.returncode == 0, result.stdout + result.stderr
-  found = rows(tmp_path / 'sweep')
-  assert [row['state'] for row in found] == ['complete'] * 4
-  assert len({row['seed'] for row in found}) == 4
-  # Each was trained once, and two at a time.
-  starts = []
+  folder = tmp_path / 'sweep'
+  assert [row['state'] for row in rows(folder)] == ['complete'] * 4
+  # Each trial was taken once and trained once.
+  trained = re.findall(r'Trial (\d+) .*: score', result.stderr)
+  assert sorted(trained) == ['0', '1', '2', '3']
+  assert sorted(p.name for p in (folder / 'trials').iterdir()) == [*'0123']
   for number in range(4):
-    path = tmp_path / f'sweep/trials/{number}/starts.json'
-    [start] = json.loads(path.read_text())
-    starts.append(start['time'])
-  assert result.stderr.count('score') == 4
+    path = folder / f'trials/{number}/starts.json'
+    assert len(json.loads(path.read_text())) == 1
+  # A training starts while another one runs.
+  trials = load_study(folder).trials
+  assert len(trials) == 4
+  assert any(
+    a.datetime_start < b.datetime_start < a.datetime_complete
+    for a in trials
+    for b in trials
+  )
+
+
+def load_study(folder):
+  backend = journal.JournalFileBackend(str(folder / 'journal.log'))
+  return optuna.load_study(
+    study_name='sweep', storage=journal.JournalStorage(backend)
+  )
+
+
+def test_a_killed_worker_is_the_status_of_all(flags, tmp_path):
+  """The other workers train its trials."""
+  write_grid(tmp_path, "{'optimizer.weight_decay': (0.0, 0.1, 0.2)}")
+  folder = tmp_path / 'sweep'
+  process = subprocess.Popen(
+    command('--num_workers=2', *flags),
+    cwd=paths.ROOT,
+    env=programs.environment(),
+  )
+  try:
+    end = time.monotonic() + 200
+    while not (folder / 'trials/1/starts.json').exists():
+      assert time.monotonic() < end
+      time.sleep(0.05)
+    workers = psutil.Process(process.pid).children()
+    assert len(workers) == 2
+    workers[0].kill()
+    assert process.wait(300) == 128 + signal.SIGKILL
+  finally:
+    process.kill()
+    process.wait()
+  assert [row['state'] for row in rows(folder)] == ['complete'] * 3
+
+
+def test_sigterm_stops_all_workers(flags, tmp_path):
+  write_grid(tmp_path, "{'optimizer.weight_decay': (0.0, 0.1)}")
+  folder = tmp_path / 'sweep'
+  flags.append('--config.num_train_steps=100000')
+  process = subprocess.Popen(
+    command('--num_workers=2', *flags),
+    cwd=paths.ROOT,
+    env=programs.environment(),
+  )
+  try:
+    end = time.monotonic() + 200
+    while len(list(folder.glob('trials/*/checkpoints/2'))) < 2:
+      assert time.monotonic() < end
+      time.sleep(0.05)
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(120) == 128 + signal.SIGTERM
+  finally:
+    process.kill()
+    process.wait()
+  assert not any(child.is_running() for child in children)
+  states = [trial.state.name for trial in load_study(folder).trials]
+  assert states == ['WAITING', 'WAITING']
 
 
 def test_a_killed_worker(flags, tmp_path):
   """Its trial is retried, and resumes from its checkpoint."""
   folder = tmp_path / 'sweep'
-  flags.insert(1, "--config.space=({'key':'seed','values':(1,2)},)")
+  write_grid(tmp_path, "{'optimizer.weight_decay': (0.0, 0.1)}")
   flags += [
     '--config.num_train_steps=100',
     '--config.checkpoint_every_steps=5',
@@ -183,7 +246,7 @@ def test_a_killed_worker(flags, tmp_path):
         '--',
         '--config.batchsize=3',
       ],
-      "no key 'batchsize'",
+      "'batchsize'",
     ),
   ],
 )
@@ -198,6 +261,21 @@ def test_a_dry_run_writes_nothing(flags, tmp_path):
   result = sweep('--dry_run', *flags)
   assert result.returncode == 0, result.stderr
   first, last = result.stdout.splitlines()
-  assert '--config.optimizer.learning_rate=-1.0' in shlex.split(first)
-  assert last == 'Dry run of 3 trials: nothing was trained.'
+  assert '--config.optimizer.learning_rate=1e+30' in shlex.split(first)
+  assert last == 'Dry run of 2 trials: nothing was trained.'
+  assert not (tmp_path / 'sweep').exists()
+
+
+def test_invalid_trials_and_missing_data_are_refused_before_the_first(
+  flags, tmp_path
+):
+  write_grid(tmp_path, "{'optimizer.learning_rate': (1e-3, -1.0)}")
+  result = sweep(*flags)
+  assert result.returncode == 2
+  assert 'config.optimizer.learning_rate=-1.0: must be' in result.stderr
+  write_grid(tmp_path, "{'optimizer.learning_rate': (1e-3, 1e-2)}")
+  result = sweep(*flags[:-1], f'--config.dataset.data_dir={tmp_path}/none')
+  assert result.returncode == 2
+  assert f'data_dir={tmp_path}/none does not exist' in result.stderr
+  assert 'Traceback' not in result.stderr
   assert not (tmp_path / 'sweep').exists()

@@ -1,3 +1,4 @@
+import pathlib
 import shutil
 import time
 
@@ -85,3 +86,31 @@ def test_an_upload_that_fails_is_tried_again_and_files_are_kept(
   }
   assert metric_writer.read(folder)[0]['step'] == 1
   shutil.rmtree(folder)
+
+
+def test_files_that_cannot_be_read_do_not_end_the_uploads(
+  storage, monkeypatch, caplog
+):
+  read_bytes = pathlib.Path.read_bytes
+
+  def fail(path):
+    if path.name == 'deleted':
+      path.unlink()
+      raise FileNotFoundError(path)
+    if path.name == 'damaged' and not caplog.records:
+      raise OSError('input/output error')
+    return read_bytes(path)
+
+  monkeypatch.setattr(pathlib.Path, 'read_bytes', fail)
+  uploader = uploads.Uploader(WORKDIR, interval_seconds=0.1)
+  for name in ('damaged', 'deleted', 'sound'):
+    (uploader.folder / name).write_text(name)
+  end = time.monotonic() + 20
+  while not (WORKDIR / 'damaged').exists():
+    assert time.monotonic() < end
+    time.sleep(0.05)
+  uploader.close()
+  assert 'damaged cannot be uploaded: input/output error' in caplog.text
+  assert 'deleted cannot' not in caplog.text
+  assert (WORKDIR / 'sound').read_text() == 'sound'
+  assert not uploader.folder.exists()

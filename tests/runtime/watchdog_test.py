@@ -57,10 +57,15 @@ def test_steps_that_stop_end_the_process_with_all_stacks():
   assert 'in stuck' in done.stderr
 
 
+def test_a_set_up_that_hangs_ends_the_process():
+  done = run('stuck()')
+  assert done.returncode == 75
+  assert 'in stuck' in done.stderr
+
+
 @pytest.mark.parametrize(
   'body',
   [
-    'time.sleep(1)',  # Before the first step.
     'for _ in range(10):\n  watchdog.report_progress(); time.sleep(0.1)',
     'watchdog.report_progress()\nwatchdog.excluding_first_call(time.sleep)(1)',
     'watchdog.report_progress()\nwatchdog.expect_no_progress(); time.sleep(1)',

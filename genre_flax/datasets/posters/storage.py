@@ -19,6 +19,7 @@ from genre_flax.datasets.posters import posters_dataset_builder
 from genre_flax.datasets.posters import records
 from genre_flax.runtime import errors
 from genre_flax.runtime import files
+from genre_flax.runtime import watchdog
 
 CARD_JSON = 'data_card.json'
 
@@ -264,3 +265,4 @@ def copy(source: epath.Path, target: epath.Path, *, last: str = '') -> None:
   target.mkdir(parents=True, exist_ok=True)
   for path in sorted(source.iterdir(), key=lambda path: path.name == last):
     path.copy(target / path.name, overwrite=True)
+    watchdog.report_progress()

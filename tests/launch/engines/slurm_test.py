@@ -129,6 +129,8 @@ def undisturbed(cluster, data_dir, tmp_path_factory):
 SWEEP = """
 from configs.sweeps import default
 
+GRID = {'optimizer.learning_rate': (1e-4, 2e-4, 3e-4, 4e-4)}
+
 def get_config():
   config = default.get_config()
   config.base = 'configs/quickstart.py'
@@ -136,9 +138,6 @@ def get_config():
     '--config.image_height=32',
     '--config.image_width=24',
     '--config.num_train_steps=4',
-  )
-  config.space = (
-    {'key': 'optimizer.learning_rate', 'values': (1e-4, 2e-4, 3e-4, 4e-4)},
   )
   return config
 """

@@ -3,6 +3,7 @@
 from concurrent import futures
 import multiprocessing
 import os
+import pathlib
 import time
 
 from etils import epath
@@ -11,27 +12,21 @@ import pytest
 
 from genre_flax.runtime import errors
 from launch.sweeps import studies
-from launch.sweeps import sweep_file
 from tests.launch.sweeps import sweep_file_test
 
 pytestmark = pytest.mark.filterwarnings(
   'ignore::optuna.exceptions.ExperimentalWarning'
 )
 State = studies.State
-RANGE = {
-  'key': 'optimizer.learning_rate',
-  'low': 1e-4,
-  'high': 1e-1,
-  'log': True,
-}
 
 
-def read(*space, **changes):
-  return sweep_file.read(sweep_file_test.sweep_config(*space, **changes))
-
-
-def random_sweep(num_trials=6, sampler='random'):
-  return read(RANGE, sampler=sampler, num_trials=num_trials)
+def random_sweep(folder, num_trials=6, sampler='random'):
+  return sweep_file_test.read(
+    pathlib.Path(folder),
+    sweep_file_test.RATES,
+    sampler=sampler,
+    num_trials=num_trials,
+  )
 
 
 def open_study(folder, sweep, **options):
@@ -41,16 +36,16 @@ def open_study(folder, sweep, **options):
 def take(study, sweep):
   """Takes a trial; its number and its flag."""
   trial = studies.take(study, sweep)
-  return trial, sweep.suggest(trial)[-1]
+  return trial, sweep.trial_flags(trial)[-1]
 
 
 def take_all(folder, seed):
   """A worker in a process: takes trials and tells a score."""
   del seed
-  sweep = random_sweep(40)
+  sweep = random_sweep(folder, 40)
   study, numbers = open_study(folder, sweep), []
   while (trial := studies.take(study, sweep)) is not None:
-    sweep.suggest(trial)
+    sweep.trial_flags(trial)
     numbers.append(trial.number)
     study.tell(trial, 0.5)
   return numbers
@@ -65,7 +60,7 @@ def test_workers_take_every_trial_once(tmp_path):
 
 @pytest.mark.parametrize('sampler', ['random', 'tpe'])
 def test_proposals_depend_on_the_number_and_not_on_restarts(tmp_path, sampler):
-  sweep = random_sweep(14, sampler)
+  sweep = random_sweep(tmp_path, 14, sampler)
 
   def run(folder, restart_at=()):
     folder.mkdir()
@@ -76,11 +71,11 @@ def test_proposals_depend_on_the_number_and_not_on_restarts(tmp_path, sampler):
       trial, flag = take(study, sweep)
       proposed.append(flag)
       if number in restart_at:  # Interrupted, and run by another worker.
-        studies.retry(trial)
+        studies.finish(trial, State.WAITING)
         study = open_study(folder, sweep)
         trial, flag = take(study, sweep)
         assert flag == proposed[-1]
-        assert studies.original_number(trial) == number
+        assert studies.original_number(studies.frozen(trial)) == number
       study.tell(trial, float(flag.split('=')[1]))
     assert studies.take(study, sweep) is None
     return proposed
@@ -93,7 +88,7 @@ def test_proposals_depend_on_the_number_and_not_on_restarts(tmp_path, sampler):
 @pytest.mark.parametrize('storage', ['journal', 'database'])
 def test_the_trial_of_a_dead_worker_is_queued_again(tmp_path, storage):
   url = f'sqlite:///{tmp_path}/study.db' if storage == 'database' else None
-  sweep = random_sweep(2)
+  sweep = random_sweep(tmp_path, 2)
   options = {'storage_url': url, 'heartbeat_seconds': 1}
   study = open_study(tmp_path, sweep, **options)
   dead, flag = take(study, sweep)
@@ -101,17 +96,23 @@ def test_the_trial_of_a_dead_worker_is_queued_again(tmp_path, storage):
   dead.report(0.25, 1)
   other = open_study(tmp_path, sweep, **options)
   end = time.monotonic() + 30
-  while not (waiting := other.get_trials(states=(State.WAITING,))):
-    studies.record_heartbeat(alive)
-    optuna.storages.fail_stale_trials(other)
-    time.sleep(0.2)
-    assert time.monotonic() < end
+  with studies.heartbeat(alive):
+    while not (waiting := other.get_trials(states=(State.WAITING,))):
+      optuna.storages.fail_stale_trials(other)
+      time.sleep(0.2)
+      assert time.monotonic() < end
   assert len(waiting) == 1
   trial, again = take(other, sweep)
-  assert (studies.original_number(trial), again) == (dead.number, flag)
+  assert (studies.original_number(studies.frozen(trial)), again) == (
+    dead.number,
+    flag,
+  )
   assert other.trials[trial.number].intermediate_values == {1: 0.25}
   with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
     dead.report(0.5, 2)
+  for state in (State.COMPLETE, State.PRUNED, State.FAIL, State.WAITING):
+    with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
+      studies.finish(dead, state, 0.5 if state == State.COMPLETE else None)
   other.tell(trial, 0.5)
   study.tell(alive, 0.25)
   states = [t.state for t in studies.latest_attempts(other)]
@@ -119,7 +120,7 @@ def test_the_trial_of_a_dead_worker_is_queued_again(tmp_path, storage):
 
 
 def test_the_clock_of_the_file_system_decides(tmp_path, monkeypatch):
-  sweep = random_sweep(1)
+  sweep = random_sweep(tmp_path, 1)
   study = open_study(tmp_path, sweep)
   trial, _ = take(study, sweep)
   monkeypatch.setattr(time, 'time', lambda: 1e12)
@@ -131,20 +132,25 @@ def test_the_clock_of_the_file_system_decides(tmp_path, monkeypatch):
 
 
 def test_a_study_continues_with_more_trials_of_the_same_sweep(tmp_path):
-  study = open_study(tmp_path, random_sweep(2))
-  trial, first = take(study, random_sweep(2))
+  sweep, more = (random_sweep(tmp_path, number) for number in (2, 4))
+  study = open_study(tmp_path, sweep)
+  trial, first = take(study, sweep)
   study.tell(trial, 0.5)
-  more = open_study(tmp_path, random_sweep(4))
-  assert len(more.trials) == 4
-  assert len({first, *(take(more, random_sweep(4))[1] for _ in range(3))}) == 4
+  study = open_study(tmp_path, more)
+  assert len(study.trials) == 4
+  assert len({first, *(take(study, more)[1] for _ in range(3))}) == 4
   with pytest.raises(errors.InputError) as error:
-    open_study(tmp_path, read(RANGE, sampler='tpe', num_trials=2))
+    open_study(tmp_path, random_sweep(tmp_path, 2, 'tpe'))
   assert "'sampler': ('random', 'tpe')" in str(error.value)
+  space = sweep_file_test.RATES.replace('1e-4', '1e-5')
+  other = sweep_file_test.read(tmp_path, space, sampler='random', num_trials=2)
+  with pytest.raises(errors.InputError, match='1e-5'):
+    open_study(tmp_path, other)
 
 
 def test_a_grid_that_was_queued_in_part_is_completed(tmp_path):
-  sweep = read()
-  study = open_study(tmp_path, read(num_trials=1))
+  sweep = sweep_file_test.read(tmp_path)
+  study = open_study(tmp_path, sweep_file_test.read(tmp_path, num_trials=1))
   assert len(study.trials) == 1
   study = open_study(tmp_path, sweep)
   assert [take(study, sweep)[1] for _ in range(2)] == [

@@ -1,137 +1,115 @@
-"""Tests of sweep files and their search spaces."""
+"""Tests of sweep files, their search spaces and the checks of their trials."""
 
-import ast
-import contextlib
 import pathlib
 
 import optuna
 import pytest
 
-from configs.sweeps import backbone_by_image_size
 from configs.sweeps import default
-from configs.sweeps import image_size
-from configs.sweeps import image_size_by_learning_rate
-from configs.sweeps import learning_rate
-from genre_flax import config_validation
 from genre_flax.runtime import errors
+from launch import check
 from launch.sweeps import sweep_file
 from tests.support import paths
 
-FILES = (
-  backbone_by_image_size,
-  image_size,
-  image_size_by_learning_rate,
-  learning_rate,
-)
+FILES = sorted((paths.ROOT / 'configs/sweeps').glob('[a-ce-z]*.py'))
+SIZES = "GRID = {'image_size': (96, 128)}"
+RATES = """
+def suggest(trial):
+  rate = trial.suggest_float('rate', 1e-4, 1e-1, log=True)
+  return {'optimizer.learning_rate': rate}
+"""
 
 
-def sweep_config(*space, **changes):
+def read(folder, space=SIZES, *, extra_flags=(), **changes):
+  # A name per space, since Python caches compiled files by time and size.
+  path = folder / f'space_{abs(hash(space))}.py'
+  path.write_text(space)
   config = default.get_config()
-  config.space = space or ({'key': 'image_size', 'values': (96, 128)},)
   config.update_from_flattened_dict(changes)
-  return config
+  return sweep_file.read(str(path), config, extra_flags)
 
 
-def ask_all(sweep):
-  """The flags of all trials, without those that all of them have."""
-  study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
-  if sweep.config['sampler'] == 'grid':
-    for point in sweep_file.grid(sweep.space):
-      study.enqueue_trial(point)
-  return [
-    sweep.suggest(study.ask())[len(sweep.flags) :]
-    for _ in range(sweep.num_trials)
-  ]
+def overrides(sweep):
+  return [flags[len(sweep.flags) :] for flags in sweep.proposals()]
 
 
-def overrides(flags):
-  return dict(flag.removeprefix('--config.').split('=', 1) for flag in flags)
-
-
-@pytest.mark.parametrize(
-  ('file', 'num_trials'), [*zip(FILES, (9, 5, 8, 20), strict=True)]
-)
-def test_trials_of_the_files_are_valid(file, num_trials):
-  sweep = sweep_file.read(file.get_config())
-  trials = ask_all(sweep)
-  assert len(trials) == num_trials
-  for flags in trials:
-    config = load(sweep.config['base'])
-    for key, text in overrides(flags).items():
-      with contextlib.suppress(ValueError, SyntaxError):
-        text = ast.literal_eval(text)
-      config.update_from_flattened_dict({key: text})
-    config.dataset.data_dir = 'data'
-    config_validation.validate(config)
-
-
-def load(path):
+@pytest.mark.parametrize('path', FILES, ids=lambda path: path.stem)
+def test_trials_of_the_files_are_valid(path):
   scope = {'__name__': 'config'}
-  exec((paths.ROOT / path).read_text(), scope)
-  return scope['get_config']()
-
-
-def test_a_grid_has_every_combination_once_in_order():
-  config = sweep_config(
-    {'key': 'image_size', 'values': (96, 128)},
-    {'key': 'optimizer.name', 'values': ('adamw', 'sgd')},
-    {
-      'key': 'optimizer.beta1',
-      'values': (0.5, 0.9),
-      'when': {'optimizer.name': 'sgd'},
-    },
+  exec(path.read_text(), scope)
+  sweep = sweep_file.read(
+    str(path),
+    scope['get_config'](),
+    ['--config.dataset.synthetic_posters=5600'],
   )
-  adamw = ['--config.optimizer.name=adamw']
-  sgd = '--config.optimizer.name=sgd'
-  assert ask_all(sweep_file.read(config)) == [
-    [f'--config.image_size={size}', *rest]
-    for size in (96, 128)
-    for rest in (
-      adamw,
-      [sgd, '--config.optimizer.beta1=0.5'],
-      [sgd, '--config.optimizer.beta1=0.9'],
-    )
+  assert len(sweep.proposals()) == sweep.num_trials > 1
+  check.check_trials(sweep.proposals(), sweep_dir='sweep')
+
+
+def test_a_grid_has_every_combination_once_in_order(tmp_path):
+  space = """
+GRID = {
+  'model.tiny.features': ((4, 8), (8, 16)),
+  ('image_height', 'image_width'): ((96, 64), (192, 128)),
+}
+"""
+  sweep = read(tmp_path, space)
+  assert overrides(sweep) == [
+    [
+      f'--config.model.tiny.features={features}',
+      f'--config.image_height={height}',
+      f'--config.image_width={width}',
+    ]
+    for features in ('(4, 8)', '(8, 16)')
+    for height, width in ((96, 64), (192, 128))
   ]
 
 
 @pytest.mark.parametrize('number, expected', [(1, 1), (2, 2), (5, 2)])
-def test_a_grid_has_at_most_its_combinations(number, expected):
-  config = sweep_config(num_trials=number)
-  assert sweep_file.read(config).num_trials == expected
+def test_a_grid_has_at_most_its_combinations(tmp_path, number, expected):
+  assert read(tmp_path, num_trials=number).num_trials == expected
 
 
-def test_tuples_and_keys_that_change_along():
-  config = sweep_config(
-    {'key': 'model.tiny.features', 'values': ((4, 8), (8, 16))},
-    {
-      'key': 'image_height',
-      'values': (96,),
-      'along': {'image_width': (64,)},
-    },
+def test_keys_may_depend_on_earlier_ones(tmp_path):
+  space = """
+def suggest(trial):
+  name = trial.suggest_categorical('name', ['adamw', 'sgd'])
+  overrides = {'optimizer.name': name}
+  if name == 'sgd':
+    overrides['image_size'] = trial.suggest_int('size', 64, 66)
+  return overrides
+"""
+  found = overrides(read(tmp_path, space, sampler='random', num_trials=40))
+  sgd = '--config.optimizer.name=sgd'
+  assert {tuple(flags) for flags in found} == {
+    ('--config.optimizer.name=adamw',),
+    *((sgd, f'--config.image_size={size}') for size in (64, 65, 66)),
+  }
+
+
+def test_proposals_are_those_of_the_study(tmp_path):
+  sweep = read(tmp_path, RATES, sampler='random', num_trials=5)
+  found = overrides(sweep)
+  assert found == overrides(sweep)
+  assert len({flag for [flag] in found}) == 5
+  rates = [float(flag.partition('=')[2]) for [flag] in found]
+  assert all(1e-4 <= rate <= 1e-1 for rate in rates)
+
+
+def test_values_of_a_grid_are_sampled_too(tmp_path):
+  sweep = read(tmp_path, sampler='tpe', num_trials=10)
+  assert len(overrides(sweep)) == 10
+  trial = optuna.trial.FixedTrial({'image_size': '96'})
+  assert sweep.trial_flags(trial)[-1] == '--config.image_size=96'
+
+
+def test_flags_of_all_trainings(tmp_path):
+  sweep = read(
+    tmp_path,
+    extra_flags=['--config.tensorboard=False'],
+    flags=('--config.num_epochs=2',),
   )
-  assert ask_all(sweep_file.read(config)) == [
-    [
-      f'--config.model.tiny.features={features}',
-      '--config.image_height=96',
-      '--config.image_width=64',
-    ]
-    for features in ('(4, 8)', '(8, 16)')
-  ]
-
-
-def test_a_range_of_integers_gives_integers():
-  config = sweep_config(
-    {'key': 'image_size', 'low': 64, 'high': 66},
-    sampler='random',
-    num_trials=30,
-  )
-  values = {flag for [flag] in ask_all(sweep_file.read(config))}
-  assert values == {f'--config.image_size={n}' for n in (64, 65, 66)}
-
-
-def test_flags_of_all_trainings():
-  config = sweep_config(flags=('--config.num_epochs=2',))
-  assert sweep_file.read(config, ['--config.tensorboard=False']).flags == [
+  assert sweep.flags == [
     '--config=configs/poster_cnn.py',
     '--config.dataset.test_split=',
     '--config.num_epochs=2',
@@ -141,8 +119,6 @@ def test_flags_of_all_trainings():
 
 def test_configs_are_found_in_the_installed_package(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
-  [_, sizes] = ask_all(sweep_file.read(sweep_config()))
-  assert sizes == ['--config.image_size=128']
   path = pathlib.Path(sweep_file.resolve('configs/vit_probe.py:argument'))
   assert path.is_absolute()
   assert path.name == 'vit_probe.py:argument'
@@ -154,58 +130,66 @@ def test_configs_are_found_in_the_installed_package(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
   ('space', 'changes', 'words'),
   [
-    ([{'key': 'image_sise', 'values': (1,)}], {}, "no key 'image_sise'"),
-    ([{'values': (1,)}], {}, "must have 'key'"),
-    ([{'key': 'seed', 'value': 1}], {}, 'only keys of'),
-    ([{'key': 'seed'}], {}, "seed needs either 'values', or 'low' below"),
-    ([{'key': 'seed', 'low': 2, 'high': 1}], {}, "'low' below 'high'"),
-    (
-      [{'key': 'seed', 'values': (1,), 'low': 1, 'high': 2}],
-      {},
-      "needs either 'values', or 'low'",
-    ),
-    (
-      [{'key': 'seed', 'low': 0, 'high': 2, 'log': True}],
-      {'sampler': 'random', 'num_trials': 2},
-      "above 0 with 'log'",
-    ),
-    (
-      [{'key': 'seed', 'values': (1,)}, {'key': 'seed', 'values': (2,)}],
-      {},
-      'seed appears twice',
-    ),
-    (
-      [{'key': 'seed', 'values': (1,), 'when': {'model.name': 'tiny'}}],
-      {},
-      "model.name, in 'when' of seed, must precede it",
-    ),
-    ([{'key': 'seed', 'low': 1, 'high': 2}], {}, "needs 'values' of ['seed']"),
-    (
-      [{'key': 'image_height', 'values': (1,), 'along': {'image_width': 1}}],
-      {},
-      'image_height needs 1 values of image_width; got 1',
-    ),
-    (
-      [{'key': 'seed', 'values': (1,), 'along': {'sead': (1,)}}],
-      {},
-      "no key 'sead'",
-    ),
-    ([], {'sampler': 'annealing'}, "config.sampler='annealing': must be one"),
-    ([], {'pruner.name': 'median'}, "config.pruner.name='median'"),
-    ([], {'objective.direction': 'up'}, "config.objective.direction='up'"),
-    ([], {'seeds': ()}, 'at least one seed'),
-    ([], {'sampler': 'tpe'}, 'config.num_trials=None'),
-    ([], {'base': 'configs/none.py'}, "'configs/none.py' cannot be read"),
-    ([], {'pruner.reduction_factor': 1}, 'reduction_factor=1 at least 2'),
-    ([], {'flags': ('--config.batchsize=3',)}, "no key 'batchsize'"),
+    ('', {}, 'either GRID or a function suggest'),
+    (SIZES + RATES, {}, 'either GRID or a function suggest'),
+    (RATES, {}, "config.sampler='grid': needs GRID"),
+    ("GRID = {'seed': 1}", {}, "GRID['seed']=1: expected values"),
+    ("GRID = {'seed': ()}", {}, "GRID['seed']=(): expected values"),
+    ("GRID = {('seed', 'a'): ((1,),)}", {}, "GRID[('seed', 'a')]=((1,),)"),
+    (SIZES, {'sampler': 'annealing'}, "config.sampler='annealing': must be"),
+    (SIZES, {'pruner.name': 'median'}, "config.pruner.name='median'"),
+    (SIZES, {'objective.direction': 'up'}, "config.objective.direction='up'"),
+    (SIZES, {'seeds': ()}, 'at least one seed'),
+    (SIZES, {'sampler': 'tpe'}, 'config.num_trials=None'),
+    (SIZES, {'pruner.reduction_factor': 1}, 'reduction_factor=1 at least 2'),
   ],
 )
-def test_faults_are_listed(space, changes, words):
+def test_faults_are_listed(tmp_path, space, changes, words):
   with pytest.raises(errors.InputError) as error:
-    sweep_file.read(sweep_config(*space, **changes))
+    read(tmp_path, space, **changes)
   assert words in str(error.value)
 
 
-def test_an_empty_space_is_refused():
-  with pytest.raises(errors.InputError, match='config.space: no keys'):
-    sweep_file.read(default.get_config())
+def test_a_function_that_fails_is_reported(tmp_path):
+  space = 'def suggest(trial):\n  return {}[1]\n'
+  sweep = read(tmp_path, space, sampler='random', num_trials=1)
+  with pytest.raises(errors.InputError, match=r'suggest .*KeyError\(1\)'):
+    sweep.proposals()
+
+
+DATA = '--config.dataset.data_dir={}'
+
+
+@pytest.mark.parametrize(
+  ('grid', 'flags', 'words'),
+  [
+    ({'image_sise': (1,)}, [], "'image_sise'"),
+    ({'image_size': (96, -1)}, [], 'config.image_size=-1: must be'),
+    ({'image_size': (96, 'large')}, [], 'image_size=large'),
+    # 4,000 posters are missing in the second trial alone.
+    ({'batch_size': (16, 4096)}, [], 'config.batch_size=4096 is more than'),
+    ({'seed': (1, 2)}, ['--config.batchsize=3'], "'batchsize'"),
+    ({'seed': (1, 2)}, ['--stall=3'], "Unknown command line flag 'stall'"),
+    (
+      {'dataset.data_dir': ('{data}', '/none')},
+      [],
+      '--config.dataset.data_dir=/none does not exist',
+    ),
+    ({'init_from': ('', '/none')}, [], '--config.init_from=/none does not'),
+  ],
+)
+def test_trials_are_checked_before_the_first(
+  tmp_path, data_dir, grid, flags, words
+):
+  space = f'GRID = {grid!r}'.replace('{data}', str(data_dir))
+  data = ['--config.dataset.synthetic_posters=0', DATA.format(data_dir)]
+  sweep = read(tmp_path, space, extra_flags=[*data, *flags])
+  with pytest.raises(errors.InputError) as error:
+    check.check_trials(sweep.proposals(), sweep_dir=str(tmp_path))
+  assert words in str(error.value)
+
+
+def test_a_folder_without_a_dataset_is_refused(tmp_path):
+  sweep = read(tmp_path, extra_flags=[DATA.format(tmp_path)])
+  with pytest.raises(errors.InputError, match='no prepared dataset'):
+    check.check_trials(sweep.proposals(), sweep_dir=str(tmp_path))

@@ -16,10 +16,11 @@ from launch.sweeps import studies
 from launch.sweeps import training
 from launch.sweeps import worker as worker_lib
 from tests.launch.sweeps import studies_test
+from tests.launch.sweeps import sweep_file_test
 
 pytestmark = studies_test.pytestmark
 State = studies.State
-SPACE = {'key': 'image_size', 'values': (96, 128, 160, 192, 224, 256, 288)}
+SPACE = "GRID = {'image_size': (96, 128, 160, 192, 224, 256, 288)}"
 
 # A training of 4 evaluations; the score is a hundredth of the image size.
 SCRIPT = """
@@ -47,7 +48,7 @@ def run(tmp_path, monkeypatch):
   monkeypatch.setattr(worker_lib, '_RESTART_SECONDS', 0.1)
   handlers = {n: signal.getsignal(n) for n in (2, 15, 1)}
 
-  def run(body, *space, status=0, **changes):
+  def run(body, space=SPACE, status=0, **changes):
     start = training.start
     monkeypatch.setattr(
       worker_lib.training,
@@ -56,15 +57,10 @@ def run(tmp_path, monkeypatch):
         [sys.executable, '-c', SCRIPT + body, *command[3:]], **options
       ),
     )
-    sweep = studies_test.read(*(space or [SPACE]), **changes)
+    sweep = sweep_file_test.read(tmp_path, space, **changes)
     folder = epath.Path(tmp_path)
     study = studies.open_study(sweep, folder, heartbeat_seconds=1)
-    worker = worker_lib.Worker(
-      study,
-      sweep,
-      folder=folder,
-      on_change=lambda: results.write_table(study, sweep, folder),
-    )
+    worker = worker_lib.Worker(study, sweep, folder)
     try:
       assert worker.run() == status
     finally:
@@ -130,7 +126,7 @@ def test_five_failures_in_a_row_stop_the_worker(run, tmp_path):
   assert states == ['fail', 'complete', *['fail'] * 5]
 
 
-@pytest.mark.parametrize('status', [69, 73, 75])
+@pytest.mark.parametrize('status', [69, 73, 75, 143])
 def test_a_temporary_failure_is_tried_again(run, status):
   body = f"""
 count = len(list(workdir.glob('try*')))
@@ -156,7 +152,7 @@ while time.time() < end: time.sleep(0.05)
 evaluate(40)
 """
 # Larger images score higher: with two per rung, the third is pruned.
-DESCENDING = {'key': 'image_size', 'values': (256, 224, 192)}
+DESCENDING = "GRID = {'image_size': (256, 224, 192)}"
 ASHA = {'pruner.name': 'asha', 'pruner.reduction_factor': 2}
 
 
@@ -186,6 +182,92 @@ def test_a_signal_stops_the_training_and_queues_the_trial_again(run, tmp_path):
   assert list(table.evaluations) == [5]
 
 
+def test_a_trial_that_another_worker_took_is_left_to_it(run, tmp_path, caplog):
+  """Even a failure or a signal at the same time does not end the worker."""
+  caplog.set_level('INFO')
+  stale = f"""
+import os, optuna
+from launch.sweeps import studies
+from etils import epath
+if size == 96 and not (workdir / 'taken').exists():
+  (workdir / 'taken').touch()
+  storage = studies._Journal(
+    epath.Path({str(tmp_path)!r}),
+    heartbeat_interval=1,
+    grace_period=3,
+    heartbeat_stale_trial_callback=(
+      optuna.storages.RetryHeartbeatStaleTrialCallback()
+    ),
+  )
+  study = optuna.load_study(study_name='sweep', storage=storage)
+  storage._get_stale_trial_ids = lambda study_id: [0]
+  optuna.storages.fail_stale_trials(study)
+  sys.exit(2)
+evaluate_all()
+"""
+  table = run(stale, num_trials=2)
+  assert list(table.state) == ['complete'] * 2
+  assert 'had no heartbeat for too long' in caplog.text
+
+
+def test_a_training_that_stops_slowly_keeps_its_heartbeat(run, tmp_path):
+  """No other worker takes the trial while the training saves."""
+  ages = []
+
+  def interrupt():
+    while not (tmp_path / 'trials/0/metrics.jsonl').exists():
+      time.sleep(0.05)
+    os.kill(os.getpid(), signal.SIGTERM)
+    end = time.monotonic() + 5
+    while time.monotonic() < end:
+      path = tmp_path / 'heartbeats' / '0'
+      ages.append(time.time() - path.stat().st_mtime)
+      time.sleep(0.1)
+
+  thread = threading.Thread(target=interrupt)
+  thread.start()
+  body = """
+signal.signal(signal.SIGTERM, lambda *_: (time.sleep(5), sys.exit(143)))
+evaluate(10)
+time.sleep(60)
+"""
+  table = run(body, status=143, num_trials=1)
+  thread.join()
+  assert list(table.state) == ['waiting']
+  assert max(ages) < 3
+
+
+def test_ignored_signals_stay_ignored():
+  """As with nohup, which ignores SIGHUP."""
+  code = (
+    'import signal; from launch.sweeps import training\n'
+    'signal.signal(signal.SIGHUP, signal.SIG_IGN)\n'
+    'training.handle_stop_signals(print)\n'
+    'found = [signal.getsignal(n) for n in (1, 2, 15)]\n'
+    'assert found == [signal.SIG_IGN, print, print], found'
+  )
+  env = {**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)}
+  subprocess.run([sys.executable, '-c', code], env=env, check=True)
+
+
+def test_processes_stop_together():
+  code = (
+    'import signal, sys, time\n'
+    'signal.signal(15, lambda *_: (time.sleep(1.5), sys.exit(0)))\n'
+    'print(flush=True); time.sleep(60)'
+  )
+  command = [sys.executable, '-c', code]
+  processes = [
+    training.start(command, stdout=subprocess.PIPE) for _ in range(4)
+  ]
+  for process in processes:
+    process.stdout.readline()
+  started = time.monotonic()
+  training.stop(processes)
+  assert time.monotonic() - started < 4.5
+  assert [process.returncode for process in processes] == [0] * 4
+
+
 def test_a_training_ends_with_its_worker(tmp_path):
   code = (
     'import sys, time; from launch.sweeps import training\n'
@@ -211,11 +293,10 @@ def is_zombie(pid):
 
 
 def test_results_have_plots_and_the_best_command(run, tmp_path):
-  learning_rates = {'key': 'optimizer.learning_rate', 'values': (1e-3, 1e-2)}
-  sizes = {'key': 'image_size', 'values': (96, 128)}
-  run(
-    'evaluate_all()', sizes, learning_rates, flags=("--config.pretrained=it's",)
-  )
+  space = """
+GRID = {'image_size': (96, 128), 'optimizer.learning_rate': (1e-3, 1e-2)}
+"""
+  run('evaluate_all()', space, flags=("--config.pretrained=it's",))
   for name in ('history', 'slices', 'curves', 'importances', 'costs'):
     assert (tmp_path / f'{name}.png').read_bytes().startswith(b'\x89PNG')
   command = (tmp_path / 'best.sh').read_text()
