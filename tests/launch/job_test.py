@@ -181,10 +181,11 @@ def test_the_config_of_a_workdir_may_be_on_a_mount(tmp_path):
 SWEEP = """
 from configs.sweeps import default
 
+GRID = {'optimizer.learning_rate': (1e-4, 2e-4)}
+
 def get_config():
   config = default.get_config()
   config.base = 'configs/quickstart.py'
-  config.space = ({'key': 'optimizer.learning_rate', 'values': (1e-4, 2e-4)},)
   return config
 """
 
