@@ -69,20 +69,10 @@ def check(
     *(job.program, job.args, job.num_devices, list(job.mounts), shares_files),
     trials=trials,
   )
-  done = subprocess.run(
-    [sys.executable, '-m', 'launch.check'],
-    input=json.dumps(dataclasses.asdict(checker)),
-    capture_output=True,
-    text=True,
-    check=False,
-  )
-  if done.returncode:
-    _, marker, message = done.stderr.rpartition('error: ')
-    if done.returncode == errors.InputError.exit_status and marker:
-      raise errors.InputError(message.strip())
-    raise RuntimeError(f'The check of the flags failed:\n{done.stderr}')
+  request = json.dumps(dataclasses.asdict(checker))
+  notes = job_lib.run_module('launch.check', text=request)
   # Trials have the same notes.
-  return list(dict.fromkeys(done.stdout.splitlines()))
+  return list(dict.fromkeys(notes.splitlines()))
 
 
 def check_trials(

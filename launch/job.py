@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 import dataclasses
 import pathlib
 import re
+import subprocess
+import sys
 from typing import Any, NamedTuple
 
 import jinja2
@@ -167,6 +169,27 @@ def make(
       f' {job.num_hosts}. Choose --num_nodes=1 or a slice of one host.'
     )
   return job
+
+
+def run_module(module: str, *args: str, text: str = '') -> str:
+  """The output of a module in a process of its own, with `text` as its input.
+
+  Raises:
+    InputError: with the message of the module's.
+    RuntimeError: it failed otherwise.
+  """
+  command = [sys.executable, '-m', module, *args]
+  done = subprocess.run(
+    command, input=text, capture_output=True, text=True, check=False
+  )
+  _, marker, message = done.stderr.rpartition('error: ')
+  if done.returncode == errors.InputError.exit_status and marker:
+    raise errors.InputError(message.strip())
+  if done.returncode:
+    raise RuntimeError(
+      f'{module} ended with status {done.returncode}:\n{done.stderr}'
+    )
+  return done.stdout
 
 
 def render(template: pathlib.Path, job: Job, values: Mapping[str, Any]) -> str:

@@ -9,7 +9,6 @@ The memory is the compiler's; the bound on the speed is not a measurement.
 
 import functools
 import json
-import subprocess
 import sys
 
 from absl import flags
@@ -17,6 +16,7 @@ from absl import flags
 from genre_flax.runtime import command_line
 from genre_flax.runtime import errors
 from genre_flax.runtime import files
+from launch import job as job_lib
 from launch import roofline
 
 _CONFIG = flags.DEFINE_string(
@@ -113,23 +113,14 @@ def _compile_step(topology, overrides, batch_size=None):
   The TPU compiler reads its settings when it is loaded, so each compilation has
   a process of its own.
   """
-  command = [
-    *(sys.executable, '-m', 'genre_flax.lower'),
+  args = [
     *(f'--config={_CONFIG.value}', f'--topology={topology}'),
     f'--num_genres={_NUM_GENRES.value}',
     *overrides,
   ]
   if batch_size is not None:
-    command.append(f'--config.batch_size={batch_size}')
-  done = subprocess.run(command, capture_output=True, text=True, check=False)
-  if done.returncode:
-    _, marker, message = done.stderr.rpartition('error: ')
-    if done.returncode == errors.InputError.exit_status and marker:
-      raise errors.InputError(message.strip())
-    raise RuntimeError(
-      f'{" ".join(command)} ended with status {done.returncode}:\n{done.stderr}'
-    )
-  return json.loads(done.stdout)
+    args.append(f'--config.batch_size={batch_size}')
+  return json.loads(job_lib.run_module('genre_flax.lower', *args))
 
 
 def _log(text: str) -> None:
