@@ -38,11 +38,6 @@ _TIMEOUT_SECONDS = 30
 _PATH_FLAGS = ('workdir', 'data_dir', 'csv', 'images', 'sweep_dir')
 # Folders that a program creates.
 _CREATED = {'train': 'workdir', 'prepare': 'data_dir', 'sweep': 'sweep_dir'}
-# Raised by config files and overrides.
-_CONFIG_ERRORS = (
-  *(AttributeError, ImportError, LookupError, OSError),
-  *(OverflowError, SyntaxError, TypeError, ValueError),
-)
 
 
 def check(
@@ -131,7 +126,7 @@ class _Checker:
     sys.argv[1:] = args
     try:
       values(sys.argv, known_only=True)
-    except (flags.Error, *_CONFIG_ERRORS) as e:
+    except command_line.PARSE_ERRORS as e:
       raise errors.InputError(f'{shlex.join(args)}: {e}') from e
     self._check_config(holder.value)
     self._check_config_file(values['config'])

@@ -131,8 +131,8 @@ def make(
     name: of the job.
     program: a key of PROGRAMS.
     args: flags of the program.
-    env: variables, as NAME=VALUE.
-    mounts: buckets, as PATH=gs://BUCKET.
+    env: of the form NAME=VALUE.
+    mounts: of the form PATH=gs://BUCKET.
     **machines: further attributes of the job.
 
   Raises:

@@ -17,7 +17,7 @@ from genre_flax.runtime import errors
 from genre_flax.runtime import text
 
 # Raised by invalid flags, config files and overrides.
-_PARSE_ERRORS = (
+PARSE_ERRORS = (
   flags.Error,
   AttributeError,
   ImportError,
@@ -131,7 +131,7 @@ def _parse_flags(argv: Sequence[str], *, known_only: bool = False) -> list[str]:
   warnings.filterwarnings('ignore', category=UserWarning, module=r'PIL\.')
   try:
     return flags.FLAGS(argv, known_only=known_only)
-  except _PARSE_ERRORS as e:
+  except PARSE_ERRORS as e:
     _print_error(_explain(e))
     print('Pass --help to see the flags.', file=sys.stderr)
     sys.exit(errors.InputError.exit_status)

@@ -26,33 +26,24 @@ def commands(job: job_lib.Job) -> list[list[str]]:
   # The port is free now; a program that takes it first makes the job fail.
   with socket.socket() as listener:
     listener.bind(('localhost', 0))
-    port = listener.getsockname()[1]
-  found = []
-  for index in range(job.num_nodes):
-    env = {
-      'JAX_COORDINATOR_ADDRESS': f'localhost:{port}',
-      'JAX_NUM_PROCESSES': job.num_nodes,
-      'JAX_PROCESS_ID': index,
-    }
-    env = {**(env if job.num_nodes > 1 else {}), **job.env}
-    variables = [f'{name}={value}' for name, value in env.items()]
-    command = job.command(sys.executable, detect=False)
-    found.append(['env', *variables, *command])
-  return found
+    address = f'localhost:{listener.getsockname()[1]}'
+  program = job.command(sys.executable, detect=False)
+  variables = [f'{name}={value}' for name, value in job.env.items()]
+  if job.num_nodes == 1:
+    return [['env', *variables, *program]]
+  variables.append(f'JAX_NUM_PROCESSES={job.num_nodes}')
+  variables.append(f'JAX_COORDINATOR_ADDRESS={address}')
+  return [
+    ['env', *variables, f'JAX_PROCESS_ID={index}', *program]
+    for index in range(job.num_nodes)
+  ]
 
 
 def run(job: job_lib.Job, output: IO[bytes]) -> int:
-  """Runs a job, and copies the output of its processes with a prefix.
+  """Runs a job, and writes the lines of its processes with a prefix.
 
-  The first failure ends all processes. The first Ctrl-C or SIGTERM asks them to
-  save and stop, and the second one kills them.
-
-  Args:
-    job: to run.
-    output: for the lines of all processes.
-
-  Returns:
-    The exit status of the first process that failed, or else 0.
+  The first failure ends all processes, and its status is returned. The first
+  Ctrl-C or SIGTERM asks them to save and stop, and the second one kills them.
   """
   processes = [
     subprocess.Popen(
@@ -67,13 +58,10 @@ def run(job: job_lib.Job, output: IO[bytes]) -> int:
     for command in commands(job)
   ]
   numbers = iter([signal.SIGTERM])
-
-  def forward(*args: object) -> None:
-    del args
-    _signal(processes, next(numbers, signal.SIGKILL))
-
-  signal.signal(signal.SIGINT, forward)
-  signal.signal(signal.SIGTERM, forward)
+  for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(
+      number, lambda *_: _signal(processes, next(numbers, signal.SIGKILL))
+    )
   lock = threading.Lock()
 
   def copy(index: int, source: IO[bytes]) -> None:
@@ -88,12 +76,11 @@ def run(job: job_lib.Job, output: IO[bytes]) -> int:
   ]
   for thread in threads:
     thread.start()
-  try:
-    return _wait(processes)
-  finally:
-    _signal(processes, signal.SIGKILL)
-    for thread in threads:
-      thread.join()
+  status = _wait(processes)
+  _signal(processes, signal.SIGKILL)
+  for thread in threads:
+    thread.join()
+  return status
 
 
 def _stop_with_parent() -> None:
@@ -110,7 +97,7 @@ def _wait(processes: Sequence[subprocess.Popen]) -> int:
   first, deadline = 0, float('inf')
   while True:
     statuses = [process.poll() for process in processes]
-    failed = next((s for s in statuses if s), 0)
+    failed = next(filter(None, statuses), 0)
     if failed and not first:
       # A shell's status for a process that a signal ended.
       first = failed if failed > 0 else 128 - failed

@@ -29,6 +29,7 @@ work=$(mktemp -d)
 delete=0
 follower=''
 clean_up() {
+  trap "" HUP INT TERM  # Deleting the slice takes a minute.
   if [[ $follower ]]; then kill -- "-$follower" 2>/dev/null; fi
   if ((delete && !keep)); then
     log "Deleting the slice $name."
@@ -174,6 +175,6 @@ if ((state)); then
   on all "echo \"\$(hostname): status \$(cat $job/status)\"; tail -n 3 $job/log"
 fi
 # On a slice that is kept, running this script again starts the program again.
-on 0 "mv $job/status $job/last_status"
+if ((keep)); then on 0 "mv $job/status $job/last_status"; fi
 log "$name: the program ended with status $state."
 exit "$state"

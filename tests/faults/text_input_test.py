@@ -217,7 +217,7 @@ def test_overrides(max_examples, monkeypatch):
       config = holder.value
       config.dataset.data_dir = 'data'
       config_validation.validate(config)
-    except command_line._PARSE_ERRORS as e:
+    except command_line.PARSE_ERRORS as e:
       assert command_line._explain(e)
       return False
     return True
