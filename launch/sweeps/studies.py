@@ -38,14 +38,11 @@ def open_study(
   Raises:
     InputError: the study was created with another sweep file.
   """
+  retry = optuna.storages.RetryHeartbeatStaleTrialCallback
   options = {
     'heartbeat_interval': heartbeat_seconds,
     'grace_period': 3 * heartbeat_seconds,
-    'heartbeat_stale_trial_callback': (
-      optuna.storages.RetryHeartbeatStaleTrialCallback(
-        max_retry=_MAX_RETRIES, inherit_intermediate_values=True
-      )
-    ),
+    'heartbeat_stale_trial_callback': retry(_MAX_RETRIES, True),
   }
   while True:
     # Workers that create a study at the same time fail.
@@ -112,11 +109,7 @@ def heartbeat(trial: optuna.Trial) -> _heartbeat.BaseHeartbeatThread:
 def finish(
   trial: optuna.Trial, state: State, score: float | None = None
 ) -> None:
-  """Stores the end of a trial, or queues it again in the state WAITING.
-
-  Raises:
-    UpdateFinishedTrialError: it was queued again as that of a dead worker.
-  """
+  """Stores the end of a trial, or queues it again in the state WAITING."""
   if frozen(trial).state != State.RUNNING:
     raise optuna.exceptions.UpdateFinishedTrialError
   if state == State.WAITING:

@@ -96,32 +96,32 @@ def read(
   columns = _columns(grid or {})
   texts = itertools.product(*columns.values())
   points = [dict(zip(columns, text, strict=True)) for text in texts]
-  num_trials, direction = config.num_trials, config.objective.direction
+  num_trials, pruner = config.num_trials, config.pruner
   if config.sampler == 'grid':
     num_trials = min(num_trials or len(points), len(points))
-  pruner = config.pruner
-  conditions = {
-    f'{path}: expected either GRID or a function suggest(trial)': bool(grid)
-    != bool(suggest),
-    "config.sampler='grid': needs GRID": config.sampler != 'grid' or grid,
-    f'config.sampler={config.sampler!r}: must be one of {_SAMPLERS}': (
-      config.sampler in _SAMPLERS
-    ),
-    f'config.pruner.name={pruner.name!r}: must be one of {_PRUNERS}': (
-      pruner.name in _PRUNERS
-    ),
-    f'config.objective.direction={direction!r}: must be one of {_DIRECTIONS}': (
-      direction in _DIRECTIONS
-    ),
-    f'config.pruner: min_evaluations={pruner.min_evaluations} must be at least'
-    f' 1, reduction_factor={pruner.reduction_factor} at least 2': (
-      pruner.min_evaluations >= 1 and pruner.reduction_factor >= 2
-    ),
-    f'config.num_trials={num_trials}: must be at least 1': (num_trials or 0)
-    > 0,
-    f'config.seeds={config.seeds}: needs at least one seed': config.seeds,
-  }
-  if faults := [text for text, holds in conditions.items() if not holds]:
+  faults = [
+    f'config.{key}: must be one of {choices}'
+    for key, (value, choices) in {
+      f'sampler={config.sampler!r}': (config.sampler, _SAMPLERS),
+      f'pruner.name={pruner.name!r}': (pruner.name, _PRUNERS),
+      f'objective.direction={config.objective.direction!r}': (
+        config.objective.direction,
+        _DIRECTIONS,
+      ),
+    }.items()
+    if value not in choices
+  ]
+  if bool(grid) == bool(suggest):
+    faults.append(f'{path}: expected either GRID or a function suggest(trial)')
+  elif config.sampler == 'grid' and suggest:
+    faults.append("config.sampler='grid': needs GRID")
+  elif not (num_trials or 0) > 0:
+    faults.append(f'config.num_trials={num_trials}: must be at least 1')
+  if pruner.min_evaluations < 1 or pruner.reduction_factor < 2:
+    faults.append(f'{pruner.to_dict()}: must be at least 1 and 2')
+  if not config.seeds:
+    faults.append('config.seeds=(): needs at least one seed')
+  if faults:
     raise errors.InputError('\n  '.join(['Invalid sweep:', *faults]))
   # Trials are compared on the validation split.
   base = [f'--config={resolve(config.base)}', '--config.dataset.test_split=']
