@@ -57,18 +57,9 @@ def open_study(
 
 
 def _open(sweep, **options):
-  config, pruner = sweep.config, optuna.pruners.NopPruner()
-  if config['pruner']['name'] == 'asha':
-    pruner = optuna.pruners.SuccessiveHalvingPruner(
-      min_resource=config['pruner']['min_evaluations'],
-      reduction_factor=config['pruner']['reduction_factor'],
-    )
-  direction = config['objective']['direction']
-  study = optuna.create_study(
-    direction=direction, pruner=pruner, load_if_exists=True, **options
-  )
+  study = sweep.create_study(**options)
   # A study may be continued with more trials.
-  now = {**config, 'num_trials': None, 'space': sweep.space}
+  now = {**sweep.config, 'num_trials': None, 'space': sweep.space}
   before = study.user_attrs.get('sweep', now)
   changed = {k: (before.get(k), now[k]) for k in now if before.get(k) != now[k]}
   if changed:
@@ -78,7 +69,7 @@ def _open(sweep, **options):
     )
   study.set_user_attr('sweep', now)
   for number in range(len(latest_attempts(study)), sweep.num_trials):
-    is_grid = config['sampler'] == 'grid'
+    is_grid = sweep.config['sampler'] == 'grid'
     study.enqueue_trial(sweep.points[number] if is_grid else {})
   return study
 

@@ -220,14 +220,14 @@ def test_a_killed_worker(flags, tmp_path):
 @pytest.mark.parametrize(
   ('arguments', 'message'),
   [
-    ([], '--config and --sweep_dir are missing'),
+    ([], 'must have a value other than None'),
     (
       [
         '--config=configs/sweeps/image_size.py',
         '--sweep_dir=x',
         '--config.sampler=tpe',
       ],
-      'config.num_trials=None',
+      'config.num_trials of at least 1',
     ),
     (
       ['--config=configs/sweeps/image_size.py', '--sweep_dir=x', 'stray'],

@@ -132,19 +132,19 @@ def test_configs_are_found_in_the_installed_package(tmp_path, monkeypatch):
   [
     ('', {}, 'either GRID or a function suggest'),
     (SIZES + RATES, {}, 'either GRID or a function suggest'),
-    (RATES, {}, "config.sampler='grid': needs GRID"),
+    (RATES, {}, "GRID for config.sampler='grid'"),
     ("GRID = {'seed': 1}", {}, "GRID['seed']=1: expected values"),
     ("GRID = {'seed': ()}", {}, "GRID['seed']=(): expected values"),
     ("GRID = {('seed', 'a'): ((1,),)}", {}, "GRID[('seed', 'a')]=((1,),)"),
-    (SIZES, {'sampler': 'annealing'}, "config.sampler='annealing': must be"),
-    (SIZES, {'pruner.name': 'median'}, "config.pruner.name='median'"),
-    (SIZES, {'objective.direction': 'up'}, "config.objective.direction='up'"),
+    (SIZES, {'sampler': 'annealing'}, "config.sampler of ('grid'"),
+    (SIZES, {'pruner.name': 'median'}, "config.pruner.name of ['none'"),
+    (SIZES, {'objective.direction': 'up'}, "'minimize' or 'maximize'"),
     (SIZES, {'seeds': ()}, 'at least one seed'),
-    (SIZES, {'sampler': 'tpe'}, 'config.num_trials=None'),
-    (SIZES, {'pruner.reduction_factor': 1}, 'reduction_factor=1 at least 2'),
+    (SIZES, {'sampler': 'tpe'}, 'config.num_trials of at least 1'),
+    (SIZES, {'pruner.reduction_factor': 1}, 'reduction_factor'),
   ],
 )
-def test_faults_are_listed(tmp_path, space, changes, words):
+def test_invalid_sweeps_are_refused(tmp_path, space, changes, words):
   with pytest.raises(errors.InputError) as error:
     read(tmp_path, space, **changes)
   assert words in str(error.value)
@@ -152,9 +152,8 @@ def test_faults_are_listed(tmp_path, space, changes, words):
 
 def test_a_function_that_fails_is_reported(tmp_path):
   space = 'def suggest(trial):\n  return {}[1]\n'
-  sweep = read(tmp_path, space, sampler='random', num_trials=1)
-  with pytest.raises(errors.InputError, match=r'suggest .*KeyError\(1\)'):
-    sweep.proposals()
+  with pytest.raises(errors.InputError, match=r'Invalid sweep .*KeyError\(1\)'):
+    read(tmp_path, space, sampler='random', num_trials=1)
 
 
 DATA = '--config.dataset.data_dir={}'
