@@ -278,22 +278,18 @@ def _reach(function: Callable[[], object]) -> object | None:
 
 
 def _run(request: Mapping[str, Any]) -> None:
-  args = request['args']
-  own, passed = args, []
-  if request['program'] == 'sweep' and '--' in args:
-    place = args.index('--')
-    own, passed = args[:place], args[place + 1 :]
-  sys.argv = [sys.argv[0], *own]
+  sys.argv = [sys.argv[0], *request['args']]
   module = importlib.import_module(job_lib.PROGRAMS[request['program']])
   checker = _Checker(request)
+  is_sweep = request['program'] == 'sweep'
 
   def main(argv: list[str]) -> int:
     checker.run(argv)
     for words in request['trials']:
       checker.check_config(_read_config(words))
-    if request['program'] == 'sweep':
+    if is_sweep:
       notes = check_trials(
-        module.read_sweep(passed).proposals(),
+        module.read_sweep(argv[1:]).proposals(),
         sweep_dir=flags.FLAGS['sweep_dir'].value,
         mounts=request['mounts'],
         shares_files=request['shares_files'],
@@ -301,7 +297,7 @@ def _run(request: Mapping[str, Any]) -> None:
       print('\n'.join(notes))
     return 0
 
-  command_line.run(main)
+  command_line.run(main, launches=is_sweep)
 
 
 if __name__ == '__main__':

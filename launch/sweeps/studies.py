@@ -21,6 +21,7 @@ from launch.sweeps import sweep_file
 
 State = optuna.trial.TrialState
 _MAX_RETRIES = 20
+_GRACE_INTERVALS = 3
 
 
 def open_study(
@@ -41,7 +42,7 @@ def open_study(
   retry = optuna.storages.RetryHeartbeatStaleTrialCallback
   options = {
     'heartbeat_interval': heartbeat_seconds,
-    'grace_period': 3 * heartbeat_seconds,
+    'grace_period': _GRACE_INTERVALS * heartbeat_seconds,
     'heartbeat_stale_trial_callback': retry(_MAX_RETRIES, True),
   }
   while True:
@@ -109,6 +110,11 @@ def finish(
     trial.study.tell(trial, score, state=state)
 
 
+def grace_seconds(study: optuna.Study) -> float:
+  """Time without a heartbeat after which a worker is dead."""
+  return _GRACE_INTERVALS * study._storage.get_heartbeat_interval()
+
+
 def frozen(trial: optuna.Trial) -> optuna.trial.FrozenTrial:
   """The values of a trial in the storage, without copies of other trials."""
   return trial.study._storage.get_trial(trial._trial_id)
@@ -139,7 +145,6 @@ class _Journal(journal.JournalStorage, _heartbeat.BaseHeartbeat):
     self._folder = pathlib.Path(folder) / 'heartbeats'
     self._folder.mkdir(exist_ok=True)
     self._options = options
-    self.grace_period = options['grace_period']
 
   def _touch(self, name):
     (self._folder / name).touch()
@@ -155,7 +160,8 @@ class _Journal(journal.JournalStorage, _heartbeat.BaseHeartbeat):
     states = (State.RUNNING,)
     trials = self.get_all_trials(study_id, deepcopy=False, states=states)
     ids = [trial._trial_id for trial in trials]
-    return [n for n in ids if now - self._last(str(n)) > self.grace_period]
+    grace = self._options['grace_period']
+    return [n for n in ids if now - self._last(str(n)) > grace]
 
   def _last(self, name):
     try:

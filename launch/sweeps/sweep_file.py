@@ -81,8 +81,10 @@ class Sweep:
     """The flags of the trials; for TPE, which has no scores, random ones."""
     study, found = self.create_study(), []
     for number in range(min(self.num_trials, _MAX_PROPOSALS)):
-      study.sampler = self.sampler(number)
-      if self.config['sampler'] == 'grid':
+      study.sampler = optuna.samplers.RandomSampler(seed=number)
+      if self.config['sampler'] == 'random':
+        study.sampler = self.sampler(number)
+      elif self.config['sampler'] == 'grid':
         study.enqueue_trial(self.points[number])
       found.append(self.trial_flags(study.ask()))
     return found

@@ -17,7 +17,10 @@ import pytest
 from tests.support import paths
 from tests.support import programs
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+  pytest.mark.slow,
+  pytest.mark.filterwarnings('ignore::optuna.exceptions.ExperimentalWarning'),
+]
 
 SWEEP = """
 from configs.sweeps import default
@@ -246,7 +249,7 @@ def test_a_killed_worker(flags, tmp_path):
         '--',
         '--config.batchsize=3',
       ],
-      "'batchsize'",
+      'batchsize',
     ),
   ],
 )

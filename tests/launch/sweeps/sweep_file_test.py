@@ -11,6 +11,9 @@ from launch import check
 from launch.sweeps import sweep_file
 from tests.support import paths
 
+pytestmark = pytest.mark.filterwarnings(
+  'ignore::optuna.exceptions.ExperimentalWarning'
+)
 FILES = sorted((paths.ROOT / 'configs/sweeps').glob('[a-ce-z]*.py'))
 SIZES = "GRID = {'image_size': (96, 128)}"
 RATES = """
@@ -162,12 +165,12 @@ DATA = '--config.dataset.data_dir={}'
 @pytest.mark.parametrize(
   ('grid', 'flags', 'words'),
   [
-    ({'image_sise': (1,)}, [], "'image_sise'"),
+    ({'image_sise': (1,)}, [], 'image_sise'),
     ({'image_size': (96, -1)}, [], 'config.image_size=-1: must be'),
     ({'image_size': (96, 'large')}, [], 'image_size=large'),
     # 4,000 posters are missing in the second trial alone.
     ({'batch_size': (16, 4096)}, [], 'config.batch_size=4096 is more than'),
-    ({'seed': (1, 2)}, ['--config.batchsize=3'], "'batchsize'"),
+    ({'seed': (1, 2)}, ['--config.batchsize=3'], 'batchsize'),
     ({'seed': (1, 2)}, ['--stall=3'], "Unknown command line flag 'stall'"),
     (
       {'dataset.data_dir': ('{data}', '/none')},
@@ -181,7 +184,7 @@ def test_trials_are_checked_before_the_first(
   tmp_path, data_dir, grid, flags, words
 ):
   space = f'GRID = {grid!r}'.replace('{data}', str(data_dir))
-  data = ['--config.dataset.synthetic_posters=0', DATA.format(data_dir)]
+  data = [DATA.format(data_dir), '--config.batch_size=16']
   sweep = read(tmp_path, space, extra_flags=[*data, *flags])
   with pytest.raises(errors.InputError) as error:
     check.check_trials(sweep.proposals(), sweep_dir=str(tmp_path))
