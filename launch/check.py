@@ -112,9 +112,8 @@ class _Checker:
       self._check_config_file(flags.FLAGS['config'])
     trials = self.trials
     if self.program == 'sweep':
-      place = self.args.index('--') if '--' in self.args else len(self.args)
       program = sys.modules[job_lib.PROGRAMS['sweep']]
-      trials = program.read_sweep(self.args[place + 1 :]).proposals()
+      trials = program.read_sweep(argv[1:]).proposals()
     for trial in trials:
       self._check_trial(trial)
     return 0
@@ -282,9 +281,6 @@ def _reach(function: Callable[[], object]) -> object | None:
 
 if __name__ == '__main__':
   checker = _Checker(**json.load(sys.stdin))
-  own = list(checker.args)
-  if checker.program == 'sweep' and '--' in own:
-    del own[own.index('--') :]
-  sys.argv[1:] = own
+  sys.argv[1:] = checker.args
   importlib.import_module(job_lib.PROGRAMS[checker.program])
-  command_line.run(checker.main)
+  command_line.run(checker.main, launches=checker.program == 'sweep')

@@ -12,7 +12,6 @@ import os
 import shlex
 import sys
 from typing import Any
-import warnings
 
 from absl import flags
 from etils import epath
@@ -27,16 +26,10 @@ _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'Sweep file, such as configs/sweeps/image_size.py.'
 )
 _SWEEP_DIR = flags.DEFINE_string(
-  'sweep_dir',
-  None,
-  'Folder of the study, the trials and the results, the same for all workers.'
-  ' On cloud storage it needs --storage.',
+  'sweep_dir', None, 'Folder of the study and results, shared by all workers.'
 )
 _STORAGE = flags.DEFINE_string(
-  'storage',
-  None,
-  'URL of a database for the study, such as postgresql://HOST/NAME; default: a'
-  ' journal in the sweep_dir.',
+  'storage', None, 'URL of a database for the study; needed on cloud storage.'
 )
 _NUM_WORKERS = flags.DEFINE_integer(
   'num_workers', 1, 'Workers on this machine.', lower_bound=1
@@ -45,15 +38,12 @@ _GPUS_PER_WORKER = flags.DEFINE_integer(
   'gpus_per_worker', 0, 'GPUs of each worker here; 0: all share all GPUs.'
 )
 _HEARTBEAT_SECONDS = flags.DEFINE_integer(
-  'heartbeat_seconds',
-  20,
-  'The trial of a worker without a heartbeat for three of these intervals is'
-  ' queued again.',
-  lower_bound=1,
+  'heartbeat_seconds', 20, 'A third of the limit for a dead worker.', 1
 )
 _DRY_RUN = flags.DEFINE_bool(
   'dry_run', False, 'Check the sweep and print the first command.'
 )
+flags.mark_flags_as_required(['config', 'sweep_dir'])
 
 
 def read_sweep(training_flags: list[str]) -> Any:
@@ -62,30 +52,17 @@ def read_sweep(training_flags: list[str]) -> Any:
   Raises:
     InputError: it is missing or invalid, or Optuna is not installed.
   """
-  try:
-    import optuna
-  except ImportError:
-    raise errors.InputError(
-      "A sweep needs optuna: pip install -e '.[sweep]'"
-    ) from None
   from launch.sweeps import sweep_file
 
-  if not _CONFIG.value or not _SWEEP_DIR.value:
-    raise errors.InputError(
-      '--config and --sweep_dir are missing; expected'
-      ' --config=configs/sweeps/FILE.py --sweep_dir=FOLDER'
-    )
-  optuna.logging.set_verbosity(optuna.logging.WARNING)
-  warnings.simplefilter('ignore', optuna.exceptions.ExperimentalWarning)
   if files.is_remote(_SWEEP_DIR.value) and not _STORAGE.value:
     raise errors.InputError(
       f'--sweep_dir={_SWEEP_DIR.value} cannot hold a journal; expected'
-      ' --storage=URL of a database.'
+      ' --storage=URL of a database, such as postgresql://HOST/NAME.'
     )
   path = config_flags.get_config_filename(flags.FLAGS['config'])
   try:
     return sweep_file.read(path, _CONFIG.value, training_flags)
-  except OSError as e:  # Raised at the first use of a missing file.
+  except OSError as e:
     raise errors.InputError(f'--config cannot be read. {e}') from e
 
 
@@ -115,9 +92,7 @@ def main(argv: list[str]) -> int:
     return _run_workers(argv[1:])
   status = worker.Worker(study, sweep, folder).run()
   best = results.write_all(study, sweep, folder)
-  print(
-    f'Results: {folder / results.TABLE}, plots and the best command:\n{best}'
-  )
+  print(f'Results: {folder / results.TABLE}, plots and the best:\n{best}')
   return status
 
 
@@ -138,8 +113,7 @@ def _run_workers(training_flags: list[str]) -> int:
   finally:
     training.stop(processes)
   status = next(filter(None, statuses), 0)
-  # The status of shells for a process that a signal ended.
-  return status if status >= 0 else 128 - status
+  return status if status >= 0 else 128 - status  # As shells do.
 
 
 if __name__ == '__main__':

@@ -44,7 +44,8 @@ def get_config() -> config_dict.ConfigDict:
   config.seeds = (0,)
 
   # Pruner of trials with worse scores than others at the same evaluation, by
-  # the runs of the first seed: 'none' or 'asha' (Li et al., 2020).
+  # the runs of the first seed: 'none', 'asha' (Li et al., 2020) or 'hyperband'
+  # (Li et al., 2018).
   config.pruner = config_dict.ConfigDict()
   config.pruner.name = 'none'
   # Evaluations before a trial can be pruned. >= 1.

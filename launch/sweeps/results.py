@@ -90,10 +90,8 @@ def _write_plots(study, table, folder):
 def _plot_costs(table):
   _, panels = matplotlib.pyplot.subplots(1, 2, figsize=(9, 3.5), sharey=True)
   for axes, name in zip(panels, ('minutes', 'peak_memory_gb'), strict=True):
-    for state, rows in table.groupby('state'):
-      axes.scatter(rows[name], rows.score, label=state)
+    axes.scatter(table[name], table.score)
     for row in table.to_dict('records'):
       axes.annotate(row['trial'], (row[name], row['score']), fontsize=7)
     axes.set(xlabel=name.replace('_', ' '), ylabel='score')
-  panels[0].legend()
   return panels

@@ -21,6 +21,7 @@ from launch.sweeps import sweep_file
 
 State = optuna.trial.TrialState
 _MAX_RETRIES = 20
+_GRACE_INTERVALS = 3
 
 
 def open_study(
@@ -38,14 +39,11 @@ def open_study(
   Raises:
     InputError: the study was created with another sweep file.
   """
+  retry = optuna.storages.RetryHeartbeatStaleTrialCallback
   options = {
     'heartbeat_interval': heartbeat_seconds,
-    'grace_period': 3 * heartbeat_seconds,
-    'heartbeat_stale_trial_callback': (
-      optuna.storages.RetryHeartbeatStaleTrialCallback(
-        max_retry=_MAX_RETRIES, inherit_intermediate_values=True
-      )
-    ),
+    'grace_period': _GRACE_INTERVALS * heartbeat_seconds,
+    'heartbeat_stale_trial_callback': retry(_MAX_RETRIES, True),
   }
   while True:
     # Workers that create a study at the same time fail.
@@ -60,18 +58,9 @@ def open_study(
 
 
 def _open(sweep, **options):
-  config, pruner = sweep.config, optuna.pruners.NopPruner()
-  if config['pruner']['name'] == 'asha':
-    pruner = optuna.pruners.SuccessiveHalvingPruner(
-      min_resource=config['pruner']['min_evaluations'],
-      reduction_factor=config['pruner']['reduction_factor'],
-    )
-  direction = config['objective']['direction']
-  study = optuna.create_study(
-    direction=direction, pruner=pruner, load_if_exists=True, **options
-  )
+  study = sweep.create_study(**options)
   # A study may be continued with more trials.
-  now = {**config, 'num_trials': None, 'space': sweep.space}
+  now = {**sweep.config, 'num_trials': None, 'space': sweep.space}
   before = study.user_attrs.get('sweep', now)
   changed = {k: (before.get(k), now[k]) for k in now if before.get(k) != now[k]}
   if changed:
@@ -81,7 +70,7 @@ def _open(sweep, **options):
     )
   study.set_user_attr('sweep', now)
   for number in range(len(latest_attempts(study)), sweep.num_trials):
-    is_grid = config['sampler'] == 'grid'
+    is_grid = sweep.config['sampler'] == 'grid'
     study.enqueue_trial(sweep.points[number] if is_grid else {})
   return study
 
@@ -112,17 +101,18 @@ def heartbeat(trial: optuna.Trial) -> _heartbeat.BaseHeartbeatThread:
 def finish(
   trial: optuna.Trial, state: State, score: float | None = None
 ) -> None:
-  """Stores the end of a trial, or queues it again in the state WAITING.
-
-  Raises:
-    UpdateFinishedTrialError: it was queued again as that of a dead worker.
-  """
+  """Stores the end of a trial, or queues it again in the state WAITING."""
   if frozen(trial).state != State.RUNNING:
     raise optuna.exceptions.UpdateFinishedTrialError
   if state == State.WAITING:
     trial.study._storage.set_trial_state_values(trial._trial_id, state)
   else:
     trial.study.tell(trial, score, state=state)
+
+
+def grace_seconds(study: optuna.Study) -> float:
+  """Time without a heartbeat after which a worker is dead."""
+  return _GRACE_INTERVALS * study._storage.get_heartbeat_interval()
 
 
 def frozen(trial: optuna.Trial) -> optuna.trial.FrozenTrial:
@@ -155,7 +145,6 @@ class _Journal(journal.JournalStorage, _heartbeat.BaseHeartbeat):
     self._folder = pathlib.Path(folder) / 'heartbeats'
     self._folder.mkdir(exist_ok=True)
     self._options = options
-    self.grace_period = options['grace_period']
 
   def _touch(self, name):
     (self._folder / name).touch()
@@ -171,7 +160,8 @@ class _Journal(journal.JournalStorage, _heartbeat.BaseHeartbeat):
     states = (State.RUNNING,)
     trials = self.get_all_trials(study_id, deepcopy=False, states=states)
     ids = [trial._trial_id for trial in trials]
-    return [n for n in ids if now - self._last(str(n)) > self.grace_period]
+    grace = self._options['grace_period']
+    return [n for n in ids if now - self._last(str(n)) > grace]
 
   def _last(self, name):
     try:

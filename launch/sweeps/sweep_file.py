@@ -17,8 +17,11 @@ import configs
 from genre_flax.runtime import errors
 
 _SAMPLERS = ('grid', 'random', 'tpe')
-_PRUNERS = ('none', 'asha')
-_DIRECTIONS = ('maximize', 'minimize')
+_PRUNERS = {
+  'none': lambda **_: optuna.pruners.NopPruner(),
+  'asha': optuna.pruners.SuccessiveHalvingPruner,
+  'hyperband': optuna.pruners.HyperbandPruner,
+}
 # Proposals whose configs are checked before the first training.
 _MAX_PROPOSALS = 200
 
@@ -62,24 +65,35 @@ class Sweep:
       return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
     return optuna.samplers.RandomSampler(seed=seed)
 
+  def create_study(self, **options: Any) -> optuna.Study:
+    """Creates or opens a study with the direction and the pruner."""
+    pruner = self.config['pruner']
+    options['pruner'] = _PRUNERS[pruner['name']](
+      min_resource=pruner['min_evaluations'],
+      reduction_factor=pruner['reduction_factor'],
+    )
+    direction = self.config['objective']['direction']
+    return optuna.create_study(
+      direction=direction, load_if_exists=True, **options
+    )
+
   def proposals(self) -> list[list[str]]:
     """The flags of the trials; for TPE, which has no scores, random ones."""
-    study, found = optuna.create_study(), []
+    study, found = self.create_study(), []
     for number in range(min(self.num_trials, _MAX_PROPOSALS)):
-      study.sampler = self.sampler(number)
-      if self.config['sampler'] == 'grid':
+      study.sampler = optuna.samplers.RandomSampler(seed=number)
+      if self.config['sampler'] == 'random':
+        study.sampler = self.sampler(number)
+      elif self.config['sampler'] == 'grid':
         study.enqueue_trial(self.points[number])
-      try:
-        found.append(self.trial_flags(study.ask()))
-      except Exception as e:  # Of the user's code.
-        raise errors.InputError(f'suggest of the sweep file: {e!r}') from e
+      found.append(self.trial_flags(study.ask()))
     return found
 
 
 def read(
   path: str, config: ml_collections.ConfigDict, extra_flags: Sequence[str] = ()
 ) -> Sweep:
-  """Validates a sweep file, except for the configs of its trials.
+  """Reads and validates a sweep file, except for the configs of its trials.
 
   Args:
     path: the file, with GRID or `suggest`.
@@ -87,7 +101,7 @@ def read(
     extra_flags: of all trainings, after those of the file.
 
   Raises:
-    InputError: lists all faults.
+    InputError: it is invalid, or its function fails.
   """
   spec = importlib.util.spec_from_file_location('sweep_file', path)
   module = importlib.util.module_from_spec(spec)
@@ -96,36 +110,23 @@ def read(
   columns = _columns(grid or {})
   texts = itertools.product(*columns.values())
   points = [dict(zip(columns, text, strict=True)) for text in texts]
-  num_trials, direction = config.num_trials, config.objective.direction
+  num_trials = config.num_trials
   if config.sampler == 'grid':
     num_trials = min(num_trials or len(points), len(points))
-  pruner = config.pruner
-  conditions = {
-    f'{path}: expected either GRID or a function suggest(trial)': bool(grid)
+  requirements = {
+    f'either GRID or a function suggest(trial) in {path}': bool(grid)
     != bool(suggest),
-    "config.sampler='grid': needs GRID": config.sampler != 'grid' or grid,
-    f'config.sampler={config.sampler!r}: must be one of {_SAMPLERS}': (
-      config.sampler in _SAMPLERS
-    ),
-    f'config.pruner.name={pruner.name!r}: must be one of {_PRUNERS}': (
-      pruner.name in _PRUNERS
-    ),
-    f'config.objective.direction={direction!r}: must be one of {_DIRECTIONS}': (
-      direction in _DIRECTIONS
-    ),
-    f'config.pruner: min_evaluations={pruner.min_evaluations} must be at least'
-    f' 1, reduction_factor={pruner.reduction_factor} at least 2': (
-      pruner.min_evaluations >= 1 and pruner.reduction_factor >= 2
-    ),
-    f'config.num_trials={num_trials}: must be at least 1': (num_trials or 0)
-    > 0,
-    f'config.seeds={config.seeds}: needs at least one seed': config.seeds,
+    "GRID for config.sampler='grid'": grid or config.sampler != 'grid',
+    f'config.sampler of {_SAMPLERS}': config.sampler in _SAMPLERS,
+    f'config.pruner.name of {list(_PRUNERS)}': config.pruner.name in _PRUNERS,
+    'config.num_trials of at least 1': num_trials and num_trials > 0,
+    'config.seeds with at least one seed': config.seeds,
   }
-  if faults := [text for text, holds in conditions.items() if not holds]:
-    raise errors.InputError('\n  '.join(['Invalid sweep:', *faults]))
+  if unmet := [text for text, is_met in requirements.items() if not is_met]:
+    raise errors.InputError('\n  '.join(['Invalid sweep; expected', *unmet]))
   # Trials are compared on the validation split.
   base = [f'--config={resolve(config.base)}', '--config.dataset.test_split=']
-  return Sweep(
+  sweep = Sweep(
     config=json.loads(json.dumps(config.to_dict())),
     suggest=suggest or (lambda trial: _suggest(trial, columns)),
     points=points,
@@ -133,6 +134,11 @@ def read(
     num_trials=num_trials,
     flags=[*base, *config.flags, *extra_flags],
   )
+  try:
+    sweep.proposals()
+  except Exception as e:  # Of the user's code, or of Optuna about settings.
+    raise errors.InputError(f'Invalid sweep {path}: {e!r}') from e
+  return sweep
 
 
 def _as_text(value):

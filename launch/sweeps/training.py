@@ -12,7 +12,6 @@ from typing import Any
 
 from etils import epath
 
-from genre_flax.runtime import errors
 from genre_flax.runtime import metric_writer
 
 _STOP_SECONDS = 300.0
@@ -22,14 +21,9 @@ _NO_MEMORY = re.compile(
   r'|cannot allocate memory',
   re.IGNORECASE,
 )
-_KINDS = {
-  errors.InputError.exit_status: 'bad config',
-  errors.DivergedError.exit_status: 'diverged',
-  errors.ResourceError.exit_status: 'unavailable',
-  errors.BusyError.exit_status: 'busy',
-  errors.StorageError.exit_status: 'storage',
-  errors.StalledError.exit_status: 'stalled',
-}
+# By the exit statuses of genre_flax.runtime.errors.
+_KINDS = {2: 'bad config', 65: 'diverged', 69: 'unavailable', 73: 'busy'}
+_KINDS |= {74: 'storage', 75: 'stalled'}
 
 
 def handle_stop_signals(handler: Callable[[int, Any], None]) -> None:
@@ -40,9 +34,9 @@ def handle_stop_signals(handler: Callable[[int, Any], None]) -> None:
 
 
 def start(command: Sequence[str], **options: Any) -> subprocess.Popen:
-  """Starts a process that gets SIGTERM if this one dies (on Linux).
+  """Starts a process, out of reach of Ctrl-C, which ends with this one.
 
-  It has a session of its own: Ctrl-C reaches this process alone.
+  On Linux it gets SIGTERM if this process dies.
   """
 
   def stop_with_parent():
@@ -69,9 +63,7 @@ def stop(processes: Sequence[subprocess.Popen]) -> None:
 def failure(status: int, output: str) -> tuple[str, str]:
   """The kind of a failure, such as 'diverged', and its reason.
 
-  Args:
-    status: an exit status, see docs/training.md.
-    output: the end of the standard output and error.
+  Both follow from the exit status and the end of the output.
   """
   lines = [line.strip() for line in output.splitlines() if line.strip()]
   last = lines[-1] if lines else f'exit status {status}'
@@ -96,14 +88,11 @@ def read_progress(
   """
   lines = metric_writer.read(workdir)
   memory = max((line.get('peak_memory_gb') or 0 for line in lines), default=0)
-  lines = [
-    line
-    for line in lines
-    if line.get('split') == split and line.get(metric) is not None
-  ]
+  lines = [line for line in lines if line.get('split') == split]
+  lines = [line for line in lines if line.get(metric) is not None]
   try:
     starts = json.loads((epath.Path(workdir) / 'starts.json').read_bytes())
     is_last = lines[-1]['step'] == starts[-1]['num_train_steps']
   except (OSError, ValueError, LookupError, TypeError):
     is_last = False
-  return [float(line[metric]) for line in lines], is_last, memory
+  return [line[metric] for line in lines], is_last, memory

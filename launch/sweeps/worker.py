@@ -20,6 +20,7 @@ from launch.sweeps import sweep_file
 from launch.sweeps import training
 
 State = studies.State
+_PROGRAM = (sys.executable, '-m', 'genre_flax.main')
 _MAX_FAILURES = 5  # In a row.
 _MAX_RESTARTS = 3  # Of a training that ends with a temporary status.
 # 130 and 143: somebody else stopped the training.
@@ -63,7 +64,7 @@ class Worker:
     """
     training.handle_stop_signals(self._on_signal)
     # A worker that died before the last trial is found within this time.
-    patience = self._study._storage.grace_period + _POLL_SECONDS
+    patience = studies.grace_seconds(self._study) + _POLL_SECONDS
     num_failures, idle_since = 0, None
     while self._signal is None:
       optuna.storages.fail_stale_trials(self._study)
@@ -128,18 +129,14 @@ class Worker:
     seeds = self._sweep.config['seeds']
     for seed in seeds[len(scores) :]:
       name = f'{number}/seed_{seed}' if len(seeds) > 1 else str(number)
-      flags_of_seed = [
-        *flags,
-        f'--config.seed={seed}',
-        f'--workdir={self._folder}/trials/{name}',
-      ]
-      scores.append(self._train(trial, flags_of_seed, name))
+      scores.append(self._train(trial, [*flags, f'--config.seed={seed}'], name))
       trial.set_user_attr('scores', scores)
     return sum(scores) / len(scores)
 
   def _train(self, trial, flags, name) -> float:
     """Runs a training, again after a temporary failure; its best value."""
-    command = [sys.executable, '-m', 'genre_flax.main', *flags]
+    workdir = f'{self._folder}/trials/{name}'
+    command = [*_PROGRAM, *flags, f'--workdir={workdir}']
     log = self._logs / f'{name.replace("/", "_")}.log'
     for attempt in range(1 + _MAX_RESTARTS):
       self._wait(_RESTART_SECONDS if attempt else 0.0)
@@ -150,7 +147,7 @@ class Worker:
         while (status := process.poll()) is None:
           # The storage may be unavailable for a while.
           with contextlib.suppress(OSError):
-            self._report(trial, name, is_running=True)
+            self._report(trial, workdir, is_running=True)
           self._wait(_POLL_SECONDS)
       finally:
         training.stop([process])
@@ -163,9 +160,8 @@ class Worker:
       with log.open(errors='replace') as file:
         output = ''.join(collections.deque(file, _NUM_LAST_LINES))
       raise _FailedError(*training.failure(status, output))
-    values = self._report(trial, name, is_running=False)
+    values = self._report(trial, workdir, is_running=False)
     if not values:
-      workdir = f'{self._folder}/trials/{name}'
       raise _FailedError('crash', f'{workdir} has no value of the objective')
     return self._sweep.best(values)
 
@@ -176,27 +172,21 @@ class Worker:
     if self._signal is not None:
       raise _InterruptedError
 
-  def _report(self, trial, name, *, is_running) -> list[float]:
-    """Reports new evaluations of the first seed; returns all evaluations.
-
-    Raises:
-      TrialPruned: others score higher, and further evaluations remain.
-    """
+  def _report(self, trial, workdir, *, is_running) -> list[float]:
+    """Reports new evaluations of the first seed, or prunes; returns all."""
     objective = self._sweep.config['objective']
     values, is_last, memory = training.read_progress(
-      f'{self._folder}/trials/{name}',
-      metric=objective['metric'],
-      split=objective['split'],
+      workdir, metric=objective['metric'], split=objective['split']
     )
     stored = studies.frozen(trial)
     if memory > stored.user_attrs.get('peak_memory_gb', 0.0):
       trial.set_user_attr('peak_memory_gb', memory)
     if stored.user_attrs.get('scores'):
       return values
-    reported = stored.intermediate_values
-    new = {n: v for n, v in enumerate(values, 1) if n not in reported}
-    for number, value in new.items():
-      trial.report(value, number)
+    # Another worker may have reported the first ones.
+    new = range(len(stored.intermediate_values), len(values))
+    for number in new:
+      trial.report(values[number], number + 1)
     if new and is_running and not is_last and trial.should_prune():
       raise optuna.TrialPruned
     return values
