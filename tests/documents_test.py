@@ -45,10 +45,12 @@ def flags_of(module):
   source = read(main if main.exists() else path.with_suffix('.py'))
   found = set()
   for node in ast.walk(ast.parse(source)):
+    if ast.unparse(node).startswith('_OPTIONS = '):
+      found |= set(map(ast.literal_eval, node.value.keys))
     if not isinstance(node, ast.Call):
       continue
     function = ast.unparse(node.func)
-    if '.DEFINE_' in function:
+    if '.DEFINE_' in function and isinstance(node.args[0], ast.Constant):
       found.add(node.args[0].value)
     elif function.startswith('shared_flags.'):
       found.add(function.split('.')[1].replace('workdirs', 'workdir'))

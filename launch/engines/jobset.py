@@ -52,7 +52,13 @@ def make(job: job_lib.Job, options: Mapping[str, Any]) -> str:
   elif job.gpus:
     resources['nvidia.com/gpu'] = str(job.gpus.count)
     if job.gpus.type != 'gpu':
-      label = _gpu_label(job.gpus.type)
+      label = _GPUS.get(job.gpus.type.upper())
+      if not label:
+        raise errors.InputError(
+          f'--accelerators: GKE has no label of {job.gpus.type!r} here; expected'
+          f' one of {list(_GPUS)}, or gpu:COUNT with'
+          ' --node_selector=cloud.google.com/gke-accelerator=LABEL.'
+        )
       selector['cloud.google.com/gke-accelerator'] = label
   is_pod_slice = job.slice is not None and num_pods * job.num_slices > 1
   return job_lib.render(
@@ -67,16 +73,6 @@ def make(job: job_lib.Job, options: Mapping[str, Any]) -> str:
       'command': job.command(detect=is_pod_slice),
       'mounts': [_mount(*mount) for mount in job.mounts.items()],
     },
-  )
-
-
-def _gpu_label(name: str) -> str:
-  if label := _GPUS.get(name.upper()):
-    return label
-  raise errors.InputError(
-    f'--accelerators: GKE has no label of {name!r} here; expected one of'
-    f' {list(_GPUS)}, or gpu:COUNT with'
-    ' --node_selector=cloud.google.com/gke-accelerator=LABEL.'
   )
 
 
