@@ -40,10 +40,7 @@ _ENGINE = flags.DEFINE_enum(
   'engine', None, list(_ENGINES), 'Where the job runs.', required=True
 )
 _NAME = flags.DEFINE_string(
-  'name',
-  None,
-  'Name of the job: lower-case letters, digits and dashes.',
-  required=True,
+  'name', None, 'Lower-case letters, digits and dashes.', required=True
 )
 _PROGRAM = flags.DEFINE_enum(
   'program', 'train', list(job_lib.PROGRAMS), 'The program of the job.'

@@ -55,7 +55,7 @@ def make(job: job_lib.Job, options: Mapping[str, Any]) -> str:
       label = _GPUS.get(job.gpus.type.upper())
       if not label:
         raise errors.InputError(
-          f'--accelerators: GKE has no label of {job.gpus.type!r} here; expected'
+          f'--accelerators: GKE has no label of {job.gpus.type!r} here: expect'
           f' one of {list(_GPUS)}, or gpu:COUNT with'
           ' --node_selector=cloud.google.com/gke-accelerator=LABEL.'
         )
