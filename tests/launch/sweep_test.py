@@ -173,7 +173,7 @@ def test_sigterm_stops_all_workers(flags, tmp_path):
   )
   try:
     end = time.monotonic() + 200
-    while len(list(folder.glob('trials/*/checkpoints/2'))) < 2:
+    while len(list(folder.glob('trials/*/starts.json'))) < 2:
       assert time.monotonic() < end
       time.sleep(0.05)
     children = psutil.Process(process.pid).children(recursive=True)
