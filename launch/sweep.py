@@ -57,7 +57,7 @@ def read_sweep(training_flags: list[str]) -> Any:
   if files.is_remote(_SWEEP_DIR.value) and not _STORAGE.value:
     raise errors.InputError(
       f'--sweep_dir={_SWEEP_DIR.value} cannot hold a journal; expected'
-      ' --storage=URL of a database, such as postgresql://HOST/NAME.'
+      ' --storage=URL of a database, such as postgresql+psycopg://HOST/NAME.'
     )
   path = config_flags.get_config_filename(flags.FLAGS['config'])
   try:

@@ -14,6 +14,7 @@ from optuna.storages import journal
 import psutil
 import pytest
 
+from tests.launch import run_test
 from tests.support import paths
 from tests.support import programs
 
@@ -172,7 +173,7 @@ def test_sigterm_stops_all_workers(flags, tmp_path):
   )
   try:
     end = time.monotonic() + 200
-    while len(list(folder.glob('trials/*/checkpoints/2'))) < 2:
+    while len(list(folder.glob('trials/*/starts.json'))) < 2:
       assert time.monotonic() < end
       time.sleep(0.05)
     children = psutil.Process(process.pid).children(recursive=True)
@@ -282,3 +283,37 @@ def test_invalid_trials_and_missing_data_are_refused_before_the_first(
   assert f'data_dir={tmp_path}/none does not exist' in result.stderr
   assert 'Traceback' not in result.stderr
   assert not (tmp_path / 'sweep').exists()
+
+
+def launch(*arguments):
+  own = ('--name=sweep', '--program=sweep', '--dry_run')
+  return run_test.launch(*own, *arguments)
+
+
+def test_trials_are_checked_before_a_sweep_is_submitted(flags, tmp_path):
+  result = launch('--engine=slurm', '--', *flags)
+  assert result.returncode == 0, result.stderr
+  assert 'launch.sweep' in result.stdout
+  write_grid(tmp_path, "{'optimizer.learning_rate': (1e-3, -1.0)}")
+  result = launch('--engine=slurm', '--', *flags)
+  assert result.returncode == 2
+  assert 'config.optimizer.learning_rate=-1.0: must be' in result.stderr
+  result = launch('--engine=slurm', '--', 'stray', *flags)
+  assert result.returncode == 2
+  assert "Unexpected arguments: ['stray']" in result.stderr
+
+
+def test_data_of_this_machine_are_refused_for_machines_elsewhere():
+  arguments = (
+    *('--engine=jobset', '--image=gcr.io/a/b', '--accelerators=v5e:2x2', '--'),
+    *('--config=configs/sweeps/image_size.py', '--sweep_dir=gs://bucket/sweep'),
+    *('--storage=postgresql+psycopg://host/name', '--'),
+    '--config.dataset.data_dir=/data/posters',
+  )
+  result = launch(*arguments)
+  assert result.returncode == 2
+  assert 'data_dir=/data/posters is a folder of this machine' in result.stderr
+  result = launch('--mount=/data=gs://bucket', *arguments)
+  assert result.returncode == 0, result.stderr
+  note = 'data_dir=/data/posters is on a mount, and was not checked'
+  assert result.stderr.count(note) == 1

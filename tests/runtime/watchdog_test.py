@@ -35,7 +35,8 @@ def train_batches(*args, **kwargs):
 inputs.train_batches = train_batches
 command_line.run(main.main)
 """
-STALL_TIMEOUT = '--stall_timeout_minutes=0.1'
+# Longer than the set-up, which is watched too.
+STALL_TIMEOUT = '--stall_timeout_minutes=0.4'
 
 
 def run(body):
@@ -129,7 +130,7 @@ def test_a_training_with_a_stuck_peer_ends(data_dir, tmp_path):
     while len(metric_writer.read(tmp_path)) < 3 and time.monotonic() < end:
       time.sleep(0.1)
     processes[1].send_signal(signal.SIGSTOP)
-    output = processes[0].communicate(timeout=60)[0]
+    output = processes[0].communicate(timeout=90)[0]
   finally:
     for process in processes:
       process.kill()
