@@ -178,38 +178,6 @@ def test_the_config_of_a_workdir_may_be_on_a_mount(tmp_path):
     checked(*args)
 
 
-SWEEP = """
-from configs.sweeps import default
-
-GRID = {'optimizer.learning_rate': (1e-4, 2e-4)}
-
-def get_config():
-  config = default.get_config()
-  config.base = 'configs/quickstart.py'
-  return config
-"""
-
-
-@pytest.mark.parametrize(
-  ('training', 'message'),
-  [
-    ('--config.batch_size=-1', 'must be at least 1'),
-    ('--config.batch_size=many', 'batch_size'),
-    (
-      '--config.dataset.synthetic_posters=0 --config.dataset.data_dir=/none',
-      'data_dir=/none does not exist',
-    ),
-  ],
-)
-def test_trainings_of_a_sweep_are_checked(training, message, tmp_path):
-  (tmp_path / 'my_sweep.py').write_text(SWEEP)
-  args = (f'--config={tmp_path}/my_sweep.py', f'--sweep_dir={tmp_path}/sweep')
-  local = {'accelerator': None, 'shares_files': True, 'program': 'sweep'}
-  assert checked(*args, **local) == []
-  with pytest.raises(errors.InputError, match=message):
-    checked(*args, '--', *training.split(), **local)
-
-
 def test_shared_data_is_read(data_dir, tmp_path):
   local = {'accelerator': None, 'shares_files': True}
   args = (*run_test.TINY, f'--workdir={tmp_path}/run')
