@@ -21,6 +21,7 @@ from genre_flax.runtime import command_line
 from genre_flax.runtime import errors
 from genre_flax.runtime import files
 from launch import check
+from launch import processes as processes_lib
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'Sweep file, such as configs/sweeps/image_size.py.'
@@ -98,20 +99,18 @@ def main(argv: list[str]) -> int:
 
 def _run_workers(training_flags: list[str]) -> int:
   """Runs workers as processes; returns the status of the first that failed."""
-  from launch.sweeps import training
-
   command = [sys.executable, '-m', 'launch.sweep', *sys.argv[1:]]
   command += ['--num_workers=1', '--', *training_flags]
   count, processes = _GPUS_PER_WORKER.value, []
-  training.handle_stop_signals(lambda number, _: sys.exit(128 + number))
+  processes_lib.handle_stop_signals(lambda number, _: sys.exit(128 + number))
   try:
     for number in range(_NUM_WORKERS.value):
       gpus = map(str, range(number * count, (number + 1) * count))
       own = {'CUDA_VISIBLE_DEVICES': ','.join(gpus)} if count else {}
-      processes.append(training.start(command, env={**os.environ, **own}))
+      processes.append(processes_lib.start(command, env={**os.environ, **own}))
     statuses = [process.wait() for process in processes]
   finally:
-    training.stop(processes)
+    processes_lib.stop(processes)
   status = next(filter(None, statuses), 0)
   return status if status >= 0 else 128 - status  # As shells do.
 

@@ -1,9 +1,7 @@
 """Processes on this machine, joined by JAX's distributed runtime."""
 
 from collections.abc import Sequence
-import contextlib
-import ctypes
-import os
+import itertools
 import signal
 import socket
 import subprocess
@@ -13,10 +11,10 @@ import time
 from typing import IO
 
 from launch import job as job_lib
+from launch import processes as processes_lib
 
 SHARES_FILES = True
 OPTIONS = ('num_processes',)
-_PR_SET_PDEATHSIG = 1
 # Peers of a process that failed may be failing too, with their own messages.
 _GRACE_SECONDS = 5.0
 
@@ -46,22 +44,22 @@ def run(job: job_lib.Job, output: IO[bytes]) -> int:
   Ctrl-C or SIGTERM asks them to save and stop, and the second one kills them.
   """
   processes = [
-    subprocess.Popen(
-      command,
-      stdin=subprocess.DEVNULL,
-      stdout=subprocess.PIPE,
-      stderr=subprocess.STDOUT,
-      # Ctrl-C reaches this process alone, which forwards it.
-      start_new_session=True,
-      preexec_fn=_stop_with_parent,
+    processes_lib.start(
+      command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
     for command in commands(job)
   ]
-  numbers = iter([signal.SIGTERM])
-  for number in (signal.SIGINT, signal.SIGTERM):
-    signal.signal(
-      number, lambda *_: _signal(processes, next(numbers, signal.SIGKILL))
-    )
+  num_signals = itertools.count()
+
+  def forward(*args: object) -> None:
+    del args
+    if next(num_signals):
+      processes_lib.kill(processes)
+    else:
+      for process in processes:
+        process.terminate()
+
+  processes_lib.handle_stop_signals(forward)
   lock = threading.Lock()
 
   def copy(index: int, source: IO[bytes]) -> None:
@@ -77,16 +75,10 @@ def run(job: job_lib.Job, output: IO[bytes]) -> int:
   for thread in threads:
     thread.start()
   status = _wait(processes)
-  _signal(processes, signal.SIGKILL)
+  processes_lib.kill(processes)
   for thread in threads:
     thread.join()
   return status
-
-
-def _stop_with_parent() -> None:
-  """Requests SIGTERM for this process when its parent is killed, on Linux."""
-  if sys.platform == 'linux':
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _wait(processes: Sequence[subprocess.Popen]) -> int:
@@ -106,15 +98,5 @@ def _wait(processes: Sequence[subprocess.Popen]) -> int:
     if None not in statuses:
       return first
     if time.monotonic() > deadline:
-      _signal(processes, signal.SIGKILL)
+      processes_lib.kill(processes)
     time.sleep(0.1)
-
-
-def _signal(processes: Sequence[subprocess.Popen], number: int) -> None:
-  """Sends a signal to the processes; SIGKILL, to their children too."""
-  for process in processes:
-    with contextlib.suppress(ProcessLookupError):
-      if number == signal.SIGKILL:
-        os.killpg(process.pid, number)
-      elif process.poll() is None:
-        os.kill(process.pid, number)

@@ -1,21 +1,13 @@
-"""Processes of a sweep, and the failures and metrics of a training."""
+"""The failures and the metrics of a training of a sweep."""
 
-from collections.abc import Callable, Sequence
-import ctypes
 import json
 import re
 import signal
-import subprocess
-import sys
-import time
-from typing import Any
 
 from etils import epath
 
 from genre_flax.runtime import metric_writer
 
-_STOP_SECONDS = 300.0
-_PR_SET_PDEATHSIG = 1
 _NO_MEMORY = re.compile(
   r'RESOURCE_EXHAUSTED|out.of.memory|MemoryError|bad_alloc|oom-kill'
   r'|cannot allocate memory',
@@ -24,40 +16,6 @@ _NO_MEMORY = re.compile(
 # By the exit statuses of genre_flax.runtime.errors.
 _KINDS = {2: 'bad config', 65: 'diverged', 69: 'unavailable', 73: 'busy'}
 _KINDS |= {74: 'storage', 75: 'stalled'}
-
-
-def handle_stop_signals(handler: Callable[[int, Any], None]) -> None:
-  """Handles Ctrl-C, SIGTERM and SIGHUP, except those that nohup ignores."""
-  for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-    if signal.getsignal(number) != signal.SIG_IGN:
-      signal.signal(number, handler)
-
-
-def start(command: Sequence[str], **options: Any) -> subprocess.Popen:
-  """Starts a process, out of reach of Ctrl-C, which ends with this one.
-
-  On Linux it gets SIGTERM if this process dies.
-  """
-
-  def stop_with_parent():
-    if sys.platform == 'linux':
-      ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-  options |= {'start_new_session': True, 'stdin': subprocess.DEVNULL}
-  return subprocess.Popen(command, preexec_fn=stop_with_parent, **options)
-
-
-def stop(processes: Sequence[subprocess.Popen]) -> None:
-  """Lets processes save and end together; kills them if that takes minutes."""
-  for process in processes:
-    process.terminate()
-  end = time.monotonic() + _STOP_SECONDS
-  for process in processes:
-    try:
-      process.wait(max(0.0, end - time.monotonic()))
-    except subprocess.TimeoutExpired:
-      process.kill()
-      process.wait()
 
 
 def failure(status: int, output: str) -> tuple[str, str]:

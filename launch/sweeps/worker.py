@@ -14,6 +14,7 @@ import optuna
 
 from genre_flax.runtime import errors
 from genre_flax.runtime import files
+from launch import processes as processes_lib
 from launch.sweeps import results
 from launch.sweeps import studies
 from launch.sweeps import sweep_file
@@ -62,7 +63,7 @@ class Worker:
     Raises:
       InputError: several trials in a row failed.
     """
-    training.handle_stop_signals(self._on_signal)
+    processes_lib.handle_stop_signals(self._on_signal)
     # A worker that died before the last trial is found within this time.
     patience = studies.grace_seconds(self._study) + _POLL_SECONDS
     num_failures, idle_since = 0, None
@@ -142,7 +143,9 @@ class Worker:
       self._wait(_RESTART_SECONDS if attempt else 0.0)
       started = time.monotonic()
       with log.open('ab') as file:
-        process = training.start(command, stdout=file, stderr=subprocess.STDOUT)
+        process = processes_lib.start(
+          command, stdout=file, stderr=subprocess.STDOUT
+        )
       try:
         while (status := process.poll()) is None:
           # The storage may be unavailable for a while.
@@ -150,7 +153,7 @@ class Worker:
             self._report(trial, workdir, is_running=True)
           self._wait(_POLL_SECONDS)
       finally:
-        training.stop([process])
+        processes_lib.stop([process])
         seconds = trial.user_attrs.get('seconds', 0.0)
         trial.set_user_attr('seconds', seconds + time.monotonic() - started)
       if status not in _TEMPORARY:

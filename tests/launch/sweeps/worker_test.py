@@ -11,9 +11,9 @@ from etils import epath
 import pytest
 
 from genre_flax.runtime import errors
+from launch import processes as processes_lib
 from launch.sweeps import results
 from launch.sweeps import studies
-from launch.sweeps import training
 from launch.sweeps import worker as worker_lib
 from tests.launch.sweeps import studies_test
 from tests.launch.sweeps import sweep_file_test
@@ -49,9 +49,9 @@ def run(tmp_path, monkeypatch):
   handlers = {n: signal.getsignal(n) for n in (2, 15, 1)}
 
   def run(body, space=SPACE, status=0, **changes):
-    start = training.start
+    start = processes_lib.start
     monkeypatch.setattr(
-      worker_lib.training,
+      worker_lib.processes_lib,
       'start',
       lambda command, **options: start(
         [sys.executable, '-c', SCRIPT + body, *command[3:]], **options
@@ -240,9 +240,9 @@ time.sleep(60)
 def test_ignored_signals_stay_ignored():
   """As with nohup, which ignores SIGHUP."""
   code = (
-    'import signal; from launch.sweeps import training\n'
+    'import signal; from launch import processes\n'
     'signal.signal(signal.SIGHUP, signal.SIG_IGN)\n'
-    'training.handle_stop_signals(print)\n'
+    'processes.handle_stop_signals(print)\n'
     'found = [signal.getsignal(n) for n in (1, 15)]\n'
     'assert found == [signal.SIG_IGN, print], found'
   )
@@ -258,20 +258,20 @@ def test_processes_stop_together():
   )
   command = [sys.executable, '-c', code]
   processes = [
-    training.start(command, stdout=subprocess.PIPE) for _ in range(4)
+    processes_lib.start(command, stdout=subprocess.PIPE) for _ in range(4)
   ]
   for process in processes:
     process.stdout.readline()
   started = time.monotonic()
-  training.stop(processes)
+  processes_lib.stop(processes)
   assert time.monotonic() - started < 4.5
   assert [process.returncode for process in processes] == [0] * 4
 
 
 def test_a_training_ends_with_its_worker(tmp_path):
   code = (
-    'import sys, time; from launch.sweeps import training\n'
-    'p = training.start(["sleep", "60"])\n'
+    'import sys, time; from launch import processes\n'
+    'p = processes.start(["sleep", "60"])\n'
     'print(p.pid, flush=True); time.sleep(60)'
   )
   with subprocess.Popen(
