@@ -19,7 +19,7 @@ on() {
 # if it cannot be queried now.
 describe() { # describe queued-resources|tpu-vm FIELD
   tpu "$1" describe "$name" --format="value($2)" 2>"$work/error" && return
-  if grep -q NOT_FOUND "$work/error"; then echo NOT_FOUND; fi
+  if grep -q NOT_FOUND "$work/error"; then echo NOT_FOUND; return; fi
   cat "$work/error" >&2
 }
 
