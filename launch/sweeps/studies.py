@@ -84,8 +84,9 @@ def take(study: optuna.Study, sweep: sweep_file.Sweep) -> optuna.Trial | None:
   for waiting in sorted(queue, key=original_number):
     # `Study.ask` would create a trial if other workers were faster.
     with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+      # First, since an interrupted trial has an old heartbeat.
+      storage.record_heartbeat(waiting._trial_id)
       if storage.set_trial_state_values(waiting._trial_id, State.RUNNING):
-        storage.record_heartbeat(waiting._trial_id)
         study.sampler = sweep.sampler(original_number(waiting))
         return optuna.Trial(study, waiting._trial_id)
   return None
