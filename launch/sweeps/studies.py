@@ -21,7 +21,6 @@ from launch.sweeps import sweep_file
 
 State = optuna.trial.TrialState
 _MAX_RETRIES = 20
-_GRACE_INTERVALS = 3
 
 
 def open_study(
@@ -42,7 +41,7 @@ def open_study(
   retry = optuna.storages.RetryHeartbeatStaleTrialCallback
   options = {
     'heartbeat_interval': heartbeat_seconds,
-    'grace_period': _GRACE_INTERVALS * heartbeat_seconds,
+    'grace_period': 3 * heartbeat_seconds,
     'heartbeat_stale_trial_callback': retry(_MAX_RETRIES, True),
   }
   while True:
@@ -85,8 +84,9 @@ def take(study: optuna.Study, sweep: sweep_file.Sweep) -> optuna.Trial | None:
   for waiting in sorted(queue, key=original_number):
     # `Study.ask` would create a trial if other workers were faster.
     with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+      # First, since an interrupted trial has an old heartbeat.
+      storage.record_heartbeat(waiting._trial_id)
       if storage.set_trial_state_values(waiting._trial_id, State.RUNNING):
-        storage.record_heartbeat(waiting._trial_id)
         study.sampler = sweep.sampler(original_number(waiting))
         return optuna.Trial(study, waiting._trial_id)
   return None
@@ -108,11 +108,6 @@ def finish(
     trial.study._storage.set_trial_state_values(trial._trial_id, state)
   else:
     trial.study.tell(trial, score, state=state)
-
-
-def grace_seconds(study: optuna.Study) -> float:
-  """Time without a heartbeat after which a worker is dead."""
-  return _GRACE_INTERVALS * study._storage.get_heartbeat_interval()
 
 
 def frozen(trial: optuna.Trial) -> optuna.trial.FrozenTrial:

@@ -65,7 +65,7 @@ class Worker:
     """
     processes_lib.handle_stop_signals(self._on_signal)
     # A worker that died before the last trial is found within this time.
-    patience = studies.grace_seconds(self._study) + _POLL_SECONDS
+    patience = 4 * self._study._storage.get_heartbeat_interval()
     num_failures, idle_since = 0, None
     while self._signal is None:
       optuna.storages.fail_stale_trials(self._study)

@@ -262,6 +262,7 @@ def test_processes_stop_together():
   ]
   for process in processes:
     process.stdout.readline()
+    process.stdout.close()
   started = time.monotonic()
   processes_lib.stop(processes)
   assert time.monotonic() - started < 4.5
