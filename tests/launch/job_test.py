@@ -90,7 +90,7 @@ def checked(*args, accelerator='v5litepod-16', shares_files=False, **options):
   ('args', 'message'),
   [
     ((*QUICKSTART, '--config.batchsize=3'), "has no key 'batchsize'"),
-    ((*QUICKSTART, '--config.batch_size=17'), 'does not divide into 16 device'),
+    ((*QUICKSTART, '--config.batch_size=17'), 'is not a multiple of 16 device'),
     ((*QUICKSTART, '--config.batch_size=-1'), 'must be at least 1'),
     ((*QUICKSTART, '--config.batch_size=2400'), 'more than the 1200'),
     ((*QUICKSTART, '--workdri=x'), "'workdri'"),

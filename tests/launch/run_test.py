@@ -222,7 +222,7 @@ def test_a_dry_run_prints_the_file_and_the_command(
     ),
     (
       ['--engine=skypilot', *POD, *REMOTE, SYNTHETIC, '--config.batch_size=17'],
-      'does not divide into 16 device(s)',
+      'is not a multiple of 16 device(s)',
     ),
     (
       ['--engine=local', '--name=a', '--program=prepare', '--num_processes=2']
