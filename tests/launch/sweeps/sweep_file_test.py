@@ -141,7 +141,7 @@ def test_configs_are_found_in_the_installed_package(tmp_path, monkeypatch):
     ("GRID = {('seed', 'a'): ((1,),)}", {}, "GRID[('seed', 'a')]=((1,),)"),
     (SIZES, {'sampler': 'annealing'}, "config.sampler of ('grid'"),
     (SIZES, {'pruner.name': 'median'}, "config.pruner.name of ['none'"),
-    (SIZES, {'objective.direction': 'up'}, "'minimize' or 'maximize'"),
+    (SIZES, {'objective.direction': 'up'}, "got ['up']"),
     (SIZES, {'seeds': ()}, 'at least one seed'),
     (SIZES, {'sampler': 'tpe'}, 'config.num_trials of at least 1'),
     (SIZES, {'pruner.reduction_factor': 1}, 'reduction_factor'),
