@@ -163,9 +163,9 @@ def test_a_bucket_may_be_mounted_as_the_dataset():
 def test_files_that_git_ignores_do_not_travel():
   assert check._travels(paths.ROOT / 'examples')
   assert check._travels(paths.ROOT / 'configs' / 'tpu_pod.py')
-  cache = paths.ROOT / 'launch' / '__pycache__'
-  assert cache.exists()
-  assert not check._travels(cache)
+  ignored = paths.ROOT / '.git'
+  assert ignored.exists()
+  assert not check._travels(ignored)
 
 
 def test_the_config_of_a_workdir_may_be_on_a_mount(tmp_path):
