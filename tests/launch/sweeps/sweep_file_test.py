@@ -144,7 +144,11 @@ def test_configs_are_found_in_the_installed_package(tmp_path, monkeypatch):
     (SIZES, {'objective.direction': 'up'}, "got ['up']"),
     (SIZES, {'seeds': ()}, 'at least one seed'),
     (SIZES, {'sampler': 'tpe'}, 'config.num_trials of at least 1'),
-    (SIZES, {'pruner.reduction_factor': 1}, 'reduction_factor'),
+    (
+      SIZES,
+      {'pruner.name': 'asha', 'pruner.reduction_factor': 1},
+      'reduction_factor',
+    ),
   ],
 )
 def test_invalid_sweeps_are_refused(tmp_path, space, changes, words):
