@@ -72,7 +72,7 @@ class CutMix(objectives.MultiLabel):
     batch: dict[str, Any],
     rngs: dict[str, jax.Array],
   ) -> tuple[jax.Array, dict[str, Any]]:
-    """See `objectives.Objective.loss`."""
+    """See `objectives.MultiLabel.loss`."""
     images, labels = batch['inputs']['image'], batch['labels']
     share = jax.random.uniform(rngs['objective'])
     is_own = jnp.arange(images.shape[2]) < share * images.shape[2]

@@ -178,7 +178,7 @@ def train_order(
   """
   order = grain.MapDataset.range(num_examples).seed(seed).shuffle().repeat()
   if overfit_batches:
-    # A slice of `order` would be shuffled anew in each repetition.
+    # A slice of `order` would have another order in each repetition.
     first = [order[i] for i in range(overfit_batches * global_batch_size)]
     order = grain.MapDataset.source(first).repeat()
   return order

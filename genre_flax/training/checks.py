@@ -110,10 +110,10 @@ def check_train_step(
 
 def mixes_examples(
   config: ml_collections.ConfigDict,
-  objective: objectives.Objective,
+  objective: objectives.MultiLabel,
   model: nn.Module,
-  variable_shapes: dict[str, Any],
   *,
+  variable_shapes: dict[str, Any],
   num_genres: int,
   num_devices: int,
   extra_columns: Sequence[extra_columns_lib.ExtraColumn] = (),

@@ -1,13 +1,13 @@
 """Objectives: the loss of a batch, and the scores of logits, by name.
 
 A custom objective, 'module:attribute' in `config.objective.name`, is a class
-with the methods `loss` and `predict` of `MultiLabel`, from which it may be
-derived: `losses` alone changes the loss of logits, `loss` anything else, such
+with the methods `loss` and `predict` of `MultiLabel`. It may be derived from
+it: `losses` alone changes the loss of logits, `loss` anything else, such
 as mixup, auxiliary losses or distillation.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -23,39 +23,8 @@ from genre_flax.runtime import parallel
 from genre_flax.training import losses
 
 
-class Objective(Protocol):
-  """The methods that the training step and the evaluation call."""
-
-  def loss(
-    self,
-    model: nn.Module,
-    variables: dict[str, Any],
-    batch: dict[str, Any],
-    rngs: dict[str, jax.Array],
-  ) -> tuple[jax.Array, dict[str, Any]]:
-    """The loss of a batch in training.
-
-    Args:
-      model: the network, with parallel.AXIS_NAME bound.
-      variables: {'params', 'batch_stats'} of the network.
-      batch: 'inputs', a dict of augmented images [B, H, W, 3] in [0, 255] as
-        'image' (or [B, F] as 'features') and extra columns; 'labels', float32
-        [B, L] in [0, 1]; 'mask', float32 [B], 0 on padding; 'index', int32 [B].
-      rngs: keys by stream: 'objective' and those of the network. They differ
-        between devices and micro-batches.
-
-    Returns:
-      The loss, summed over the examples with mask 1, float32 []; and a dict of
-      scalars to log, also sums over examples. Its entry 'batch_stats', if any,
-      replaces that of the variables.
-    """
-
-  def predict(self, logits: jax.Array) -> jax.Array:
-    """Scores in [0, 1] of logits, both [B, L]."""
-
-
 def split_inputs(batch: dict[str, Any]) -> dict[str, Any]:
-  """Groups a flat batch as `Objective.loss` takes it."""
+  """Groups a flat batch as `MultiLabel.loss` takes it."""
   reserved = ('labels', 'mask', 'index')
   inputs = {name: x for name, x in batch.items() if name not in reserved}
   return {'inputs': inputs} | {name: batch[name] for name in reserved}
@@ -111,7 +80,22 @@ class MultiLabel:
     batch: dict[str, Any],
     rngs: dict[str, jax.Array],
   ) -> tuple[jax.Array, dict[str, Any]]:
-    """See `Objective.loss`."""
+    """The loss of a batch in training.
+
+    Args:
+      model: the network, with parallel.AXIS_NAME bound.
+      variables: {'params', 'batch_stats'} of the network.
+      batch: 'inputs', a dict of augmented images [B, H, W, 3] in [0, 255] as
+        'image' (or [B, F] as 'features') and extra columns; 'labels', float32
+        [B, L] in [0, 1]; 'mask', float32 [B], 0 on padding; 'index', int32 [B].
+      rngs: keys by stream: 'objective' and those of the network. They differ
+        between devices and micro-batches.
+
+    Returns:
+      The loss, summed over the examples with mask 1, float32 []; and a dict of
+      scalars to log, also sums over examples. Its entry 'batch_stats', if any,
+      replaces that of the variables.
+    """
     logits, updated = self.apply(model, variables, batch['inputs'], rngs)
     labels, mask = batch['labels'], batch['mask']
     count = (mask > 0).sum()
@@ -156,7 +140,7 @@ class MultiLabel:
     )
 
   def predict(self, logits: jax.Array) -> jax.Array:
-    """See `Objective.predict`."""
+    """Scores in [0, 1] of logits, both [B, L]."""
     return jax.nn.sigmoid(logits)
 
 
@@ -176,7 +160,7 @@ class SoftMax(MultiLabel):
     return -(shares * jax.nn.log_softmax(logits)).sum(axis=-1)
 
   def predict(self, logits: jax.Array) -> jax.Array:
-    """See `Objective.predict`."""
+    """See `MultiLabel.predict`."""
     return jax.nn.softmax(logits)
 
 
@@ -188,7 +172,7 @@ def create(
   *,
   label_prior: Sequence[float],
   num_examples: int = 0,
-) -> Objective:
+) -> MultiLabel:
   """Creates the objective of a config.
 
   Args:
@@ -214,7 +198,7 @@ def create(
     raise errors.InputError(
       f'config.objective.name={name!r} returns a {type(made).__name__};'
       ' expected an object with the methods `loss` and `predict` of'
-      ' genre_flax.training.objectives.Objective.'
+      ' genre_flax.training.objectives.MultiLabel.'
     )
   return made
 
@@ -250,7 +234,7 @@ def logits_fn(
 
 
 def mean_loss(
-  objective: Objective, predictions: evaluator.Predictions
+  objective: MultiLabel, predictions: evaluator.Predictions
 ) -> dict[str, float]:
   """{'loss'}, the mean over a split, where it is a function of the logits.
 

@@ -45,7 +45,7 @@ class Setup(NamedTuple):
   sizes: config_lib.Sizes
   model: nn.Module
   variable_shapes: dict[str, Any]
-  objective: objectives.Objective
+  objective: objectives.MultiLabel
   micro_batch_size: int
   learning_rate_fn: Callable[[jax.Array | int], jax.Array]
   optimizer: optax.GradientTransformation
@@ -137,17 +137,6 @@ def build(
     config, label_prior=label_prior, num_examples=num_train_examples
   )
   learning_rate_fn, optimizer = _make_optimizer(config, sizes, model, params)
-  examples_mix = getattr(objective, 'mixes_examples', False)
-  if custom.is_custom(config.objective.name) and not examples_mix:
-    examples_mix = checks.mixes_examples(
-      config,
-      objective,
-      model,
-      variable_shapes,
-      num_genres=num_genres,
-      num_devices=num_devices,
-      extra_columns=extra_columns,
-    )
   return Setup(
     sizes=sizes,
     model=model,
@@ -156,9 +145,13 @@ def build(
     micro_batch_size=_micro_batch_size(
       config,
       sizes.per_device_batch_size,
-      examples_mix=examples_mix,
-      network_mixes=model.mixes_examples,
+      model,
+      objective,
       platform=platform,
+      variable_shapes=variable_shapes,
+      num_genres=num_genres,
+      num_devices=num_devices,
+      extra_columns=extra_columns,
     ),
     learning_rate_fn=learning_rate_fn,
     optimizer=optimizer,
@@ -182,13 +175,18 @@ def _make_optimizer(config, sizes, model, params):
 
 
 def _micro_batch_size(
-  config, full_size, *, examples_mix, network_mixes, platform
+  config, full_size, model, objective, *, platform, **check_options
 ):
   """Examples per device and micro-batch: of the config, or of the platform.
 
   On CPU, micro-batches of 4 examples keep activations in the caches: training
   is up to 1.4 times faster and takes a third less memory.
   """
+  examples_mix = getattr(objective, 'mixes_examples', False)
+  if custom.is_custom(config.objective.name) and not examples_mix:
+    examples_mix = checks.mixes_examples(
+      config, objective, model, **check_options
+    )
   given = config.micro_batch_size
   if examples_mix and given not in (None, full_size):
     raise errors.InputError(
@@ -200,7 +198,7 @@ def _micro_batch_size(
   if (
     platform != 'cpu'
     or examples_mix
-    or network_mixes
+    or model.mixes_examples
     or config.dataset.cache == 'features'
   ):
     return full_size

@@ -37,7 +37,7 @@ def make_train_step(
   optimizer: optax.GradientTransformation,
   learning_rate_fn: Callable[[jax.Array | int], jax.Array],
   *,
-  objective: objectives.Objective,
+  objective: objectives.MultiLabel,
   num_micro_batches: int,
   config: ml_collections.ConfigDict,
 ) -> TrainStep:
@@ -58,24 +58,9 @@ def make_train_step(
     over examples), 'count' (of examples), 'gradient_norm' before clipping, and
     'learning_rate'.
   """
-
-  def loss_fn(trained, frozen, batch_stats, batch, keys, global_count):
-    params = params_lib.merge(trained, frozen)
-    total, aux = objective.loss(
-      model,
-      {'params': params, 'batch_stats': batch_stats},
-      objectives.split_inputs(augment(batch, keys['augment'], config.augment)),
-      {name: key for name, key in keys.items() if name != 'augment'},
-    )
-    # Networks without BatchNorm return no statistics.
-    batch_stats = aux.pop('batch_stats', None) or batch_stats
-    if reserved := _RESERVED & aux.keys():
-      raise errors.InputError(
-        f'The objective has {sorted(reserved)} in `aux`; choose other names.'
-      )
-    return total / global_count, ({'loss': total, **aux}, batch_stats)
-
-  grad_fn = jax.grad(loss_fn, has_aux=True)
+  grad_fn = jax.grad(
+    _make_loss_fn(model, objective=objective, config=config), has_aux=True
+  )
 
   def train_step(state, batch):
     keys = step_keys(config.seed, state.step, model)
@@ -112,6 +97,28 @@ def make_train_step(
     }
 
   return train_step
+
+
+def _make_loss_fn(model, *, objective, config):
+  """The mean loss as a function of the trained parameters, and its sums."""
+
+  def loss_fn(trained, frozen, batch_stats, batch, keys, global_count):
+    params = params_lib.merge(trained, frozen)
+    total, aux = objective.loss(
+      model,
+      {'params': params, 'batch_stats': batch_stats},
+      objectives.split_inputs(augment(batch, keys['augment'], config.augment)),
+      {name: key for name, key in keys.items() if name != 'augment'},
+    )
+    # Networks without BatchNorm return no statistics.
+    batch_stats = aux.pop('batch_stats', None) or batch_stats
+    if reserved := _RESERVED & aux.keys():
+      raise errors.InputError(
+        f'The objective has {sorted(reserved)} in `aux`; choose other names.'
+      )
+    return total / global_count, ({'loss': total, **aux}, batch_stats)
+
+  return loss_fn
 
 
 def augment(

@@ -260,7 +260,7 @@ def test_unusable_flags_are_refused(trained, program):
 @pytest.mark.parametrize(
   'arguments, message',
   [
-    (['--config.batch_size=30'], r'does not divide into 8 device.*= 32'),
+    (['--config.batch_size=30'], r'is not a multiple of 8 device.*is 32'),
     (['--config.image_sise=3'], r"no key 'image_sise'.*image_size"),
     (['--config.batch_size=many'], r'config.batch_size=many: invalid literal'),
     (['--config=configs/nothing.py'], r'configs/nothing.py'),

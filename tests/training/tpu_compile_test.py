@@ -125,7 +125,7 @@ class TestCompile:
   @pytest.mark.parametrize(
     'flag, message',
     [
-      ('--config.batch_size=30', 'does not divide into 4 device(s)'),
+      ('--config.batch_size=30', 'is not a multiple of 4 device(s)'),
       ('--topology=v9:2x2', 'v6e: 1x1, 2x2, 2x4, 4x4'),
       ('--topology=v5e', "'v5e' is not a TPU slice"),
       ('--topology=v5e:2x3', '--topology=v5e:2x3 is no slice'),
