@@ -1,7 +1,7 @@
 r"""Writes the HTML report of a training run, or compares runs.
 
-python -m genre_flax.report --workdir=WORKDIR
-python -m genre_flax.report --workdir=WORKDIR --workdir=OTHER --output=FOLDER
+python -m genre_flax.report --model=WORKDIR
+python -m genre_flax.report --model=WORKDIR --model=OTHER --output=FOLDER
 
 Several runs are compared with the first on the same posters. Posters are read
 from the dataset of the training; without it, the report shows the training
@@ -18,14 +18,14 @@ from genre_flax.runtime import files
 from genre_flax.runtime import platform
 from genre_flax.runtime import shared_flags
 
-_WORKDIRS = shared_flags.workdirs('to compare runs')
+_MODELS = shared_flags.models('are compared.')
 _SPLIT = flags.DEFINE_string(
   'split', 'test', 'Split to report on: train, validation or test.'
 )
 _STEP = shared_flags.step()
 _DATA_DIR = shared_flags.data_dir()
 _OUTPUT = flags.DEFINE_string(
-  'output', None, 'Folder for report.html; default: the first --workdir.'
+  'output', None, 'Folder for report.html; default: the first workdir.'
 )
 _BATCH_SIZE = shared_flags.batch_size()
 _BOOTSTRAP_SAMPLES = shared_flags.bootstrap_samples()
@@ -37,6 +37,7 @@ def main(argv: list[str]) -> int:
   platform.configure()
 
   # After the platform is set: these import jax.
+  from genre_flax.checkpoints import released
   from genre_flax.ops.cpu import onednn
   from genre_flax.reports.html import report
   from genre_flax.reports.html import runs
@@ -44,6 +45,9 @@ def main(argv: list[str]) -> int:
   platform.use_compilation_cache(
     files.cache_dir() / 'compiled',
     on_cpu=not onednn.is_available(),
+  )
+  output = _OUTPUT.value or released.require_workdir(
+    _MODELS.value[0], '--output'
   )
   opened = [
     runs.open_run(
@@ -55,12 +59,11 @@ def main(argv: list[str]) -> int:
       bootstrap_samples=_BOOTSTRAP_SAMPLES.value,
       allow_custom_code=_ALLOW_CUSTOM_CODE.value,
     )
-    for workdir in _WORKDIRS.value
+    for workdir in _MODELS.value
   ]
-  folder = os.path.expanduser(_OUTPUT.value or _WORKDIRS.value[0])
   path = report.write(
     opened,
-    epath.Path(folder) / report.FILE_NAME,
+    epath.Path(os.path.expanduser(output)) / report.FILE_NAME,
     bootstrap_samples=_BOOTSTRAP_SAMPLES.value,
   )
   print(f'Report: {path}')

@@ -1,13 +1,14 @@
 r"""Prints the top-3 predictions of posters, or evaluates a split.
 
-python -m genre_flax.top3 --workdir=WORKDIR poster.jpg folder_of_posters
-python -m genre_flax.top3 --workdir=WORKDIR --split=test
-python -m genre_flax.top3 --workdir=WORKDIR --split=validation --watch
-python -m genre_flax.top3 --workdir=A --workdir=B poster.jpg
+python -m genre_flax.top3 poster.jpg folder_of_posters
+python -m genre_flax.top3 --model=WORKDIR poster.jpg
+python -m genre_flax.top3 --model=WORKDIR --split=test
+python -m genre_flax.top3 --model=WORKDIR --split=validation --watch
+python -m genre_flax.top3 --model=A --model=B poster.jpg
 
-Predictions need the workdir only; a split also needs the dataset of the
-training, or another one with the same genres. Several workdirs form an ensemble
-that averages their calibrated scores.
+Without --model, a released model predicts. A split also needs the dataset of
+the training, or another one with the same genres. Several models form an
+ensemble that averages their calibrated scores.
 """
 
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ from genre_flax.runtime import files
 from genre_flax.runtime import platform
 from genre_flax.runtime import shared_flags
 
-_WORKDIRS = shared_flags.workdirs('for an ensemble')
+_MODELS = shared_flags.models('form an ensemble.')
 _SPLIT = flags.DEFINE_string(
   'split', None, 'Split to evaluate: train, validation or test.'
 )
@@ -52,6 +53,16 @@ _OUTPUT = flags.DEFINE_string(
   'Folder for predictions.csv and contact_sheet.png, and for metrics.json of a'
   ' split. Default: WORKDIR/eval/SPLIT_STEP for a split, no files for images.',
 )
+_TOP = flags.DEFINE_integer(
+  'top', 3, 'Genres per image in the printed lines.', lower_bound=1
+)
+_THRESHOLD = flags.DEFINE_float(
+  'threshold', 0.0, 'Least score of a printed genre.', 0.0, 1.0
+)
+_JSON = flags.DEFINE_bool(
+  'json', False, 'Print a JSON object per image: its file, genres and scores.'
+)
+_LIST_MODELS = flags.DEFINE_bool('list_models', False, 'List released models.')
 _BATCH_SIZE = shared_flags.batch_size()
 _BOOTSTRAP_SAMPLES = shared_flags.bootstrap_samples()
 _EXPLAIN = flags.DEFINE_bool(
@@ -91,6 +102,7 @@ def main(argv: list[str]) -> int:
 
   # These import jax, after the platform is configured; others, which are slow
   # to import, are imported if needed.
+  from genre_flax.checkpoints import released
   from genre_flax.inference import ensemble
   from genre_flax.inference import predictor as predictor_lib
   from genre_flax.ops.cpu import onednn
@@ -99,23 +111,24 @@ def main(argv: list[str]) -> int:
     files.cache_dir() / 'compiled',
     on_cpu=not onednn.is_available(),
   )
-  workdirs = [epath.Path(os.path.expanduser(path)) for path in _WORKDIRS.value]
+  if _LIST_MODELS.value:
+    print(released.describe())
+    return 0
+  models = [os.path.expanduser(model) for model in _MODELS.value]
   data_dir = os.path.expanduser(_DATA_DIR.value or '')
   if all_steps:
-    return _evaluate_checkpoints(workdirs[0], data_dir)
+    return _evaluate_checkpoints(epath.Path(models[0]), data_dir)
   predictors = [
     predictor_lib.restore(
-      path, step=_STEP.value, allow_custom_code=_ALLOW_CUSTOM_CODE.value
+      model, step=_STEP.value, allow_custom_code=_ALLOW_CUSTOM_CODE.value
     )
-    for path in workdirs
+    for model in models
   ]
   if paths:
     predictors = predictor_lib.with_extra_values(
       predictors, _EXTRA_COLUMNS.value
     )
-  predictor = ensemble.combine(
-    predictors, origins=[str(path) for path in workdirs]
-  )
+  predictor = ensemble.combine(predictors, origins=models)
   output = None
   if _OUTPUT.value:
     output = epath.Path(os.path.expanduser(_OUTPUT.value))
@@ -129,14 +142,18 @@ def main(argv: list[str]) -> int:
       batch_size=_BATCH_SIZE.value,
       explain=_EXPLAIN.value,
       explain_by=_EXPLAIN_BY.value,
+      line_format=image_report.LineFormat(
+        _TOP.value, _THRESHOLD.value, _JSON.value
+      ),
     )
   from genre_flax.reports import split_report
 
+  folder = output or released.require_workdir(models[0], '--output')
   split_report.evaluate(
     predictor,
     _SPLIT.value,
-    data_dir=data_dir or predictor.data_dir(workdirs[0]),
-    output=output or workdirs[0] / 'eval' / f'{_SPLIT.value}_{predictor.step}',
+    data_dir=data_dir or predictor.data_dir(models[0]),
+    output=output or folder / 'eval' / f'{_SPLIT.value}_{predictor.step}',
     batch_size=_BATCH_SIZE.value,
     bootstrap_samples=_BOOTSTRAP_SAMPLES.value,
     explain=_EXPLAIN.value,
@@ -166,6 +183,8 @@ def _evaluate_checkpoints(workdir: epath.Path, data_dir: str) -> int:
 
 def _check_task(paths: Sequence[str]) -> None:
   """Rejects flags that do not define one task."""
+  if _LIST_MODELS.value:
+    return
   if bool(paths) == bool(_SPLIT.value):
     raise errors.InputError(
       'Expected either image files and folders, to predict their genres, or'
@@ -206,18 +225,18 @@ def _check_all_steps(all_steps: bool) -> None:
 
 def _check_ensemble(all_steps: bool) -> None:
   """Rejects flags that ensembles do not support."""
-  if len(_WORKDIRS.value) == 1:
+  if len(_MODELS.value) == 1:
     return
   if all_steps or _EXPLAIN.value:
     flag = '--explain' if _EXPLAIN.value else '--watch and --step=all'
     raise errors.InputError(
-      f'An ensemble does not support {flag}; expected one --workdir, got'
-      f' {len(_WORKDIRS.value)}.'
+      f'An ensemble does not support {flag}; expected one --model, got'
+      f' {len(_MODELS.value)}.'
     )
   if _SPLIT.value and not _OUTPUT.value:
     raise errors.InputError(
       'The evaluation of an ensemble needs --output, since it belongs to no'
-      ' single --workdir.'
+      ' single model.'
     )
 
 

@@ -1,7 +1,8 @@
 r"""Serves the demo: a web page that shows the genres of a poster.
 
-python -m genre_flax.demo --workdir=WORKDIR
-python -m genre_flax.demo --workdir=WORKDIR --host=0.0.0.0 --user=NAME \
+python -m genre_flax.demo
+python -m genre_flax.demo --model=WORKDIR
+python -m genre_flax.demo --model=WORKDIR --host=0.0.0.0 --user=NAME \
   --password_file=FILE
 
 It listens on localhost by default, and needs `pip install -e '.[demo]'`.
@@ -28,7 +29,7 @@ from genre_flax.runtime import shared_flags
 PASSWORD_VARIABLE = 'GENRE_FLAX_DEMO_PASSWORD'
 _MIN_PASSWORD_LENGTH = 8
 
-_WORKDIR = shared_flags.workdir()
+_MODEL = shared_flags.model()
 _STEP = shared_flags.step()
 _DATA_DIR = shared_flags.data_dir()
 _HOST = flags.DEFINE_string(
@@ -119,7 +120,7 @@ def _serve(folder: pathlib.Path, auth: tuple[str, str] | None) -> None:
     files.cache_dir() / 'compiled',
     on_cpu=not onednn.is_available(),
   )
-  workdir = epath.Path(os.path.expanduser(_WORKDIR.value))
+  workdir = epath.Path(os.path.expanduser(_MODEL.value))
   predictor = predictor_lib.restore(
     workdir, step=_STEP.value, allow_custom_code=_ALLOW_CUSTOM_CODE.value
   )

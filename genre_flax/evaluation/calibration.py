@@ -11,7 +11,6 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-from scipy import special
 
 from genre_flax.evaluation import label_sets as label_sets_lib
 from genre_flax.runtime import errors
@@ -54,7 +53,9 @@ class Calibration:
 
   def to_scores(self, logits: np.ndarray) -> np.ndarray:
     """Probabilities [N, L], float64, of logits [N, L]."""
-    return special.expit(self.to_logits(np.asarray(logits, np.float64)))
+    logits = self.to_logits(np.asarray(logits, np.float64))
+    # The sigmoid; SciPy takes long to import.
+    return np.exp(-np.logaddexp(0, -logits))
 
   def predict_genres(self, scores: np.ndarray, point: str) -> np.ndarray:
     """The predicted genres at an operating point.

@@ -1,20 +1,26 @@
 """Exact evaluation: applies a network to each example of a split once."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 import dataclasses
 from typing import Any
 
+from etils import epy
 import flax.linen as nn
 import jax
 import numpy as np
-from scipy import special
 
 from genre_flax import config as config_lib
-from genre_flax.data import input_pipeline
 from genre_flax.models import forward
 from genre_flax.models import side_inputs
 from genre_flax.runtime import parallel
 from genre_flax.runtime import watchdog
+
+with epy.lazy_imports():
+  from scipy import special
+
+  from genre_flax.data import input_pipeline
 
 Variables = dict[str, Any]
 EvalStep = Callable[[Variables, parallel.Batch], dict[str, jax.Array]]

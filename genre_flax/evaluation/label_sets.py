@@ -17,8 +17,11 @@ from collections.abc import Mapping, Sequence
 import dataclasses
 from typing import Any
 
+from etils import epy
 import numpy as np
-from scipy import special
+
+with epy.lazy_imports():
+  from scipy import special
 
 # The indices of the genres, ascending, and the number of posters.
 Count = tuple[Sequence[int], int]

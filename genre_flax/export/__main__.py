@@ -1,7 +1,7 @@
 r"""Exports a network: as ONNX, StableHLO, for timm, or as a web page.
 
-python -m genre_flax.export --workdir=WORKDIR --format=onnx
-python -m genre_flax.export --workdir=WORKDIR --format=web --output=page
+python -m genre_flax.export --model=WORKDIR --format=onnx
+python -m genre_flax.export --model=WORKDIR --format=web --output=page
 
 An export runs without this package; StableHLO needs JAX. Its scores are
 verified before the folder is written.
@@ -18,12 +18,13 @@ from genre_flax.runtime import errors
 from genre_flax.runtime import platform
 from genre_flax.runtime import shared_flags
 
-_WORKDIR = shared_flags.workdir()
+_MODEL = shared_flags.model()
 _FORMAT = flags.DEFINE_enum(
   'format',
   None,
-  ['onnx', 'stablehlo', 'timm', 'web'],
-  'onnx: for ONNX Runtime and others. stablehlo: for JAX, without this package.'
+  ['onnx', 'release', 'stablehlo', 'timm', 'web'],
+  'onnx: for ONNX Runtime and others. release: for the programs of this'
+  ' package, in place of a workdir. stablehlo: for JAX, without this package.'
   ' timm: for PyTorch; a ViT, a ConvNeXt or an EfficientNet-Lite. web: a web'
   ' page that predicts genres in the browser.',
   required=True,
@@ -63,7 +64,7 @@ def main(argv: list[str]) -> int:
   from genre_flax.export import export
 
   return export.run(
-    epath.Path(os.path.expanduser(_WORKDIR.value)),
+    epath.Path(os.path.expanduser(_MODEL.value)),
     format=_FORMAT.value,
     step=_STEP.value,
     output=_path(_OUTPUT.value),

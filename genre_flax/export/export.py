@@ -12,6 +12,7 @@ from etils import epath
 import jax
 import numpy as np
 
+from genre_flax.checkpoints import released
 from genre_flax.export import config_json
 from genre_flax.export import verification
 from genre_flax.inference import predictor as predictor_lib
@@ -33,6 +34,7 @@ _STATIC_FILES = {
   'onnx': ('predict.py',),
   'stablehlo': (),
   'timm': (),
+  'release': (),
   'web': (
     'index.html',
     'style.css',
@@ -58,7 +60,7 @@ def run(
 
   Args:
     workdir: of the training run.
-    format: 'onnx', 'stablehlo', 'timm' or 'web'.
+    format: 'onnx', 'release', 'stablehlo', 'timm' or 'web'.
     step: 'best', 'latest' or a number.
     output: folder to write; None for WORKDIR/export/FORMAT_STEP.
     push: repository of the Hugging Face Hub, USER/NAME; None for no upload.
@@ -80,6 +82,7 @@ def run(
   )
   predictor.require_images_only('The export')
   if output is None:
+    workdir = released.require_workdir(str(workdir), '--output')
     output = workdir / 'export' / f'{format}_{predictor.step}'
   _validate_output(output)
   output = pathlib.Path(output)
@@ -114,7 +117,7 @@ def export(
   Args:
     predictor: of `predictor_lib.restore`.
     workdir: of the run, for its metrics and its dataset.
-    format: 'onnx', 'stablehlo', 'timm' or 'web'.
+    format: 'onnx', 'release', 'stablehlo', 'timm' or 'web'.
     output: folder to write; an existing export is replaced.
     ort_web: for 'web', of `web_export.write`.
 
@@ -136,6 +139,8 @@ def export(
       predictor = writer.without_label_sets(predictor)
     elif format == 'stablehlo':
       from genre_flax.export import stablehlo_export as writer
+    elif format == 'release':
+      from genre_flax.export import release_export as writer
     else:
       from genre_flax.export import onnx_export as writer
     config = config_json.make(predictor) | {'format': format}

@@ -14,7 +14,12 @@ FILE_NAME = 'README.md'
 _TEMPLATE = 'model_card.md'
 _TASK = 'image-classification'
 # Libraries that load a format, as hubs name them.
-_LIBRARIES = {'onnx': 'onnx', 'stablehlo': 'jax', 'timm': 'timm'}
+_LIBRARIES = {
+  'onnx': 'onnx',
+  'stablehlo': 'jax',
+  'timm': 'timm',
+  'release': 'genre_flax',
+}
 
 
 def make(

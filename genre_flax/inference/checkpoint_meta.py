@@ -41,6 +41,18 @@ class Meta:
   calibration: calibration_lib.Calibration
   extra_columns: tuple[extra_columns_lib.ExtraColumn, ...] = ()
 
+  def to_dict(self) -> dict[str, Any]:
+    """The values as JSON types, for `parse`."""
+    return {
+      'config': config_lib.to_dict(self.config),
+      'genres': list(self.genres),
+      'label_prior': self.label_prior.tolist(),
+      'constant_baseline': dict(self.constant_baseline),
+      'dataset_fingerprint': self.fingerprint,
+      'calibration': self.calibration.to_dict(),
+      'extra_columns': [dataclasses.asdict(c) for c in self.extra_columns],
+    }
+
 
 def parse(
   stored: Mapping[str, Any],

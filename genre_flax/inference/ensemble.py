@@ -4,20 +4,26 @@ The less the errors of the networks correlate, the better the mean (Hansen and
 Salamon, 1990; Lakshminarayanan et al., 2017).
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 import dataclasses
 import functools
 from typing import Any
 
 from absl import logging
+from etils import epy
 import numpy as np
-from scipy import special
 
-from genre_flax.datasets.posters import storage
 from genre_flax.evaluation import calibration as calibration_lib
 from genre_flax.evaluation import evaluator
 from genre_flax.inference import predictor as predictor_lib
 from genre_flax.runtime import errors
+
+with epy.lazy_imports():
+  from scipy import special
+
+  from genre_flax.datasets.posters import storage
 
 
 class _MeanCalibration(calibration_lib.Calibration):

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 import dataclasses
+import io
 import itertools
 import os
 from typing import TypeVar
 
 from etils import epath
 import numpy as np
+import PIL.Image
 
 from genre_flax.data import image_decoding
 from genre_flax.datasets.posters import images
@@ -18,7 +20,10 @@ from genre_flax.runtime import files as files_lib
 from genre_flax.runtime import threads
 
 _SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.gif')
+_PNG_MODES = ('1', 'L', 'LA', 'P', 'RGB', 'RGBA', 'I;16')
 _T = TypeVar('_T')
+# A path, the bytes of a file, or pixels.
+Image = str | os.PathLike | bytes | PIL.Image.Image | np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,14 +31,14 @@ class Result:
   """The scores of a file, or the reason why it is unreadable.
 
   Attributes:
-    path: of the file.
+    path: of the file, or the image itself.
     pixels: uint8 [H, W, 3] of the input size of the network, or of the first
       member of an ensemble; None if the file is unreadable.
     scores: float64 [num_genres], probabilities; None if it is unreadable.
     error: the reason, or None.
   """
 
-  path: epath.Path
+  path: Image
   pixels: np.ndarray | None
   scores: np.ndarray | None
   error: str | None
@@ -92,7 +97,7 @@ def _is_dir(path: epath.Path) -> bool:
 
 def predict_files(
   predictor: predictor_lib.Predictor | ensemble.Ensemble,
-  files: Sequence[epath.Path],
+  files: Sequence[Image],
   *,
   batch_size: int,
 ) -> Iterator[Result]:
@@ -100,7 +105,7 @@ def predict_files(
 
   Args:
     predictor: a network, or an ensemble, each member of which reads the files.
-    files: to read.
+    files: paths, or images.
     batch_size: files per step.
 
   Yields:
@@ -142,16 +147,44 @@ def _predict_by_one(predictor, files, batch_size):
 
 
 def decode(
-  file: epath.Path, image_shape: tuple[int, int]
+  image: Image, image_shape: tuple[int, int]
 ) -> np.ndarray | images.BadImageError:
-  """A file as uint8 [H, W, 3], resized to (H, W), or the error."""
+  """An image as uint8 [H, W, 3], resized to (H, W), or the error."""
   height, width = image_shape
   try:
     return image_decoding.decode_and_resize(
-      images.read(file), height=height, width=width
+      _content(image), height=height, width=width
     )
   except images.BadImageError as e:
     return e
+
+
+def _content(image: Image) -> bytes:
+  """The bytes of an image file."""
+  if isinstance(image, bytes):
+    return image
+  if isinstance(image, (str, os.PathLike)):
+    return images.read(epath.Path(image))
+  if isinstance(image, np.ndarray):
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+      raise images.BadImageError(
+        'not an image',
+        f'expected uint8 [height, width, 3], got {image.dtype}'
+        f' {list(image.shape)}',
+      )
+    image = PIL.Image.fromarray(image)
+  if not isinstance(image, PIL.Image.Image):
+    raise images.BadImageError(
+      'not an image',
+      f'expected a path, bytes, a PIL image or an array, got a'
+      f' {type(image).__name__}',
+    )
+  # The same steps as from a file, without loss.
+  if image.mode not in _PNG_MODES:
+    image = image.convert('RGB')
+  encoded = io.BytesIO()
+  image.save(encoded, 'PNG', compress_level=1, exif=image.getexif())
+  return encoded.getvalue()
 
 
 def batched(items: Iterable[_T], size: int) -> Iterator[list[_T]]:

@@ -1,5 +1,7 @@
 """The predictor: a trained network, restored from a workdir."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 import dataclasses
 import math
@@ -7,16 +9,14 @@ from typing import Any
 
 from absl import logging
 from etils import epath
+from etils import epy
 import flax.linen as nn
 import jax
 import numpy as np
 
 from genre_flax import config as config_lib
-from genre_flax.checkpoints import checkpointer as checkpointer_lib
-from genre_flax.data import input_pipeline
+from genre_flax.checkpoints import released
 from genre_flax.datasets.posters import extra_columns
-from genre_flax.datasets.posters import storage
-from genre_flax.datasets.posters import subsets
 from genre_flax.evaluation import evaluator
 from genre_flax.inference import checkpoint_meta
 from genre_flax.models import registry
@@ -28,6 +28,13 @@ from genre_flax.runtime import parallel
 from genre_flax.runtime import target
 from genre_flax.training import objectives
 from genre_flax.training import run_code
+
+# Images are scored without them; they take a second to import.
+with epy.lazy_imports():
+  from genre_flax.checkpoints import checkpointer as checkpointer_lib
+  from genre_flax.data import input_pipeline
+  from genre_flax.datasets.posters import storage
+  from genre_flax.datasets.posters import subsets
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -85,7 +92,7 @@ class Predictor(checkpoint_meta.Meta):
       ]
     )
 
-  def in_float32(self) -> 'Predictor':
+  def in_float32(self) -> Predictor:
     """The same network, computing in float32."""
     if self.config.model.dtype == 'float32':
       return self
@@ -197,10 +204,10 @@ def restore(
   earlier: Predictor | None = None,
   allow_custom_code: bool = False,
 ) -> Predictor:
-  """Restores the network of a checkpoint.
+  """Restores the network of a checkpoint, or of a released model.
 
   Args:
-    workdir: of the run.
+    workdir: of the run; or a model of `released.find`.
     step: 'best' (by `config.best_metric`), 'latest' or a number.
     earlier: of another checkpoint of the run, to reuse compiled functions.
     allow_custom_code: as in `checkpoint_meta.parse`.
@@ -211,11 +218,15 @@ def restore(
   """
   parsed = {}
 
-  def make_template(stored):
-    """The shapes of the variables of the network."""
-    meta = parsed['meta'] = checkpoint_meta.parse(
+  def parse(stored):
+    parsed['meta'] = checkpoint_meta.parse(
       stored, origin=str(workdir), allow_custom_code=allow_custom_code
     )
+    return parsed['meta']
+
+  def make_template(stored):
+    """The shapes of the variables of the network."""
+    meta = parse(stored)
     try:
       if earlier is None:
         # Before shapes are compared, which other code may have changed.
@@ -233,9 +244,18 @@ def restore(
         f' from its config: {e}'
       ) from e
 
-  found_step, _, restored = checkpointer_lib.read_model(
-    workdir, step=step, make_template=make_template
-  )
+  folder = released.find(str(workdir))
+  if folder is None:
+    found_step, _, restored = checkpointer_lib.read_model(
+      workdir, step=step, make_template=make_template
+    )
+  elif step in ('best', 'latest'):
+    found_step, stored, restored = released.read(folder)
+    parse(stored)
+  else:
+    raise errors.InputError(
+      f'--step={step}: the released model {workdir} has a single checkpoint.'
+    )
   meta = parsed['meta']
   return Predictor(
     **vars(meta),

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 import contextlib
 import csv
 import io
+import json
 import sys
+from typing import NamedTuple
 
 from etils import epath
 import numpy as np
@@ -12,6 +14,7 @@ import tqdm
 
 from genre_flax.attribution import map_images
 from genre_flax.data import drawing
+from genre_flax.evaluation import metrics
 from genre_flax.inference import ensemble
 from genre_flax.inference import image_files
 from genre_flax.inference import predictions_csv
@@ -25,6 +28,48 @@ UNREADABLE_CSV = 'unreadable.csv'
 _NUM_SHOWN = 60  # On the contact sheet.
 
 
+class LineFormat(NamedTuple):
+  """The format of the printed line of an image.
+
+  Attributes:
+    top: number of genres.
+    threshold: least score of a genre.
+    as_json: whether the line is a JSON object with the file, and its genres and
+      scores or its error.
+  """
+
+  top: int = 3
+  threshold: float = 0.0
+  as_json: bool = False
+
+  def print(self, result: image_files.Result, genres: Sequence[str]) -> None:
+    """Prints the line of an image; by default, errors go to stderr."""
+    file = str(result.path)
+    if self.as_json:
+      print(json.dumps({'file': file, **self._values(result, genres)}))
+    elif result.error is None:
+      line = split_metrics.format_top3(
+        *(file, result.scores, genres), top=self.top, threshold=self.threshold
+      )
+      print(line, flush=True)
+    else:
+      line = f'error: {text.printable(file)}: {text.printable(result.error)}'
+      print(line, file=sys.stderr)
+
+  def _values(self, result, genres):
+    if result.error is not None:
+      return {'error': result.error}
+    scores = {
+      genres[i]: round(float(result.scores[i]), 4)
+      for i in metrics.top_k(result.scores[None], self.top)[0]
+      if result.scores[i] >= self.threshold
+    }
+    return {'genres': scores}
+
+
+_TOP_3 = LineFormat()
+
+
 def predict(
   predictor: predictor_lib.Predictor | ensemble.Ensemble,
   paths: Sequence[str],
@@ -33,6 +78,7 @@ def predict(
   batch_size: int,
   explain: bool = False,
   explain_by: str | None = None,
+  line_format: LineFormat = _TOP_3,
 ) -> int:
   """Prints the top-3 predictions of image files.
 
@@ -44,6 +90,7 @@ def predict(
     batch_size: files per step.
     explain: whether to write attribution maps into the folder maps of `output`.
     explain_by: the method, as in `attribution.methods.Explainer`.
+    line_format: of the printed lines.
 
   Returns:
     The exit status: 0, or 1 if a file is unreadable.
@@ -82,7 +129,7 @@ def predict(
         writer.add([(result.path, result.scores) for result in readable])
         shown += posters[:num_missing]
       for result in batch:
-        _print(result, predictor.genres)
+        line_format.print(result, predictor.genres)
   if output is not None:
     _write_unreadable(unreadable, output / UNREADABLE_CSV)
     print(f'Wrote {writer.path}')
@@ -98,15 +145,6 @@ def _image(result) -> np.ndarray:
   """The poster to show; the input of the network if the file has changed."""
   image = image_files.decode(result.path, drawing.POSTER_SHAPE)
   return image if isinstance(image, np.ndarray) else result.pixels
-
-
-def _print(result, genres) -> None:
-  name = str(result.path)
-  if result.error is None:
-    print(split_metrics.format_top3(name, result.scores, genres), flush=True)
-  else:
-    line = f'error: {text.printable(name)}: {text.printable(result.error)}'
-    print(line, file=sys.stderr)
 
 
 def _write_unreadable(results, path) -> None:

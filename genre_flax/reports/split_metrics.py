@@ -1,5 +1,7 @@
 """Metrics of a split: metrics.json and tables for the terminal."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping, Sequence
 import json
 import math
@@ -7,16 +9,19 @@ from typing import Any
 
 from absl import logging
 from etils import epath
+from etils import epy
 import numpy as np
 
 from genre_flax.evaluation import bootstrap
 from genre_flax.evaluation import calibration as calibration_lib
 from genre_flax.evaluation import metrics
-from genre_flax.inference import scored_split as scored_lib
 from genre_flax.runtime import errors
 from genre_flax.runtime import files
 from genre_flax.runtime import regular_files
 from genre_flax.runtime import text
+
+with epy.lazy_imports():
+  from genre_flax.inference import scored_split as scored_lib
 
 FILE_NAME = 'metrics.json'
 _ENTRY_KEYS = ('value', 'low', 'high', 'constant_baseline')
@@ -267,10 +272,27 @@ def format_genres(report: dict[str, Any]) -> str:
   return '\n'.join(lines)
 
 
-def format_top3(name: str, scores: np.ndarray, genres: Sequence[str]) -> str:
-  """A line with the name of a poster and its top-3 predictions."""
-  top3 = metrics.top_k(scores[None])[0]
-  parts = [name, *(f'{genres[i]} {scores[i]:.2f}' for i in top3)]
+def format_top3(
+  name: str,
+  scores: np.ndarray,
+  genres: Sequence[str],
+  *,
+  top: int = metrics.TOP_K,
+  threshold: float = 0.0,
+) -> str:
+  """A line with the name of a poster and its top predictions.
+
+  Args:
+    name: of the poster.
+    scores: [num_genres].
+    genres: the label names.
+    top: number of predictions.
+    threshold: least score of a prediction.
+  """
+  found = [
+    i for i in metrics.top_k(scores[None], top)[0] if scores[i] >= threshold
+  ]
+  parts = [name, *(f'{genres[i]} {scores[i]:.2f}' for i in found)]
   return '  '.join(map(text.printable, parts))
 
 

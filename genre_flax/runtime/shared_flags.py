@@ -24,6 +24,12 @@ _ALLOWED = frozenset(
   for suffix in ('', '=true', '=True', '=1')
 )
 
+DEFAULT_MODEL = 'poster-probe'
+_MODEL = (
+  'Workdir of a training run, name of a released model, or hf:OWNER/NAME of a'
+  ' repository on the Hugging Face hub; --workdir is another name of the flag.'
+)
+
 # The flags belong to the programs, and appear in their --help.
 flags.disclaim_key_flags()
 
@@ -87,21 +93,19 @@ def _parse_literal(value: str) -> bool | int | float | tuple | str:
   return parsed if isinstance(parsed, bool | int | float | tuple) else value
 
 
-def workdir() -> flags.FlagHolder[str]:
-  """Defines --workdir, the folder of one run."""
-  return flags.DEFINE_string(
-    'workdir', None, 'Folder of the training run.', required=True
-  )
+def model() -> flags.FlagHolder[str]:
+  """Defines --model, and --workdir as another name."""
+  holder = flags.DEFINE_string('model', DEFAULT_MODEL, _MODEL)
+  flags.DEFINE_alias('workdir', 'model')
+  return holder
 
 
-def workdirs(several: str) -> flags.FlagHolder[list[str]]:
-  """Defines --workdir, which may be repeated for the purpose `several`."""
-  return flags.DEFINE_multi_string(
-    'workdir',
-    None,
-    f'Folder of a training run; several {several}.',
-    required=True,
-  )
+def models(several: str) -> flags.FlagHolder[list[str]]:
+  """Defines --model, which may be repeated for the purpose `several`."""
+  text = f'{_MODEL} Several {several}.'
+  holder = flags.DEFINE_multi_string('model', [DEFAULT_MODEL], text)
+  flags.DEFINE_alias('workdir', 'model')
+  return holder
 
 
 def step() -> flags.FlagHolder[str]:

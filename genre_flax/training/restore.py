@@ -13,6 +13,7 @@ import numpy as np
 from genre_flax import config as config_lib
 from genre_flax.checkpoints import checkpointer as checkpointer_lib
 from genre_flax.checkpoints import recovery
+from genre_flax.checkpoints import released
 from genre_flax.datasets.posters import storage
 from genre_flax.models import initialization
 from genre_flax.models import side_inputs
@@ -158,9 +159,13 @@ def initial_variables(
       variables['params'], dataset.label_prior
     )
   if config.init_from:
-    step, meta, source = checkpointer_lib.read_model(
-      config.init_from, step='best'
-    )
+    folder = released.find(config.init_from)
+    if folder is not None:
+      step, meta, source = released.read(folder)
+    else:
+      step, meta, source = checkpointer_lib.read_model(
+        config.init_from, step='best'
+      )
     with_head = config.init_from_parts == 'all'
     if with_head and tuple(meta['genres']) != tuple(dataset.genres):
       raise errors.InputError(

@@ -1,15 +1,20 @@
 """Extra columns of label tables: further inputs of a network, by name."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 import dataclasses
 import functools
 import math
 from typing import Any
 
+from etils import epy
 import numpy as np
-import pandas as pd
 
 from genre_flax.runtime import errors
+
+with epy.lazy_imports():
+  import pandas as pd
 
 # Fields of examples and records, and parameters of networks and `apply`.
 RESERVED = (
@@ -53,7 +58,7 @@ class ExtraColumn:
       )
     return np.asarray(value, self.dtype)
 
-  def with_default(self, text: str) -> 'ExtraColumn':
+  def with_default(self, text: str) -> ExtraColumn:
     """The column with another default, a number or a category.
 
     Raises:

@@ -1,0 +1,300 @@
+"""The Python API; its names are those of the package, `genre_flax.load`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+import functools
+import importlib
+import os
+from typing import Any
+
+from etils import epath
+from etils import epy
+import ml_collections
+import numpy as np
+
+from genre_flax.checkpoints import released
+from genre_flax.inference import ensemble as ensemble_lib
+from genre_flax.inference import image_files
+from genre_flax.inference import predictor as predictor_lib
+from genre_flax.runtime import errors
+
+with epy.lazy_imports():
+  from genre_flax.attribution import methods
+  from genre_flax.inference import scored_split
+  from genre_flax.reports import split_metrics
+  from genre_flax.reports import split_report
+  from genre_flax.retrieval import embedder as embedder_lib
+  from genre_flax.training import train as train_lib
+
+_POINT = 'micro_f1'
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+  """The prediction of an image, or the reason why it is unreadable.
+
+  Attributes:
+    scores: the probability of each genre, in [0, 1]; empty with an error.
+    genres: the predicted genres: those that reach the thresholds that maximize
+      micro-F1 on the validation split of the training; at least one.
+    error: None, or the reason why the image is unreadable.
+  """
+
+  scores: Mapping[str, float]
+  genres: tuple[str, ...]
+  error: str | None = None
+
+  def top(self, number: int = 3) -> list[tuple[str, float]]:
+    """The genres with the highest scores and these scores, the highest first.
+
+    Args:
+      number: of genres, at most.
+
+    Returns:
+      Pairs such as ('Drama', 0.62); [] with an error.
+    """
+    ranked = sorted(self.scores.items(), key=lambda item: -item[1])
+    return ranked[:number]
+
+
+class Model:
+  """A trained network, or an ensemble, of `load`.
+
+  Attributes:
+    genres: the label names, in the order of scores in arrays.
+  """
+
+  def __init__(
+    self,
+    predictor: predictor_lib.Predictor | ensemble_lib.Ensemble,
+    source: str,
+  ):
+    """Use `load`."""
+    self._predictor, self._source = predictor, source
+    self.genres = predictor.genres
+
+  def __repr__(self) -> str:
+    return f'<Model {self._source} of {len(self.genres)} genres>'
+
+  def predict(
+    self, images: Sequence[image_files.Image], *, batch_size: int = 32
+  ) -> list[Prediction]:
+    """Predicts the genres of posters.
+
+    Args:
+      images: paths, bytes of image files, PIL images, or arrays uint8
+        [height, width, 3] of RGB pixels, of any size.
+      batch_size: images per step.
+
+    Returns:
+      A prediction per image. That of an unreadable image has an `error`.
+    """
+    _require_sequence(images)
+    calibration = self._predictor.calibration
+    predictions = []
+    for result in image_files.predict_files(
+      self._predictor, images, batch_size=batch_size
+    ):
+      if result.error is not None:
+        predictions.append(Prediction({}, (), result.error))
+        continue
+      [chosen] = calibration.predict_genres(result.scores[None], _POINT)
+      scores = dict(zip(self.genres, result.scores.tolist(), strict=True))
+      genres = tuple(self.genres[i] for i in np.flatnonzero(chosen))
+      predictions.append(Prediction(scores, genres))
+    return predictions
+
+  def embed(self, images: Sequence[image_files.Image]) -> np.ndarray:
+    """Computes embeddings, the features that the last layer of a network has.
+
+    Args:
+      images: as in `predict`.
+
+    Returns:
+      float32 [len(images), num_features].
+
+    Raises:
+      InputError: an image is unreadable, or the model is an ensemble or a
+        network without embeddings.
+    """
+    _require_sequence(images)
+    embed = self._embedder.embed
+    rows = [embed(self._pixels(image)[None]) for image in images]
+    size = self._embedder.num_features
+    return np.concatenate([np.zeros((0, size), np.float32), *rows])
+
+  def explain(
+    self,
+    image: image_files.Image,
+    genre: str | None = None,
+    *,
+    method: str | None = None,
+  ) -> np.ndarray:
+    """Computes the attribution map of a genre: where its evidence is.
+
+    Args:
+      image: as in `predict`.
+      genre: one of `genres`; None for the one with the highest score.
+      method: 'grad_cam' or 'occlusion'; None for Grad-CAM if the network
+        supports it.
+
+    Returns:
+      float32 [h, w], in [0, 1], coarser than the image.
+
+    Raises:
+      InputError: the image is unreadable, there is no such genre, or the model
+        is an ensemble.
+    """
+    pixels = self._pixels(image)[None]
+    if genre is None:
+      batch_size = self._predictor.fit_batch_size(1)
+      [scores] = self._predictor.predict(pixels, batch_size=batch_size)
+      index = int(scores.argmax())
+    elif genre in self.genres:
+      index = self.genres.index(genre)
+    else:
+      raise errors.InputError(
+        f'The model has no genre {genre!r}; expected one of {self.genres}.'
+      )
+    maps = self._explainer(method).maps(pixels, np.array([[index]]))
+    return maps[0, 0]
+
+  @functools.cached_property
+  def _embedder(self):
+    return embedder_lib.Embedder(self._single())
+
+  @functools.lru_cache(maxsize=2)  # noqa: B019  As long as the model.
+  def _explainer(self, method):
+    return methods.Explainer(self._single(), method=method)
+
+  def _single(self) -> predictor_lib.Predictor:
+    if isinstance(self._predictor, ensemble_lib.Ensemble):
+      raise errors.InputError('An ensemble has no embeddings and no maps.')
+    return self._predictor
+
+  def _pixels(self, image) -> np.ndarray:
+    pixels = image_files.decode(image, self._single().image_shape)
+    if not isinstance(pixels, np.ndarray):
+      raise errors.InputError(f'The image is unreadable: {pixels}')
+    return pixels
+
+
+def _require_sequence(images):
+  if isinstance(images, (str, bytes, os.PathLike)) or hasattr(images, 'shape'):
+    raise errors.InputError(
+      f'Expected a list of images, got a {type(images).__name__}; a single'
+      ' image is [image].'
+    )
+
+
+def load(
+  *models: str | os.PathLike,
+  step: str | int = 'best',
+  allow_custom_code: bool = False,
+) -> Model:
+  """Loads a released model or a trained network; several form an ensemble.
+
+  Args:
+    *models: names of released models, workdirs of trainings, or 'hf:OWNER/NAME'
+      of repositories on the Hugging Face hub; none for 'poster-probe'.
+    step: checkpoint of a workdir: 'best', 'latest' or a number.
+    allow_custom_code: whether a custom network, which a workdir names as
+      'module:attribute', may be imported, which runs its code.
+
+  Raises:
+    InputError: there is no such model, it is damaged, or the models have
+      different genres.
+  """
+  sources = [
+    os.path.expanduser(model) for model in models or [released.DEFAULT]
+  ]
+  predictors = [
+    predictor_lib.restore(
+      source, step=str(step), allow_custom_code=allow_custom_code
+    )
+    for source in sources
+  ]
+  predictor = ensemble_lib.combine(predictors, origins=sources)
+  return Model(predictor, ' + '.join(sources))
+
+
+def evaluate(
+  model: Model,
+  data_dir: str | os.PathLike,
+  *,
+  split: str = 'test',
+  batch_size: int = 64,
+  bootstrap_samples: int = 1000,
+) -> dict[str, Any]:
+  """Evaluates a model on a split of a prepared dataset.
+
+  Args:
+    model: of `load`.
+    data_dir: folder that `genre_flax.prepare` wrote, with the genres of the
+      model.
+    split: 'train', 'validation' or 'test'.
+    batch_size: posters per step.
+    bootstrap_samples: resamples for the 95 % intervals; 0 for no intervals.
+
+  Returns:
+    {'num_examples', 'metrics': {name: {'value', 'low', 'high',
+    'constant_baseline'}}, 'genres': {name: {'average_precision', ...}}, ...},
+    as in metrics.json.
+
+  Raises:
+    InputError: there is no such dataset or split, or its genres differ.
+  """
+  predictor = model._predictor
+  scored = scored_split.score_split(
+    predictor,
+    predictor.open_dataset(os.fspath(data_dir)),
+    split,
+    batch_size=batch_size,
+  )
+  return split_metrics.make_report(scored, bootstrap_samples=bootstrap_samples)
+
+
+def get_config(name: str) -> ml_collections.ConfigDict:
+  """A training config by its name, such as 'quickstart' or 'linear_probe'.
+
+  The keys are those of configs/default.py, and may be changed before `train`.
+
+  Raises:
+    InputError: there is no such config.
+  """
+  try:
+    module = importlib.import_module(f'configs.{name}')
+  except ModuleNotFoundError as e:
+    raise errors.InputError(
+      f'There is no config {name!r} in the package configs.'
+    ) from e
+  return module.get_config().lock()
+
+
+def train(
+  config: ml_collections.ConfigDict | str, workdir: str | os.PathLike
+) -> Model:
+  """Trains a network; resumes the run in the workdir where there is one.
+
+  As the program `genre_flax.main`, it writes checkpoints and metrics, and
+  evaluates the best checkpoint on the test split.
+
+  Args:
+    config: of `get_config`, or its name.
+    workdir: folder of the run.
+
+  Returns:
+    The network of the best checkpoint.
+
+  Raises:
+    InputError: the config, the dataset or the workdir does not fit.
+    NonFiniteError: a training metric became NaN or infinite.
+  """
+  config = get_config(config) if isinstance(config, str) else config
+  workdir = epath.Path(workdir)
+  outcome = train_lib.train(config, workdir)
+  if outcome.exit_status == 0 and config.dataset.test_split:
+    split_report.evaluate_best(config, workdir)
+  return load(workdir)

@@ -1,0 +1,96 @@
+"""Export as a released model, for the programs of this package."""
+
+import datetime
+import json
+import pathlib
+import subprocess
+from typing import Any
+
+from etils import epath
+import jax
+import numpy as np
+from safetensors import numpy as safetensors
+from scipy import special
+
+from genre_flax.checkpoints import released
+from genre_flax.datasets.posters import storage
+from genre_flax.export import verification
+from genre_flax.inference import predictor as predictor_lib
+from genre_flax.models import params
+from genre_flax.runtime import errors
+
+# Keys of the config that hold paths of the machine of the training.
+_PATHS = ('dataset.data_dir', 'dataset.cache_dir', 'init_from')
+
+
+def write(
+  predictor: predictor_lib.Predictor,
+  folder: pathlib.Path,
+  config: dict[str, Any],
+) -> verification.Runner:
+  """Writes the arrays, and adds the values that `released.read` reads.
+
+  Args:
+    predictor: of `predictor.restore`.
+    folder: to write to.
+    config: of `config_json.make`, which is extended.
+
+  Returns:
+    Runs the written model.
+  """
+  meta = predictor.to_dict()
+  for key in _PATHS:
+    *sections, name = key.split('.')
+    values = meta['config']
+    for section in sections:
+      values = values[section]
+    values[name] = ''
+  meta['config']['model']['dtype'] = 'float32'
+  variables = jax.device_get(predictor.variables)
+  published = released.read_published(predictor.config)
+  flat = params.flatten(variables, sep='/')
+  changed = {
+    path: np.ascontiguousarray(array)
+    for path, array in flat.items()
+    if path not in published or not np.array_equal(published[path], array)
+  }
+  content = safetensors.save(changed, metadata={'format': 'flax'})
+  (folder / released.WEIGHTS_FILE).write_bytes(content)
+  config |= {
+    'format': released.FORMAT,
+    'checkpoint': meta,
+    'checksum': released.checksum(variables),
+    'training_data': _describe_data(predictor),
+    'date': datetime.date.today().isoformat(),
+    'commit': _commit(),
+  }
+  (folder / released.CONFIG_FILE).write_text(json.dumps(config))
+  read_back = predictor_lib.restore(epath.Path(folder))
+
+  def run(images):
+    batch_size = read_back.fit_batch_size(len(images))
+    scores = read_back.predict(images, batch_size=batch_size)
+    return scores, special.logit(scores)
+
+  return run
+
+
+def _describe_data(predictor) -> dict[str, int] | None:
+  """The number of posters by split; None without the dataset."""
+  try:
+    card = storage.read_card(predictor.config.dataset.data_dir)
+  except (errors.UserError, OSError, ValueError):
+    return None
+  return {name: split['num_examples'] for name, split in card['splits'].items()}
+
+
+def _commit() -> str | None:
+  """The commit of this package; None outside of a repository."""
+  done = subprocess.run(
+    ['git', 'rev-parse', 'HEAD'],
+    cwd=pathlib.Path(__file__).parent,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  return done.stdout.strip() or None
