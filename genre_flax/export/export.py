@@ -151,6 +151,10 @@ def export(
       from genre_flax.export import web_export
 
       web_export.write(folder, config, metrics=metrics, ort_web=ort_web)
+    if format == 'release':
+      config['metrics'] = split_metrics.read_by_split(
+        workdir, step=predictor.step, genres=predictor.genres
+      )
     runner = writer.write(predictor, folder, config)
     config['verification'] = verification.verify(runner, predictor, workdir)
     if format in ('onnx', 'stablehlo'):

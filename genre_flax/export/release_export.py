@@ -56,6 +56,8 @@ def write(
   }
   content = safetensors.save(changed, metadata={'format': 'flax'})
   (folder / released.WEIGHTS_FILE).write_bytes(content)
+  for key in ('calibration', 'label_sets', 'thresholds', 'input', 'outputs'):
+    del config[key]
   config |= {
     'format': released.FORMAT,
     'checkpoint': meta,

@@ -163,6 +163,14 @@ def read(
   return next((report for report in reports if report['step'] == step), None)
 
 
+def read_by_split(
+  workdir: epath.PathLike, *, step: int, genres: tuple[str, ...]
+) -> dict[str, dict[str, Any]]:
+  """Reads the metrics of a checkpoint, as `read`, by split."""
+  reports = _read_all(epath.Path(workdir), step, genres)
+  return {each['split']: each for each in reports if each['step'] == step}
+
+
 def read_any(
   workdir: epath.PathLike, *, step: int, genres: tuple[str, ...]
 ) -> dict[str, Any] | None:
