@@ -4,6 +4,7 @@ import functools
 import io
 import json
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from genre_flax.export import export
 from genre_flax.export import hub
 from genre_flax.runtime import errors
 from tests.support import helpers
+from tests.support import paths
 
 
 def poster(index=0):
@@ -265,3 +267,17 @@ def test_released_models_predict(name):
   [prediction] = model.predict([jpeg])
   assert list(model.genres) == content['genres']
   assert len(prediction.top(3)) == 3
+
+
+@pytest.mark.slow
+def test_the_examples_of_the_page_run(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / 'poster.jpg').write_bytes(
+    images_lib.to_jpeg(synthetic.draw_poster(0)[0])
+  )
+  text = (paths.ROOT / 'docs' / 'python.md').read_text()
+  scope = {}
+  blocks = re.findall(r'```python\n(.*?)```', text, re.S)
+  assert len(blocks) > 3
+  for block in blocks:
+    exec(block, scope)

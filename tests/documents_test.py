@@ -53,7 +53,8 @@ def flags_of(module):
     if '.DEFINE_' in function and isinstance(node.args[0], ast.Constant):
       found.add(node.args[0].value)
     elif function.startswith('shared_flags.'):
-      found.add(function.split('.')[1].replace('workdirs', 'workdir'))
+      name = function.split('.')[1]
+      found |= {'model', 'workdir'} if name.startswith('model') else {name}
   return found
 
 

@@ -198,5 +198,10 @@ def evaluate_best(
     print(f'Report:        {path}   (open it in a browser)')
   is_own = {'model.name', 'objective.name'} & own.keys()
   flag = ' --allow_custom_code' if is_own else ''
+  if config.dataset.synthetic_posters:
+    print('This network is trained on synthetic posters only. To predict the')
+    print('genres of film posters with a released model:')
+    print('  python -m genre_flax.top3 POSTER.jpg')
+    return
   print('To predict the genres of other posters:')
-  print(f'  python -m genre_flax.top3 --workdir={workdir}{flag} POSTER.jpg')
+  print(f'  python -m genre_flax.top3 --model={workdir}{flag} POSTER.jpg')
