@@ -11,7 +11,7 @@ _OUTSIDE_README = re.compile(r'(?<!!)\[([^\]]+)\]\((?!http|#|docs/)[^)]*\)')
 _OUTSIDE_DOCS = re.compile(r'\[([^\]]+)\]\(\.\./(?!README\.md)[^)]*\)')
 
 
-def on_files(files, config):
+def on_files(files: files_lib.Files, config: dict) -> files_lib.Files:
   """Adds README.md as index.md."""
   text = (_ROOT / 'README.md').read_text('utf-8')
   text = _OUTSIDE_README.sub(r'\1', text).replace('](docs/', '](')
@@ -19,7 +19,7 @@ def on_files(files, config):
   return files
 
 
-def on_page_markdown(markdown, **_):
+def on_page_markdown(markdown: str, **_) -> str:
   """Leaves the text of links to files outside of the site."""
   return _OUTSIDE_DOCS.sub(
     r'\1', markdown.replace('](../README.md', '](index.md')

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from etils import epath
 import ml_dtypes
 import numpy as np
+import safetensors
 
 from genre_flax.runtime import errors
 from genre_flax.runtime import regular_files
@@ -44,15 +45,8 @@ def read_safetensors(path: epath.Path) -> _Arrays:
 
   Raises:
     InputError: the file is missing, too large or damaged, or has another dtype
-      than floats and integers; or safetensors is not installed.
+      than floats and integers.
   """
-  try:
-    import safetensors
-  except ImportError:
-    raise errors.InputError(
-      f"{path} needs safetensors: pip install -e '.[pretrained]'"
-    ) from None
-
   def parse(content):
     return {
       name: _parse_safetensor(**stored).astype(np.float32)
