@@ -52,6 +52,18 @@ def channel_statistics(x: jax.Array) -> jax.Array:
   return jnp.concatenate([mean[:, 0, 0], deviation], axis=-1)
 
 
+def _initializer(
+  module: nn.Module, init_fn: Callable[..., jax.Array]
+) -> Callable[..., jax.Array]:
+  """The initializer of a kernel, or a fast one if the kernel exists.
+
+  Flax traces the initializer of an existing parameter to check its shape, which
+  takes a third of the time of tracing a network with random initializers.
+  """
+  exists = module.has_variable('params', 'kernel')
+  return nn.initializers.zeros if exists else init_fn
+
+
 class Conv(nn.Module):
   """Convolution with 'SAME' padding and without a bias parameter.
 
@@ -91,7 +103,9 @@ class Conv(nn.Module):
     """
     kernel = self.param(
       'kernel',
-      nn.initializers.variance_scaling(2.0, 'fan_out', 'normal'),
+      _initializer(
+        self, nn.initializers.variance_scaling(2.0, 'fan_out', 'normal')
+      ),
       (
         self.kernel_size,
         self.kernel_size,
@@ -129,7 +143,7 @@ class ConvMaxPool(nn.Module):
     """Maps [B, H, W, C] to [B, (H - k + 1) // 2, (W - k + 1) // 2, F]."""
     kernel = self.param(
       'kernel',
-      nn.initializers.glorot_uniform(),
+      _initializer(self, nn.initializers.glorot_uniform()),
       (self.kernel_size, self.kernel_size, images.shape[-1], self.features),
     )
     bias = self.param('bias', nn.initializers.zeros, (self.features,))
@@ -156,7 +170,9 @@ class Dense(nn.Module):
   def __call__(self, x: jax.Array) -> jax.Array:
     """Maps [..., C] to [..., features]."""
     kernel = self.param(
-      'kernel', self.kernel_init, (x.shape[-1], self.features)
+      'kernel',
+      _initializer(self, self.kernel_init),
+      (x.shape[-1], self.features),
     )
     bias = self.param('bias', nn.initializers.zeros, (self.features,))
     x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)

@@ -47,6 +47,7 @@ def read_safetensors(path: epath.Path) -> _Arrays:
     InputError: the file is missing, too large or damaged, or has another dtype
       than floats and integers.
   """
+
   def parse(content):
     return {
       name: _parse_safetensor(**stored).astype(np.float32)
