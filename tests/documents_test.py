@@ -225,6 +225,8 @@ def test_packages_have_only_a_docstring():
     for file in (paths.ROOT / package).rglob('__init__.py'):
       tree = ast.parse(read(file))
       assert ast.get_docstring(tree), file
+      if file.parent == paths.ROOT / 'genre_flax':
+        continue  # The Python API, lazily.
       assert len(tree.body) == 1, f'{file} contains code'
 
 

