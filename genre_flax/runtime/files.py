@@ -12,6 +12,7 @@ import os
 import pathlib
 import re
 import shutil
+import stat as stat_lib
 import uuid
 
 from etils import epath
@@ -31,6 +32,61 @@ _STORAGE_MESSAGES = re.compile(
 def is_remote(path: epath.PathLike) -> bool:
   """Whether a path is on cloud storage, such as gs://."""
   return '://' in str(path)
+
+
+def stat(path: epath.PathLike) -> tuple[int, int]:
+  """Mode and size in bytes of a file or folder.
+
+  `epath.Path.stat` raises KeyError if the owner or the group has no name, as in
+  containers and on network drives.
+  """
+  if not is_remote(path):
+    found = os.stat(path)
+    return found.st_mode, found.st_size
+  found = epath.Path(path).stat()
+  # Cloud storage has no file modes, pipes or devices.
+  kind = stat_lib.S_IFDIR if found.is_directory else stat_lib.S_IFREG
+  return kind, found.length
+
+
+def walk(folder: epath.PathLike) -> Iterator[epath.Path]:
+  """All files below a folder, sorted; each folder once, even if links loop.
+
+  Hidden files and folders are left out, as are those that macOS adds to
+  archives.
+
+  Raises:
+    InputError: a folder cannot be read.
+  """
+  yield from _walk(epath.Path(folder), set())
+
+
+def _walk(folder: epath.Path, visited: set[str]) -> Iterator[epath.Path]:
+  place = str(folder) if is_remote(folder) else os.path.realpath(folder)
+  if place in visited:
+    return
+  visited.add(place)
+  try:
+    paths = sorted(folder.iterdir())
+  except OSError as e:
+    raise errors.InputError(
+      f'The folder {folder} cannot be read: {e.strerror or e}.'
+    ) from e
+  for path in paths:
+    if path.name.startswith('.') or path.name == '__MACOSX':
+      continue
+    if is_dir(path):
+      yield from _walk(path, visited)
+    else:
+      yield path
+
+
+def is_dir(path: epath.Path) -> bool:
+  """Whether a path is a folder; False if it cannot be read."""
+  try:
+    return path.is_dir()
+  except (OSError, ValueError):
+    return False  # Reading it reports the error.
 
 
 def cache_dir() -> pathlib.Path:
