@@ -1,6 +1,7 @@
 r"""Builds a dataset from label tables and folders of posters.
 
 python -m genre_flax.prepare --csv=train.csv --images=Images --data_dir=data
+python -m genre_flax.prepare --images=folder_per_genre --data_dir=data
 
 Every row and every image is validated before anything is written. The posters
 are then split into train, validation and test, and stored as ArrayRecord files
@@ -19,6 +20,7 @@ from genre_flax.datasets.posters import build
 from genre_flax.datasets.posters import columns
 from genre_flax.datasets.posters import data_card
 from genre_flax.datasets.posters import extra_columns
+from genre_flax.datasets.posters import layouts
 from genre_flax.datasets.posters import sources
 from genre_flax.datasets.posters import splits
 from genre_flax.datasets.posters import storage
@@ -32,7 +34,17 @@ _CSV = flags.DEFINE_multi_string(
   ' files, give --csv and --images several times, in the same order.',
 )
 _IMAGES = flags.DEFINE_multi_string(
-  'images', [], 'Folder of the images of the --csv at the same position.'
+  'images',
+  [],
+  'Folder of the images of the --csv at the same position; without --csv,'
+  ' images with genres in one of the formats of --format.',
+)
+_FORMAT = flags.DEFINE_enum(
+  'format',
+  layouts.AUTO,
+  [layouts.AUTO, *layouts.LAYOUTS],
+  'Format of --images without --csv: a file metadata.csv or metadata.jsonl, a'
+  ' JSON file beside each image, or a folder of images per genre.',
 )
 _DATA_DIR = flags.DEFINE_string(
   'data_dir', None, 'Folder to write the dataset to.', required=True
@@ -61,8 +73,10 @@ _IMAGE_COLUMN = flags.DEFINE_string(
 )
 _IMAGE_PATTERN = flags.DEFINE_string(
   'image_pattern',
-  '{id}.jpg',
-  'Image path below --images, if there is no --image_column.',
+  columns.IMAGE_PATTERN,
+  'Image path below --images, if there is no --image_column. {id:07d} is the'
+  ' number in the id, with leading zeros. If there is no such file, an image'
+  ' with another suffix is used.',
 )
 _EXTRA_COLUMNS = flags.DEFINE_list(
   'extra_columns',
@@ -173,21 +187,23 @@ def _verify(data_dir: str) -> None:
 
 
 def _sources_from_flags() -> list[sources.Source]:
-  missing = [f'--{flag.name}' for flag in (_CSV, _IMAGES) if not flag.value]
-  if missing:
+  if not _IMAGES.value:
     raise errors.InputError(
-      f'{" and ".join(missing)} missing: name the CSV file and the folder of'
-      ' images, or try synthetic posters with --synthetic=600.'
+      '--images is missing: name the folder of images, and the CSV file with'
+      ' --csv, or try synthetic posters with --synthetic=600.'
     )
-  if len(_CSV.value) != len(_IMAGES.value):
+  layout = None if _CSV.value else _FORMAT.value
+  tables = _CSV.value or _IMAGES.value
+  if len(tables) != len(_IMAGES.value):
     raise errors.InputError(
       f'Got {len(_CSV.value)} --csv and {len(_IMAGES.value)} --images; give one'
       ' folder of images for each CSV file, in the same order.'
     )
-  if '{id}' not in _IMAGE_PATTERN.value:
+  if not columns.is_image_pattern(_IMAGE_PATTERN.value):
     raise errors.InputError(
       f'--image_pattern={_IMAGE_PATTERN.value}: expected {{id}} in place of the'
-      " film's id; the default is '{id}.jpg'."
+      " film's id, or {id:07d} for its number; the default is"
+      f' {columns.IMAGE_PATTERN}.'
     )
   extra_columns.check_names(_EXTRA_COLUMNS.value)
   labels = _LABEL_COLUMNS.value
@@ -204,8 +220,9 @@ def _sources_from_flags() -> list[sources.Source]:
       csv=epath.Path(os.path.expanduser(csv)),
       images=epath.Path(os.path.expanduser(images)),
       columns=given,
+      layout=layout,
     )
-    for csv, images in zip(_CSV.value, _IMAGES.value, strict=True)
+    for csv, images in zip(tables, _IMAGES.value, strict=True)
   ]
 
 

@@ -13,7 +13,6 @@ from genre_flax.datasets.posters import images
 from genre_flax.inference import ensemble
 from genre_flax.inference import predictor as predictor_lib
 from genre_flax.runtime import errors
-from genre_flax.runtime import files as files_lib
 from genre_flax.runtime import threads
 
 _T = TypeVar('_T')
@@ -45,11 +44,10 @@ def find(paths: Sequence[str]) -> list[epath.Path]:
   """
   files = []
   for path in map(epath.Path, paths):
-    if not files_lib.is_dir(path):
+    if not path.is_dir():
       files.append(path)
       continue
-    found, others = images.find(path)
-    images.warn_of_others(path, others)
+    found = images.find(path)
     if not found:
       raise errors.InputError(
         f'There is no image in {path}: expected {images.FORMATS} files.'

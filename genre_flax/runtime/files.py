@@ -75,18 +75,10 @@ def _walk(folder: epath.Path, visited: set[str]) -> Iterator[epath.Path]:
   for path in paths:
     if path.name.startswith('.') or path.name == '__MACOSX':
       continue
-    if is_dir(path):
+    if path.is_dir():
       yield from _walk(path, visited)
     else:
       yield path
-
-
-def is_dir(path: epath.Path) -> bool:
-  """Whether a path is a folder; False if it cannot be read."""
-  try:
-    return path.is_dir()
-  except (OSError, ValueError):
-    return False  # Reading it reports the error.
 
 
 def cache_dir() -> pathlib.Path:

@@ -9,6 +9,7 @@ from genre_flax.datasets.posters import columns as columns_lib
 from genre_flax.datasets.posters import csv_table
 from genre_flax.datasets.posters import extra_columns
 from genre_flax.datasets.posters import genre_lists
+from genre_flax.datasets.posters import layouts
 from genre_flax.datasets.posters import problems as problems_lib
 from genre_flax.datasets.posters import rows as rows_lib
 
@@ -47,6 +48,7 @@ def read_csv(
   path: epath.PathLike,
   *,
   columns: columns_lib.Columns = columns_lib.BY_NAME,
+  layout: str | None = None,
   exclude_genres: Sequence[str] = (),
   genre_names: Mapping[str, str] | None = None,
 ) -> Annotations:
@@ -57,8 +59,9 @@ def read_csv(
   encoding may be UTF-8, with or without a byte order mark, or Latin-1.
 
   Args:
-    path: the CSV file.
+    path: the CSV file, or a folder of images with a layout.
     columns: names of the columns.
+    layout: of the folder, as in `layouts.read`; None for a file.
     exclude_genres: labels to drop, such as 'N/A'; rows without any other genre
       are dropped.
     genre_names: new names of genres, applied before `exclude_genres`.
@@ -69,7 +72,12 @@ def read_csv(
   Raises:
     InputError: the file is missing, empty or not a CSV file, or lacks a column.
   """
-  table = csv_table.read(epath.Path(path))
+  path = epath.Path(path)
+  if layout:
+    given = filter(None, (columns.id, columns.genre, *columns.extra))
+    table = layouts.read(path, layout=layout, columns=[*given])
+  else:
+    table = csv_table.read(path)
   names = columns_lib.find(table, columns)
   renamed = dict(genre_names or {})
   listed = _listed_genres(table, names)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 import dataclasses
+import re
 
 from genre_flax.datasets.posters import csv_table
 from genre_flax.runtime import errors
@@ -10,8 +11,11 @@ from genre_flax.runtime import errors
 _ID_COLUMNS = ('id', 'imdbid', 'imdb_id', 'movie_id', 'film_id')
 _GENRE_COLUMNS = ('genre', 'genres')
 _SPLIT_COLUMN = 'split'
+IMAGE_PATTERN = '{id}.jpg'
 # Values of a one-hot cell.
 BINARY = {'0': False, '1': True, '0.0': False, '1.0': True}
+# The number in an id, with leading zeros.
+_NUMBER_FIELD = re.compile(r'\{id:(0?\d{0,2}d)\}')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,12 +23,14 @@ class Columns:
   """Column names that the user gave; None: use the default names.
 
   Attributes:
-    id: ids of the films, which determine image files and splits.
+    id: ids of the films, which determine image files and splits; without this
+      column, ids are the paths of the images without their suffixes.
     genre: lists of genres; '' for none.
     labels: one-hot columns; () for none.
     image: paths of the images below the image folder; without this column the
       path is `image_pattern` with the id.
-    image_pattern: path with the id as '{id}', such as '{id}.jpg'.
+    image_pattern: path with the id as '{id}', such as '{id}.jpg', or with the
+      number in the id, such as 'tt{id:07d}.jpg'.
     extra: columns to store as further inputs; the same for all sources.
   """
 
@@ -32,7 +38,7 @@ class Columns:
   genre: str | None = None
   labels: tuple[str, ...] | None = None
   image: str | None = None
-  image_pattern: str = '{id}.jpg'
+  image_pattern: str = IMAGE_PATTERN
   extra: tuple[str, ...] = ()
 
 
@@ -51,6 +57,29 @@ class ColumnRoles:
   split: str
   extra: tuple[str, ...]
   ignored: tuple[str, ...]
+
+
+def is_image_pattern(text: str) -> bool:
+  """Whether a path contains {id}, or its number as {id:d} or {id:07d}."""
+  return '{id}' in text or bool(_NUMBER_FIELD.search(text))
+
+
+def image_path(pattern: str, film_id: str) -> str:
+  """The path of an image, by its pattern and the id of its film.
+
+  Raises:
+    ValueError: the pattern expects a number, which the id does not have.
+  """
+  if '{id}' in pattern:
+    return pattern.replace('{id}', film_id)
+  number = re.fullmatch(r'\D*(\d{1,99})(\.0+)?', film_id)
+  if not number:
+    raise ValueError(
+      f'the id is {film_id!r}; --image_pattern={pattern} expects a number in it'
+    )
+  return _NUMBER_FIELD.sub(
+    lambda field: format(int(number[1]), field[1]), pattern
+  )
 
 
 def find(table: csv_table.Table, columns: Columns) -> ColumnRoles:
@@ -82,13 +111,14 @@ def find(table: csv_table.Table, columns: Columns) -> ColumnRoles:
     return given
 
   id_column = named_column(columns.id, _ID_COLUMNS)
-  if not id_column:
+  image = named_column(columns.image, ('file_name',))
+  if not id_column and not image:
     raise errors.InputError(
       f'{table.path} has no id column ({", ".join(_ID_COLUMNS)}); its columns'
-      f' are {named}. Name the id column with --id_column.'
+      f' are {named}. Name the id column with --id_column, or the column of the'
+      ' image paths with --image_column.'
     )
   genre = named_column(columns.genre, _GENRE_COLUMNS)
-  image = named_column(columns.image, ())
   split = by_lower_case.get(_SPLIT_COLUMN, '')
   extra = tuple(named_column(name, ()) for name in columns.extra)
   others = [

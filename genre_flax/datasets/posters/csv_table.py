@@ -51,13 +51,14 @@ class Table:
     return (cells[name] for _, cells in self.rows())
 
 
-def read(path: epath.Path) -> Table:
+def read(path: epath.Path, content: bytes | None = None) -> Table:
   """Reads all cells as text, with the row numbers of a spreadsheet.
 
   The encoding may be UTF-8, with or without a byte order mark, or Latin-1.
 
   Args:
     path: the CSV file.
+    content: its bytes, if they are in memory.
 
   Returns:
     The cells, and the problems of rows that do not match the header.
@@ -65,7 +66,9 @@ def read(path: epath.Path) -> Table:
   Raises:
     InputError: the file is missing, empty or not a CSV file.
   """
-  content, encoding = _read_content(path)
+  encoding = 'utf-8'
+  if content is None:
+    content, encoding = _read_content(path)
   num_rows, problems, columns = 0, [], None
   for _, cells in _read(path, content, encoding):
     if isinstance(cells, Problem):

@@ -1,6 +1,5 @@
 """Validates image files and converts them to upright RGB JPEG."""
 
-from collections.abc import Sequence
 import dataclasses
 import hashlib
 import io
@@ -59,7 +58,6 @@ SUFFIXES = (
   *('.tif', '.tiff', '.bmp'),
 )
 _ORIENTATION_TAG = 0x0112
-_TILE_SIZE_TAGS = (322, 323)  # Of TIFF: width, height.
 # The transposition that turns an image upright, by its EXIF orientation.
 _TO_UPRIGHT = {
   2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -151,33 +149,24 @@ def _find_reader(content: bytes) -> type[ImageFile.ImageFile] | None:
   )
 
 
-def find(
-  folder: epath.PathLike,
-) -> tuple[list[epath.Path], list[epath.Path]]:
-  """The images in a folder and below, and the other files, both sorted.
+def find(folder: epath.PathLike) -> list[epath.Path]:
+  """The images in a folder and below, sorted; other files are logged.
 
   Raises:
     InputError: a folder cannot be read.
   """
-  found, others = [], []
-  for path in files.walk(folder):
-    (found if is_image(path) else others).append(path)
-  return found, others
-
-
-def warn_of_others(
-  folder: epath.PathLike, others: Sequence[epath.Path]
-) -> None:
-  """Logs the files of a folder that are not images."""
+  paths = list(files.walk(folder))
+  found = [path for path in paths if is_image(path)]
+  others = sorted({*paths} - {*found})
   if others:
-    names = [text.printable(str(path.relative_to(folder))) for path in others]
     logging.warning(
-      '%s: %d file(s) are not images (%s) and are skipped: %s.',
+      '%s: %d file(s) are skipped, since they are not images (%s): %s.',
       folder,
       len(others),
       FORMATS,
-      text.join_first(names, limit=20),
+      text.printable(text.join_first([path.name for path in others], limit=20)),
     )
+  return found
 
 
 def read(path: epath.Path, *, max_bytes: int = MAX_BYTES) -> bytes:
@@ -250,17 +239,15 @@ def _decode(
   image: ImageFile.ImageFile, at_least: tuple[int, int] | None
 ) -> tuple[Image.Image, bool]:
   """Decodes an image whose pixels are not yet read; see `open_rgb`."""
-  sizes = [image.size]
-  if image.format == 'TIFF':
-    # A tile may be larger than the image.
-    sizes.append([image.tag_v2.get(tag, 1) for tag in _TILE_SIZE_TAGS])
-  for width, height in sizes:
-    if width * height > MAX_PIXELS:
-      raise BadImageError(
-        'decompression bomb',
-        f'{width} x {height} pixels; at most {MAX_PIXELS:,} in all are'
-        ' accepted',
-      )
+  width, height = image.size
+  if image.format == 'TIFF':  # A tile may be larger than the image.
+    width = max(width, image.tag_v2.get(TiffImagePlugin.TILEWIDTH, 1))
+    height = max(height, image.tag_v2.get(TiffImagePlugin.TILELENGTH, 1))
+  if width * height > MAX_PIXELS:
+    raise BadImageError(
+      'decompression bomb',
+      f'{width} x {height} pixels; at most {MAX_PIXELS:,} in all are accepted',
+    )
   if at_least is not None:
     # Only JPEG has a draft mode; its EXIF data precedes the pixels.
     swaps_sides = image.format == 'JPEG' and _orientation(image) >= 5

@@ -13,7 +13,7 @@ Problem = problems_lib.Problem
 
 SPLITS = ('train', 'validation', 'test')
 
-_SPLIT_ALIASES = {
+SPLIT_ALIASES = {
   'train': 'train',
   'training': 'train',
   'val': 'validation',
@@ -103,10 +103,12 @@ class RowReader:
       self.problems.append(Problem(self._file, row, *e.args))
 
   def _id(self, cells: dict[str, str]) -> str:
+    if not self._names.id:
+      return re.sub(r'\.\w+$', '', self._image(cells))
     name = cells[self._names.id].strip()
     if not name:
       raise _BadRow('missing id', f'column {self._names.id!r} is empty')
-    if not self._names.image and _escapes(name, separators=True):
+    if not self._names.image and escapes(name, separators=True):
       raise _BadRow(
         'id with a path',
         f'column {self._names.id!r} is {name!r}, which contains a path;'
@@ -118,11 +120,15 @@ class RowReader:
   def _image(self, cells: dict[str, str]) -> str:
     if not self._names.image:
       name = cells[self._names.id].strip()
-      return self._names.image_pattern.replace('{id}', name)
+      try:
+        return columns_lib.image_path(self._names.image_pattern, name)
+      except ValueError as e:
+        raise _BadRow('id without a number', str(e)) from None
     image = cells[self._names.image].strip()
+    image = re.sub(r'^/(?=[^/\\]+$)', '', image)  # As TMDB writes it.
     if not image:
       raise _BadRow('missing image', f'column {self._names.image!r} is empty')
-    if _escapes(image):
+    if escapes(image):
       raise _BadRow(
         'image outside the folder',
         f'column {self._names.image!r} is {image!r}, a path outside the image'
@@ -185,13 +191,13 @@ class RowReader:
     text = cells[self._names.split].strip().lower()
     if not text:
       return None
-    if text not in _SPLIT_ALIASES:
+    if text not in SPLIT_ALIASES:
       raise _BadRow(
         'unknown split',
         f'column {self._names.split!r} is {text!r}; expected one of'
         f' {", ".join(SPLITS)}',
       )
-    return _SPLIT_ALIASES[text]
+    return SPLIT_ALIASES[text]
 
   def _extra(self, cells: dict[str, str], name: str) -> str:
     text = cells[name].strip()
@@ -236,8 +242,8 @@ class RowReader:
       )
 
 
-def _escapes(path: str, *, separators: bool = False) -> bool:
-  """Whether a path may leave its folder (or contains any separator)."""
+def escapes(path: str, *, separators: bool = False) -> bool:
+  """Whether a path may leave its folder, or contains separators."""
   parts = re.split(r'[/\\]', path)
   is_absolute = not parts[0] or re.match(r'[A-Za-z]:$', parts[0])
   return bool(is_absolute) or '..' in parts or (separators and len(parts) > 1)

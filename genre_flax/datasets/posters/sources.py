@@ -17,15 +17,17 @@ class Source:
   """A CSV file and its images.
 
   Attributes:
-    csv: the CSV file.
+    csv: the CSV file, or the folder of the images if there is none.
     images: the folder of the images.
     columns: names of the columns.
+    layout: of a folder without a CSV file, as in `layouts.read`.
     name: shown in the data card in place of the paths.
   """
 
   csv: epath.Path
   images: epath.Path
   columns: columns_lib.Columns = columns_lib.BY_NAME
+  layout: str | None = None
   name: str | None = None
 
 
@@ -104,6 +106,7 @@ def read(
     annotations_lib.read_csv(
       source.csv,
       columns=source.columns,
+      layout=source.layout,
       exclude_genres=exclude_genres,
       genre_names=genre_names,
     )
