@@ -82,9 +82,8 @@ def find_flags(source: sources_lib.Source) -> str:
   for name, pattern in itertools.product(names, patterns):
     found = set()
     for cells in rows:
-      path = cells[name].strip().lstrip('/')
       with contextlib.suppress(ValueError):
-        path = columns_lib.image_path(pattern or '{id}', path)
+        path = columns_lib.image_path(pattern or '{id}', cells[name].strip())
         if path and not rows_lib.escapes(path, separators=bool(pattern)):
           found.update(finder.find(source.images / path))
     if len(found) > most:

@@ -125,7 +125,6 @@ class RowReader:
       except ValueError as e:
         raise _BadRow('id without a number', str(e)) from None
     image = cells[self._names.image].strip()
-    image = re.sub(r'^/(?=[^/\\]+$)', '', image)  # As TMDB writes it.
     if not image:
       raise _BadRow('missing image', f'column {self._names.image!r} is empty')
     if escapes(image):
