@@ -30,8 +30,9 @@ from genre_flax.runtime import errors
 _CSV = flags.DEFINE_multi_string(
   'csv',
   [],
-  'CSV file with a row for each poster. To build one dataset from several'
-  ' files, give --csv and --images several times, in the same order.',
+  'Table with a row for each poster: CSV or other delimited text, JSON lines,'
+  ' Parquet. To build one dataset from several files, give --csv and --images'
+  ' several times, in the same order.',
 )
 _IMAGES = flags.DEFINE_multi_string(
   'images',
@@ -83,6 +84,28 @@ _EXTRA_COLUMNS = flags.DEFINE_list(
   [],
   'Columns of numbers or categories to store as further inputs of a network,'
   ' such as year,country.',
+)
+_SPLIT_COLUMN = flags.DEFINE_string(
+  'split_column',
+  None,
+  'Column of train, validation and test, "" for none; default: by its name.',
+)
+_SEPARATOR = flags.DEFINE_string(
+  'separator',
+  None,
+  r'Separator of the cells of a row, such as ";", "\t" or "::"; default: as in'
+  ' the first rows.',
+)
+_GENRE_SEPARATOR = flags.DEFINE_string(
+  'genre_separator',
+  None,
+  'Separator of the names in a genre list, such as " "; default: | , ; or /.',
+)
+_KEEP_NA = flags.DEFINE_bool(
+  'keep_na',
+  False,
+  'Keep N/A, NaN, None, null and the like as genres; default: they are missing'
+  ' values.',
 )
 _SPLITS = flags.DEFINE_string(
   'splits',
@@ -214,6 +237,10 @@ def _sources_from_flags() -> list[sources.Source]:
     image=_IMAGE_COLUMN.value,
     image_pattern=_IMAGE_PATTERN.value,
     extra=tuple(_EXTRA_COLUMNS.value),
+    split=_SPLIT_COLUMN.value,
+    separator=(_SEPARATOR.value or '').replace(r'\t', '\t') or None,
+    genre_separator=_GENRE_SEPARATOR.value or None,
+    keep_na=_KEEP_NA.value,
   )
   return [
     sources.Source(

@@ -68,10 +68,10 @@ def test_patterns_are_found_for_ids(tmp_path, cell, file, pattern):
 def test_other_columns_are_found(tmp_path):
   names = [f'b/{name}.jpg' for name in 'xyz']
   table = 'Id,Genre,Path,Key,Same\n' + ''.join(
-    f'{i},Drama,{name},k{i},x\n' for i, name in enumerate(names)
+    f'{i},Drama,{name},k{name[2]},x\n' for i, name in enumerate(names)
   )
   assert _flags(tmp_path, table, names) == {'image_column': 'Path'}
-  names = [f'k{i}.jpg' for i in range(3)]
+  names = [f'k{name}.jpg' for name in 'xyz']
   assert _flags(tmp_path, table.replace('b/', 'c/'), names) == {
     'id_column': 'Key',
     'image_pattern': '{id}.jpg',

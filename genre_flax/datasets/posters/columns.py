@@ -1,26 +1,32 @@
-"""The roles of the columns of a CSV file: id, image, genres, split."""
+"""The roles of the columns of a table: id, image, genres, split."""
 
 from collections.abc import Sequence
 import dataclasses
 import re
 
 from genre_flax.datasets.posters import csv_table
+from genre_flax.datasets.posters import genre_lists
 from genre_flax.runtime import errors
+from genre_flax.runtime import text as text_lib
 
 # Default column names, compared without case.
 _ID_COLUMNS = ('id', 'imdbid', 'imdb_id', 'movie_id', 'film_id')
-_GENRE_COLUMNS = ('genre', 'genres')
-_SPLIT_COLUMN = 'split'
+_ID_COLUMNS += ('movieid', 'tconst')
+_GENRE_COLUMNS = ('genre', 'genres', 'listed_in')
+_SPLIT_COLUMNS = ('split',)
 IMAGE_PATTERN = '{id}.jpg'
-# Values of a one-hot cell.
-BINARY = {'0': False, '1': True, '0.0': False, '1.0': True}
+# Values of a one-hot cell, without case and spaces.
+_BINARY = dict.fromkeys(('', '0', '0.0', 'false'), False)
+_BINARY |= dict.fromkeys(('1', '1.0', 'true'), True)
+# Properties of films rather than genres: isAdult, has_sequel.
+_PROPERTY = re.compile(r'(is|has)(_|[A-Z])|(Is|Has)_')
 # The number in an id, with leading zeros.
 _NUMBER_FIELD = re.compile(r'\{id:(0?\d{0,2}d)\}')
 
 
 @dataclasses.dataclass(frozen=True)
 class Columns:
-  """Column names that the user gave; None: use the default names.
+  """How to read tables; None for a column: use the default names.
 
   Attributes:
     id: ids of the films, which determine image files and splits; without this
@@ -32,6 +38,10 @@ class Columns:
     image_pattern: path with the id as '{id}', such as '{id}.jpg', or with the
       number in the id, such as 'tt{id:07d}.jpg'.
     extra: columns to store as further inputs; the same for all sources.
+    split: names of splits; '' for none.
+    separator: of the cells of a row; None: as in the first rows.
+    genre_separator: of the names in a genre list; None: the usual ones.
+    keep_na: whether names of missing values, such as N/A, are genres.
   """
 
   id: str | None = None
@@ -40,6 +50,10 @@ class Columns:
   image: str | None = None
   image_pattern: str = IMAGE_PATTERN
   extra: tuple[str, ...] = ()
+  split: str | None = None
+  separator: str | None = None
+  genre_separator: str | None = None
+  keep_na: bool = False
 
 
 BY_NAME = Columns()
@@ -47,7 +61,11 @@ BY_NAME = Columns()
 
 @dataclasses.dataclass(frozen=True)
 class ColumnRoles:
-  """Names of a file's columns by role; '' and () for none."""
+  """Names of a table's columns by role; '' and () for none.
+
+  Besides, the names in the genre lists, whether each row has one genre only,
+  the separator of genre lists, and notes about ignored columns.
+  """
 
   id: str
   genre: str
@@ -57,6 +75,16 @@ class ColumnRoles:
   split: str
   extra: tuple[str, ...]
   ignored: tuple[str, ...]
+  listed: frozenset[str]
+  is_long: bool
+  genre_separator: str | None
+  notes: tuple[str, ...]
+
+
+def parse_binary(cell: str) -> bool | None:
+  """The value of a one-hot cell; None for other cells."""
+  value = _BINARY.get(cell)
+  return _BINARY.get(cell.strip().lower()) if value is None else value
 
 
 def is_image_pattern(text: str) -> bool:
@@ -83,10 +111,10 @@ def image_path(pattern: str, film_id: str) -> str:
 
 
 def find(table: csv_table.Table, columns: Columns) -> ColumnRoles:
-  """Finds each column by its given or default name.
+  """Finds each column by its given or default name, or by its contents.
 
   Args:
-    table: the CSV file.
+    table: the rows.
     columns: names that the user gave.
 
   Returns:
@@ -115,19 +143,23 @@ def find(table: csv_table.Table, columns: Columns) -> ColumnRoles:
   if not id_column and not image:
     raise errors.InputError(
       f'{table.path} has no id column ({", ".join(_ID_COLUMNS)}); its columns'
-      f' are {named}. Name the id column with --id_column, or the column of the'
-      ' image paths with --image_column.'
+      f' are {named}. Name the id column with --id_column, the column of image'
+      ' paths with --image_column, or the separator of the columns with'
+      ' --separator.'
     )
   genre = named_column(columns.genre, _GENRE_COLUMNS)
-  split = by_lower_case.get(_SPLIT_COLUMN, '')
+  split = named_column(columns.split, _SPLIT_COLUMNS)
   extra = tuple(named_column(name, ()) for name in columns.extra)
   others = [
     name
     for name in named
     if name not in (id_column, genre, image, split, *extra)
   ]
+  lists, one_hot = _read_contents(table, genre, others, columns.genre_separator)
+  listed = frozenset(name for names in lists for name in names)
+  notes = ()
   if columns.labels is None:
-    labels = _find_one_hot(table, others)
+    labels, notes = _choose_labels(one_hot, listed if genre else None)
   else:
     labels = tuple(named_column(name, ()) for name in columns.labels)
   if not genre and not labels:
@@ -146,17 +178,64 @@ def find(table: csv_table.Table, columns: Columns) -> ColumnRoles:
     split=split,
     extra=extra,
     ignored=tuple(name for name in others if name not in labels),
+    listed=listed,
+    genre_separator=columns.genre_separator,
+    is_long=not labels and all(len(names) < 2 for names in lists),
+    notes=notes,
   )
 
 
-def _find_one_hot(
-  table: csv_table.Table, names: Sequence[str]
-) -> tuple[str, ...]:
-  """Columns with a majority of 0 and 1; other cells in them are problems."""
-  num_binary = dict.fromkeys(names, 0)
+def _read_contents(
+  table: csv_table.Table,
+  genre: str,
+  others: Sequence[str],
+  separator: str | None,
+) -> tuple[set[tuple[str, ...]], list[str]]:
+  """The different genre lists, and the one-hot columns.
+
+  A one-hot column has a majority of 0 and 1, or only these and blank cells; its
+  other cells are problems.
+  """
+  texts = set()
+  counts = {name: {'blank': 0, True: 0, False: 0, None: 0} for name in others}
   for _, cells in table.rows():
-    for name in names:
-      num_binary[name] += cells[name].strip() in BINARY
-  return tuple(
-    name for name, count in num_binary.items() if 2 * count > table.num_rows
+    if genre:
+      texts.add(cells[genre])
+    for name, count in counts.items():
+      cell = cells[name]
+      count[parse_binary(cell) if cell else 'blank'] += 1
+  lists = set()
+  for text in texts:
+    try:
+      lists.add(genre_lists.parse_genres(text, separator))
+    except ValueError:
+      continue  # RowReader reports each such row.
+  return lists, [
+    name
+    for name, count in counts.items()
+    if 2 * (count[True] + count[False]) > table.num_rows
+    or (count[True] and not count[None])
+  ]
+
+
+def _choose_labels(
+  one_hot: Sequence[str], listed: frozenset[str] | None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+  """The one-hot columns that are genres, and a note about the others.
+
+  Genres without a poster are in no list, but between columns that are.
+  """
+  labels = [name for name in one_hot if not _PROPERTY.match(name)]
+  if listed is not None:
+    keys = {genre_lists.key(name) for name in listed}
+    shared = [i for i, n in enumerate(labels) if genre_lists.key(n) in keys]
+    labels = labels[shared[0] : shared[-1] + 1] if shared else []
+  ignored = [name for name in one_hot if name not in labels]
+  if not ignored:
+    return tuple(labels), ()
+  note = (
+    'Columns of 0 and 1 without the name of a genre are ignored:'
+    f' {text_lib.join_first(ignored)}; if they are genres, name all one-hot'
+    ' columns with --label_columns.'
   )
+  return tuple(labels), (note,)

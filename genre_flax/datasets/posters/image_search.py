@@ -82,10 +82,12 @@ def find_flags(source: sources_lib.Source) -> str:
   for name, pattern in itertools.product(names, patterns):
     found = set()
     for cells in rows:
+      cell = cells[name].strip()
+      if not cell or rows_lib.escapes(cell, separators=bool(pattern)):
+        continue
       with contextlib.suppress(ValueError):
-        path = columns_lib.image_path(pattern or '{id}', cells[name].strip())
-        if path and not rows_lib.escapes(path, separators=bool(pattern)):
-          found.update(finder.find(source.images / path))
+        path = columns_lib.image_path(pattern or '{id}', cell)
+        found.update(finder.find(source.images / path))
     if len(found) > most:
       most = len(found)
       flags = f'--image_column={shlex.quote(name)}'

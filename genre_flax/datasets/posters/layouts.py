@@ -1,13 +1,14 @@
-"""Label tables of folders of images that come without a CSV file."""
+"""Label tables of folders of images that come without one."""
 
-from collections.abc import Sequence
+import collections
+from collections.abc import Iterable
 import hashlib
 import json
 import pathlib
+from typing import Any
 
 from absl import logging
 from etils import epath
-import pandas as pd
 
 from genre_flax.datasets.posters import csv_table
 from genre_flax.datasets.posters import images
@@ -19,19 +20,19 @@ from genre_flax.runtime import regular_files
 from genre_flax.runtime import text
 
 AUTO = 'auto'
-_METADATA = ('metadata.csv', 'metadata.jsonl')
 _MAX_JSON_BYTES = 1 << 24
+_Records = list[dict[str, Any]] | None
 
 
 def read(
-  folder: epath.Path, *, layout: str = AUTO, columns: Sequence[str] = ()
+  folder: epath.Path, *, layout: str = AUTO, columns: Iterable[str | None] = ()
 ) -> csv_table.Table:
-  """Makes the label table of a folder of images, or of its splits' folders.
+  """Makes the label table of a folder of images, or of a folder per split.
 
   Args:
     folder: the folder.
     layout: one of LAYOUTS, or AUTO for the first of them that the folder has.
-    columns: entries of JSON files to read, besides id, genres and split.
+    columns: names in JSON files to read besides id, genres and split.
 
   Returns:
     A table; its column file_name has paths below the folder.
@@ -42,19 +43,21 @@ def read(
   splits = [path.name for path in sorted(folder.iterdir()) if path.is_dir()]
   if {name.lower() for name in splits} - rows_lib.SPLIT_ALIASES.keys():
     splits = []
+  metadata = _find_metadata(folder)
+  if metadata and layout in (AUTO, 'metadata'):
+    logging.info('%s: format metadata, in %s.', folder, metadata)
+    return csv_table.read(metadata)
   for name in LAYOUTS if layout == AUTO else [layout]:
-    frames = []
+    records = []
     for split in splits or ['']:
-      frame = _READERS[name](folder / split, columns)
-      if frame is not None and split:
-        paths = f'{split}/' + frame['file_name']
-        frame = frame.assign(split=split, file_name=paths)
-      frames.append(frame)
-    if any(frame is not None for frame in frames):
-      content = pd.concat(frames).to_csv(index=False).encode()
-      table = csv_table.read(folder, content)
-      logging.info('%s: format %s, %d posters.', folder, name, table.num_rows)
-      return table
+      for record in _READERS[name](folder / split, columns) or ():
+        if split:
+          file = f'{split}/{record.get("file_name", "")}'
+          record |= {'file_name': file, 'split': split}
+        records.append(record)
+    if records:
+      logging.info('%s: format %s, %d posters.', folder, name, len(records))
+      return csv_table.from_records(folder, name, records)
   raise errors.InputError(
     f'--images={folder} without --csv does not have --format={layout}: expected'
     ' metadata.csv or metadata.jsonl, a JSON file with genres beside each'
@@ -62,27 +65,32 @@ def read(
   )
 
 
-def _read_metadata(folder, columns):
+def _read_metadata(folder, columns) -> _Records:
   """The table of Hugging Face's imagefolder."""
   del columns
-  path = next((p for n in _METADATA if (p := folder / n).exists()), None)
+  path = _find_metadata(folder)
   if path is None:
     return None
   table = csv_table.read(path)
   if table.problems:
     raise errors.InputError(problems_lib.summarize(table.problems))
-  return pd.DataFrame([cells for _, cells in table.rows()])
+  return [cells for _, cells in table.rows()]
 
 
-def _read_json_files(folder, columns):
+def _find_metadata(folder):
+  paths = (folder / f'metadata.{suffix}' for suffix in ('csv', 'jsonl'))
+  return next((path for path in paths if path.exists()), None)
+
+
+def _read_json_files(folder, columns) -> _Records:
   """A JSON file beside each image, as in MM-IMDb: 1.json and 1.jpeg."""
   paths = {str(path.relative_to(folder)): path for path in files.walk(folder)}
   tables = [name for name in paths if name.lower().endswith('.json')]
-  stems = {name.rpartition('.')[0] for name in paths.keys() - {*tables}}
-  if not any(name[:-5] in stems for name in tables):
+  beside = {name.rpartition('.')[0] for name in paths.keys() - {*tables}}
+  if not any(name[:-5] in beside for name in tables):
     return None
   names = {'id', 'genre', 'genres', 'split', *columns}
-  rows = []
+  records = []
   for table in tables:
     try:
       content = regular_files.read(paths[table], max_bytes=_MAX_JSON_BYTES)
@@ -94,56 +102,54 @@ def _read_json_files(folder, columns):
       ) from None
     # The image may have any suffix.
     image = f'{table[:-5]}.jpg'
-    rows.append({'id': table[:-5], **film, 'file_name': image})
-  return pd.DataFrame(rows, dtype=object)
+    records.append({'id': table[:-5], **film, 'file_name': image})
+  return records
 
 
-def _read_image_folder(folder, columns):
+def _read_image_folder(folder, columns) -> _Records:
   """A folder of images per genre; copies of an image are one poster.
 
   Images with equal names are copies, too, if most of them are identical.
   Otherwise the images of each folder are numbered.
   """
   del columns
-  paths = [pathlib.PurePath(p.relative_to(folder)) for p in images.find(folder)]
-  outside = [str(path) for path in paths if len(path.parts) == 1]
-  if len(outside) == len(paths):
+  genre_of, content_of = {}, {}
+  for path in images.find(folder):
+    name = pathlib.PurePath(path.relative_to(folder))
+    genre_of[name] = name.parts[0]
+    try:
+      content_of[name] = hashlib.sha256(images.read(path)).digest()
+    except images.BadImageError:
+      content_of[name] = name  # Reading it again reports the error.
+  outside = [str(name) for name in genre_of if len(name.parts) == 1]
+  if len(outside) == len(genre_of):
     return None
   if outside:
     names = text.printable(text.join_first(outside))
     raise errors.InputError(
       f'{folder}: expected each image in the folder of a genre, got {names}.'
     )
-  frame = pd.DataFrame(
-    {
-      'file_name': map(str, paths),
-      'name': [path.stem for path in paths],
-      'genre': [path.parts[0] for path in paths],
-      'content': [_content(folder / path) for path in paths],
-    }
-  )
-  shared = frame.groupby('name')[['genre', 'content']].nunique()
-  shared = shared[shared.genre > 1]
-  if (shared.content > 1).mean() > 0.5:
+  genres, contents, films = (collections.defaultdict(set) for _ in range(3))
+  for name, content in content_of.items():
+    genres[name.stem].add(genre_of[name])
+    contents[name.stem].add(content)
+  shared = [stem for stem, names in genres.items() if len(names) > 1]
+  is_numbered = 2 * sum(len(contents[s]) > 1 for s in shared) > len(shared)
+  if is_numbered:
     logging.warning(
       '%s: %d names are in several folders, most of them with different images;'
-      ' each is taken as another film.',
+      ' each image is taken as another film.',
       folder,
       len(shared),
     )
-    frame['name'] = frame.file_name
-  poster = frame.groupby('content').name.transform('first')
-  frame['genres'] = frame.groupby(poster).genre.transform(
-    lambda genres: str(sorted({*genres}))
-  )
-  return frame[~poster.duplicated()][['file_name', 'genres']]
-
-
-def _content(path: epath.Path) -> str:
-  try:
-    return hashlib.sha256(images.read(path)).hexdigest()
-  except images.BadImageError:
-    return str(path)  # Reading it again reports the error.
+  film_of, first = {}, {}
+  for name, content in content_of.items():
+    film = film_of.setdefault(content, name if is_numbered else name.stem)
+    films[first.setdefault(film, name)].add(genre_of[name])
+  return [
+    {'file_name': str(name), 'genres': sorted(names)}
+    for name, names in films.items()
+  ]
 
 
 _READERS = {

@@ -1,6 +1,7 @@
 """Parses the cells of a row into a poster's id, image, genres and split."""
 
-from collections.abc import Mapping
+import collections
+from collections.abc import Iterable, Mapping
 import dataclasses
 import re
 
@@ -24,7 +25,7 @@ SPLIT_ALIASES = {
 }
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Annotation:
   """One row of a CSV file.
 
@@ -71,6 +72,7 @@ class RowReader:
     self._names = names
     self._vocabulary = vocabulary
     self._excluded = excluded
+    # To '': the name stands for a missing value.
     self._renamed = renamed
     # Extra columns of numbers.
     self._numeric = numeric
@@ -83,6 +85,10 @@ class RowReader:
     self.problems: list[Problem] = []
     self.num_repeated = 0
     self.num_excluded = 0
+    # Rows of further genres of a film.
+    self.num_grouped = 0
+    # The rows with each name of a missing value.
+    self.missing: dict[str, list[int]] = collections.defaultdict(list)
 
   def read(self, row: int, cells: dict[str, str]) -> None:
     """Adds one row to `rows`, `problems`, or a counter."""
@@ -90,7 +96,7 @@ class RowReader:
       annotation = Annotation(
         id=self._id(cells),
         image=self._image(cells),
-        genres=self._genres(cells),
+        genres=self._genres(row, cells),
         split=self._split(cells),
         file=self._file,
         row=row,
@@ -135,13 +141,19 @@ class RowReader:
       )
     return image
 
-  def _genres(self, cells: dict[str, str]) -> tuple[str, ...]:
+  def _genres(self, row: int, cells: dict[str, str]) -> tuple[str, ...]:
     """The row's genres; list and one-hot columns must agree."""
     names = self._names
-    one_hot = self._one_hot(cells) if names.labels else None
-    listed = self._listed(cells) if names.genre else one_hot
+    one_hot = self._rename(row, self._one_hot(cells)) if names.labels else None
+    listed = self._rename(row, self._listed(cells)) if names.genre else one_hot
     if one_hot is None:
       one_hot = listed
+    unknown = sorted(listed - self._vocabulary - self._excluded)
+    if unknown:
+      raise _BadRow(
+        'unknown genre',
+        f'column {names.genre!r} has {unknown}, which have no one-hot column',
+      )
     kept, also = listed - self._excluded, one_hot - self._excluded
     if kept != also:
       raise _BadRow(
@@ -153,36 +165,45 @@ class RowReader:
     if not kept and listed:
       raise _ExcludedRow
     if not kept:
-      raise _BadRow('no genre', 'expected at least one genre, got none')
-    genres = tuple(sorted(kept))
+      got = repr(cells[names.genre]) if names.genre else 'none'
+      raise _BadRow('no genre', f'expected at least one genre, got {got}')
+    return self._shared(kept)
+
+  def _shared(self, genres: Iterable[str]) -> tuple[str, ...]:
+    """The sorted genres as a tuple that posters share."""
+    genres = tuple(sorted(genres))
     return self._genre_sets.setdefault(genres, genres)
 
-  def _one_hot(self, cells: dict[str, str]) -> set[str]:
+  def _rename(self, row: int, names: Iterable[str]) -> set[str]:
+    """The new names without missing values, which are counted."""
     genres = set()
-    for label in self._names.labels:
-      cell = cells[label].strip()
-      if cell not in columns_lib.BINARY:
-        raise _BadRow(
-          'label not 0 or 1', f'column {label!r} is {cell!r}; expected 0 or 1'
-        )
-      if columns_lib.BINARY[cell]:
-        genres.add(self._renamed.get(label, label))
+    for name in names:
+      new = self._renamed.get(name, name)
+      if new:
+        genres.add(new)
+      elif self.missing[name][-1:] != [row]:
+        self.missing[name].append(row)
     return genres
 
-  def _listed(self, cells: dict[str, str]) -> set[str]:
-    column = self._names.genre
+  def _one_hot(self, cells: dict[str, str]) -> list[str]:
+    values = {
+      label: columns_lib.parse_binary(cells[label])
+      for label in self._names.labels
+    }
+    for label, value in values.items():
+      if value is None:
+        raise _BadRow(
+          'label not 0 or 1',
+          f'column {label!r} is {cells[label].strip()!r}; expected 0 or 1',
+        )
+    return [label for label, value in values.items() if value]
+
+  def _listed(self, cells: dict[str, str]) -> tuple[str, ...]:
+    column, separator = self._names.genre, self._names.genre_separator
     try:
-      listed = genre_lists.parse_genres(cells[column])
+      return genre_lists.parse_genres(cells[column], separator)
     except ValueError as e:
       raise _BadRow('bad genre list', f'column {column!r}: {e}') from None
-    genres = {self._renamed.get(name, name) for name in listed}
-    unknown = sorted(genres - self._vocabulary - self._excluded)
-    if unknown:
-      raise _BadRow(
-        'unknown genre',
-        f'column {column!r} has {unknown}, which have no one-hot column',
-      )
-    return genres
 
   def _split(self, cells: dict[str, str]) -> str | None:
     if not self._names.split:
@@ -194,7 +215,7 @@ class RowReader:
       raise _BadRow(
         'unknown split',
         f'column {self._names.split!r} is {text!r}; expected one of'
-        f' {", ".join(SPLITS)}',
+        f' {", ".join(SPLITS)}. Ignore the column with --split_column=',
       )
     return SPLIT_ALIASES[text]
 
@@ -210,6 +231,8 @@ class RowReader:
 
   def _add(self, annotation: Annotation) -> None:
     earlier = self._first_rows.setdefault(annotation.id, annotation)
+    if self._names.is_long and self._group(earlier, annotation):
+      return
     differences = [
       f'{name} {theirs} there and {ours} here'
       for name, theirs, ours in (
@@ -239,6 +262,18 @@ class RowReader:
         f'the poster is also in row {earlier.row}, with {earlier.extra} there'
         f' and {annotation.extra} here; keep one of the rows',
       )
+
+  def _group(self, earlier: Annotation, annotation: Annotation) -> bool:
+    """Adds the genre of a long table's row to its film's earlier row."""
+    row, genres = earlier.row, earlier.genres
+    if earlier is annotation or earlier != dataclasses.replace(
+      annotation, row=row, genres=genres
+    ):
+      return False
+    earlier.genres = self._shared({*genres, *annotation.genres})
+    self.num_grouped += earlier.genres != genres
+    self.num_repeated += 1
+    return True
 
 
 def escapes(path: str, *, separators: bool = False) -> bool:
