@@ -225,8 +225,7 @@ def _sources_from_flags() -> list[sources.Source]:
   if not columns.is_image_pattern(_IMAGE_PATTERN.value):
     raise errors.InputError(
       f'--image_pattern={_IMAGE_PATTERN.value}: expected {{id}} in place of the'
-      " film's id, or {id:07d} for its number; the default is"
-      f' {columns.IMAGE_PATTERN}.'
+      f" film's id, or {{id:07d}}; the default is '{columns.IMAGE_PATTERN}'."
     )
   extra_columns.check_names(_EXTRA_COLUMNS.value)
   labels = _LABEL_COLUMNS.value

@@ -49,20 +49,23 @@ def stat(path: epath.PathLike) -> tuple[int, int]:
   return kind, found.length
 
 
-def walk(folder: epath.PathLike) -> Iterator[epath.Path]:
+def walk(
+  folder: epath.PathLike, visited: set[str] | None = None
+) -> Iterator[epath.Path]:
   """All files below a folder, sorted; each folder once, even if links loop.
 
-  Hidden files and folders are left out, as are those that macOS adds to
-  archives.
+  Hidden files and those that macOS adds to archives are left out.
+
+  Args:
+    folder: the folder.
+    visited: folders to leave out; those below `folder` are added.
 
   Raises:
     InputError: a folder cannot be read.
   """
-  yield from _walk(epath.Path(folder), set())
-
-
-def _walk(folder: epath.Path, visited: set[str]) -> Iterator[epath.Path]:
+  folder = epath.Path(folder)
   place = str(folder) if is_remote(folder) else os.path.realpath(folder)
+  visited = set() if visited is None else visited
   if place in visited:
     return
   visited.add(place)
@@ -76,7 +79,7 @@ def _walk(folder: epath.Path, visited: set[str]) -> Iterator[epath.Path]:
     if path.name.startswith('.') or path.name == '__MACOSX':
       continue
     if path.is_dir():
-      yield from _walk(path, visited)
+      yield from walk(path, visited)
     else:
       yield path
 

@@ -74,8 +74,10 @@ def test_numbered_files_of_folders_are_different_films(folder, caplog):
   _write(folder, **{'Drama/1.jpg': 'gray', 'Drama/2.jpg': 'black'})
   genres = {name: genres for name, _, genres, _ in _rows(folder)}
   assert genres == {
-    'Drama/1': ['Drama'], 'Drama/2': ['Drama'],
-    'War/1': ['War'], 'War/2': ['War'],
+    'Drama/1': ['Drama'],
+    'Drama/2': ['Drama'],
+    'War/1': ['War'],
+    'War/2': ['War'],
   }
   assert '2 names are in several folders' in caplog.text
 

@@ -9,7 +9,6 @@ import dataclasses
 import hashlib
 import itertools
 import json
-import os
 from typing import TypeVar
 
 from absl import logging
@@ -230,11 +229,10 @@ def _check_images(
     number, (source, row) = numbered
     folder, file = sources[source].images, row.image
     try:
-      name, checked = finder.check(folder / file, max_side=max_side)
+      file, checked = finder.check(folder, file, max_side=max_side)
     except images.BadImageError as e:
       reason = f'{folder / file}: {e.reason}'
       return problems_lib.Problem(row.file, row.row, e.kind, reason)
-    file = os.path.join(os.path.dirname(file), name)
     if checked.jpeg is not None:
       folder, file = spool, f'{number}.jpg'
       with files.storage_errors(folder):

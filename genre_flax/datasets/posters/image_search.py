@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import itertools
+import os
 import re
 import shlex
 import unicodedata
@@ -27,7 +28,7 @@ class Finder:
   is listed once.
 
   Attributes:
-    found: the expected and the actual name of each image with another one.
+    found: the expected and the actual path of each image with another name.
   """
 
   def __init__(self):
@@ -38,30 +39,31 @@ class Finder:
     """The images with the name of a path, with any suffix."""
     if path.parent not in self._listings:
       listing = collections.defaultdict(list)
-      for other in path.parent.iterdir() if path.parent.is_dir() else ():
-        listing[_key(other)].append(other)
+      with contextlib.suppress(OSError, ValueError):
+        for other in path.parent.iterdir():
+          listing[_key(other)].append(other)
       self._listings[path.parent] = listing
     named = self._listings[path.parent].get(_key(path), ())
     return sorted(filter(images.is_image, named))
 
   def check(
-    self, path: epath.Path, *, max_side: int | None
+    self, folder: epath.Path, file: str, *, max_side: int | None
   ) -> tuple[str, images.CheckedImage]:
-    """The name of the image at a path, or of the only one found, and its check.
+    """The path of an image below a folder, or of the only one found.
 
     Raises:
       BadImageError: as `images.check`.
     """
     try:
-      return path.name, images.check(path, max_side=max_side)
+      return file, images.check(folder / file, max_side=max_side)
     except images.BadImageError as e:
-      others = self.find(path) if e.kind == images.MISSING else []
-      if len(others) != 1:
-        e.reason += ''.join(f'; there is {other.name}' for other in others)
+      found = self.find(folder / file) if e.kind == images.MISSING else []
+      if len(found) != 1:
+        e.reason += ''.join(f'; there is {path.name}' for path in found)
         raise
-    name = others[0].name
-    self.found.append((path.name, name))
-    return name, images.check(others[0], max_side=max_side)
+    other = os.path.join(os.path.dirname(file), found[0].name)
+    self.found.append((file, other))
+    return other, images.check(folder / other, max_side=max_side)
 
 
 def _key(path: epath.Path) -> str:

@@ -50,9 +50,7 @@ _READERS = {
   ),
 }
 FORMATS = ', '.join(_READERS)
-_NUM_FIRST_BYTES = 32
-# Files in a folder with these suffixes, or with the first bytes of a format,
-# are images.
+# Of images in folders; with other suffixes, the first bytes count.
 SUFFIXES = (
   *('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.webp', '.gif', '.avif'),
   *('.tif', '.tiff', '.bmp'),
@@ -134,19 +132,15 @@ def check(path: epath.Path, *, max_side: int | None = None) -> CheckedImage:
 def is_image(path: epath.Path) -> bool:
   """Whether a file has the suffix or the first bytes of an image format."""
   return path.suffix.lower() in SUFFIXES or bool(
-    _find_reader(regular_files.read_start(path, _NUM_FIRST_BYTES))
+    _find_reader(regular_files.read_start(path, 32))
   )
 
 
 def _find_reader(content: bytes) -> type[ImageFile.ImageFile] | None:
-  return next(
-    (
-      reader
-      for magic, reader in _READERS.values()
-      if re.match(magic, content, re.S)
-    ),
-    None,
-  )
+  for magic, reader in _READERS.values():
+    if re.match(magic, content, re.S):
+      return reader
+  return None
 
 
 def find(folder: epath.PathLike) -> list[epath.Path]:
@@ -155,17 +149,13 @@ def find(folder: epath.PathLike) -> list[epath.Path]:
   Raises:
     InputError: a folder cannot be read.
   """
-  paths = list(files.walk(folder))
-  found = [path for path in paths if is_image(path)]
-  others = sorted({*paths} - {*found})
+  found, others = [], []
+  for path in files.walk(folder):
+    (found if is_image(path) else others).append(path)
   if others:
-    logging.warning(
-      '%s: %d file(s) are skipped, since they are not images (%s): %s.',
-      folder,
-      len(others),
-      FORMATS,
-      text.printable(text.join_first([path.name for path in others], limit=20)),
-    )
+    names = text.join_first([path.name for path in others], limit=20)
+    skipped = f'{len(others)} file(s) that are not {FORMATS}: {names}'
+    logging.warning('%s: skipped %s.', folder, text.printable(skipped))
   return found
 
 

@@ -40,7 +40,8 @@ def read(
   Raises:
     InputError: the folder does not have the layout, or a file cannot be read.
   """
-  splits = [path.name for path in sorted(folder.iterdir()) if path.is_dir()]
+  splits = sorted(path.name for path in folder.iterdir() if path.is_dir())
+  splits = [name for name in splits if name[0] not in '._']
   if {name.lower() for name in splits} - rows_lib.SPLIT_ALIASES.keys():
     splits = []
   metadata = _find_metadata(folder)
@@ -113,28 +114,25 @@ def _read_image_folder(folder, columns) -> _Records:
   Otherwise the images of each folder are numbered.
   """
   del columns
-  genre_of, content_of = {}, {}
+  content_of, by_name = {}, collections.defaultdict(dict)
   for path in images.find(folder):
     name = pathlib.PurePath(path.relative_to(folder))
-    genre_of[name] = name.parts[0]
     try:
-      content_of[name] = hashlib.sha256(images.read(path)).digest()
+      content = hashlib.sha256(images.read(path)).digest()
     except images.BadImageError:
-      content_of[name] = name  # Reading it again reports the error.
-  outside = [str(name) for name in genre_of if len(name.parts) == 1]
-  if len(outside) == len(genre_of):
+      content = name  # Reading it again reports the error.
+    content_of[name] = by_name[name.stem][name.parts[0]] = content
+  outside = [str(name) for name in content_of if len(name.parts) == 1]
+  if len(outside) == len(content_of):
     return None
   if outside:
     names = text.printable(text.join_first(outside))
     raise errors.InputError(
       f'{folder}: expected each image in the folder of a genre, got {names}.'
     )
-  genres, contents, films = (collections.defaultdict(set) for _ in range(3))
-  for name, content in content_of.items():
-    genres[name.stem].add(genre_of[name])
-    contents[name.stem].add(content)
-  shared = [stem for stem, names in genres.items() if len(names) > 1]
-  is_numbered = 2 * sum(len(contents[s]) > 1 for s in shared) > len(shared)
+  # Contents of the images whose names are in several folders.
+  shared = [set(each.values()) for each in by_name.values() if len(each) > 1]
+  is_numbered = 2 * sum(len(each) > 1 for each in shared) > len(shared)
   if is_numbered:
     logging.warning(
       '%s: %d names are in several folders, most of them with different images;'
@@ -142,13 +140,13 @@ def _read_image_folder(folder, columns) -> _Records:
       folder,
       len(shared),
     )
-  film_of, first = {}, {}
+  film_of, first, genres = {}, {}, collections.defaultdict(set)
   for name, content in content_of.items():
     film = film_of.setdefault(content, name if is_numbered else name.stem)
-    films[first.setdefault(film, name)].add(genre_of[name])
+    genres[first.setdefault(film, name)].add(name.parts[0])
   return [
     {'file_name': str(name), 'genres': sorted(names)}
-    for name, names in films.items()
+    for name, names in genres.items()
   ]
 
 
