@@ -72,7 +72,7 @@ def test_posters_become_a_dataset(source, data_dir, caplog):
   card = build.build(source, data_dir=data_dir)
   dataset = storage.open_dataset(data_dir)
   assert dataset.card == card
-  assert dataset.genres == ('Drama', 'N/A', 'War')
+  assert dataset.genres == ('Drama', 'War')
   ids = {name: dataset.open_split(name)[0].id for name in card['splits']}
   assert ids == {'train': 'a', 'validation': 'b', 'test': 'c'}
   assert _names(data_dir) == ['posters']

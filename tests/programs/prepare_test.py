@@ -47,9 +47,9 @@ def folder(tmp_path):
     'x2,Drama,2000,val\r\n'
     'x3,Drama / N/A,2001,test\r\n'
   )
-  (folder / 'good.csv').write_bytes(good.encode('latin-1'))
+  (folder / 'good.csv').write_bytes(good.encode('cp1252'))
   bad = good + 'x4,Drama,2002,train\r\n../x5,Drama,2003,train\r\n'
-  (folder / 'bad.csv').write_bytes(bad.encode('latin-1'))
+  (folder / 'bad.csv').write_bytes(bad.encode('cp1252'))
   return folder
 
 
@@ -73,7 +73,7 @@ def test_a_dataset_is_written_once_and_verified(folder):
   card = (path / 'data_card.md').read_text(encoding='utf-8')
   assert result.stdout.startswith(card)
   assert '- CSV: ' in card
-  assert '(3 rows, latin-1)' in card
+  assert '(3 rows, cp1252)' in card
   assert f"--config.dataset.data_dir='{folder / 'my data'}'" in result.stdout
   # A progress bar, and no messages of TFDS.
   assert 'Reading posters: 100%' in result.stderr
@@ -152,7 +152,7 @@ def test_flags_apply_to_synthetic_posters(tmp_path):
   ('flags', 'words'),
   [
     ('--data_dir=', '--data_dir is empty'),
-    ('--data_dir=new', '--csv and --images missing'),
+    ('--data_dir=new', '--images is missing'),
     (f'{CSV} --synthetic=3', 'either --synthetic, or --csv and --images'),
     (f'{CSV} --csv=b', 'Got 2 --csv and 1 --images'),
     (f'{CSV} --image_pattern=a.jpg', '--image_pattern=a.jpg: expected {id}'),

@@ -85,15 +85,20 @@ def read_csv(
   renamed = dict(genre_names or {})
   listed = names.listed.union(names.labels)
   excluded = frozenset(exclude_genres)
-  for name in () if columns.keep_na else listed:
-    new = renamed.get(name, name)
-    if genre_lists.is_missing(new) and new not in excluded:
-      renamed[name] = ''
+  missing = [
+    name
+    for name in sorted(() if columns.keep_na else listed)
+    if genre_lists.is_missing(renamed.get(name, name))
+    and renamed.get(name, name) not in excluded
+  ]
+  renamed |= dict.fromkeys(missing, '')
   vocabulary = frozenset(
     renamed.get(name, name) for name in names.labels or names.listed
   ) - {''}
   numeric = frozenset(
-    name for name in names.extra if _is_mostly_numeric(table.column(name))
+    name
+    for name in names.extra
+    if _is_mostly_numeric(cells[name] for _, cells in table.rows())
   )
   reader = rows_lib.RowReader(
     str(path), names, vocabulary, excluded, renamed, numeric
@@ -110,7 +115,7 @@ def read_csv(
     num_excluded=reader.num_excluded,
     ignored_columns=names.ignored,
     encoding=table.format,
-    notes=(*names.notes, *notes.of_rows(reader, names)),
+    notes=(*names.notes, *notes.of_rows(reader, names, missing)),
   )
 
 

@@ -1,6 +1,6 @@
 """The roles of the columns of a table: id, image, genres, split."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 import dataclasses
 import re
 
@@ -18,8 +18,6 @@ IMAGE_PATTERN = '{id}.jpg'
 # Values of a one-hot cell, without case and spaces.
 _BINARY = dict.fromkeys(('', '0', '0.0', 'false'), False)
 _BINARY |= dict.fromkeys(('1', '1.0', 'true'), True)
-# Properties of films rather than genres: isAdult, has_sequel.
-_PROPERTY = re.compile(r'(is|has)(_|[A-Z])|(Is|Has)_')
 # The number in an id, with leading zeros.
 _NUMBER_FIELD = re.compile(r'\{id:(0?\d{0,2}d)\}')
 
@@ -60,25 +58,21 @@ BY_NAME = Columns()
 
 
 @dataclasses.dataclass(frozen=True)
-class ColumnRoles:
-  """Names of a table's columns by role; '' and () for none.
+class ColumnRoles(Columns):
+  """The columns of a table by role; '' and () for none.
 
-  Besides, the names in the genre lists, whether each row has one genre only,
-  the separator of genre lists, and notes about ignored columns.
+  Attributes:
+    ignored: columns without a role.
+    listed: the names in all genre lists.
+    is_long: whether each row has at most one genre, so that a film may have
+      several rows.
+    notes: about columns of 0 and 1 that are ignored.
   """
 
-  id: str
-  genre: str
-  labels: tuple[str, ...]
-  image: str
-  image_pattern: str
-  split: str
-  extra: tuple[str, ...]
-  ignored: tuple[str, ...]
-  listed: frozenset[str]
-  is_long: bool
-  genre_separator: str | None
-  notes: tuple[str, ...]
+  ignored: tuple[str, ...] = ()
+  listed: frozenset[str] = frozenset()
+  is_long: bool = False
+  notes: tuple[str, ...] = ()
 
 
 def parse_binary(cell: str) -> bool | None:
@@ -149,19 +143,17 @@ def find(table: csv_table.Table, columns: Columns) -> ColumnRoles:
     )
   genre = named_column(columns.genre, _GENRE_COLUMNS)
   split = named_column(columns.split, _SPLIT_COLUMNS)
-  extra = tuple(named_column(name, ()) for name in columns.extra)
+  for name in columns.extra:
+    named_column(name, ())
   others = [
     name
     for name in named
-    if name not in (id_column, genre, image, split, *extra)
+    if name not in (id_column, genre, image, split, *columns.extra)
   ]
   lists, one_hot = _read_contents(table, genre, others, columns.genre_separator)
-  listed = frozenset(name for names in lists for name in names)
-  notes = ()
-  if columns.labels is None:
-    labels, notes = _choose_labels(one_hot, listed if genre else None)
-  else:
-    labels = tuple(named_column(name, ()) for name in columns.labels)
+  labels, notes = _choose_labels(one_hot, lists if genre else None)
+  if columns.labels is not None:
+    labels, notes = tuple(named_column(n, ()) for n in columns.labels), ()
   if not genre and not labels:
     raise errors.InputError(
       f'{table.path} has neither a genre list column'
@@ -169,20 +161,18 @@ def find(table: csv_table.Table, columns: Columns) -> ColumnRoles:
       f' columns are {named}. Name the genre lists with --genre_column, or the'
       ' one-hot columns with --label_columns.'
     )
-  return ColumnRoles(
-    id=id_column,
-    genre=genre,
-    labels=labels,
-    image=image,
-    image_pattern=columns.image_pattern,
-    split=split,
-    extra=extra,
-    ignored=tuple(name for name in others if name not in labels),
-    listed=listed,
-    genre_separator=columns.genre_separator,
-    is_long=not labels and all(len(names) < 2 for names in lists),
-    notes=notes,
-  )
+  found = {
+    'id': id_column,
+    'genre': genre,
+    'labels': labels,
+    'image': image,
+    'split': split,
+    'ignored': tuple(name for name in others if name not in labels),
+    'listed': frozenset(name for names in lists for name in names),
+    'is_long': not labels and all(len(names) < 2 for names in lists),
+    'notes': notes,
+  }
+  return ColumnRoles(**vars(columns) | found)
 
 
 def _read_contents(
@@ -219,23 +209,23 @@ def _read_contents(
 
 
 def _choose_labels(
-  one_hot: Sequence[str], listed: frozenset[str] | None
+  one_hot: Sequence[str], lists: Collection[Sequence[str]] | None
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-  """The one-hot columns that are genres, and a note about the others.
+  """The one-hot columns that are genres, and notes about the others.
 
   Genres without a poster are in no list, but between columns that are.
   """
-  labels = [name for name in one_hot if not _PROPERTY.match(name)]
-  if listed is not None:
-    keys = {genre_lists.key(name) for name in listed}
-    shared = [i for i, n in enumerate(labels) if genre_lists.key(n) in keys]
-    labels = labels[shared[0] : shared[-1] + 1] if shared else []
+  if lists is None:
+    return tuple(one_hot), ()
+  keys = {genre_lists.key(name) for names in lists for name in names}
+  listed = [
+    i for i, name in enumerate(one_hot) if genre_lists.key(name) in keys
+  ]
+  labels = one_hot[listed[0] : listed[-1] + 1] if listed else []
   ignored = [name for name in one_hot if name not in labels]
-  if not ignored:
-    return tuple(labels), ()
   note = (
-    'Columns of 0 and 1 without the name of a genre are ignored:'
+    'Columns of 0 and 1 that are in no genre list are ignored:'
     f' {text_lib.join_first(ignored)}; if they are genres, name all one-hot'
     ' columns with --label_columns.'
   )
-  return tuple(labels), (note,)
+  return tuple(labels), (note,) if ignored else ()

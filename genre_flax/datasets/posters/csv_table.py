@@ -67,14 +67,6 @@ class Table:
       if isinstance(cells, dict):
         yield row, cells if len(cells) == len(blank) else blank | cells
 
-  def column(self, name: str) -> Iterator[str]:
-    """The cells of one column."""
-    return (cells[name] for _, cells in self.rows())
-
-
-class _QuoteError(errors.InputError):
-  """The rows cannot be separated because of a quote."""
-
 
 def read(path: epath.Path, *, separator: str | None = None) -> Table:
   """Reads all cells as text, with the row numbers of a spreadsheet.
@@ -117,7 +109,7 @@ def read(path: epath.Path, *, separator: str | None = None) -> Table:
 
   try:
     return _scan(path, name, read_rows)
-  except _QuoteError:
+  except errors.InputError:
     if separator not in _UNQUOTED:
       raise
     return _scan(path, name, functools.partial(read_rows, csv.QUOTE_NONE))
@@ -187,11 +179,12 @@ def _find_encoding(path: epath.Path, content: bytes) -> str:
 
 def _split(lines, separator, **options):
   """A `csv.reader` for separators of one or several characters."""
+  delimiter = separator
   if len(separator) > 1:
-    lines = (line.replace(separator, '\x1f') for line in lines)
-    separator = '\x1f'
+    delimiter = '\x1f'
+    lines = (line.replace(separator, delimiter) for line in lines)
   return csv.reader(
-    lines, delimiter=separator, skipinitialspace=True, **options
+    lines, delimiter=delimiter, skipinitialspace=True, **options
   )
 
 
@@ -211,15 +204,25 @@ def _find_separator(lines: Sequence[str]) -> str:
 def _delimited_rows(
   path: epath.Path, lines: Iterator[str], separator: str, quoting: int
 ) -> Rows:
+  reader = _split(lines, separator, strict=True, quoting=quoting)
   columns = None
-  for row, cells in _numbered_rows(path, lines, separator, quoting):
-    if isinstance(cells, csv.Error):
-      if columns is None:
-        raise _QuoteError(
-          f'{path}, row {row}: unbalanced quotes in the header: {cells}.'
-        )
+  for row in itertools.count(1):
+    first_line = reader.line_num + 1
+    try:
+      cells = next(reader)
+    except StopIteration:
+      return
+    except csv.Error as e:
+      is_header = columns is None
+      if is_header or separator in _UNQUOTED or reader.line_num > first_line:
+        # Skipping this row would lose all rows up to the closing quote.
+        raise errors.InputError(
+          f'{path}, row {row}: a quote (") opened in line {first_line} is not'
+          f' closed correctly; the text up to line {reader.line_num} would be'
+          " one cell. Close it, or double it if it is part of the cell's text."
+        ) from e
       reason = (
-        f'unbalanced quotes: {cells}; double each quote (") that is part of a'
+        f'unbalanced quotes: {e}; double each quote (") that is part of a'
         " cell's text"
       )
       yield row, Problem(str(path), row, 'broken quotes', reason)
@@ -241,30 +244,6 @@ def _delimited_rows(
       yield row, Problem(str(path), row, 'too many cells', reason)
     else:
       yield row, dict(zip(columns, cells, strict=False))
-
-
-def _numbered_rows(
-  path: epath.Path, lines: Iterator[str], separator: str, quoting: int
-) -> Iterator[tuple[int, list[str] | csv.Error]]:
-  """Yields the rows or their parse errors, counted from 1."""
-  reader = _split(lines, separator, strict=True, quoting=quoting)
-  row = 0
-  while True:
-    row += 1
-    first_line = reader.line_num + 1
-    try:
-      yield row, next(reader)
-    except StopIteration:
-      return
-    except csv.Error as e:
-      if reader.line_num > first_line or separator in _UNQUOTED:
-        # Skipping this row would lose all rows up to the closing quote.
-        raise _QuoteError(
-          f'{path}, row {row}: a quote (") opened in line {first_line} is not'
-          f' closed correctly; the text up to line {reader.line_num} would be'
-          " one cell. Close it, or double it if it is part of the cell's text."
-        ) from e
-      yield row, e
 
 
 def _header(cells: Sequence[str], path: epath.Path) -> tuple[str, ...]:

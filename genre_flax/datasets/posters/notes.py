@@ -1,7 +1,7 @@
 """Notes about genres that are likely to be wrong, with flags to fix them."""
 
 import collections
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from genre_flax.datasets.posters import columns as columns_lib
 from genre_flax.datasets.posters import genre_lists
@@ -10,15 +10,17 @@ from genre_flax.runtime import text as text_lib
 
 
 def of_rows(
-  reader: rows_lib.RowReader, names: columns_lib.ColumnRoles
+  reader: rows_lib.RowReader,
+  names: columns_lib.ColumnRoles,
+  missing: Sequence[str],
 ) -> list[str]:
-  """Notes about the genre lists of one file, which has been read."""
+  """Notes about the genre lists of one file, and its missing values."""
   notes = []
-  for name, rows in sorted(reader.missing.items()):
+  if reader.missing:
+    rows = text_lib.join_first([str(row) for row in reader.missing])
     notes.append(
-      f'Genre {name!r} is a missing value, in row(s)'
-      f' {text_lib.join_first(list(map(str, rows)))}; --keep_na keeps such'
-      ' genres.'
+      f'{len(reader.missing):,} rows have a missing value as a genre'
+      f' ({", ".join(missing)}): rows {rows}; --keep_na keeps it as a genre.'
     )
   if reader.num_grouped:
     notes.append(

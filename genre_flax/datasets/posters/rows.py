@@ -1,7 +1,6 @@
 """Parses the cells of a row into a poster's id, image, genres and split."""
 
-import collections
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 import dataclasses
 import re
 
@@ -72,7 +71,7 @@ class RowReader:
     self._names = names
     self._vocabulary = vocabulary
     self._excluded = excluded
-    # To '': the name stands for a missing value.
+    # '' in place of a missing value.
     self._renamed = renamed
     # Extra columns of numbers.
     self._numeric = numeric
@@ -85,10 +84,9 @@ class RowReader:
     self.problems: list[Problem] = []
     self.num_repeated = 0
     self.num_excluded = 0
-    # Rows of further genres of a film.
+    # Rows with further genres of a film, and with missing values.
     self.num_grouped = 0
-    # The rows with each name of a missing value.
-    self.missing: dict[str, list[int]] = collections.defaultdict(list)
+    self.missing: list[int] = []
 
   def read(self, row: int, cells: dict[str, str]) -> None:
     """Adds one row to `rows`, `problems`, or a counter."""
@@ -144,16 +142,13 @@ class RowReader:
   def _genres(self, row: int, cells: dict[str, str]) -> tuple[str, ...]:
     """The row's genres; list and one-hot columns must agree."""
     names = self._names
-    one_hot = self._rename(row, self._one_hot(cells)) if names.labels else None
-    listed = self._rename(row, self._listed(cells)) if names.genre else one_hot
+    one_hot = self._one_hot(cells) if names.labels else None
+    listed = self._listed(cells) if names.genre else one_hot
     if one_hot is None:
       one_hot = listed
-    unknown = sorted(listed - self._vocabulary - self._excluded)
-    if unknown:
-      raise _BadRow(
-        'unknown genre',
-        f'column {names.genre!r} has {unknown}, which have no one-hot column',
-      )
+    if '' in listed | one_hot:
+      self.missing.append(row)
+      listed, one_hot = listed - {''}, one_hot - {''}
     kept, also = listed - self._excluded, one_hot - self._excluded
     if kept != also:
       raise _BadRow(
@@ -167,43 +162,36 @@ class RowReader:
     if not kept:
       got = repr(cells[names.genre]) if names.genre else 'none'
       raise _BadRow('no genre', f'expected at least one genre, got {got}')
-    return self._shared(kept)
-
-  def _shared(self, genres: Iterable[str]) -> tuple[str, ...]:
-    """The sorted genres as a tuple that posters share."""
-    genres = tuple(sorted(genres))
+    genres = tuple(sorted(kept))
     return self._genre_sets.setdefault(genres, genres)
 
-  def _rename(self, row: int, names: Iterable[str]) -> set[str]:
-    """The new names without missing values, which are counted."""
+  def _one_hot(self, cells: dict[str, str]) -> set[str]:
     genres = set()
-    for name in names:
-      new = self._renamed.get(name, name)
-      if new:
-        genres.add(new)
-      elif self.missing[name][-1:] != [row]:
-        self.missing[name].append(row)
-    return genres
-
-  def _one_hot(self, cells: dict[str, str]) -> list[str]:
-    values = {
-      label: columns_lib.parse_binary(cells[label])
-      for label in self._names.labels
-    }
-    for label, value in values.items():
+    for label in self._names.labels:
+      cell = cells[label]
+      value = columns_lib.parse_binary(cell)
       if value is None:
         raise _BadRow(
-          'label not 0 or 1',
-          f'column {label!r} is {cells[label].strip()!r}; expected 0 or 1',
+          'label not 0 or 1', f'column {label!r} is {cell!r}; expected 0 or 1'
         )
-    return [label for label, value in values.items() if value]
+      if value:
+        genres.add(self._renamed.get(label, label))
+    return genres
 
-  def _listed(self, cells: dict[str, str]) -> tuple[str, ...]:
+  def _listed(self, cells: dict[str, str]) -> set[str]:
     column, separator = self._names.genre, self._names.genre_separator
     try:
-      return genre_lists.parse_genres(cells[column], separator)
+      listed = genre_lists.parse_genres(cells[column], separator)
     except ValueError as e:
       raise _BadRow('bad genre list', f'column {column!r}: {e}') from None
+    genres = {self._renamed.get(name, name) for name in listed}
+    unknown = sorted(genres - self._vocabulary - self._excluded - {''})
+    if unknown:
+      raise _BadRow(
+        'unknown genre',
+        f'column {column!r} has {unknown}, which have no one-hot column',
+      )
+    return genres
 
   def _split(self, cells: dict[str, str]) -> str | None:
     if not self._names.split:
@@ -265,14 +253,15 @@ class RowReader:
 
   def _group(self, earlier: Annotation, annotation: Annotation) -> bool:
     """Adds the genre of a long table's row to its film's earlier row."""
-    row, genres = earlier.row, earlier.genres
+    row, old = earlier.row, earlier.genres
     if earlier is annotation or earlier != dataclasses.replace(
-      annotation, row=row, genres=genres
+      annotation, row=row, genres=old
     ):
       return False
-    earlier.genres = self._shared({*genres, *annotation.genres})
-    self.num_grouped += earlier.genres != genres
+    genres = tuple(sorted({*old, *annotation.genres}))
+    earlier.genres = self._genre_sets.setdefault(genres, genres)
     self.num_repeated += 1
+    self.num_grouped += genres != old
     return True
 
 
