@@ -93,10 +93,13 @@ def test_a_decompression_bomb_is_refused():
   assert error.kind == 'truncated or corrupt image'
 
 
-def test_pixels_of_32_bits_are_refused():
+def test_pixels_of_32_bits_and_run_lengths_are_refused():
   for mode in ('I', 'F'):
     error = _error_of(pictures.encode(Image.new(mode, (4, 4)), 'TIFF'))
     assert error.kind == 'unsupported pixels'
+  bmp = bytearray(pictures.encode(pictures.red('L'), 'BMP'))
+  bmp[30] = 1  # The compression.
+  assert _error_of(bytes(bmp)).kind == 'unsupported compression'
 
 
 def test_an_image_larger_than_a_jpeg_is_refused(tmp_path):

@@ -124,8 +124,8 @@ def test_json_files_beside_images(folder):
   assert [
     (row.id, row.image, row.genres, row.split, row.extra) for row in rows
   ] == [
-    ('0001', '0001.jpg', ('Drama', 'War'), None, ('1994',)),
-    ('2', '2.jpg', ('Drama',), 'test', ('',)),
+    ('0001', '0001.jpeg', ('Drama', 'War'), None, ('1994',)),
+    ('2', '2.jpeg', ('Drama',), 'test', ('',)),
   ]
   _write(folder, **{'2.json': '{"genres": '})
   with pytest.raises(errors.InputError, match=r'2\.json is not a JSON file'):

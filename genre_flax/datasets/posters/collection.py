@@ -256,7 +256,7 @@ def _check_images(
 
   yield from threads.map_in_order(check, enumerate(rows))
   if finder.found:
-    names = [f'{name} for {expected}' for expected, name in finder.found]
+    names = [f'{name} for {wanted}' for wanted, name in sorted(finder.found)]
     logging.warning(
       'Images with another suffix or spelling than expected are used: %s.',
       text.printable(text.join_first(names)),

@@ -238,6 +238,11 @@ def _decode(
       'decompression bomb',
       f'{width} x {height} pixels; at most {MAX_PIXELS:,} in all are accepted',
     )
+  if image.tile and image.tile[0][0] == 'bmp_rle':
+    # Pillow decodes 0.3 megapixels per second.
+    raise BadImageError(
+      'unsupported compression', 'the BMP is run-length coded'
+    )
   if at_least is not None:
     # Only JPEG has a draft mode; its EXIF data precedes the pixels.
     swaps_sides = image.format == 'JPEG' and _orientation(image) >= 5
@@ -263,9 +268,8 @@ def _orientation(image: ImageFile.ImageFile) -> int:
 
 def _to_rgb(image: Image.Image) -> Image.Image:
   if image.mode in ('I', 'F'):
-    raise BadImageError(
-      'unsupported pixels', 'the pixels have 32 bits; expected 8 or 16'
-    )
+    reason = 'the pixels have 32 bits; expected 8 or 16'
+    raise BadImageError('unsupported pixels', reason)
   if image.mode.startswith('I;16'):
     image = _to_8_bits(image)
   if image.has_transparency_data:  # RGB may have a transparent color.

@@ -87,8 +87,12 @@ def _read_json_files(folder, columns) -> _Records:
   """A JSON file beside each image, as in MM-IMDb: 1.json and 1.jpeg."""
   paths = {str(path.relative_to(folder)): path for path in files.walk(folder)}
   tables = [name for name in paths if name.lower().endswith('.json')]
-  beside = {name.rpartition('.')[0] for name in paths.keys() - {*tables}}
-  if not any(name[:-5] in beside for name in tables):
+  beside = {
+    name.rpartition('.')[0]: name
+    for name, path in paths.items()
+    if path.suffix.lower() in images.SUFFIXES
+  }
+  if beside.keys().isdisjoint(name[:-5] for name in tables):
     return None
   names = {'id', 'genre', 'genres', 'split', *columns}
   records = []
@@ -101,8 +105,7 @@ def _read_json_files(folder, columns) -> _Records:
       raise errors.InputError(
         f'{paths[table]} is not a JSON file with an object: {e}.'
       ) from None
-    # The image may have any suffix.
-    image = f'{table[:-5]}.jpg'
+    image = beside.get(table[:-5], f'{table[:-5]}.jpg')
     records.append({'id': table[:-5], **film, 'file_name': image})
   return records
 
@@ -144,6 +147,8 @@ def _read_image_folder(folder, columns) -> _Records:
   for name, content in content_of.items():
     film = film_of.setdefault(content, name if is_numbered else name.stem)
     genres[first.setdefault(film, name)].add(name.parts[0])
+  num_copies = len(content_of) - len(genres)
+  logging.info('%s: %d images are copies of others.', folder, num_copies)
   return [
     {'file_name': str(name), 'genres': sorted(names)}
     for name, names in genres.items()
