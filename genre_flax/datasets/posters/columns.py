@@ -1,6 +1,6 @@
 """The roles of the columns of a table: id, image, genres, split."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 import dataclasses
 
 from genre_flax.datasets.posters import csv_table
@@ -150,11 +150,11 @@ def _read_contents(
   genre: str,
   others: Sequence[str],
   separator: str | None,
-) -> tuple[set[tuple[str, ...]], list[str]]:
+) -> tuple[set[tuple[str, ...]], dict[str, bool]]:
   """The different genre lists, and the one-hot columns.
 
   A one-hot column has a majority of 0 and 1, or only these and blank cells; its
-  other cells are problems.
+  other cells are problems. The value is whether the column has a 1.
   """
   texts = set()
   counts = {name: {'blank': 0, True: 0, False: 0, None: 0} for name in others}
@@ -170,32 +170,31 @@ def _read_contents(
       lists.add(genre_lists.parse_genres(text, separator))
     except ValueError:
       continue  # RowReader reports each such row.
-  return lists, [
-    name
+  return lists, {
+    name: bool(count[True])
     for name, count in counts.items()
     if 2 * (count[True] + count[False]) > table.num_rows
     or (count[True] and not count[None])
-  ]
+  }
 
 
 def _choose_labels(
-  one_hot: Sequence[str], lists: Collection[Sequence[str]] | None
+  one_hot: Mapping[str, bool], lists: Collection[Sequence[str]] | None
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
   """The one-hot columns that are genres, and notes about the others.
 
-  Genres without a poster are in no list, but between columns that are.
+  Genres are in a list, or have no poster beside columns that are in a list.
   """
   if lists is None:
     return tuple(one_hot), ()
   keys = {genre_lists.key(name) for names in lists for name in names}
-  listed = [
-    i for i, name in enumerate(one_hot) if genre_lists.key(name) in keys
-  ]
-  labels = one_hot[listed[0] : listed[-1] + 1] if listed else []
-  ignored = [name for name in one_hot if name not in labels]
+  listed = {name for name in one_hot if genre_lists.key(name) in keys}
+  unused = {name for name, is_used in one_hot.items() if listed and not is_used}
+  ignored = [name for name in one_hot if name not in listed | unused]
   note = (
     'Columns of 0 and 1 that are in no genre list are ignored:'
     f' {text_lib.join_first(ignored)}; if they are genres, name all one-hot'
     ' columns with --label_columns.'
   )
-  return tuple(labels), (note,) if ignored else ()
+  labels = tuple(name for name in one_hot if name not in ignored)
+  return labels, (note,) if ignored else ()
