@@ -73,8 +73,8 @@ def read_csv(
     InputError: the file is missing, empty or not a table, or lacks a column.
   """
   table = csv_table.read(epath.Path(path), separator=columns.separator)
-  names = columns_lib.find(table, columns)
   renamed = dict(genre_names or {})
+  names = columns_lib.find(table, columns, renamed)
   listed = names.listed.union(names.labels)
   excluded = frozenset(exclude_genres)
   missing = [
