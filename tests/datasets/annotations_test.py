@@ -184,6 +184,13 @@ def test_genres_are_renamed_in_lists_and_columns(tmp_path):
     ('Science Fiction',),
   ]
   assert found.listed_names == {'Sci-Fi', 'SF', 'Drama'}
+  # The list has an old name, and the column the new one.
+  found = _read(
+    tmp_path,
+    'Id,Genre,Drama,Science Fiction\na,SF|Drama,1,1\n',
+    genre_names={'SF': 'Science Fiction'},
+  )
+  assert (found.genres, found.notes) == (('Drama', 'Science Fiction'), ())
 
 
 @pytest.mark.parametrize(

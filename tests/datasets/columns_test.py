@@ -57,7 +57,7 @@ def test_given_names_win_over_default_names(tmp_path):
       ('War', 'SF'),
       ('Year',),
     ),
-    # Drama has no poster; the columns at the ends are in no list.
+    # Drama has no poster; other columns that are in no list are no genres.
     (
       'Id,Genre,isAdult,War,Drama,SF,Color\na,SF|War,1,1,0,1,1\n',
       {},

@@ -81,8 +81,8 @@ def read_csv(
     table = layouts.read(path, layout=layout, columns=given)
   else:
     table = csv_table.read(path, separator=columns.separator)
-  names = columns_lib.find(table, columns)
   renamed = dict(genre_names or {})
+  names = columns_lib.find(table, columns, renamed)
   listed = names.listed.union(names.labels)
   excluded = frozenset(exclude_genres)
   missing = [

@@ -1,6 +1,6 @@
 """The roles of the columns of a table: id, image, genres, split."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 import dataclasses
 import re
 
@@ -104,12 +104,17 @@ def image_path(pattern: str, film_id: str) -> str:
   )
 
 
-def find(table: csv_table.Table, columns: Columns) -> ColumnRoles:
+def find(
+  table: csv_table.Table,
+  columns: Columns,
+  genre_names: Mapping[str, str] | None = None,
+) -> ColumnRoles:
   """Finds each column by its given or default name, or by its contents.
 
   Args:
     table: the rows.
     columns: names that the user gave.
+    genre_names: new names of genres, to compare one-hot columns with lists.
 
   Returns:
     The roles of the columns.
@@ -151,9 +156,12 @@ def find(table: csv_table.Table, columns: Columns) -> ColumnRoles:
     if name not in (id_column, genre, image, split, *columns.extra)
   ]
   lists, one_hot = _read_contents(table, genre, others, columns.genre_separator)
-  labels, notes = _choose_labels(one_hot, lists if genre else None)
+  listed = frozenset(name for names in lists for name in names)
+  labels, notes = tuple(one_hot), ()
   if columns.labels is not None:
-    labels, notes = tuple(named_column(n, ()) for n in columns.labels), ()
+    labels = tuple(named_column(name, ()) for name in columns.labels)
+  elif genre:
+    labels, notes = _choose_labels(one_hot, listed, genre_names or {})
   if not genre and not labels:
     raise errors.InputError(
       f'{table.path} has neither a genre list column'
@@ -168,7 +176,7 @@ def find(table: csv_table.Table, columns: Columns) -> ColumnRoles:
     'image': image,
     'split': split,
     'ignored': tuple(name for name in others if name not in labels),
-    'listed': frozenset(name for names in lists for name in names),
+    'listed': listed,
     'is_long': not labels and all(len(names) < 2 for names in lists),
     'notes': notes,
   }
@@ -180,11 +188,11 @@ def _read_contents(
   genre: str,
   others: Sequence[str],
   separator: str | None,
-) -> tuple[set[tuple[str, ...]], list[str]]:
+) -> tuple[set[tuple[str, ...]], dict[str, bool]]:
   """The different genre lists, and the one-hot columns.
 
   A one-hot column has a majority of 0 and 1, or only these and blank cells; its
-  other cells are problems.
+  other cells are problems. The value is whether the column has a 1.
   """
   texts = set()
   counts = {name: {'blank': 0, True: 0, False: 0, None: 0} for name in others}
@@ -200,32 +208,33 @@ def _read_contents(
       lists.add(genre_lists.parse_genres(text, separator))
     except ValueError:
       continue  # RowReader reports each such row.
-  return lists, [
-    name
+  return lists, {
+    name: bool(count[True])
     for name, count in counts.items()
     if 2 * (count[True] + count[False]) > table.num_rows
     or (count[True] and not count[None])
-  ]
+  }
 
 
 def _choose_labels(
-  one_hot: Sequence[str], lists: Collection[Sequence[str]] | None
+  one_hot: Mapping[str, bool], listed: Iterable[str], renamed: Mapping[str, str]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
   """The one-hot columns that are genres, and notes about the others.
 
-  Genres without a poster are in no list, but between columns that are.
+  Genres are in a list, or have no poster beside columns that are in a list.
   """
-  if lists is None:
-    return tuple(one_hot), ()
-  keys = {genre_lists.key(name) for names in lists for name in names}
-  listed = [
-    i for i, name in enumerate(one_hot) if genre_lists.key(name) in keys
-  ]
-  labels = one_hot[listed[0] : listed[-1] + 1] if listed else []
-  ignored = [name for name in one_hot if name not in labels]
+
+  def key(name):
+    return genre_lists.key(renamed.get(name, name))
+
+  keys = set(map(key, listed))
+  shared = {name for name in one_hot if key(name) in keys}
+  unused = {name for name, is_used in one_hot.items() if shared and not is_used}
+  ignored = [name for name in one_hot if name not in shared | unused]
   note = (
     'Columns of 0 and 1 that are in no genre list are ignored:'
     f' {text_lib.join_first(ignored)}; if they are genres, name all one-hot'
     ' columns with --label_columns.'
   )
-  return tuple(labels), (note,) if ignored else ()
+  labels = tuple(name for name in one_hot if name not in ignored)
+  return labels, (note,) if ignored else ()

@@ -98,7 +98,7 @@ def read(path: epath.Path, *, separator: str | None = None) -> Table:
   if ''.join(sample).lstrip().startswith('{'):
     return _scan(path, 'JSON lines', lambda: _record_rows(path, open_text()))
   # Excel does not count this line.
-  marked = re.match(r'"?sep=(.)"?$', ''.join(sample[:1]), re.I)
+  marked = re.match(r'"?sep=([^\w"])"?$', ''.join(sample[:1]), re.I)
   separator = separator or (marked and marked[1]) or _find_separator(sample)
   name = encoding.removesuffix('-sig')
   name += '' if separator == ',' else f', separator {separator!r}'
@@ -183,9 +183,8 @@ def _split(lines, separator, **options):
   if len(separator) > 1:
     delimiter = '\x1f'
     lines = (line.replace(separator, delimiter) for line in lines)
-  return csv.reader(
-    lines, delimiter=delimiter, skipinitialspace=True, **options
-  )
+  options['skipinitialspace'] = delimiter != ' '
+  return csv.reader(lines, delimiter=delimiter, **options)
 
 
 def _find_separator(lines: Sequence[str]) -> str:

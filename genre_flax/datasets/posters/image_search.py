@@ -72,7 +72,7 @@ def _key(path: epath.Path) -> str:
 
 def find_flags(source: sources_lib.Source) -> str:
   """The flags that find the images of most rows of a CSV file, or ''."""
-  table = csv_table.read(source.csv)
+  table = csv_table.read(source.csv, separator=source.columns.separator)
   rows = [cells for _, cells in itertools.islice(table.rows(), _NUM_ROWS)]
   id_column = columns_lib.find(table, source.columns).id
   names = sorted(
