@@ -7,6 +7,7 @@ from PIL import Image
 import pytest
 
 from genre_flax.datasets.posters import annotations
+from genre_flax.datasets.posters import columns
 from genre_flax.datasets.posters import images
 from genre_flax.datasets.posters import layouts
 from genre_flax.runtime import errors
@@ -119,7 +120,7 @@ def test_json_files_beside_images(folder):
   rows = annotations.read_csv(
     folder,
     layout='auto',
-    columns=annotations.columns_lib.Columns(extra=('year',)),
+    columns=columns.Columns(extra=('year',)),
   ).rows
   assert [
     (row.id, row.image, row.genres, row.split, row.extra) for row in rows

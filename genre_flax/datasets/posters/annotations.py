@@ -75,12 +75,10 @@ def read_csv(
   Raises:
     InputError: the file is missing, empty or not a table, or lacks a column.
   """
-  path = epath.Path(path)
   if layout:
-    given = (columns.id, columns.genre, columns.split, *columns.extra)
-    table = layouts.read(path, layout=layout, columns=given)
+    table = layouts.read(epath.Path(path), columns, layout=layout)
   else:
-    table = csv_table.read(path, separator=columns.separator)
+    table = csv_table.read(epath.Path(path), separator=columns.separator)
   renamed = dict(genre_names or {})
   names = columns_lib.find(table, columns, renamed)
   listed = names.listed.union(names.labels)
@@ -101,7 +99,7 @@ def read_csv(
     if _is_mostly_numeric(cells[name] for _, cells in table.rows())
   )
   reader = rows_lib.RowReader(
-    str(path), names, vocabulary, excluded, renamed, numeric
+    str(table.path), names, vocabulary, excluded, renamed, numeric
   )
   for row, cells in table.rows():
     reader.read(row, cells)

@@ -1,7 +1,6 @@
 """Label tables of folders of images that come without one."""
 
 import collections
-from collections.abc import Iterable
 import hashlib
 import json
 import pathlib
@@ -10,6 +9,7 @@ from typing import Any
 from absl import logging
 from etils import epath
 
+from genre_flax.datasets.posters import columns as columns_lib
 from genre_flax.datasets.posters import csv_table
 from genre_flax.datasets.posters import images
 from genre_flax.datasets.posters import problems as problems_lib
@@ -25,14 +25,14 @@ _Records = list[dict[str, Any]] | None
 
 
 def read(
-  folder: epath.Path, *, layout: str = AUTO, columns: Iterable[str | None] = ()
+  folder: epath.Path, columns: columns_lib.Columns, *, layout: str = AUTO
 ) -> csv_table.Table:
   """Makes the label table of a folder of images, or of a folder per split.
 
   Args:
     folder: the folder.
+    columns: names that the user gave.
     layout: one of LAYOUTS, or AUTO for the first of them that the folder has.
-    columns: names in JSON files to read besides id, genres and split.
 
   Returns:
     A table; its column file_name has paths below the folder.
@@ -44,10 +44,10 @@ def read(
   splits = [name for name in splits if name[0] not in '._']
   if {name.lower() for name in splits} - rows_lib.SPLIT_ALIASES.keys():
     splits = []
-  metadata = _find_metadata(folder)
-  if metadata and layout in (AUTO, 'metadata'):
-    logging.info('%s: format metadata, in %s.', folder, metadata)
-    return csv_table.read(metadata)
+  table = layout in (AUTO, 'metadata') and _find_metadata(folder)
+  if table:
+    logging.info('%s: format metadata.', table.path)
+    return table
   for name in LAYOUTS if layout == AUTO else [layout]:
     records = []
     for split in splits or ['']:
@@ -66,21 +66,20 @@ def read(
   )
 
 
-def _read_metadata(folder, columns) -> _Records:
+def _find_metadata(folder) -> csv_table.Table | None:
   """The table of Hugging Face's imagefolder."""
+  for path in (folder / 'metadata.csv', folder / 'metadata.jsonl'):
+    if path.exists():
+      return csv_table.read(path)
+  return None
+
+
+def _read_metadata(folder, columns) -> _Records:
   del columns
-  path = _find_metadata(folder)
-  if path is None:
-    return None
-  table = csv_table.read(path)
-  if table.problems:
+  table = _find_metadata(folder)
+  if table is not None and table.problems:
     raise errors.InputError(problems_lib.summarize(table.problems))
-  return [cells for _, cells in table.rows()]
-
-
-def _find_metadata(folder):
-  paths = (folder / f'metadata.{suffix}' for suffix in ('csv', 'jsonl'))
-  return next((path for path in paths if path.exists()), None)
+  return table and [cells for _, cells in table.rows()]
 
 
 def _read_json_files(folder, columns) -> _Records:
@@ -94,7 +93,8 @@ def _read_json_files(folder, columns) -> _Records:
   }
   if beside.keys().isdisjoint(name[:-5] for name in tables):
     return None
-  names = {'id', 'genre', 'genres', 'split', *columns}
+  names = {'id', 'genre', 'genres', 'split', *columns.extra}
+  names |= {columns.id, columns.genre, columns.split}
   records = []
   for table in tables:
     try:
