@@ -77,8 +77,9 @@ def test_unlikely_genres_are_noted(tmp_path, caplog):
     ]
   )
   for words in (
-    '--genre_names=FILE: sci fi = Sci-Fi',
-    '6 of 7 genres have one poster only: T1, ',
+    '--genre_names=FILE:\nsci fi = Sci-Fi  # ',
+    'two.csv, row 2',
+    '6 of 7 genres have one poster only: T1 (row 3), ',
     'two.csv: 1 rows have a missing value as a genre (NA)',
   ):
     assert words in caplog.text

@@ -11,7 +11,7 @@ from genre_flax.runtime import text as text_lib
 
 # Default column names, compared without case.
 _ID_COLUMNS = ('id', 'imdbid', 'imdb_id', 'movie_id', 'film_id')
-_ID_COLUMNS += ('movieid', 'tconst')
+_ID_COLUMNS += ('movieid', 'tconst', 'show_id')
 _GENRE_COLUMNS = ('genre', 'genres', 'listed_in')
 _SPLIT_COLUMNS = ('split',)
 IMAGE_PATTERN = '{id}.jpg'

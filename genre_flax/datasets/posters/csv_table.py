@@ -152,7 +152,7 @@ def _read_content(path: epath.Path) -> bytes:
     is_compressed = content.startswith(b'\x1f\x8b')
     return gzip.decompress(content) if is_compressed else content
   except (regular_files.NotReadableError, OSError, EOFError, zlib.error) as e:
-    raise errors.InputError(f'--csv={path} cannot be read: {e}.') from None
+    raise errors.InputError(f'{path} cannot be read: {e}.') from None
 
 
 def _find_encoding(path: epath.Path, content: bytes) -> str:

@@ -12,7 +12,6 @@ import string
 _SEPARATORS = re.compile(
   r'\s*[|,;｜，；、]\s*|\s+[/／]\s+|(?<!\bN)[/／]|[/／](?!A\b)', re.I
 )
-_COMMA = re.compile(r"""['"]\s*,\s*['"]""")
 # As numpy prints an array of strings: ['Action' 'Drama'].
 _NO_COMMA = re.compile(r"""(['"])\s+(['"])""")
 # Names that stand for a missing value, without case and punctuation.
@@ -69,17 +68,10 @@ def parse_genres(text: str, separator: str | None = None) -> tuple[str, ...]:
 
 
 def _parse_brackets(text: str) -> list[str]:
-  literal = text
-  if _NO_COMMA.search(text):
-    if _COMMA.search(text):
-      # Python joins adjacent strings into one.
-      raise ValueError(
-        f"{text!r} lacks a comma between two names; expected ['Action',"
-        " 'Drama']"
-      )
-    literal = _NO_COMMA.sub(r'\1, \2', text)
   names = None
-  for parse in (json.loads, ast.literal_eval):
+  # Python would join adjacent strings into one.
+  with_commas = _NO_COMMA.sub(r'\1, \2', text)
+  for parse, literal in (json.loads, text), (ast.literal_eval, with_commas):
     try:
       names = parse(literal)
       break

@@ -41,21 +41,30 @@ def of_rows(
 def of_genres(rows: Iterable[rows_lib.Annotation]) -> list[str]:
   """Notes about the genres of all sources."""
   notes = []
-  counts = collections.Counter(genre for row in rows for genre in row.genres)
+  counts, first_rows = collections.Counter(), {}
+  for row in rows:
+    counts.update(row.genres)
+    for genre in row.genres:
+      first_rows.setdefault(genre, row)
   variants = collections.defaultdict(list)
   for genre, _ in counts.most_common():
     variants[genre_lists.key(genre)].append(genre)
   lines = [
-    f'{other} = {first}'
+    f'\n{other} = {first}  # {first_rows[other].file}, row'
+    f' {first_rows[other].row}'
     for first, *others in variants.values()
     for other in others
   ]
   if lines:
     notes.append(
       'Genres differ only by case, spaces or hyphens; to join them, write these'
-      f' lines to a file and give --genre_names=FILE: {"; ".join(lines)}'
+      f' lines to a file and give --genre_names=FILE:{"".join(lines)}'
     )
-  single = sorted(genre for genre, count in counts.items() if count == 1)
+  single = [
+    f'{genre} (row {first_rows[genre].row})'
+    for genre, count in sorted(counts.items())
+    if count == 1
+  ]
   if len(counts) >= 5 and 2 * len(single) > len(counts):
     notes.append(
       f'{len(single):,} of {len(counts):,} genres have one poster only:'

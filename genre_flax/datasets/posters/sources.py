@@ -135,7 +135,7 @@ def read(
   ]
   notes += notes_lib.of_genres(row for one in found for row in one.rows)
   for note in notes:
-    logging.warning('%s', text_lib.printable(note))
+    logging.warning('%s', text_lib.printable(note, keep='\n'))
   return _require_one_split_per_film(found)
 
 
