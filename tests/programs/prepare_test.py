@@ -136,6 +136,18 @@ def test_a_dry_run_with_skipped_rows(folder):
   assert not (folder / 'my data').exists()
 
 
+def test_a_folder_of_images_needs_no_csv(tmp_path):
+  for i, name in enumerate(('train/Drama/a.avif', 'test/War/b.png')):
+    (tmp_path / name).parent.mkdir(parents=True)
+    image = Image.new('RGB', (16, 24), (80 * i, 9, 9))
+    image.save(tmp_path / name)
+  flags = ['--splits=80,0,20', '--dry_run', f'--data_dir={tmp_path / "new"}']
+  result = programs.run('prepare', f'--images={tmp_path}', *flags)
+  assert result.returncode == 0, result.stderr
+  assert '2 posters, 2 genres' in result.stdout
+  assert f'{tmp_path}: format image_folder, 2 posters.' in result.stderr
+
+
 def test_flags_apply_to_synthetic_posters(tmp_path):
   flags = [f'--data_dir={tmp_path}/new', '--synthetic=20', '--max_side=60']
   flags += ['--splits=40,30,30', '--exclude_genres=Drama']
