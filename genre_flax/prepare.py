@@ -74,7 +74,7 @@ _IMAGE_COLUMN = flags.DEFINE_string(
 )
 _IMAGE_PATTERN = flags.DEFINE_string(
   'image_pattern',
-  columns.IMAGE_PATTERN,
+  '{id}.jpg',
   'Image path below --images, if there is no --image_column. {id:07d} is the'
   ' number in the id, with leading zeros. If there is no such file, an image'
   ' with another suffix is used.',
@@ -222,10 +222,11 @@ def _sources_from_flags() -> list[sources.Source]:
       f'Got {len(_CSV.value)} --csv and {len(_IMAGES.value)} --images; give one'
       ' folder of images for each CSV file, in the same order.'
     )
-  if not columns.is_image_pattern(_IMAGE_PATTERN.value):
+  pattern = _IMAGE_PATTERN.value
+  if columns.image_path(pattern, '1') == columns.image_path(pattern, '2'):
     raise errors.InputError(
-      f'--image_pattern={_IMAGE_PATTERN.value}: expected {{id}} in place of the'
-      f" film's id, or {{id:07d}}; the default is '{columns.IMAGE_PATTERN}'."
+      f'--image_pattern={pattern}: expected {{id}} in place of the'
+      " film's id, or {id:07d}; the default is '{id}.jpg'."
     )
   extra_columns.check_names(_EXTRA_COLUMNS.value)
   labels = _LABEL_COLUMNS.value
@@ -234,7 +235,7 @@ def _sources_from_flags() -> list[sources.Source]:
     genre=_GENRE_COLUMN.value,
     labels=None if labels is None else tuple(filter(None, labels)),
     image=_IMAGE_COLUMN.value,
-    image_pattern=_IMAGE_PATTERN.value,
+    image_pattern=pattern,
     extra=tuple(_EXTRA_COLUMNS.value),
     split=_SPLIT_COLUMN.value,
     separator=(_SEPARATOR.value or '').replace(r'\t', '\t') or None,

@@ -37,6 +37,15 @@ def test_given_names_win_over_default_names(tmp_path):
   assert (found.id, found.genre, found.image) == ('film', 'kinds', 'file')
 
 
+def test_paths_of_images_replace_ids(tmp_path):
+  text = 'file_name,Genre\na.png,Drama\n'
+  found = _find(tmp_path, text)
+  assert (found.id, found.image) == ('', 'file_name')
+  text = text.replace('G', 'Id,G').replace('D', '7,D')
+  assert _find(tmp_path, text).image == 'file_name'
+  assert _find(tmp_path, text, image_pattern='{id}.gif').image == ''
+
+
 @pytest.mark.parametrize(
   ('text', 'given', 'labels', 'ignored'),
   [

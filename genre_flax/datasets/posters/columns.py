@@ -14,7 +14,6 @@ _ID_COLUMNS = ('id', 'imdbid', 'imdb_id', 'movie_id', 'film_id')
 _ID_COLUMNS += ('movieid', 'tconst', 'show_id')
 _GENRE_COLUMNS = ('genre', 'genres', 'listed_in')
 _SPLIT_COLUMNS = ('split',)
-IMAGE_PATTERN = '{id}.jpg'
 # Values of a one-hot cell, without case and spaces.
 _BINARY = dict.fromkeys(('', '0', '0.0', 'false'), False)
 _BINARY |= dict.fromkeys(('1', '1.0', 'true'), True)
@@ -46,7 +45,7 @@ class Columns:
   genre: str | None = None
   labels: tuple[str, ...] | None = None
   image: str | None = None
-  image_pattern: str = IMAGE_PATTERN
+  image_pattern: str = '{id}.jpg'
   extra: tuple[str, ...] = ()
   split: str | None = None
   separator: str | None = None
@@ -79,11 +78,6 @@ def parse_binary(cell: str) -> bool | None:
   """The value of a one-hot cell; None for other cells."""
   value = _BINARY.get(cell)
   return _BINARY.get(cell.strip().lower()) if value is None else value
-
-
-def is_image_pattern(text: str) -> bool:
-  """Whether a path contains {id}, or its number as {id:d} or {id:07d}."""
-  return '{id}' in text or bool(_NUMBER_FIELD.search(text))
 
 
 def image_path(pattern: str, film_id: str) -> str:
@@ -138,7 +132,8 @@ def find(
     return given
 
   id_column = named_column(columns.id, _ID_COLUMNS)
-  image = named_column(columns.image, ('file_name',))
+  has_pattern = columns.image_pattern != BY_NAME.image_pattern
+  image = named_column(columns.image, () if has_pattern else ('file_name',))
   if not id_column and not image:
     raise errors.InputError(
       f'{table.path} has no id column ({", ".join(_ID_COLUMNS)}); its columns'
