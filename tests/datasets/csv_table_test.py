@@ -35,7 +35,7 @@ def test_cells_are_text_with_the_row_numbers_of_a_spreadsheet(tmp_path):
     ('Id,Genre\ntt1,Comédie\n'.encode('utf-8-sig'), 'utf-8', 'Comédie'),
     ('Id,Genre\ntt1,Comédie\n'.encode('utf-16'), 'utf-16', 'Comédie'),
     ('Id,Genre\ntt1,Café – d’été\n'.encode('cp1252'), 'cp1252', 'Café – d’été'),
-    (gzip.compress(b'Id,Genre\ntt1,Drama\n'), 'utf-8', 'Drama'),
+    (gzip.compress(b'Id,Genre\ntt1,Drama\n', mtime=0), 'utf-8', 'Drama'),
     (b'Id,Genre\r\ntt1,Drama\r\n', 'utf-8', 'Drama'),
     (b'Id,Genre\rtt1,Drama\r', 'utf-8', 'Drama'),
     (b'Id,Genre\ntt1,Drama', 'utf-8', 'Drama'),
@@ -173,7 +173,7 @@ def test_a_row_with_other_cells_is_a_problem(tmp_path, row, kind, reason):
     ('Id,Genre\n,\n\n', ['no rows']),
     (b'I\0d\0', ['zero bytes', 'UTF-16', 'CSV in UTF-8']),
     (b'Id,Genre\na,\xe9\nb,\x81\n', ['line 3', '0x81', 'cp1252']),
-    (gzip.compress(b'Id,Genre\na,War\n')[:-9], ['cannot be read']),
+    (gzip.compress(b'Id,Genre\na,War\n', mtime=0)[:-9], ['cannot be read']),
     ('{"id"\n', ['row 1', 'expected a JSON object']),
     ('Id,Genre,Genre\na,b,c\n', ["['Genre']", 'more than once']),
     # The quote of row 3 opens in line 4, and its cell extends to line 6.

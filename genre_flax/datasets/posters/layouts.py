@@ -111,20 +111,16 @@ def _read_json_files(folder, columns) -> _Records:
 
 
 def _read_image_folder(folder, columns) -> _Records:
-  """A folder of images per genre; copies of an image are one poster.
-
-  Images with equal names are copies, too, if most of them are identical.
-  Otherwise the images of each folder are numbered.
-  """
+  """A folder of images per genre; identical images are one poster."""
   del columns
-  content_of, by_name = {}, collections.defaultdict(dict)
+  content_of = {}
   for path in images.find(folder):
     name = pathlib.PurePath(path.relative_to(folder))
     try:
       content = hashlib.sha256(images.read(path)).digest()
     except images.BadImageError:
       content = name  # Reading it again reports the error.
-    content_of[name] = by_name[name.stem][name.parts[0]] = content
+    content_of[name] = content
   outside = [str(name) for name in content_of if len(name.parts) == 1]
   if len(outside) == len(content_of):
     return None
@@ -133,20 +129,9 @@ def _read_image_folder(folder, columns) -> _Records:
     raise errors.InputError(
       f'{folder}: expected each image in the folder of a genre, got {names}.'
     )
-  # Contents of the images whose names are in several folders.
-  shared = [set(each.values()) for each in by_name.values() if len(each) > 1]
-  is_numbered = 2 * sum(len(each) > 1 for each in shared) > len(shared)
-  if is_numbered:
-    logging.warning(
-      '%s: %d names are in several folders, most of them with different images;'
-      ' each image is taken as another film.',
-      folder,
-      len(shared),
-    )
-  film_of, first, genres = {}, {}, collections.defaultdict(set)
+  first, genres = {}, collections.defaultdict(set)
   for name, content in content_of.items():
-    film = film_of.setdefault(content, name if is_numbered else name.stem)
-    genres[first.setdefault(film, name)].add(name.parts[0])
+    genres[first.setdefault(content, name)].add(name.parts[0])
   num_copies = len(content_of) - len(genres)
   logging.info('%s: %d images are copies of others.', folder, num_copies)
   return [

@@ -71,7 +71,7 @@ class RowReader:
     self._names = names
     self._vocabulary = vocabulary
     self._excluded = excluded
-    # '' in place of a missing value.
+    # With '' for a missing value.
     self._renamed = renamed
     # Extra columns of numbers.
     self._numeric = numeric
@@ -146,10 +146,10 @@ class RowReader:
     listed = self._listed(cells) if names.genre else one_hot
     if one_hot is None:
       one_hot = listed
+    dropped = self._excluded | {''}
+    kept, also = listed - dropped, one_hot - dropped
     if '' in listed | one_hot:
       self.missing.append(row)
-      listed, one_hot = listed - {''}, one_hot - {''}
-    kept, also = listed - self._excluded, one_hot - self._excluded
     if kept != also:
       raise _BadRow(
         'labels disagree',
