@@ -1,6 +1,7 @@
 r"""Builds a dataset from label tables and folders of posters.
 
 python -m genre_flax.prepare --csv=train.csv --images=Images --data_dir=data
+python -m genre_flax.prepare --images=folder_per_genre --data_dir=data
 
 Every row and every image is validated before anything is written. The posters
 are then split into train, validation and test, and stored as ArrayRecord files
@@ -19,6 +20,7 @@ from genre_flax.datasets.posters import build
 from genre_flax.datasets.posters import columns
 from genre_flax.datasets.posters import data_card
 from genre_flax.datasets.posters import extra_columns
+from genre_flax.datasets.posters import layouts
 from genre_flax.datasets.posters import sources
 from genre_flax.datasets.posters import splits
 from genre_flax.datasets.posters import storage
@@ -28,11 +30,22 @@ from genre_flax.runtime import errors
 _CSV = flags.DEFINE_multi_string(
   'csv',
   [],
-  'CSV file with a row for each poster. To build one dataset from several'
-  ' files, give --csv and --images several times, in the same order.',
+  'Table with a row for each poster: CSV or other delimited text, JSON lines,'
+  ' Parquet. To build one dataset from several files, give --csv and --images'
+  ' several times, in the same order.',
 )
 _IMAGES = flags.DEFINE_multi_string(
-  'images', [], 'Folder of the images of the --csv at the same position.'
+  'images',
+  [],
+  'Folder of the images of the --csv at the same position; without --csv,'
+  ' images with genres in one of the formats of --format.',
+)
+_FORMAT = flags.DEFINE_enum(
+  'format',
+  layouts.AUTO,
+  [layouts.AUTO, *layouts.LAYOUTS],
+  'Format of --images without --csv: a file metadata.csv or metadata.jsonl, a'
+  ' JSON file beside each image, or a folder of images per genre.',
 )
 _DATA_DIR = flags.DEFINE_string(
   'data_dir', None, 'Folder to write the dataset to.', required=True
@@ -62,13 +75,37 @@ _IMAGE_COLUMN = flags.DEFINE_string(
 _IMAGE_PATTERN = flags.DEFINE_string(
   'image_pattern',
   '{id}.jpg',
-  'Image path below --images, if there is no --image_column.',
+  'Image path below --images, if there is no --image_column. {id:07d} is the'
+  ' number in the id, with leading zeros. If there is no such file, an image'
+  ' with another suffix is used.',
 )
 _EXTRA_COLUMNS = flags.DEFINE_list(
   'extra_columns',
   [],
   'Columns of numbers or categories to store as further inputs of a network,'
   ' such as year,country.',
+)
+_SPLIT_COLUMN = flags.DEFINE_string(
+  'split_column',
+  None,
+  'Column of train, validation and test, "" for none; default: by its name.',
+)
+_SEPARATOR = flags.DEFINE_string(
+  'separator',
+  None,
+  r'Separator of the cells of a row, such as ";", "\t" or "::"; default: as in'
+  ' the first rows.',
+)
+_GENRE_SEPARATOR = flags.DEFINE_string(
+  'genre_separator',
+  None,
+  'Separator of the names in a genre list, such as " "; default: | , ; or /.',
+)
+_KEEP_NA = flags.DEFINE_bool(
+  'keep_na',
+  False,
+  'Keep N/A, NaN, None, null and the like as genres; default: they are missing'
+  ' values.',
 )
 _SPLITS = flags.DEFINE_string(
   'splits',
@@ -173,21 +210,23 @@ def _verify(data_dir: str) -> None:
 
 
 def _sources_from_flags() -> list[sources.Source]:
-  missing = [f'--{flag.name}' for flag in (_CSV, _IMAGES) if not flag.value]
-  if missing:
+  if not _IMAGES.value:
     raise errors.InputError(
-      f'{" and ".join(missing)} missing: name the CSV file and the folder of'
-      ' images, or try synthetic posters with --synthetic=600.'
+      '--images is missing: name the folder of images, and the CSV file with'
+      ' --csv, or try synthetic posters with --synthetic=600.'
     )
-  if len(_CSV.value) != len(_IMAGES.value):
+  layout = None if _CSV.value else _FORMAT.value
+  tables = _CSV.value or _IMAGES.value
+  if len(tables) != len(_IMAGES.value):
     raise errors.InputError(
       f'Got {len(_CSV.value)} --csv and {len(_IMAGES.value)} --images; give one'
       ' folder of images for each CSV file, in the same order.'
     )
-  if '{id}' not in _IMAGE_PATTERN.value:
+  pattern = _IMAGE_PATTERN.value
+  if columns.image_path(pattern, '1') == columns.image_path(pattern, '2'):
     raise errors.InputError(
-      f'--image_pattern={_IMAGE_PATTERN.value}: expected {{id}} in place of the'
-      " film's id; the default is '{id}.jpg'."
+      f'--image_pattern={pattern}: expected {{id}} in place of the'
+      " film's id, or {id:07d}; the default is '{id}.jpg'."
     )
   extra_columns.check_names(_EXTRA_COLUMNS.value)
   labels = _LABEL_COLUMNS.value
@@ -196,16 +235,21 @@ def _sources_from_flags() -> list[sources.Source]:
     genre=_GENRE_COLUMN.value,
     labels=None if labels is None else tuple(filter(None, labels)),
     image=_IMAGE_COLUMN.value,
-    image_pattern=_IMAGE_PATTERN.value,
+    image_pattern=pattern,
     extra=tuple(_EXTRA_COLUMNS.value),
+    split=_SPLIT_COLUMN.value,
+    separator=(_SEPARATOR.value or '').replace(r'\t', '\t') or None,
+    genre_separator=_GENRE_SEPARATOR.value or None,
+    keep_na=_KEEP_NA.value,
   )
   return [
     sources.Source(
       csv=epath.Path(os.path.expanduser(csv)),
       images=epath.Path(os.path.expanduser(images)),
       columns=given,
+      layout=layout,
     )
-    for csv, images in zip(_CSV.value, _IMAGES.value, strict=True)
+    for csv, images in zip(tables, _IMAGES.value, strict=True)
   ]
 
 

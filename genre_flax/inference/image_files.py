@@ -16,10 +16,8 @@ from genre_flax.datasets.posters import images
 from genre_flax.inference import ensemble
 from genre_flax.inference import predictor as predictor_lib
 from genre_flax.runtime import errors
-from genre_flax.runtime import files as files_lib
 from genre_flax.runtime import threads
 
-_SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.gif')
 _PNG_MODES = ('1', 'L', 'LA', 'P', 'RGB', 'RGBA', 'I;16')
 _T = TypeVar('_T')
 # A path, the bytes of a file, or pixels.
@@ -52,47 +50,16 @@ def find(paths: Sequence[str]) -> list[epath.Path]:
   """
   files = []
   for path in map(epath.Path, paths):
-    if not _is_dir(path):
+    if not path.is_dir():
       files.append(path)
       continue
-    found = [
-      file for file in _walk(path, set()) if file.suffix.lower() in _SUFFIXES
-    ]
+    found = images.find(path)
     if not found:
       raise errors.InputError(
-        f'There is no image in {path}: expected files with the suffix'
-        f' {", ".join(_SUFFIXES)}.'
+        f'There is no image in {path}: expected {images.FORMATS} files.'
       )
     files += found
   return files
-
-
-def _walk(folder: epath.Path, visited: set[str]) -> Iterator[epath.Path]:
-  """All files below a folder, sorted; each folder once, even if links loop."""
-  place = str(folder)
-  if not files_lib.is_remote(folder):
-    place = os.path.realpath(folder)
-  if place in visited:
-    return
-  visited.add(place)
-  try:
-    paths = sorted(folder.iterdir())
-  except OSError as e:
-    raise errors.InputError(
-      f'The folder {folder} cannot be read: {e.strerror or e}.'
-    ) from e
-  for path in paths:
-    if _is_dir(path):
-      yield from _walk(path, visited)
-    else:
-      yield path
-
-
-def _is_dir(path: epath.Path) -> bool:
-  try:
-    return path.is_dir()
-  except (OSError, ValueError):
-    return False  # Reading it reports the error.
 
 
 def predict_files(

@@ -12,6 +12,7 @@ import os
 import pathlib
 import re
 import shutil
+import stat as stat_lib
 import uuid
 
 from etils import epath
@@ -31,6 +32,56 @@ _STORAGE_MESSAGES = re.compile(
 def is_remote(path: epath.PathLike) -> bool:
   """Whether a path is on cloud storage, such as gs://."""
   return '://' in str(path)
+
+
+def stat(path: epath.PathLike) -> tuple[int, int]:
+  """Mode and size in bytes of a file or folder.
+
+  `epath.Path.stat` raises KeyError if the owner or the group has no name, as in
+  containers and on network drives.
+  """
+  if not is_remote(path):
+    found = os.stat(path)
+    return found.st_mode, found.st_size
+  found = epath.Path(path).stat()
+  # Cloud storage has no file modes, pipes or devices.
+  kind = stat_lib.S_IFDIR if found.is_directory else stat_lib.S_IFREG
+  return kind, found.length
+
+
+def walk(
+  folder: epath.PathLike, visited: set[str] | None = None
+) -> Iterator[epath.Path]:
+  """All files below a folder, sorted; each folder once, even if links loop.
+
+  Hidden files and those that macOS adds to archives are left out.
+
+  Args:
+    folder: the folder.
+    visited: folders to leave out; those below `folder` are added.
+
+  Raises:
+    InputError: a folder cannot be read.
+  """
+  folder = epath.Path(folder)
+  place = str(folder) if is_remote(folder) else os.path.realpath(folder)
+  visited = set() if visited is None else visited
+  if place in visited:
+    return
+  visited.add(place)
+  try:
+    paths = sorted(folder.iterdir())
+  except OSError as e:
+    raise errors.InputError(
+      f'The folder {folder} cannot be read: {e.strerror or e}.'
+    ) from e
+  for path in paths:
+    if path.name.startswith('.') or path.name == '__MACOSX':
+      continue
+    if path.is_dir():
+      yield from walk(path, visited)
+    else:
+      yield path
 
 
 def cache_dir() -> pathlib.Path:

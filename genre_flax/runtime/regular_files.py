@@ -8,6 +8,8 @@ import stat
 
 from etils import epath
 
+from genre_flax.runtime import files
+
 # Kinds of `NotReadableError`.
 MISSING = 'missing'
 NOT_A_FILE = 'not a file'
@@ -36,20 +38,19 @@ def read(path: epath.Path, *, max_bytes: int) -> bytes:
     NotReadableError: The file is missing, not regular, too large or unreadable.
   """
   try:
-    found = path.stat()
-    # Cloud storage has no file modes, pipes or devices.
-    if found.is_directory or not stat.S_ISREG(found.mode or stat.S_IFREG):
+    mode, length = files.stat(path)
+    if not stat.S_ISREG(mode):
       raise NotReadableError(
         NOT_A_FILE, 'it is a folder, a pipe or a device; expected a file'
       )
-    if found.length > max_bytes:
+    if length > max_bytes:
       raise NotReadableError(
         TOO_LARGE,
-        f'it has {found.length:,} bytes; at most {max_bytes:,} are accepted',
+        f'it has {length:,} bytes; at most {max_bytes:,} are accepted',
       )
     with path.open('rb') as file:
       # `read` allocates its argument, so not `max_bytes`.
-      content = file.read(found.length + 1)
+      content = file.read(length + 1)
   except (FileNotFoundError, NotADirectoryError):
     raise NotReadableError(MISSING, 'there is no such file') from None
   except NotReadableError:
@@ -57,8 +58,20 @@ def read(path: epath.Path, *, max_bytes: int) -> bytes:
   except (OSError, ValueError) as e:  # ValueError: a zero byte in the name.
     reason = getattr(e, 'strerror', None) or str(e)
     raise NotReadableError(UNREADABLE, reason) from None
-  if len(content) > found.length:
+  if len(content) > length:
     raise NotReadableError(
-      UNREADABLE, f'it has more than its reported {found.length:,} bytes'
+      UNREADABLE, f'it has more than its reported {length:,} bytes'
     )
   return content
+
+
+def read_start(path: epath.Path, num_bytes: int) -> bytes:
+  """The first bytes of a regular file; none if it cannot be read."""
+  try:
+    mode, _ = files.stat(path)
+    if not stat.S_ISREG(mode):
+      return b''
+    with path.open('rb') as file:
+      return file.read(num_bytes)
+  except (OSError, ValueError):
+    return b''

@@ -29,6 +29,9 @@ def _read(tmp_path, text, exclude_genres=(), genre_names=None, **given):
     'Id,Genre\na,Action\nb,"Action, Drama"\n',
     'Id,Genre\na,Action\nb,Action / Drama\n',
     'Genre,Id\nAction,a\nAction|Drama,b\n',
+    'Id,Action,Drama\na,TRUE,False\nb,true,True\n',
+    'Id,Action,Drama\na,1,\nb, 1,1.0\n',
+    "Id,Genre\na,Action\nb,\"[{'name': 'Drama'}, {'name': 'Action'}]\"\n",
   ],
 )
 def test_all_layouts_of_a_csv_give_the_same_rows(tmp_path, text):
@@ -74,7 +77,7 @@ def test_the_split_column_is_read(tmp_path, cells, split):
   ('text', 'words'),
   [
     (
-      'Id,Genre\na,Drama\nb,War\na,War\n',
+      'Id,Genre\na,Drama\nb,War|SF\na,War\n',
       "genres ['Drama'] there and ['War'] here",
     ),
     (
@@ -90,6 +93,65 @@ def test_contradicting_rows_of_a_film_are_problems(tmp_path, text, words):
   for word in ("id 'a'", 'row 2', words):
     assert word in problem.reason
   assert [row.row for row in found.rows] == [2, 3]
+
+
+def test_rows_of_one_genre_each_are_joined(tmp_path):
+  text = 'Id,Genre\na,War\na,Drama\nb,War\na,SF\na,War\n'
+  found = _read(tmp_path, text)
+  assert [(row.id, row.genres, row.row) for row in found.rows] == [
+    ('a', ('Drama', 'SF', 'War'), 2),
+    ('b', ('War',), 4),
+  ]
+  assert (found.num_rows, found.num_repeated, found.problems) == (5, 3, [])
+  assert found.notes[0].startswith('2 rows have a further genre')
+
+
+_MISSING = 'Id,Genre\na,Drama|N/A\nb,War\nc,nan\nd,null\n'
+
+
+@pytest.mark.parametrize(
+  'text',
+  [_MISSING, 'Id,Drama,War,N/A\na,1,0,1\nb,0,1,0\nc,0,0,1\nd,,,1\n'],
+  ids=['list', 'one-hot columns'],
+)
+def test_missing_values_are_no_genres(tmp_path, text):
+  found = _read(tmp_path, text)
+  assert found.genres == ('Drama', 'War')
+  assert [row.genres for row in found.rows] == [('Drama',), ('War',)]
+  assert (found.num_excluded, found.problems) == (2, [])
+  [note] = found.notes
+  for words in ('3 rows', 'N/A', 'rows 2, 4, 5', '--keep_na'):
+    assert words in note
+
+
+def test_missing_values_are_genres_on_request(tmp_path):
+  found = _read(tmp_path, _MISSING, keep_na=True)
+  assert found.genres == ('Drama', 'N/A', 'War', 'nan', 'null')
+  assert (len(found.rows), found.notes) == (4, ())
+  renamed = _read(tmp_path, _MISSING, ['null'], {'nan': 'Other'})
+  assert renamed.genres == ('Drama', 'Other', 'War')
+  assert (renamed.num_excluded, renamed.problems) == (1, [])
+
+
+def test_words_separated_by_spaces_are_noted(tmp_path):
+  text = 'Id,Genre\na,War Drama\nb,War SF\nc,SF Drama\n'
+  assert "--genre_separator=' '" in _read(tmp_path, text).notes[0]
+  split = _read(tmp_path, text, genre_separator=' ')
+  assert (split.genres, split.notes) == (('Drama', 'SF', 'War'), ())
+  # Names of two words.
+  text = 'Id,Genre\na,TV Drama\nb,Science Fiction\nc,TV War\n'
+  assert _read(tmp_path, text).notes == ()
+
+
+def test_a_split_column_can_be_named_or_ignored(tmp_path):
+  text = 'Id,Genre,Split,Fold\na,War,1,train\nb,War,2,dev\n'
+  [problem, _] = _read(tmp_path, text).problems
+  assert '--split_column=' in problem.reason
+  assert [row.split for row in _read(tmp_path, text, split='').rows] == [
+    None
+  ] * 2
+  found = _read(tmp_path, text, split='Fold')
+  assert [row.split for row in found.rows] == ['train', 'validation']
 
 
 def test_a_film_may_have_several_images_and_repeated_rows(tmp_path):
@@ -119,6 +181,13 @@ def test_genres_are_renamed_in_lists_and_columns(tmp_path):
     ('Science Fiction',),
   ]
   assert found.listed_names == {'Sci-Fi', 'SF', 'Drama'}
+  # The list has an old name, and the column the new one.
+  found = _read(
+    tmp_path,
+    'Id,Genre,Drama,Science Fiction\na,SF|Drama,1,1\n',
+    genre_names={'SF': 'Science Fiction'},
+  )
+  assert (found.genres, found.notes) == (('Drama', 'Science Fiction'), ())
 
 
 @pytest.mark.parametrize(
@@ -126,11 +195,10 @@ def test_genres_are_renamed_in_lists_and_columns(tmp_path):
   [
     (',Drama,0,1,train', 'missing id', ["'Id' is empty"]),
     ('a,Drama,0,2,train', 'label not 0 or 1', ["'Drama' is '2'"]),
-    ('a,Drama,,1,train', 'label not 0 or 1', ["'Action' is ''"]),
-    ('a,Drama', 'label not 0 or 1', ["'Action' is ''"]),
+    ('a,Drama', 'labels disagree', ["has ['Drama']", 'have []']),
     ('a,War,0,0,train', 'unknown genre', ["'Genre'", "['War']", 'one-hot']),
     ('a,[Drama],0,1,train', 'bad genre list', ["'Genre'", "'[Drama]'"]),
-    ('a,,0,0,train', 'no genre', ['expected at least one genre, got none']),
+    ('a,,0,0,train', 'no genre', ['expected at least one genre', "got ''"]),
     (
       'a,Drama,1,0,train',
       'labels disagree',

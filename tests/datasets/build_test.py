@@ -3,6 +3,8 @@
 import csv
 import io
 import logging
+import pwd
+import re
 
 from etils import epath
 from PIL import Image
@@ -14,6 +16,7 @@ from genre_flax.datasets.posters import images
 from genre_flax.datasets.posters import sources
 from genre_flax.datasets.posters import storage
 from genre_flax.datasets.posters import synthetic
+from genre_flax.inference import image_files
 from genre_flax.runtime import errors
 
 _GOOD = """Id,Genre,Split
@@ -69,7 +72,7 @@ def test_posters_become_a_dataset(source, data_dir, caplog):
   card = build.build(source, data_dir=data_dir)
   dataset = storage.open_dataset(data_dir)
   assert dataset.card == card
-  assert dataset.genres == ('Drama', 'N/A', 'War')
+  assert dataset.genres == ('Drama', 'War')
   ids = {name: dataset.open_split(name)[0].id for name in card['splits']}
   assert ids == {'train': 'a', 'validation': 'b', 'test': 'c'}
   assert _names(data_dir) == ['posters']
@@ -193,15 +196,35 @@ def test_every_row_of_several_sources_is_counted(source, data_dir):
 
 
 @pytest.mark.parametrize(
-  ('first_id', 'is_suggested'), [('1', True), ('a', False)]
+  ('first_id', 'poster', 'words'),
+  [
+    (
+      '1',
+      'b.jpg',
+      'are not in .*images. These flags .*: --image_column=Poster',
+    ),
+    ('1', 'x.jpg', 'Name a column of image paths with --image_column'),
+    ('a', 'b.jpg', None),
+  ],
 )
-def test_flags_are_suggested_if_no_image_is_found(
-  source, data_dir, first_id, is_suggested
+def test_flags_are_suggested_if_most_images_are_missing(
+  source, data_dir, first_id, poster, words
 ):
   source.csv.write_text(
-    f'Id,Genre,Poster\n{first_id},Drama,a.jpg\n2,War,b.jpg\n'
+    f'Id,Genre,Poster\n{first_id},Drama,a.jpg\n2,War,{poster}\n'
   )
   with pytest.raises(errors.InputError) as error:
     build.build(source, data_dir=data_dir)
-  expected = f'No image of {source.csv} was found. If one of its columns'
-  assert (expected in str(error.value)) == is_suggested
+  assert bool(words) == ('Most images of' in str(error.value))
+  assert re.search(words or '', str(error.value))
+
+
+def test_files_of_owners_without_a_name_are_read(source, data_dir, monkeypatch):
+  def raise_key_error(number):
+    raise KeyError(f'uid not found: {number}')
+
+  monkeypatch.setattr(pwd, 'getpwuid', raise_key_error)
+  build.build(source, data_dir=data_dir)
+  storage.open_dataset(data_dir).verify()
+  [path] = image_files.find([str(source.images / 'a.jpg')])
+  assert image_files.decode(path, (12, 8)).shape == (12, 8, 3)

@@ -114,12 +114,17 @@ def test_problems_are_in_the_order_of_the_rows(folder):
   )
 
 
-def test_a_file_with_another_suffix_is_suggested(folder):
-  folder.write('Id,Genre\na,Drama\n')
-  (folder.path / 'images' / 'a.JPG').write_bytes(_png('red'))
-  [problem] = folder.collect().problems
+def test_a_file_with_another_suffix_is_used(folder, caplog):
+  folder.write('Id,Genre\na,Drama\nb,Drama\n')
+  for name in ('a.JPG', 'b.jpeg', 'b.png'):
+    (folder.path / 'images' / name).write_bytes(_jpeg('red'))
+  found = folder.collect()
+  assert [example.file for example in found.examples] == ['a.JPG']
+  assert found.examples[0].read() == _jpeg('red')
+  assert 'spelling than expected are used: a.JPG for a.jpg.' in caplog.text
+  [problem] = found.problems
   assert problem.kind == 'missing image'
-  assert problem.reason.endswith('but there is a.JPG; see --image_pattern')
+  assert problem.reason.endswith('; there is b.jpeg; there is b.png')
 
 
 def test_equal_images_share_a_split(folder):

@@ -15,7 +15,9 @@ def _find(tmp_path, text, **given):
 
 
 @pytest.mark.parametrize(
-  'header', ['Id,Genre', 'imdbId,genres', 'movie_id,GENRES', ' ID , Genre ']
+  'header',
+  ['Id,Genre', 'imdbId,genres', 'movie_id,GENRES', ' ID , Genre ']
+  + ['movieId,genres', 'tconst,listed_in'],
 )
 def test_default_column_names(tmp_path, header):
   found = _find(tmp_path, f'{header}\na,Drama\n')
@@ -35,6 +37,15 @@ def test_given_names_win_over_default_names(tmp_path):
   assert (found.id, found.genre, found.image) == ('film', 'kinds', 'file')
 
 
+def test_paths_of_images_replace_ids(tmp_path):
+  text = 'file_name,Genre\na.png,Drama\n'
+  found = _find(tmp_path, text)
+  assert (found.id, found.image) == ('', 'file_name')
+  text = text.replace('G', 'Id,G').replace('D', '7,D')
+  assert _find(tmp_path, text).image == 'file_name'
+  assert _find(tmp_path, text, image_pattern='{id}.gif').image == ''
+
+
 @pytest.mark.parametrize(
   ('text', 'given', 'labels', 'ignored'),
   [
@@ -49,12 +60,30 @@ def test_given_names_win_over_default_names(tmp_path):
     ('Id,Genre,Votes\na,x,1\nb,x,7\n', {}, (), ('Votes',)),
     # An index of the rows without a name.
     (',Id,Drama,Split\n0,a,1,test\n1,b,0,test\n', {}, ('Drama',), ()),
+    (
+      'Id,War,SF,Year\na,True,,\nb,FALSE, 1,1\nc,true,,2\n',
+      {},
+      ('War', 'SF'),
+      ('Year',),
+    ),
+    # Drama has no poster; other columns that are in no list are no genres.
+    (
+      'Id,Genre,isAdult,War,Drama,SF,Color\na,SF|War,1,1,0,1,1\n',
+      {},
+      ('War', 'Drama', 'SF'),
+      ('isAdult', 'Color'),
+    ),
+    ('Id,Genre,isAdult\na,SF,0\n', {}, (), ('isAdult',)),
     ('Id,War,Adult\na,1,0\nb,3,0\n', {'labels': ['War']}, ('War',), ('Adult',)),
   ],
 )
 def test_columns_of_0_and_1_are_labels(tmp_path, text, given, labels, ignored):
   found = _find(tmp_path, text, **given)
   assert (found.labels, found.ignored) == (labels, ignored)
+  # With a note, if they are columns of 0 and 1.
+  assert [', '.join(ignored) in one for one in found.notes] == (
+    [True] if 'isAdult' in ignored else []
+  )
 
 
 @pytest.mark.parametrize(
@@ -64,6 +93,7 @@ def test_columns_of_0_and_1_are_labels(tmp_path, text, given, labels, ignored):
     ('Id,Kind', {}, ['genre list', '--genre_column', '--label_columns']),
     ('Id,Genre', {'id': 'id'}, ["no column 'id'", "['Id', 'Genre']"]),
     ('Id,Genre', {'genre': 'kind'}, ["no column 'kind'"]),
+    ('Id,Genre', {'split': 'fold'}, ["no column 'fold'"]),
     ('Id,Genre', {'image': 'file'}, ["no column 'file'"]),
     ('Id,Genre', {'labels': ('War',)}, ["no column 'War'"]),
   ],

@@ -1,5 +1,6 @@
 """Tests of the errors for files that are not images, or too large."""
 
+import struct
 import warnings
 
 from etils import epath
@@ -46,8 +47,8 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path):
     (b'\xef\xbb\xbf<html>', 'HTML page'),
     (b'hi', "b'hi'"),
     (b'RIFF\0\0\0\0WAVEfmt ', 'expected one of JPEG, PNG, WebP, GIF'),
-    (pictures.encode(pictures.red(), 'BMP'), 'BM'),
-    (pictures.encode(pictures.red(), 'TIFF'), 'II'),
+    (pictures.encode(pictures.red(), 'JPEG2000'), 'jP'),
+    (b'BM: a note that is long enough', 'BM'),
   ],
 )
 def test_the_error_for_other_files_describes_their_contents(content, reason):
@@ -56,11 +57,13 @@ def test_the_error_for_other_files_describes_their_contents(content, reason):
   assert reason in error.reason
 
 
-@pytest.mark.parametrize('image_format', ['JPEG', 'PNG', 'WEBP', 'GIF'])
+@pytest.mark.parametrize(
+  'image_format', ['JPEG', 'PNG', 'WEBP', 'GIF', 'AVIF', 'TIFF', 'BMP']
+)
 def test_a_truncated_or_corrupt_image_is_refused(image_format):
   content = pictures.encode(pictures.noise(), image_format)
-  # 14 bytes identify the format.
-  ends = [max(14, int(share * len(content))) for share in (0.02, 0.3, 0.9)]
+  # 18 bytes identify the format.
+  ends = [max(18, int(share * len(content))) for share in (0.02, 0.3, 0.9)]
   damaged = [content[:end] for end in ends]
   if image_format == 'PNG':
     middle = len(content) // 2
@@ -78,9 +81,25 @@ def test_a_decompression_bomb_is_refused():
     error = _error_of(bomb)
     assert error.kind == 'decompression bomb'
     assert f'{width} x {height} pixels; at most 67,108,864' in error.reason
+  # The number of rows of a TIFF's strip becomes the height of a tile.
+  tiff = pictures.encode(pictures.red(), 'TIFF')
+  rows, tile = (
+    struct.pack('<HHII', tag, 4, 1, n) for tag, n in ((278, 60), (323, 1 << 31))
+  )
+  assert tiff.count(rows) == 1
+  assert _error_of(tiff.replace(rows, tile)).kind == 'decompression bomb'
   # 64 megapixels are accepted: the decoder gets as far as the missing pixels.
   error = _error_of(pictures.png(8192, 8192, depth=1, color_type=0, rows=[]))
   assert error.kind == 'truncated or corrupt image'
+
+
+def test_pixels_of_32_bits_and_run_lengths_are_refused():
+  for mode in ('I', 'F'):
+    error = _error_of(pictures.encode(Image.new(mode, (4, 4)), 'TIFF'))
+    assert error.kind == 'unsupported pixels'
+  bmp = bytearray(pictures.encode(pictures.red('L'), 'BMP'))
+  bmp[30] = 1  # The compression.
+  assert _error_of(bytes(bmp)).kind == 'unsupported compression'
 
 
 def test_an_image_larger_than_a_jpeg_is_refused(tmp_path):

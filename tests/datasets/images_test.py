@@ -36,6 +36,12 @@ _TWO_IMAGES = {'save_all': True, 'append_images': [_BLACK]}
     'gif': encode(red(), 'GIF'),
     'animated gif': encode(red(), 'GIF', **_TWO_IMAGES),
     'animated webp': encode(red(), 'WEBP', lossless=True, **_TWO_IMAGES),
+    'avif': encode(red(), 'AVIF'),
+    'animated avif': encode(red(), 'AVIF', **_TWO_IMAGES),
+    'tiff': encode(red(), 'TIFF', compression='tiff_lzw'),
+    'cmyk tiff': encode(red('CMYK'), 'TIFF'),
+    'tiff of two images': encode(red(), 'TIFF', **_TWO_IMAGES),
+    'bmp': encode(red(), 'BMP'),
     'jpeg of two images': encode(red(), 'MPO', quality=95, **_TWO_IMAGES),
   },
 )
@@ -46,8 +52,9 @@ def test_formats_and_modes_are_decoded(content):
     np.testing.assert_allclose(image.getpixel(place), pictures.RED, atol=2)
 
 
-def _png16(value):
-  return encode(Image.fromarray(np.full((4, 4), value, np.uint16)), 'PNG')
+def _png16(value, image_format='PNG'):
+  image = Image.fromarray(np.full((4, 4), value, np.uint16))
+  return encode(image, image_format)
 
 
 def _palette_png(transparency, image_format='PNG'):
@@ -72,6 +79,7 @@ def _new(mode, color, **options):
     'one bit': (_new('1', 1), 255),
     # 25700 = 100 x 257.
     '16 bits': (_png16(25700), 100),
+    '16 bits tiff': (_png16(25700, 'TIFF'), 100),
     # 65300 = 254.1 x 257; dividing by 256 would give 255.1.
     '16 bits, light': (_png16(65300), 254),
     '16 bits rgb': (  # 100 x 256 + 7.
@@ -130,13 +138,19 @@ def _with_orientation(orientation, image_format, **options):
 
 
 @pytest.mark.parametrize('orientation', _STORED)
-@pytest.mark.parametrize('image_format', ['PNG', 'WEBP'])
+@pytest.mark.parametrize('image_format', ['PNG', 'WEBP', 'TIFF', 'AVIF'])
 def test_exif_orientations_are_applied(orientation, image_format):
-  options = {'lossless': True} if image_format == 'WEBP' else {}
+  options = {
+    'WEBP': {'lossless': True},
+    'AVIF': {'quality': 100, 'subsampling': '4:4:4'},
+  }.get(image_format, {})
   image, _ = images.open_rgb(
     _with_orientation(orientation, image_format, **options)
   )
-  np.testing.assert_array_equal(np.asarray(image), _quarters())
+  atol = 2 if image_format == 'AVIF' else 0
+  np.testing.assert_allclose(
+    np.asarray(image, int), _quarters().astype(int), atol=atol
+  )
 
 
 @pytest.mark.parametrize('orientation', [2, 3, 4, 5, 6, 7, 8])

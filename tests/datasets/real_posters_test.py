@@ -4,6 +4,7 @@ from etils import epath
 import pytest
 
 from genre_flax.datasets.posters import build
+from genre_flax.datasets.posters import columns
 from genre_flax.datasets.posters import sources
 from genre_flax.datasets.posters import storage
 from tests.support import paths
@@ -19,6 +20,7 @@ def dataset(tmp_path_factory):
   source = sources.Source(
     csv=epath.Path(paths.REAL_POSTERS / 'train.csv'),
     images=epath.Path(paths.REAL_POSTERS / 'Images'),
+    columns=columns.Columns(keep_na=True),
   )
   build.build(source, data_dir=data_dir)
   return storage.open_dataset(data_dir)

@@ -69,6 +69,22 @@ def test_an_unknown_genre_is_refused(tmp_path, options, flag, genres):
     assert word in str(error.value)
 
 
+def test_unlikely_genres_are_noted(tmp_path, caplog):
+  sources.read(
+    [
+      _source(tmp_path, 'one', 'Id,Genre\na,Sci-Fi\nb,Sci-Fi|T1\nc,T2|T3\n'),
+      _source(tmp_path, 'two', 'Id,Genre\na,sci fi|T4\nb,NA|T5\n'),
+    ]
+  )
+  for words in (
+    '--genre_names=FILE:\nsci fi = Sci-Fi  # ',
+    'two.csv, row 2',
+    '6 of 7 genres have one poster only: T1 (row 3), ',
+    'two.csv: 1 rows have a missing value as a genre (NA)',
+  ):
+    assert words in caplog.text
+
+
 def test_a_film_in_two_splits_is_a_problem(tmp_path):
   first, second = sources.read(
     [

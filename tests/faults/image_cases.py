@@ -19,10 +19,12 @@ _MODES = {
   'PNG': ('1', 'L', 'LA', 'P', 'RGB', 'RGBA', 'I;16'),
   'WEBP': ('RGB', 'RGBA'),
   'GIF': ('1', 'L', 'P'),
-  'BMP': ('RGB',),
-  'TIFF': ('RGB',),
+  'AVIF': ('RGB', 'RGBA'),
+  'TIFF': ('1', 'L', 'RGB', 'RGBA', 'CMYK', 'I;16'),
+  'BMP': ('L', 'RGB'),
+  'JPEG2000': ('RGB',),
 }
-_UNSUPPORTED = ('BMP', 'TIFF')
+_UNSUPPORTED = ('JPEG2000',)
 _NAMES = (
   b'ok_a b.jpg',
   b"ok_it's.jpg",

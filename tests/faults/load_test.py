@@ -116,7 +116,7 @@ def test_read_a_million_rows(tmp_path):
       file.write(f'tt{index:08d},{"|".join(sorted(chosen))},{cells}\n')
   num_rows, num_problems, peak = run_code(_READ_TABLE, path).split()
   assert (num_rows, num_problems) == ('1000000', '0')
-  assert float(peak) < 1.5
+  assert float(peak) < 0.6
 
 
 _METRICS = f"""

@@ -1,7 +1,9 @@
 """Arbitrary text by Hypothesis: read, or refused with a message."""
 
 import csv
+import gzip
 import io
+import json
 import sys
 
 from absl import flags
@@ -30,6 +32,8 @@ CELLS = st.one_of(
     [
       *('tt1', 'tt2', '../x', '/etc/passwd', 'C:\\x', 'a/b', '', ' '),
       *('Drama', 'Drama|War', "['Drama', 'War']", "['Drama' 'War']", '[1]'),
+      *('[{"name": "War"}]', '{"a": "War"}', 'War，Drama', '&#68;rama&#44;'),
+      *('(no genres listed)', r'\N', 'TRUE', 'False', 'nan', '&nan;', '[null]'),
       *('0', '1', '0.0', '1.0', '2', 'NaN', 'N/A', 'train', 'test', 'dev'),
       *('=cmd()', '\x1b[2J', '"', "'", ',', '\n', '\r\n', '\ufeff'),
       *('(' * 300, '{' * 50, '__import__("os")', '9' * 400),
@@ -74,26 +78,33 @@ def check_many(strategy, max_examples, check):
 
 
 @st.composite
-def csv_files(draw):
-  """The bytes of a CSV file, valid or not."""
+def tables(draw):
+  """The bytes of delimited text or JSON lines, valid or not."""
   header = draw(st.one_of(HEADERS, st.just(['Id', 'Genre', 'Drama', 'War'])))
   rows = draw(st.lists(st.lists(CELLS, max_size=len(header) + 2), max_size=8))
   table = io.StringIO()
-  dialect = {'lineterminator': draw(st.sampled_from(['\n', '\r\n', '\r']))}
-  if draw(st.booleans()):
-    csv.writer(table, **dialect).writerows([header, *rows])
-  else:  # Without quotes.
+  end = draw(st.sampled_from(['\n', '\r\n', '\r']))
+  separator = draw(st.sampled_from([*',,,;|\t', '::']))
+  kind = draw(st.sampled_from(['csv', 'csv', 'text', 'text', 'json']))
+  table.write(draw(st.sampled_from(['', '', '', f'sep={separator}{end}'])))
+  if kind == 'csv':
+    writer = csv.writer(table, delimiter=separator[0], lineterminator=end)
+    writer.writerows([header, *rows])
+  elif kind == 'text':  # Without quotes.
     for row in [header, *rows]:
-      table.write(','.join(row) + dialect['lineterminator'])
+      table.write(separator.join(row) + end)
+  else:
+    for row in rows:
+      table.write(json.dumps(dict(zip(header, row, strict=False))) + end)
   encoding = draw(st.sampled_from(['utf-8', 'utf-8', *ENCODINGS]))
   content = table.getvalue().encode(encoding, 'replace')
   if draw(st.integers(0, 9)) == 0:
     content = content[: draw(st.integers(0, len(content)))]
-  return content
+  return gzip.compress(content) if draw(st.integers(0, 9)) == 0 else content
 
 
 @MAX_EXAMPLES
-def test_csv_files(max_examples, tmp_path):
+def test_tables(max_examples, tmp_path):
   path = epath.Path(tmp_path) / 'posters.csv'
 
   def check(content):
@@ -117,7 +128,7 @@ def test_csv_files(max_examples, tmp_path):
       assert set(row.genres) <= set(found.genres)
     return True
 
-  check_many(csv_files(), max_examples, check)
+  check_many(tables(), max_examples, check)
 
 
 @MAX_EXAMPLES

@@ -19,18 +19,23 @@ def posters(tmp_path):
   return folder
 
 
-def test_find_walks_folders_and_filters_suffixes(posters):
+def test_find_walks_folders_and_recognizes_contents(posters, caplog):
   (posters / 'deep').mkdir()
-  (posters / 'synthetic00001.jpg').rename(posters / 'deep' / 'b.JPG')
-  (posters / 'notes.txt').write_text('no image')
+  (posters / 'synthetic00001.jpg').rename(posters / 'deep' / 'b')
+  for name in ('notes.txt', '._c.jpg', '.hidden/a.jpg', '__MACOSX/d.jpg'):
+    (posters / name).parent.mkdir(exist_ok=True)
+    (posters / name).write_text('no image')
+  os.mkfifo(posters / 'pipe')
   names = [file.name for file in image_files.find([str(posters)])]
   assert sorted(names) == [
-    'b.JPG',
+    'b',
     'synthetic00000.jpg',
     'synthetic00002.jpg',
     'synthetic00003.jpg',
     'synthetic00004.jpg',
   ]
+  assert 'skipped 2 file(s) that are not JPEG, PNG' in caplog.text
+  assert 'BMP: notes.txt, pipe.' in caplog.text
 
 
 def test_find_follows_links_once(posters):

@@ -42,14 +42,14 @@ def folder(tmp_path):
   content = pictures.encode(pictures.red(), 'JPEG', exif=broken_exif)
   (folder / 'images' / 'big' / 'x3.png').write_bytes(content)
   good = (
-    'film,kinds,year,Split\r\n'
-    'x1,"Comédie, Drama",1999,train\r\n'
-    'x2,Drama,2000,val\r\n'
-    'x3,Drama / N/A,2001,test\r\n'
+    'film;kinds;year;fold\r\n'
+    'x1;Comédie, Drama;1999;train\r\n'
+    'x2;Drama;2000;val\r\n'
+    'x3;Drama / N/A;2001;test\r\n'
   )
-  (folder / 'good.csv').write_bytes(good.encode('latin-1'))
-  bad = good + 'x4,Drama,2002,train\r\n../x5,Drama,2003,train\r\n'
-  (folder / 'bad.csv').write_bytes(bad.encode('latin-1'))
+  (folder / 'good.csv').write_bytes(good.encode('cp1252'))
+  bad = good + 'x4;Drama;2002;train\r\n../x5;Drama;2003;train\r\n'
+  (folder / 'bad.csv').write_bytes(bad.encode('cp1252'))
   return folder
 
 
@@ -60,6 +60,7 @@ def _flags(folder, name):
     f'--data_dir={folder / "my data"}',
     '--id_column=film',
     '--genre_column=kinds',
+    '--split_column=fold',
     '--image_pattern=big/{id}.png',
     '--exclude_genres=N/A',
     '--max_side=18',
@@ -73,7 +74,7 @@ def test_a_dataset_is_written_once_and_verified(folder):
   card = (path / 'data_card.md').read_text(encoding='utf-8')
   assert result.stdout.startswith(card)
   assert '- CSV: ' in card
-  assert '(3 rows, latin-1)' in card
+  assert "(3 rows, cp1252, separator ';')" in card
   assert f"--config.dataset.data_dir='{folder / 'my data'}'" in result.stdout
   # A progress bar, and no messages of TFDS.
   assert 'Reading posters: 100%' in result.stderr
@@ -124,6 +125,7 @@ def test_problems_exit_with_status_2_and_a_full_list(folder):
 
 def test_a_dry_run_with_skipped_rows(folder):
   flags = [*_flags(folder, 'bad.csv'), '--on_error=skip', '--dry_run']
+  flags += ['--exclude_genres=Comédie', '--keep_na', '--separator=;']
   result = programs.run('prepare', *flags)
   assert result.returncode == 0, result.stderr
   assert '3 posters, 2 genres' in result.stdout
@@ -132,6 +134,18 @@ def test_a_dry_run_with_skipped_rows(folder):
   assert 'Dry run: no dataset was written.' in result.stdout
   assert 'These rows are skipped.' in result.stderr
   assert not (folder / 'my data').exists()
+
+
+def test_a_folder_of_images_needs_no_csv(tmp_path):
+  for i, name in enumerate(('train/Drama/a.avif', 'test/War/b.png')):
+    (tmp_path / name).parent.mkdir(parents=True)
+    image = Image.new('RGB', (16, 24), (80 * i, 9, 9))
+    image.save(tmp_path / name)
+  flags = ['--splits=80,0,20', '--dry_run', f'--data_dir={tmp_path / "new"}']
+  result = programs.run('prepare', f'--images={tmp_path}', *flags)
+  assert result.returncode == 0, result.stderr
+  assert '2 posters, 2 genres' in result.stdout
+  assert f'{tmp_path}: format image_folder, 2 posters.' in result.stderr
 
 
 def test_flags_apply_to_synthetic_posters(tmp_path):
@@ -152,7 +166,7 @@ def test_flags_apply_to_synthetic_posters(tmp_path):
   ('flags', 'words'),
   [
     ('--data_dir=', '--data_dir is empty'),
-    ('--data_dir=new', '--csv and --images missing'),
+    ('--data_dir=new', '--images is missing'),
     (f'{CSV} --synthetic=3', 'either --synthetic, or --csv and --images'),
     (f'{CSV} --csv=b', 'Got 2 --csv and 1 --images'),
     (f'{CSV} --image_pattern=a.jpg', '--image_pattern=a.jpg: expected {id}'),
@@ -173,7 +187,7 @@ def test_several_csv_files_become_one_dataset(folder):
   for name in ('x1', 'x9'):
     (more / 'big' / f'{name}.png').write_bytes(_png((200, 200, 9)))
   (folder / 'more.csv').write_text(
-    'film,kinds,Split\nx1,Comedy|Drama,train\nx9,Comedy,test\n'
+    'film,kinds,fold\nx1,Comedy|Drama,train\nx9,Comedy,test\n'
   )
   (folder / 'names.txt').write_text('Comédie = Comedy\n', encoding='utf-8')
   result = programs.run(

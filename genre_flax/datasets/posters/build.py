@@ -1,5 +1,6 @@
 """Builds a prepared dataset from label tables and image folders."""
 
+import collections
 import contextlib
 import tempfile
 from typing import Any
@@ -9,6 +10,7 @@ from etils import epath
 
 from genre_flax.datasets.posters import collection as collection_lib
 from genre_flax.datasets.posters import data_card
+from genre_flax.datasets.posters import image_search
 from genre_flax.datasets.posters import images
 from genre_flax.datasets.posters import problems as problems_lib
 from genre_flax.datasets.posters import sources as sources_lib
@@ -19,6 +21,10 @@ from genre_flax.runtime import errors
 from genre_flax.runtime import files
 
 PROBLEMS_CSV = 'problems.csv'
+_IMAGE_ADVICE = (
+  'Name a column of image paths with --image_column, or describe how the paths'
+  ' follow from the ids with --image_pattern.'
+)
 
 
 def build(
@@ -102,14 +108,17 @@ def _report_problems(
       lines.append(f'The full list is in {path}.')
     except errors.StorageError as e:
       lines.append(f'The full list could not be written. {e}')
-  missing = {p.file for p in problems if p.kind == images.MISSING}
-  for number, source in enumerate(collection.sources):
-    is_used = any(example.source == number for example in collection.examples)
-    if not is_used and not source.columns.image and str(source.csv) in missing:
+  missing = collections.Counter(
+    problem.file for problem in problems if problem.kind == images.MISSING
+  )
+  for source, one in zip(
+    collection.sources, collection.annotations, strict=True
+  ):
+    if 2 * missing[str(source.csv)] > one.num_rows and not source.layout:
+      flags = image_search.find_flags(source)
       lines.append(
-        f'No image of {source.csv} was found. If one of its columns has the'
-        ' paths of the images, name it with --image_column; if they follow'
-        ' from the ids, describe them with --image_pattern.'
+        f'Most images of {source.csv} are not in {source.images}. '
+        + (f'These flags find them: {flags}' if flags else _IMAGE_ADVICE)
       )
   if not skip_bad:
     raise errors.InputError(

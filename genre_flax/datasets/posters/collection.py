@@ -11,9 +11,11 @@ import itertools
 import json
 from typing import TypeVar
 
+from absl import logging
 from etils import epath
 
 from genre_flax.datasets.posters import annotations as annotations_lib
+from genre_flax.datasets.posters import image_search
 from genre_flax.datasets.posters import images
 from genre_flax.datasets.posters import problems as problems_lib
 from genre_flax.datasets.posters import rows as rows_lib
@@ -21,6 +23,7 @@ from genre_flax.datasets.posters import sources as sources_lib
 from genre_flax.datasets.posters import splits
 from genre_flax.runtime import errors
 from genre_flax.runtime import files
+from genre_flax.runtime import text
 from genre_flax.runtime import threads
 
 _T = TypeVar('_T')
@@ -220,16 +223,15 @@ def _check_images(
   max_side: int | None,
 ) -> Iterator[Example | problems_lib.Problem]:
   """Yields an example without split, or a problem, for each row in order."""
+  finder = image_search.Finder()
 
   def check(numbered):
     number, (source, row) = numbered
     folder, file = sources[source].images, row.image
     try:
-      checked = images.check(folder / file, max_side=max_side)
+      file, checked = finder.check(folder, file, max_side=max_side)
     except images.BadImageError as e:
       reason = f'{folder / file}: {e.reason}'
-      if e.kind == images.MISSING:
-        reason += _other_suffix_hint(folder / file)
       return problems_lib.Problem(row.file, row.row, e.kind, reason)
     if checked.jpeg is not None:
       folder, file = spool, f'{number}.jpg'
@@ -252,16 +254,13 @@ def _check_images(
       extra=row.extra,
     )
 
-  return threads.map_in_order(check, enumerate(rows))
-
-
-def _other_suffix_hint(path: epath.Path) -> str:
-  """Names an existing file that differs from `path` in the suffix only."""
-  for suffix in ('.jpg', '.jpeg', '.png', '.webp', '.gif'):
-    for other in (path.with_suffix(suffix), path.with_suffix(suffix.upper())):
-      if other.exists():
-        return f', but there is {other.name}; see --image_pattern'
-  return ''
+  yield from threads.map_in_order(check, enumerate(rows))
+  if finder.found:
+    names = [f'{name} for {wanted}' for wanted, name in sorted(finder.found)]
+    logging.warning(
+      'Images with another suffix or spelling than expected are used: %s.',
+      text.printable(text.join_first(names)),
+    )
 
 
 def _assign_ids_and_splits(

@@ -5,16 +5,22 @@ import hashlib
 import io
 import re
 
+from absl import logging
 from etils import epath
 import numpy as np
+from PIL import AvifImagePlugin
+from PIL import BmpImagePlugin
 from PIL import GifImagePlugin
 from PIL import Image
 from PIL import ImageFile
 from PIL import JpegImagePlugin
 from PIL import PngImagePlugin
+from PIL import TiffImagePlugin
 from PIL import WebPImagePlugin
 
+from genre_flax.runtime import files
 from genre_flax.runtime import regular_files
+from genre_flax.runtime import text
 
 # A poster has well under a megapixel, but a small file can decode to gigabytes.
 # 64 megapixels take 192 MB.
@@ -29,13 +35,26 @@ _KINDS = {
 _JPEG_QUALITY = 95
 _MAX_JPEG_SIDE = 65500  # The limit of libjpeg.
 
-# The first bytes and the reader of each format; file names are not used.
-_FORMATS = {
+# The first bytes and the reader of each format.
+_READERS = {
   'JPEG': (rb'\xff\xd8\xff', JpegImagePlugin.JpegImageFile),
   'PNG': (rb'\x89PNG\r\n\x1a\n', PngImagePlugin.PngImageFile),
   'WebP': (rb'RIFF....WEBP', WebPImagePlugin.WebPImageFile),
   'GIF': (rb'GIF8[79]a', GifImagePlugin.GifImageFile),
+  'AVIF': (rb'....ftyp(avi[fs]|mif1)', AvifImagePlugin.AvifImageFile),
+  'TIFF': (rb'II[*+]\0|MM\0[*+]', TiffImagePlugin.TiffImageFile),
+  # The size of the second header is the version of the format.
+  'BMP': (
+    rb'BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0{3}',
+    BmpImagePlugin.BmpImageFile,
+  ),
 }
+FORMATS = ', '.join(_READERS)
+# Of images in folders; with other suffixes, the first bytes count.
+SUFFIXES = (
+  *('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.webp', '.gif', '.avif'),
+  *('.tif', '.tiff', '.bmp'),
+)
 _ORIENTATION_TAG = 0x0112
 # The transposition that turns an image upright, by its EXIF orientation.
 _TO_UPRIGHT = {
@@ -110,6 +129,36 @@ def check(path: epath.Path, *, max_side: int | None = None) -> CheckedImage:
   )
 
 
+def is_image(path: epath.Path) -> bool:
+  """Whether a file has the suffix or the first bytes of an image format."""
+  return path.suffix.lower() in SUFFIXES or bool(
+    _find_reader(regular_files.read_start(path, 32))
+  )
+
+
+def _find_reader(content: bytes) -> type[ImageFile.ImageFile] | None:
+  for magic, reader in _READERS.values():
+    if re.match(magic, content, re.S):
+      return reader
+  return None
+
+
+def find(folder: epath.PathLike) -> list[epath.Path]:
+  """The images in a folder and below, sorted; other files are logged.
+
+  Raises:
+    InputError: a folder cannot be read.
+  """
+  found, others = [], []
+  for path in files.walk(folder):
+    (found if is_image(path) else others).append(path)
+  if others:
+    names = text.join_first([path.name for path in others], limit=20)
+    skipped = f'{len(others)} file(s) that are not {FORMATS}: {names}'
+    logging.warning('%s: skipped %s.', folder, text.printable(skipped))
+  return found
+
+
 def read(path: epath.Path, *, max_bytes: int = MAX_BYTES) -> bytes:
   """The bytes of an image file.
 
@@ -156,14 +205,7 @@ def open_rgb(
   """
   if not content:
     raise BadImageError('empty image', 'the file has no bytes')
-  reader = next(
-    (
-      reader
-      for magic, reader in _FORMATS.values()
-      if re.match(magic, content, re.S)
-    ),
-    None,
-  )
+  reader = _find_reader(content)
   if reader is None:
     raise BadImageError('not an image', _describe(content))
   # Image.open warns about large or odd files through the warning filters of the
@@ -187,11 +229,19 @@ def _decode(
   image: ImageFile.ImageFile, at_least: tuple[int, int] | None
 ) -> tuple[Image.Image, bool]:
   """Decodes an image whose pixels are not yet read; see `open_rgb`."""
-  if image.width * image.height > MAX_PIXELS:
+  width, height = image.size
+  if image.format == 'TIFF':  # A tile may be larger than the image.
+    width = max(width, image.tag_v2.get(TiffImagePlugin.TILEWIDTH, 1))
+    height = max(height, image.tag_v2.get(TiffImagePlugin.TILELENGTH, 1))
+  if width * height > MAX_PIXELS:
     raise BadImageError(
       'decompression bomb',
-      f'{image.width} x {image.height} pixels; at most {MAX_PIXELS:,} in all'
-      ' are accepted',
+      f'{width} x {height} pixels; at most {MAX_PIXELS:,} in all are accepted',
+    )
+  if image.tile and image.tile[0][0] == 'bmp_rle':
+    # Pillow decodes 0.3 megapixels per second.
+    raise BadImageError(
+      'unsupported compression', 'the BMP is run-length coded'
     )
   if at_least is not None:
     # Only JPEG has a draft mode; its EXIF data precedes the pixels.
@@ -217,7 +267,10 @@ def _orientation(image: ImageFile.ImageFile) -> int:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-  if image.mode.startswith('I') or image.mode == 'F':
+  if image.mode in ('I', 'F'):
+    reason = 'the pixels have 32 bits; expected 8 or 16'
+    raise BadImageError('unsupported pixels', reason)
+  if image.mode.startswith('I;16'):
     image = _to_8_bits(image)
   if image.has_transparency_data:  # RGB may have a transparent color.
     image = image.convert('RGBA')
@@ -227,7 +280,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _to_8_bits(image: Image.Image) -> Image.Image:
-  """Converts 16-bit gray, mode I;16 or, in older Pillow versions, I."""
+  """Converts 16-bit gray."""
   values = np.asarray(image, np.float32)
   transparent = image.info.get('transparency')
   if transparent is not None:
@@ -239,5 +292,4 @@ def _describe(content: bytes) -> str:
   head = content[:64].removeprefix(b'\xef\xbb\xbf').lstrip().lower()
   if head.startswith((b'<!doctype html', b'<html')):
     return 'the file is an HTML page; download the image again'
-  expected = ', '.join(_FORMATS)
-  return f'the file starts with {content[:8]!r}; expected one of {expected}'
+  return f'the file starts with {content[:8]!r}; expected one of {FORMATS}'

@@ -23,7 +23,7 @@ def write(folder: epath.Path) -> None:
   """Writes the manifest of all files in a folder."""
   manifest = {
     path.name: {
-      'bytes': path.stat().length,
+      'bytes': files.stat(path)[1],
       'checksum': checksums.of_file(path),
     }
     for path in sorted(folder.iterdir())
@@ -99,7 +99,7 @@ def check(
 def _find_fault(path, expected, with_checksums):
   """Describes the damage of a file; '' for none."""
   try:
-    size = path.stat().length
+    _, size = files.stat(path)
     if size != expected['bytes']:
       return f'has {size:,} bytes, expected {expected["bytes"]:,}'
     if with_checksums and checksums.of_file(path) != expected['checksum']:

@@ -13,7 +13,7 @@ Problem = problems_lib.Problem
 
 SPLITS = ('train', 'validation', 'test')
 
-_SPLIT_ALIASES = {
+SPLIT_ALIASES = {
   'train': 'train',
   'training': 'train',
   'val': 'validation',
@@ -24,7 +24,7 @@ _SPLIT_ALIASES = {
 }
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Annotation:
   """One row of a CSV file.
 
@@ -71,6 +71,7 @@ class RowReader:
     self._names = names
     self._vocabulary = vocabulary
     self._excluded = excluded
+    # With '' for a missing value.
     self._renamed = renamed
     # Extra columns of numbers.
     self._numeric = numeric
@@ -83,6 +84,9 @@ class RowReader:
     self.problems: list[Problem] = []
     self.num_repeated = 0
     self.num_excluded = 0
+    # Rows with further genres of a film, and with missing values.
+    self.num_grouped = 0
+    self.missing: list[int] = []
 
   def read(self, row: int, cells: dict[str, str]) -> None:
     """Adds one row to `rows`, `problems`, or a counter."""
@@ -90,7 +94,7 @@ class RowReader:
       annotation = Annotation(
         id=self._id(cells),
         image=self._image(cells),
-        genres=self._genres(cells),
+        genres=self._genres(row, cells),
         split=self._split(cells),
         file=self._file,
         row=row,
@@ -103,10 +107,12 @@ class RowReader:
       self.problems.append(Problem(self._file, row, *e.args))
 
   def _id(self, cells: dict[str, str]) -> str:
+    if not self._names.id:
+      return re.sub(r'\.\w+$', '', self._image(cells))
     name = cells[self._names.id].strip()
     if not name:
       raise _BadRow('missing id', f'column {self._names.id!r} is empty')
-    if not self._names.image and _escapes(name, separators=True):
+    if not self._names.image and escapes(name, separators=True):
       raise _BadRow(
         'id with a path',
         f'column {self._names.id!r} is {name!r}, which contains a path;'
@@ -118,11 +124,14 @@ class RowReader:
   def _image(self, cells: dict[str, str]) -> str:
     if not self._names.image:
       name = cells[self._names.id].strip()
-      return self._names.image_pattern.replace('{id}', name)
+      try:
+        return columns_lib.image_path(self._names.image_pattern, name)
+      except ValueError as e:
+        raise _BadRow('id without a number', str(e)) from None
     image = cells[self._names.image].strip()
     if not image:
       raise _BadRow('missing image', f'column {self._names.image!r} is empty')
-    if _escapes(image):
+    if escapes(image):
       raise _BadRow(
         'image outside the folder',
         f'column {self._names.image!r} is {image!r}, a path outside the image'
@@ -130,14 +139,17 @@ class RowReader:
       )
     return image
 
-  def _genres(self, cells: dict[str, str]) -> tuple[str, ...]:
+  def _genres(self, row: int, cells: dict[str, str]) -> tuple[str, ...]:
     """The row's genres; list and one-hot columns must agree."""
     names = self._names
     one_hot = self._one_hot(cells) if names.labels else None
     listed = self._listed(cells) if names.genre else one_hot
     if one_hot is None:
       one_hot = listed
-    kept, also = listed - self._excluded, one_hot - self._excluded
+    dropped = self._excluded | {''}
+    kept, also = listed - dropped, one_hot - dropped
+    if '' in listed | one_hot:
+      self.missing.append(row)
     if kept != also:
       raise _BadRow(
         'labels disagree',
@@ -148,30 +160,32 @@ class RowReader:
     if not kept and listed:
       raise _ExcludedRow
     if not kept:
-      raise _BadRow('no genre', 'expected at least one genre, got none')
+      got = repr(cells[names.genre]) if names.genre else 'none'
+      raise _BadRow('no genre', f'expected at least one genre, got {got}')
     genres = tuple(sorted(kept))
     return self._genre_sets.setdefault(genres, genres)
 
   def _one_hot(self, cells: dict[str, str]) -> set[str]:
     genres = set()
     for label in self._names.labels:
-      cell = cells[label].strip()
-      if cell not in columns_lib.BINARY:
+      cell = cells[label]
+      value = columns_lib.parse_binary(cell)
+      if value is None:
         raise _BadRow(
           'label not 0 or 1', f'column {label!r} is {cell!r}; expected 0 or 1'
         )
-      if columns_lib.BINARY[cell]:
+      if value:
         genres.add(self._renamed.get(label, label))
     return genres
 
   def _listed(self, cells: dict[str, str]) -> set[str]:
-    column = self._names.genre
+    column, separator = self._names.genre, self._names.genre_separator
     try:
-      listed = genre_lists.parse_genres(cells[column])
+      listed = genre_lists.parse_genres(cells[column], separator)
     except ValueError as e:
       raise _BadRow('bad genre list', f'column {column!r}: {e}') from None
     genres = {self._renamed.get(name, name) for name in listed}
-    unknown = sorted(genres - self._vocabulary - self._excluded)
+    unknown = sorted(genres - self._vocabulary - self._excluded - {''})
     if unknown:
       raise _BadRow(
         'unknown genre',
@@ -185,13 +199,13 @@ class RowReader:
     text = cells[self._names.split].strip().lower()
     if not text:
       return None
-    if text not in _SPLIT_ALIASES:
+    if text not in SPLIT_ALIASES:
       raise _BadRow(
         'unknown split',
         f'column {self._names.split!r} is {text!r}; expected one of'
-        f' {", ".join(SPLITS)}',
+        f' {", ".join(SPLITS)}. Ignore the column with --split_column=',
       )
-    return _SPLIT_ALIASES[text]
+    return SPLIT_ALIASES[text]
 
   def _extra(self, cells: dict[str, str], name: str) -> str:
     text = cells[name].strip()
@@ -205,6 +219,8 @@ class RowReader:
 
   def _add(self, annotation: Annotation) -> None:
     earlier = self._first_rows.setdefault(annotation.id, annotation)
+    if self._names.is_long and self._group(earlier, annotation):
+      return
     differences = [
       f'{name} {theirs} there and {ours} here'
       for name, theirs, ours in (
@@ -235,9 +251,22 @@ class RowReader:
         f' and {annotation.extra} here; keep one of the rows',
       )
 
+  def _group(self, earlier: Annotation, annotation: Annotation) -> bool:
+    """Adds the genre of a long table's row to its film's earlier row."""
+    row, old = earlier.row, earlier.genres
+    if earlier is annotation or earlier != dataclasses.replace(
+      annotation, row=row, genres=old
+    ):
+      return False
+    genres = tuple(sorted({*old, *annotation.genres}))
+    earlier.genres = self._genre_sets.setdefault(genres, genres)
+    self.num_repeated += 1
+    self.num_grouped += genres != old
+    return True
 
-def _escapes(path: str, *, separators: bool = False) -> bool:
-  """Whether a path may leave its folder (or contains any separator)."""
+
+def escapes(path: str, *, separators: bool = False) -> bool:
+  """Whether a path may leave its folder, or contains separators."""
   parts = re.split(r'[/\\]', path)
   is_absolute = not parts[0] or re.match(r'[A-Za-z]:$', parts[0])
   return bool(is_absolute) or '..' in parts or (separators and len(parts) > 1)

@@ -3,13 +3,16 @@
 from collections.abc import Mapping, Sequence
 import dataclasses
 
+from absl import logging
 from etils import epath
 
 from genre_flax.datasets.posters import annotations as annotations_lib
 from genre_flax.datasets.posters import columns as columns_lib
+from genre_flax.datasets.posters import notes as notes_lib
 from genre_flax.datasets.posters import problems as problems_lib
 from genre_flax.datasets.posters import rows as rows_lib
 from genre_flax.runtime import errors
+from genre_flax.runtime import text as text_lib
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,15 +20,17 @@ class Source:
   """A CSV file and its images.
 
   Attributes:
-    csv: the CSV file.
+    csv: the CSV file, or the folder of the images if there is none.
     images: the folder of the images.
     columns: names of the columns.
+    layout: of a folder without a CSV file, as in `layouts.read`.
     name: shown in the data card in place of the paths.
   """
 
   csv: epath.Path
   images: epath.Path
   columns: columns_lib.Columns = columns_lib.BY_NAME
+  layout: str | None = None
   name: str | None = None
 
 
@@ -104,6 +109,7 @@ def read(
     annotations_lib.read_csv(
       source.csv,
       columns=source.columns,
+      layout=source.layout,
       exclude_genres=exclude_genres,
       genre_names=genre_names,
     )
@@ -122,6 +128,14 @@ def read(
         f'{flag} has {unknown}, which are not in {files}; expected genres among'
         f' {sorted(known)}.'
       )
+  notes = [
+    f'{source.csv}: {note}'
+    for source, one in zip(sources, found, strict=True)
+    for note in one.notes
+  ]
+  notes += notes_lib.of_genres(row for one in found for row in one.rows)
+  for note in notes:
+    logging.warning('%s', text_lib.printable(note, keep='\n'))
   return _require_one_split_per_film(found)
 
 
