@@ -11,6 +11,51 @@ from genre_flax.evaluation import calibration
 from genre_flax.evaluation import label_sets as label_sets_lib
 
 
+def uncalibrated(
+  genres: Sequence[str], *, counts: Sequence[label_sets_lib.Count]
+) -> calibration.Calibration:
+  """Scores that are sigmoids of the logits, or the prior of unseen genres.
+
+  A genre without positives in the training split is unseen. The network has
+  learned nothing about it, so every poster gets the prior of `smoothed_prior`.
+
+  Args:
+    genres: the label names.
+    counts: the label sets of the training split; empty if they are unknown.
+  """
+  identity = calibration.identity(genres)
+  if not counts:
+    return identity
+  prior, is_seen = smoothed_prior(counts, num_genres=len(genres))
+  return dataclasses.replace(
+    identity,
+    slope=np.where(is_seen, 1.0, 0.0),
+    intercept=np.where(is_seen, 0.0, special.logit(prior)),
+  )
+
+
+def smoothed_prior(
+  counts: Sequence[label_sets_lib.Count], *, num_genres: int
+) -> tuple[np.ndarray, np.ndarray]:
+  """The smoothed shares of the genres in the training split.
+
+  With n of N posters, the share is (n + 1/2) / (N + 1), the mean of the
+  posterior under the prior of Jeffreys. It is above 0 without positives.
+
+  Args:
+    counts: the label sets of the split; at least one.
+    num_genres: L.
+
+  Returns:
+    The shares [L], and whether the genres have positives, bool [L].
+  """
+  posters = np.array([number for _, number in counts])
+  positives = posters @ label_sets_lib.to_members(
+    [indices for indices, _ in counts], num_genres=num_genres
+  )
+  return (positives + 0.5) / (posters.sum() + 1), positives > 0
+
+
 def fit(
   logits: np.ndarray,
   labels: np.ndarray,
@@ -27,18 +72,27 @@ def fit(
     counts: the label sets of the training split; empty for no prior.
 
   Returns:
-    The calibration. A genre without positives is not scaled, and its threshold
-    is the mean of the others.
+    The calibration. Unseen genres have their prior, as in `uncalibrated`. The
+    mean score of another genre without positives is its prior, and its
+    threshold is the mean of the others.
   """
   logits = np.asarray(logits, np.float64)
   labels = np.asarray(labels, np.float64)
-  slope, intercept = np.ones(len(genres)), np.zeros(len(genres))
-  occurs = labels.any(axis=0)
+  start = uncalibrated(genres, counts=counts)
+  slope, intercept = start.slope.copy(), start.intercept.copy()
+  is_seen = start.slope > 0
+  occurs = labels.any(axis=0) & is_seen
   for i in np.flatnonzero(occurs):
     slope[i], intercept[i] = fit_platt(logits[:, i], labels[:, i])
+  if counts:
+    prior, _ = smoothed_prior(counts, num_genres=len(genres))
+    for i in np.flatnonzero(is_seen & ~occurs):
+      intercept[i] = fit_intercept(logits[:, i], prior[i])
   scaled = slope * logits + intercept
-  prior = fit_label_sets(scaled, labels, counts=counts)
-  scores = special.expit(scaled if prior is None else prior.to_logits(scaled))
+  label_sets = fit_label_sets(scaled, labels, counts=counts)
+  if label_sets is not None:
+    scaled = label_sets.to_logits(scaled)
+  scores = special.expit(scaled)
   thresholds = np.full(len(genres), 0.5)
   for i in np.flatnonzero(occurs):
     thresholds[i] = fit_threshold(scores[:, i], labels[:, i])
@@ -55,7 +109,22 @@ def fit(
       'macro_f1': thresholds,
       'exact_match': np.full(len(genres), exact),
     },
-    label_sets=prior,
+    label_sets=label_sets,
+  )
+
+
+def fit_intercept(logits: np.ndarray, prior: float) -> float:
+  """The intercept with which the mean score of a genre is its prior.
+
+  Args:
+    logits: [N].
+    prior: above 0 and below 1.
+  """
+  target = special.logit(prior)
+  return optimize.brentq(
+    lambda intercept: special.expit(logits + intercept).mean() - prior,
+    target - logits.max() - 1,
+    target - logits.min() + 1,
   )
 
 

@@ -1,5 +1,7 @@
 """Tests of calibrations and of their fit."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy import special
@@ -96,6 +98,24 @@ def test_genre_without_positives_is_not_scaled():
   assert fitted.intercept[1] == 0
   thresholds = fitted.thresholds['macro_f1']
   assert thresholds[1] == pytest.approx((thresholds[0] + thresholds[2]) / 2)
+
+
+def test_genres_without_positives_have_their_training_prior():
+  logits, labels = random_split()
+  # Drama has positives in the validation split only, War in training only.
+  labels[:, 2] = 0
+  counts = [((0,), 90), ((0, 2), 9)]
+  before = calibration_fit.uncalibrated(GENRES, counts=counts)
+  fitted = calibration_fit.fit(logits, labels, genres=GENRES, counts=counts)
+  for each in (before, fitted):
+    np.testing.assert_allclose(each.to_scores(logits)[:, 1], 0.5 / 100)
+  expected = special.expit(logits[:, [0, 2]])
+  np.testing.assert_allclose(before.to_scores(logits)[:, [0, 2]], expected)
+  alone = dataclasses.replace(fitted, label_sets=None).to_scores(logits)
+  assert alone[:, 2].mean() == pytest.approx(9.5 / 100)
+  assert (np.argsort(alone[:, 2]) == np.argsort(logits[:, 2])).all()
+  for point in calibration.OPERATING_POINTS:
+    assert not fitted.predict_genres(alone, point)[:, 1].any()
 
 
 def test_calibration_of_other_genres_is_rejected():
