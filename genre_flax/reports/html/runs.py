@@ -90,13 +90,22 @@ class Run:
     return max((line['step'] for line in self.history), default=0)
 
   @property
+  def batch_size(self) -> int:
+    """Posters per step; `config.batch_size` if the dataset is missing."""
+    config = self.predictor.config
+    if self.card is None:
+      return config.batch_size
+    split = self.card['splits'][config.dataset.train_split]
+    return config_lib.global_batch_size(config, split['num_examples'])
+
+  @property
   def seconds(self) -> float:
     """The time of training and validation, summed over all starts."""
     total, last = 0.0, 0
     for line in self.history:
       rate = _number(line.get('images_per_second'))
       if line['split'] == 'train' and rate:
-        total += (line['step'] - last) * self.predictor.config.batch_size / rate
+        total += (line['step'] - last) * self.batch_size / rate
         last = line['step']
       elif line['split'] != 'train':
         total += _number(line.get('seconds')) or 0.0
