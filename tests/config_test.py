@@ -83,6 +83,14 @@ def linear_probe(**changes):
     ({'eval_crops': (1.0, 0.9)}, 'config.eval_crops=(1.0,)'),
     ({'dataset.test_split': 'train'}, "train_split='train' is evaluated too"),
     (
+      {'dataset.validation_split': 'train'},
+      "train_split='train' is evaluated too",
+    ),
+    (
+      {'dataset.validation_split': '', 'dataset.fold': '1/5'},
+      "validation_split='' trains without validation",
+    ),
+    (
       {'pretrained': 'efficientnet_lite1'},
       'config.model.efficientnet_lite.variant=1',
     ),
