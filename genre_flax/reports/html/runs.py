@@ -91,12 +91,10 @@ class Run:
 
   @property
   def batch_size(self) -> int:
-    """Posters per step; `config.batch_size` if the dataset is missing."""
-    config = self.predictor.config
-    if self.card is None:
-      return config.batch_size
-    split = self.card['splits'][config.dataset.train_split]
-    return config_lib.global_batch_size(config, split['num_examples'])
+    """Posters per step: of the last start, or else of the config."""
+    start = self.starts[-1] if self.starts else {}
+    given = _number(start.get('batch_size'))
+    return int(given or self.predictor.config.batch_size)
 
   @property
   def seconds(self) -> float:
