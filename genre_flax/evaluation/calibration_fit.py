@@ -72,22 +72,24 @@ def fit(
     counts: the label sets of the training split; empty for no prior.
 
   Returns:
-    The calibration. Unseen genres have their prior, as in `uncalibrated`. The
-    mean score of another genre without positives is its prior, and its
-    threshold is the mean of the others.
+    The calibration. Unseen genres have their prior, as in `uncalibrated`. Other
+    genres without positives are fitted to their prior as the label of every
+    poster, and their threshold is the mean of the others.
   """
   logits = np.asarray(logits, np.float64)
   labels = np.asarray(labels, np.float64)
   start = uncalibrated(genres, counts=counts)
   slope, intercept = start.slope.copy(), start.intercept.copy()
-  is_seen = start.slope > 0
-  occurs = labels.any(axis=0) & is_seen
-  for i in np.flatnonzero(occurs):
-    slope[i], intercept[i] = fit_platt(logits[:, i], labels[:, i])
+  occurs = labels.any(axis=0) & (start.slope > 0)
+  prior = np.full(len(genres), 0.5)
   if counts:
     prior, _ = smoothed_prior(counts, num_genres=len(genres))
-    for i in np.flatnonzero(is_seen & ~occurs):
-      intercept[i] = fit_intercept(logits[:, i], prior[i])
+  for i in np.flatnonzero(start.slope):
+    if occurs[i] or counts:
+      targets = labels[:, i] if occurs[i] else np.full(len(labels), prior[i])
+      slope[i], intercept[i] = fit_platt(
+        logits[:, i], targets, center=special.logit(prior[i])
+      )
   scaled = slope * logits + intercept
   label_sets = fit_label_sets(scaled, labels, counts=counts)
   if label_sets is not None:
@@ -113,46 +115,38 @@ def fit(
   )
 
 
-def fit_intercept(logits: np.ndarray, prior: float) -> float:
-  """The intercept with which the mean score of a genre is its prior.
-
-  Args:
-    logits: [N].
-    prior: above 0 and below 1.
-  """
-  target = special.logit(prior)
-  return optimize.brentq(
-    lambda intercept: special.expit(logits + intercept).mean() - prior,
-    target - logits.max() - 1,
-    target - logits.min() + 1,
-  )
-
-
 # Precision of the Gaussian prior of the parameters of Platt scaling.
 _PRECISION = 2.0
 _MIN_SLOPE = 0.05  # Scores must not decrease with their logits.
 
 
 def fit_platt(
-  logits: np.ndarray, labels: np.ndarray, *, num_steps: int = 50
+  logits: np.ndarray,
+  labels: np.ndarray,
+  *,
+  center: float = 0.0,
+  num_steps: int = 50,
 ) -> tuple[float, float]:
   """Platt scaling of one genre: p = sigmoid(slope * logit + intercept).
 
   Maximum a posteriori by Newton's method, with a Gaussian prior around the
   identity, so that a genre with few positives is scaled little (Platt, 1999,
-  with a prior on the parameters instead of the targets).
+  with a prior on the parameters instead of the targets). The prior is of the
+  slope about `center`: with few posters, another slope about 0 would raise the
+  scores of a rare genre, whose logits are all low.
 
   Args:
     logits: [N].
-    labels: [N] of 0 and 1.
+    labels: [N] in [0, 1].
+    center: the logit of the genre's share of the training split.
     num_steps: at most; the problem is convex, so few are needed.
 
   Returns:
     (slope, intercept), the slope above 0.
   """
-  identity_parameters = np.array([1.0, 0.0])
+  identity_parameters = np.array([1.0, center])
   parameters = identity_parameters.copy()
-  inputs = np.stack([logits, np.ones_like(logits)], axis=1)
+  inputs = np.stack([logits - center, np.ones_like(logits)], axis=1)
 
   def cost(p):
     z = inputs @ p
@@ -172,7 +166,8 @@ def fit_platt(
     parameters = parameters - scale * step
     if np.abs(scale * step).max() < 1e-9:
       break
-  return max(float(parameters[0]), _MIN_SLOPE), float(parameters[1])
+  slope = max(float(parameters[0]), _MIN_SLOPE)
+  return slope, float(parameters[1]) - slope * center
 
 
 def fit_label_sets(

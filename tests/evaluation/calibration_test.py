@@ -34,6 +34,16 @@ def test_platt_is_regularized_logistic_regression():
   assert slope == pytest.approx(free.coef_[0, 0], abs=0.1)
 
 
+def test_few_posters_do_not_raise_the_scores_of_a_rare_genre():
+  # The higher logit is that of the negative: the slope is low.
+  logits, labels = np.array([-5.5, -4.5]), np.array([1.0, 0.0])
+  for center, is_raised in ((0.0, True), (-5.0, False)):
+    slope, intercept = calibration_fit.fit_platt(logits, labels, center=center)
+    score = special.expit(slope * -5 + intercept)
+    assert (score > 0.1) == is_raised
+    assert slope < 1
+
+
 def test_slope_is_positive_even_if_labels_contradict_the_logits():
   logits, labels = random_split(slope=-2.0)
   slope, _ = calibration_fit.fit_platt(logits[:, 0], labels[:, 0])
@@ -112,7 +122,7 @@ def test_genres_without_positives_have_their_training_prior():
   expected = special.expit(logits[:, [0, 2]])
   np.testing.assert_allclose(before.to_scores(logits)[:, [0, 2]], expected)
   alone = dataclasses.replace(fitted, label_sets=None).to_scores(logits)
-  assert alone[:, 2].mean() == pytest.approx(9.5 / 100)
+  assert alone[:, 2].mean() == pytest.approx(9.5 / 100, rel=0.15)
   assert (np.argsort(alone[:, 2]) == np.argsort(logits[:, 2])).all()
   for thresholds in fitted.thresholds.values():
     assert thresholds[1] > 0.1
