@@ -23,12 +23,9 @@ def uncalibrated(
     genres: the label names.
     counts: the label sets of the training split; empty if they are unknown.
   """
-  identity = calibration.identity(genres)
-  if not counts:
-    return identity
   prior, is_seen = smoothed_prior(counts, num_genres=len(genres))
   return dataclasses.replace(
-    identity,
+    calibration.identity(genres),
     slope=np.where(is_seen, 1.0, 0.0),
     intercept=np.where(is_seen, 0.0, special.logit(prior)),
   )
@@ -43,17 +40,19 @@ def smoothed_prior(
   posterior under the prior of Jeffreys. It is above 0 without positives.
 
   Args:
-    counts: the label sets of the split; at least one.
+    counts: the label sets of the split; empty if they are unknown.
     num_genres: L.
 
   Returns:
-    The shares [L], and whether the genres have positives, bool [L].
+    The shares [L], and whether the genres have positives, bool [L]; if they are
+    unknown, 0.5 and True.
   """
   posters = np.array([number for _, number in counts])
   positives = posters @ label_sets_lib.to_members(
     [indices for indices, _ in counts], num_genres=num_genres
   )
-  return (positives + 0.5) / (posters.sum() + 1), positives > 0
+  prior = (positives + 0.5) / (posters.sum() + 1)
+  return prior, (positives > 0) | (not counts)
 
 
 def fit(
@@ -81,9 +80,7 @@ def fit(
   start = uncalibrated(genres, counts=counts)
   slope, intercept = start.slope.copy(), start.intercept.copy()
   occurs = labels.any(axis=0) & (start.slope > 0)
-  prior = np.full(len(genres), 0.5)
-  if counts:
-    prior, _ = smoothed_prior(counts, num_genres=len(genres))
+  prior, _ = smoothed_prior(counts, num_genres=len(genres))
   for i in np.flatnonzero(start.slope):
     if occurs[i] or counts:
       targets = labels[:, i] if occurs[i] else np.full(len(labels), prior[i])
