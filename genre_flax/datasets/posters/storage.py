@@ -79,9 +79,10 @@ def check_splits(card: Mapping[str, Any], options: Mapping[str, Any]) -> None:
     options: `config.dataset`.
 
   Raises:
-    InputError: a split is missing.
+    InputError: a split is missing or empty.
   """
-  splits = list(card['splits'])
+  sizes = {name: each['num_examples'] for name, each in card['splits'].items()}
+  splits = [name for name, size in sizes.items() if size]
   for key in ('train_split', 'validation_split', 'test_split'):
     name = options[key]
     is_fold = key == 'validation_split' and options['fold']
