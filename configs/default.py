@@ -24,7 +24,8 @@ def get_config() -> config_dict.ConfigDict:
   # > 0: generate this many synthetic posters in the workdir, and use them.
   config.dataset.synthetic_posters = 0
   config.dataset.train_split = 'train'
-  # Evaluated during training; the best checkpoint is selected on it.
+  # Evaluated during training; the best checkpoint is selected on it. '' for
+  # none: the last checkpoint is used, without calibration.
   config.dataset.validation_split = 'validation'
   # Evaluated once, at the end of training; '' for none.
   config.dataset.test_split = 'test'
@@ -217,7 +218,8 @@ def get_config() -> config_dict.ConfigDict:
 
   # --- Optimization ---
   # Posters per step over all hosts and devices; a multiple of the number of
-  # devices times micro_batch_size.
+  # devices times micro_batch_size. Lowered to a power of two if the training
+  # split has fewer posters.
   config.batch_size = 64
   # Posters per device whose gradients are computed at once; those of a step are
   # accumulated, which saves memory. >= 1; unset: all of a device, on CPU 4.

@@ -172,16 +172,19 @@ def compute_sizes(
     num_devices: of all hosts together.
 
   Raises:
-    InputError: the batch does not divide among the devices, into pairs for
-      mixup, or is larger than the training split.
+    InputError: the batch does not divide among the devices, or into pairs for
+      mixup.
   """
-  batch_size = config.batch_size
+  batch_size = global_batch_size(config, num_train_examples)
   micro_batch_size = config.micro_batch_size or 1
   unit = num_devices * micro_batch_size
   if batch_size % unit:
+    is_lowered = batch_size < config.batch_size
+    lowered = f', lowered to {batch_size},' if is_lowered else ''
     nearest = max(1, round(batch_size / unit)) * unit
     raise errors.InputError(
-      f'config.batch_size={batch_size} is not a multiple of {num_devices}'
+      f'config.batch_size={config.batch_size}{lowered} is not a multiple of'
+      f' {num_devices}'
       f' device(s) x {micro_batch_size} = {unit} examples'
       ' (config.micro_batch_size); the nearest multiple is'
       f' {nearest}.'
@@ -192,11 +195,6 @@ def compute_sizes(
       f'config.augment.mixup_alpha={config.augment.mixup_alpha} blends pairs,'
       f' and a device has {part} examples at once; choose an even number with'
       ' config.batch_size or config.micro_batch_size.'
-    )
-  if batch_size > num_train_examples:
-    raise errors.InputError(
-      f'config.batch_size={batch_size} is more than the {num_train_examples}'
-      ' posters of the training split; choose a smaller one.'
     )
   steps_per_epoch = num_train_examples / batch_size
   num_train_steps = config.num_train_steps
@@ -215,6 +213,14 @@ def compute_sizes(
     eval_every_steps=max(1, round(config.eval_every_epochs * steps_per_epoch)),
     global_eval_batch_size=global_eval_batch_size(config, num_devices),
   )
+
+
+def global_batch_size(config: ConfigDict, num_train_examples: int) -> int:
+  """`config.batch_size`, or the largest power of two in a smaller split."""
+  if config.batch_size <= num_train_examples:
+    return config.batch_size
+  # Not a multiple of the devices: a run must not depend on their number.
+  return 1 << (num_train_examples.bit_length() - 1)
 
 
 def global_eval_batch_size(config: ConfigDict, num_devices: int) -> int:

@@ -289,6 +289,12 @@ def _conflicts(config):
       f'config.dataset.train_split={data.train_split!r} is evaluated too, as'
       ' validation_split or test_split; choose different splits'
     )
+  if not data.validation_split and (data.fold or config.early_stopping_epochs):
+    yield (
+      "config.dataset.validation_split='' trains without validation, and allows"
+      f' no config.dataset.fold (got {data.fold!r}) and no'
+      f' config.early_stopping_epochs (got {config.early_stopping_epochs})'
+    )
   name, variant = config.model.name, config.model.efficientnet_lite.variant
   # The methods and weights of a custom network are checked by `registry`.
   is_backbone = name in BACKBONES or custom.is_custom(name)

@@ -163,12 +163,9 @@ class _Checker:
     card = _read_card(folder)
     if card is None:
       return None
-    for key in ('train_split', 'validation_split', 'test_split'):
-      if dataset[key] and dataset[key] not in card['splits']:
-        raise errors.InputError(
-          f'The dataset in {folder} has no split {dataset[key]!r}; expected one'
-          f' of {list(card["splits"])}.'
-        )
+    from genre_flax.datasets.posters import storage
+
+    storage.check_splits(card, dataset)
     return card['splits'][dataset.train_split]['num_examples']
 
   def _check_path(

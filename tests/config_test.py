@@ -83,6 +83,14 @@ def linear_probe(**changes):
     ({'eval_crops': (1.0, 0.9)}, 'config.eval_crops=(1.0,)'),
     ({'dataset.test_split': 'train'}, "train_split='train' is evaluated too"),
     (
+      {'dataset.validation_split': 'train'},
+      "train_split='train' is evaluated too",
+    ),
+    (
+      {'dataset.validation_split': '', 'dataset.fold': '1/5'},
+      "validation_split='' trains without validation",
+    ),
+    (
       {'pretrained': 'efficientnet_lite1'},
       'config.model.efficientnet_lite.variant=1',
     ),
@@ -151,13 +159,25 @@ def test_eval_batch_size_is_rounded_up_to_the_devices():
       {'batch_size': 48, 'micro_batch_size': 3, 'augment.mixup_alpha': 0.2},
       'blends pairs.*3 examples',
     ),
-    ({'batch_size': 1008}, 'more than the 1000 posters'),
+    (
+      {'batch_size': 1008, 'micro_batch_size': 80},
+      'batch_size=1008, lowered to 512, is not a multiple of 8 device',
+    ),
   ],
 )
 def test_batch_size_that_does_not_fit_is_refused(changes, message):
   config = make_config(**{'micro_batch_size': 2, **changes})
   with pytest.raises(errors.InputError, match=message):
     compute_sizes(config, devices=8)
+
+
+@pytest.mark.parametrize('devices', [1, 8])
+def test_a_batch_larger_than_the_split_is_lowered(devices):
+  config = make_config(batch_size=256, num_epochs=10.0)
+  config.num_train_steps = None
+  sizes = compute_sizes(config, examples=50, devices=devices)
+  assert sizes.global_batch_size == 32
+  assert sizes.num_train_steps == round(10 * 50 / 32)
 
 
 def test_normalize_against_hand_computed_pixels():

@@ -11,6 +11,50 @@ from genre_flax.evaluation import calibration
 from genre_flax.evaluation import label_sets as label_sets_lib
 
 
+def uncalibrated(
+  genres: Sequence[str], *, counts: Sequence[label_sets_lib.Count]
+) -> calibration.Calibration:
+  """Scores that are sigmoids of the logits, or the prior of unseen genres.
+
+  A genre without positives in the training split is unseen. The network has
+  learned nothing about it, so every poster gets the prior of `smoothed_prior`.
+
+  Args:
+    genres: the label names.
+    counts: the label sets of the training split; empty if they are unknown.
+  """
+  prior, is_seen = smoothed_prior(counts, num_genres=len(genres))
+  return dataclasses.replace(
+    calibration.identity(genres),
+    slope=np.where(is_seen, 1.0, 0.0),
+    intercept=np.where(is_seen, 0.0, special.logit(prior)),
+  )
+
+
+def smoothed_prior(
+  counts: Sequence[label_sets_lib.Count], *, num_genres: int
+) -> tuple[np.ndarray, np.ndarray]:
+  """The smoothed shares of the genres in the training split.
+
+  With n of N posters, the share is (n + 1/2) / (N + 1), the mean of the
+  posterior under the prior of Jeffreys. It is above 0 without positives.
+
+  Args:
+    counts: the label sets of the split; empty if they are unknown.
+    num_genres: L.
+
+  Returns:
+    The shares [L], and whether the genres have positives, bool [L]; if they are
+    unknown, 0.5 and True.
+  """
+  posters = np.array([number for _, number in counts])
+  positives = posters @ label_sets_lib.to_members(
+    [indices for indices, _ in counts], num_genres=num_genres
+  )
+  prior = (positives + 0.5) / (posters.sum() + 1)
+  return prior, (positives > 0) | (not counts)
+
+
 def fit(
   logits: np.ndarray,
   labels: np.ndarray,
@@ -27,18 +71,27 @@ def fit(
     counts: the label sets of the training split; empty for no prior.
 
   Returns:
-    The calibration. A genre without positives is not scaled, and its threshold
-    is the mean of the others.
+    The calibration. Unseen genres have their prior, as in `uncalibrated`. Other
+    genres without positives are fitted to their prior as the label of every
+    poster, and their threshold is the mean of the others.
   """
   logits = np.asarray(logits, np.float64)
   labels = np.asarray(labels, np.float64)
-  slope, intercept = np.ones(len(genres)), np.zeros(len(genres))
-  occurs = labels.any(axis=0)
-  for i in np.flatnonzero(occurs):
-    slope[i], intercept[i] = fit_platt(logits[:, i], labels[:, i])
+  start = uncalibrated(genres, counts=counts)
+  slope, intercept = start.slope.copy(), start.intercept.copy()
+  occurs = labels.any(axis=0) & (start.slope > 0)
+  prior, _ = smoothed_prior(counts, num_genres=len(genres))
+  for i in np.flatnonzero(start.slope):
+    if occurs[i] or counts:
+      targets = labels[:, i] if occurs[i] else np.full(len(labels), prior[i])
+      slope[i], intercept[i] = fit_platt(
+        logits[:, i], targets, center=special.logit(prior[i])
+      )
   scaled = slope * logits + intercept
-  prior = fit_label_sets(scaled, labels, counts=counts)
-  scores = special.expit(scaled if prior is None else prior.to_logits(scaled))
+  label_sets = fit_label_sets(scaled, labels, counts=counts)
+  if label_sets is not None:
+    scaled = label_sets.to_logits(scaled)
+  scores = special.expit(scaled)
   thresholds = np.full(len(genres), 0.5)
   for i in np.flatnonzero(occurs):
     thresholds[i] = fit_threshold(scores[:, i], labels[:, i])
@@ -55,7 +108,7 @@ def fit(
       'macro_f1': thresholds,
       'exact_match': np.full(len(genres), exact),
     },
-    label_sets=prior,
+    label_sets=label_sets,
   )
 
 
@@ -65,25 +118,32 @@ _MIN_SLOPE = 0.05  # Scores must not decrease with their logits.
 
 
 def fit_platt(
-  logits: np.ndarray, labels: np.ndarray, *, num_steps: int = 50
+  logits: np.ndarray,
+  labels: np.ndarray,
+  *,
+  center: float = 0.0,
+  num_steps: int = 50,
 ) -> tuple[float, float]:
   """Platt scaling of one genre: p = sigmoid(slope * logit + intercept).
 
   Maximum a posteriori by Newton's method, with a Gaussian prior around the
   identity, so that a genre with few positives is scaled little (Platt, 1999,
-  with a prior on the parameters instead of the targets).
+  with a prior on the parameters instead of the targets). The prior is of the
+  slope about `center`: with few posters, another slope about 0 would raise the
+  scores of a rare genre, whose logits are all low.
 
   Args:
     logits: [N].
-    labels: [N] of 0 and 1.
+    labels: [N] in [0, 1].
+    center: the logit of the genre's share of the training split.
     num_steps: at most; the problem is convex, so few are needed.
 
   Returns:
     (slope, intercept), the slope above 0.
   """
-  identity_parameters = np.array([1.0, 0.0])
+  identity_parameters = np.array([1.0, center])
   parameters = identity_parameters.copy()
-  inputs = np.stack([logits, np.ones_like(logits)], axis=1)
+  inputs = np.stack([logits - center, np.ones_like(logits)], axis=1)
 
   def cost(p):
     z = inputs @ p
@@ -103,7 +163,8 @@ def fit_platt(
     parameters = parameters - scale * step
     if np.abs(scale * step).max() < 1e-9:
       break
-  return max(float(parameters[0]), _MIN_SLOPE), float(parameters[1])
+  slope = max(float(parameters[0]), _MIN_SLOPE)
+  return slope, float(parameters[1]) - slope * center
 
 
 def fit_label_sets(

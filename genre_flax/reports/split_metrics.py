@@ -48,12 +48,11 @@ def make_report(
     {'split', 'step', 'num_examples', 'metrics': {name: {'value', 'low', 'high',
     'constant_baseline'}}, 'expected_calibration_error': {'network',
     'calibrated'}, 'genres': {name: {'average_precision', 'roc_auc', 'support',
-    'threshold', 'num_in_top3', 'num_predicted'}}}; undefined values are None.
-    The last two count the posters whose top-3 predictions contain the genre,
-    and those where its score reaches its threshold.
+    'train_share', 'threshold', 'num_in_top3', 'num_predicted'}}}; undefined
+    values are None. The last two count the posters whose top-3 predictions
+    contain the genre, and those where its score reaches its threshold.
   """
   scores, labels = scored.scores, scored.labels
-  calibration = scored.predictor.calibration
   estimates = bootstrap.intervals(
     metric_inputs(scored), num_samples=bootstrap_samples
   )
@@ -77,7 +76,7 @@ def make_report(
       'network': error(scored.predictions.scores, labels),
       'calibrated': error(scores, labels),
     },
-    'genres': _by_genre(scores, labels, calibration),
+    'genres': _by_genre(scores, labels, scored.predictor),
   }
 
 
@@ -91,7 +90,8 @@ def metric_inputs(scored: scored_lib.ScoredSplit) -> metrics.Inputs:
   return metrics.Inputs(scores, scored.labels, fitted=fitted)
 
 
-def _by_genre(scores, labels, calibration):
+def _by_genre(scores, labels, predictor):
+  calibration = predictor.calibration
   estimates = bootstrap.per_genre(scores, labels, num_samples=0)
   num_in_top3 = np.bincount(
     metrics.top_k(scores).ravel(), minlength=len(calibration.genres)
@@ -101,6 +101,7 @@ def _by_genre(scores, labels, calibration):
     genre: {
       **{name: _to_json(values[i].value) for name, values in estimates.items()},
       'support': int(labels[:, i].sum()),
+      'train_share': float(predictor.label_prior[i]),
       'threshold': float(calibration.thresholds['macro_f1'][i]),
       'num_in_top3': int(num_in_top3[i]),
       'num_predicted': int(num_predicted[i]),
@@ -229,6 +230,10 @@ def _parse(stored: Mapping[str, Any], genres) -> dict[str, Any]:
           key: int(stored['genres'][genre][key])
           for key in ('support', 'num_in_top3', 'num_predicted')
         },
+        # Missing in files of earlier versions.
+        'train_share': _parse_number(
+          stored['genres'][genre].get('train_share')
+        ),
       }
       for genre in genres
     },
@@ -261,18 +266,38 @@ def format_metrics(report: dict[str, Any]) -> str:
     '(baseline: the constant baseline, the same for every poster; _fitted: at'
     ' the operating point',
     'that was fitted to the validation split, else at 0.5)',
+    describe_means(report),
     f'Expected calibration error: {error["calibrated"]:.4f}'
     f' ({error["network"]:.4f} before calibration)',
   ]
   return '\n'.join(lines)
 
 
+def describe_means(report: dict[str, Any]) -> str:
+  """The genres that means over genres are of, as one sentence."""
+  missing = [
+    name for name, entry in report['genres'].items() if not entry['support']
+  ]
+  count = len(report['genres'])
+  if not missing:
+    return f'Means are over all {count} genres.'
+  return (
+    f'Mean AP and AUC are over {count - len(missing)} of {count} genres, and'
+    f' macro-F1 over all; no poster of the split has'
+    f' {text.printable(text.join_first(missing))}.'
+  )
+
+
 def format_genres(report: dict[str, Any]) -> str:
   """The genres as a table for the terminal, the most frequent first."""
-  lines = [f'{"genre":<24}{"AP":>8}{"AUC":>8}{"posters":>9}', '-' * 49]
+  lines = [
+    f'{"genre":<24}{"AP":>8}{"AUC":>8}{"posters":>9}{"of train":>10}',
+    '-' * 59,
+  ]
   lines += [
     f'{text.printable(name):<24}{_show(entry["average_precision"]):>8}'
     f'{_show(entry["roc_auc"]):>8}{entry["support"]:>9}'
+    f'{_show_share(entry["train_share"]):>10}'
     for name, entry in sorted(
       report['genres'].items(), key=lambda item: -item[1]['support']
     )
@@ -302,6 +327,10 @@ def format_top3(
   ]
   parts = [name, *(f'{genres[i]} {scores[i]:.2f}' for i in found)]
   return '  '.join(map(text.printable, parts))
+
+
+def _show_share(value: float | None) -> str:
+  return '-' if value is None else f'{value:.2%}' if value else 'none'
 
 
 def _show(value: float | None) -> str:

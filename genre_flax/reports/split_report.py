@@ -170,8 +170,9 @@ def evaluate_best(
   if scored is None:
     return
   report = write(scored, workdir, bootstrap_samples=config.bootstrap_samples)
+  which = 'best' if config.dataset.validation_split else 'last'
   print(
-    f'\nThe best checkpoint (step {predictor.step}) on the'
+    f'\nThe {which} checkpoint (step {predictor.step}) on the'
     f' {len(scored)} posters of the split {split}:\n'
   )
   print(f'{split_metrics.format_metrics(report)}\n')

@@ -14,6 +14,7 @@ from genre_flax.datasets.posters import storage
 from genre_flax.datasets.posters import subsets
 from genre_flax.runtime import files
 from genre_flax.runtime import parallel
+from genre_flax.runtime import text
 
 
 def open_dataset(
@@ -47,9 +48,44 @@ def check_splits(
     DamageError: its files are damaged.
   """
   names = config.dataset
+  storage.check_splits(dataset.card, names)
   for name in (names.train_split, names.validation_split, names.test_split):
     if name:
       dataset.open_split(name, check_records=True)
+
+
+def limits(
+  config: ml_collections.ConfigDict,
+  dataset: storage.PosterDataset,
+  sizes: config_lib.Sizes,
+) -> list[str]:
+  """What a training cannot learn or measure with its dataset, for the log."""
+  names, lines = config.dataset, []
+  if sizes.global_batch_size < config.batch_size:
+    lines.append(
+      f'config.batch_size={config.batch_size} is lowered to'
+      f' {sizes.global_batch_size}: the split {names.train_split!r} has only'
+      f' {dataset.num_examples(names.train_split):,} posters.'
+    )
+  if not names.validation_split:
+    lines.append(
+      "config.dataset.validation_split='': no checkpoint is validated. The last"
+      ' one is used, its scores are not calibrated, and all thresholds are 0.5.'
+    )
+  effects = {
+    names.train_split: 'their scores are their prior, the same for all posters',
+    names.validation_split: 'means over genres omit them, and the calibration'
+    ' uses their share of the training split',
+  }
+  for split, effect in effects.items():
+    missing = dataset.genres_without_positives(split) if split else []
+    if missing:
+      listed = text.printable(text.join_first(missing, limit=10))
+      lines.append(
+        f'{len(missing)} of {len(dataset.genres)} genres have no poster in the'
+        f' split {split!r}: {listed}; {effect}.'
+      )
+  return lines
 
 
 def open_split(

@@ -79,7 +79,7 @@ def restore_or_initialize(
     run_history.record(
       workdir,
       step=step,
-      num_train_steps=setup.sizes.num_train_steps,
+      sizes=setup.sizes,
       changed_keys=changed,
     )
     if meta.get('code') != run_code.describe(config, setup.model):

@@ -12,6 +12,7 @@ from typing import Any
 from absl import logging
 from etils import epath
 
+from genre_flax import config as config_lib
 from genre_flax.runtime import files
 from genre_flax.runtime import machine
 from genre_flax.runtime import parallel
@@ -25,7 +26,7 @@ def record(
   workdir: epath.Path,
   *,
   step: int,
-  num_train_steps: int,
+  sizes: config_lib.Sizes,
   changed_keys: Mapping[str, tuple[Any, Any]],
 ) -> None:
   """Appends this start, after `step` updates, to the history of a workdir.
@@ -37,7 +38,8 @@ def record(
   """
   start = {
     'step': step,
-    'num_train_steps': num_train_steps,
+    'num_train_steps': sizes.num_train_steps,
+    'batch_size': sizes.global_batch_size,
     'time': datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds'),
     'command': shlex.join(['python', *sys.orig_argv[1:]]),
     'changed_keys': dict(changed_keys),

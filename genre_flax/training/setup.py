@@ -84,6 +84,8 @@ def set_up(
     )
     logging.info('%s', overview)
     logging.info('%s', described)
+    for line in inputs.limits(config, dataset, setup.sizes):
+      logging.warning('%s', line)
   return dataset, setup
 
 

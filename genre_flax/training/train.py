@@ -190,7 +190,7 @@ def _loop(config, dataset, setup, state, checkpointer, progress):
         progress.check()  # Raises on NaN: such a state must not be saved.
         with progress.paused():
           meta, results = {**base_meta, 'log_sums': progress.sums}, None
-          if is_eval:
+          if is_eval and validation_split is not None:
             results, calibration = validate(state)
             meta['calibration'] = calibration.to_dict()
             progress.validation(step, config.dataset.validation_split, results)
@@ -220,16 +220,15 @@ def _is_checkpoint_step(config, step):
 
 def _open_splits(config, dataset, model, state):
   """The training and validation splits: of posters, or of cached features."""
-  names = config.dataset.train_split, config.dataset.validation_split
-  if config.dataset.cache != 'features':
-    return [inputs.open_split(config, dataset, name) for name in names]
-  variables = {'params': state.params, 'batch_stats': state.batch_stats}
-  return [
-    feature_cache.open_split(
-      config, dataset, name, model=model, variables=variables
+  open_split = inputs.open_split
+  if config.dataset.cache == 'features':
+    open_split = functools.partial(
+      feature_cache.open_split,
+      model=model,
+      variables={'params': state.params, 'batch_stats': state.batch_stats},
     )
-    for name in names
-  ]
+  names = config.dataset.train_split, config.dataset.validation_split
+  return [open_split(config, dataset, name) if name else None for name in names]
 
 
 def _make_validator(config, dataset, setup, split):
@@ -241,6 +240,9 @@ def _make_validator(config, dataset, setup, split):
       logits_fn=objectives.logits_fn(config, label_prior=dataset.label_prior),
     )
   )
+  uncalibrated = calibration_fit.uncalibrated(
+    dataset.genres, counts=dataset.label_sets
+  )
 
   def validate(state):
     started = time.monotonic()
@@ -250,7 +252,9 @@ def _make_validator(config, dataset, setup, split):
       split,
       inputs.loader_options(config, setup.sizes.global_eval_batch_size),
     )
-    results = metrics.compute(predictions.scores, predictions.labels)
+    results = metrics.compute(
+      uncalibrated.to_scores(predictions.logits), predictions.labels
+    )
     calibration = calibration_fit.fit(
       predictions.logits,
       predictions.labels,
@@ -277,6 +281,9 @@ def checkpoint_meta(
       dataset.label_sets, num_genres=len(dataset.genres)
     ),
     'dataset_fingerprint': dataset.card['fingerprint'],
+    'calibration': calibration_fit.uncalibrated(
+      dataset.genres, counts=dataset.label_sets
+    ).to_dict(),
     'extra_columns': [
       dataclasses.asdict(column) for column in dataset.extra_columns
     ],

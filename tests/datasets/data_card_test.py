@@ -153,6 +153,7 @@ def test_markdown(card):
     '| total                   |   14 |\n'
   ) in text
   assert '| Drama |     3 |    1 |         75.0 % |\n' in text
+  assert '| Short |     0 |    0 |           none |\n' in text
 
 
 def test_overlaps_of_sources_are_listed():

@@ -1,5 +1,7 @@
 """Tests of calibrations and of their fit."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy import special
@@ -30,6 +32,16 @@ def test_platt_is_regularized_logistic_regression():
   assert residual.sum() + 2.0 * intercept == pytest.approx(0, abs=1e-5)
   free = linear_model.LogisticRegression(C=1e9).fit(x[:, None], y)
   assert slope == pytest.approx(free.coef_[0, 0], abs=0.1)
+
+
+def test_few_posters_do_not_raise_the_scores_of_a_rare_genre():
+  # The higher logit is that of the negative: the slope is low.
+  logits, labels = np.array([-5.5, -4.5]), np.array([1.0, 0.0])
+  for center, is_raised in ((0.0, True), (-5.0, False)):
+    slope, intercept = calibration_fit.fit_platt(logits, labels, center=center)
+    score = special.expit(slope * -5 + intercept)
+    assert (score > 0.1) == is_raised
+    assert slope < 1
 
 
 def test_slope_is_positive_even_if_labels_contradict_the_logits():
@@ -96,6 +108,24 @@ def test_genre_without_positives_is_not_scaled():
   assert fitted.intercept[1] == 0
   thresholds = fitted.thresholds['macro_f1']
   assert thresholds[1] == pytest.approx((thresholds[0] + thresholds[2]) / 2)
+
+
+def test_genres_without_positives_have_their_training_prior():
+  logits, labels = random_split()
+  # Drama has positives in the validation split only, War in training only.
+  labels[:, 2] = 0
+  counts = [((0,), 90), ((0, 2), 9)]
+  before = calibration_fit.uncalibrated(GENRES, counts=counts)
+  fitted = calibration_fit.fit(logits, labels, genres=GENRES, counts=counts)
+  for each in (before, fitted):
+    np.testing.assert_allclose(each.to_scores(logits)[:, 1], 0.5 / 100)
+  expected = special.expit(logits[:, [0, 2]])
+  np.testing.assert_allclose(before.to_scores(logits)[:, [0, 2]], expected)
+  alone = dataclasses.replace(fitted, label_sets=None).to_scores(logits)
+  assert alone[:, 2].mean() == pytest.approx(9.5 / 100, rel=0.15)
+  assert (np.argsort(alone[:, 2]) == np.argsort(logits[:, 2])).all()
+  for thresholds in fitted.thresholds.values():
+    assert thresholds[1] > 0.1
 
 
 def test_calibration_of_other_genres_is_rejected():

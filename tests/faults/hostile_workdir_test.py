@@ -158,6 +158,7 @@ def test_hostile_genre_names_are_escaped(meta, items, tmp_path):
   names = ['\x1b[2J', '=cmd()', '<script>', 'a\nb', '"', "'", '\u202e', 'é']
   number = len(meta['genres'])
   meta['genres'] = [*names, *(f'g{n}' for n in range(number - len(names)))]
+  meta['calibration']['genres'] = meta['genres']
   save(tmp_path, items, meta)
   predictor = predictor_lib.restore(tmp_path)
   assert predictor.genres[: len(names)] == tuple(names)

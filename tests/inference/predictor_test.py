@@ -48,7 +48,10 @@ def test_calibration_is_fitted_to_the_validation_split(
     dataset, 'validation', batch_size=8
   )
   fitted = calibration_fit.fit(
-    predictions.logits, predictions.labels, genres=dataset.genres
+    predictions.logits,
+    predictions.labels,
+    genres=dataset.genres,
+    counts=dataset.label_sets,
   )
   np.testing.assert_allclose(
     trained_predictor.calibration.slope, fitted.slope, atol=1e-4

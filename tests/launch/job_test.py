@@ -189,8 +189,10 @@ def test_shared_data_is_read(data_dir, tmp_path):
     checked(*args, f'--config.dataset.data_dir={tmp_path}', **local)
   with pytest.raises(errors.InputError, match='init_from=.*does not exist'):
     checked(*args, data, f'--config.init_from={tmp_path}/no', **local)
-  with pytest.raises(errors.InputError, match='more than the'):
-    checked(*args, data, '--config.batch_size=4096', **local)
+  too_large = ('--config.batch_size=4096', '--config.micro_batch_size=3')
+  assert checked(*args, data, too_large[0], **local) == []
+  with pytest.raises(errors.InputError, match='4096, lowered to 64,'):
+    checked(*args, data, *too_large, **local)
 
 
 def test_flags_of_other_programs_are_checked(tmp_path):

@@ -180,5 +180,6 @@ def test_tables():
   made = make()
   assert '0.9167' in split_metrics.format_metrics(made)
   lines = split_metrics.format_genres(made).splitlines()
-  assert lines[2].split() == ['Drama', '1.0000', '1.0000', '2']
-  assert lines[-1].split() == ['News', '-', '-', '0']
+  assert lines[2].split() == ['Drama', '1.0000', '1.0000', '2', '60.00%']
+  assert lines[-1].split() == ['News', '-', '-', '0', 'none']
+  assert 'over 3 of 4 genres' in split_metrics.format_metrics(made)

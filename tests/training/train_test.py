@@ -12,6 +12,7 @@ import pytest
 from genre_flax.checkpoints import checkpointer as checkpointer_lib
 from genre_flax.datasets.posters import build
 from genre_flax.inference import continuous_evaluation
+from genre_flax.inference import predictor as predictor_lib
 from genre_flax.runtime import errors
 from genre_flax.runtime import metric_writer
 from genre_flax.training import progress
@@ -325,6 +326,40 @@ def test_checkpoints_between_evaluations(config, tmp_path, monkeypatch, caplog):
   train.train(config, tmp_path)
   assert saved == [2, 4, 5]
   assert 'metrics' not in caplog.text  # Orbax warns where there are none.
+
+
+@pytest.mark.parametrize('validation_split', ['validation', ''])
+def test_few_posters(config, tmp_path, caplog, validation_split):
+  config.dataset.train_share = 0.1
+  config.dataset.validation_split = validation_split
+  outcome = train.train(config, tmp_path)
+  assert outcome == train.Outcome(step=6, exit_status=0)
+  assert bool(outcome.metrics) == bool(validation_split)
+  assert 'config.batch_size=16 is lowered to 8' in caplog.text
+  assert ('scores are not calibrated' in caplog.text) == (not validation_split)
+
+  predictor = predictor_lib.restore(tmp_path)
+  dataset = predictor.open_dataset(config.dataset.data_dir)
+  scores = predictor.predict(
+    np.random.default_rng(0).integers(0, 256, (4, 32, 24, 3), np.uint8),
+    batch_size=8,
+  )
+  unseen = [
+    dataset.genres.index(genre)
+    for genre in dataset.genres_without_positives('train')
+  ]
+  assert unseen
+  prior = 0.5 / (dataset.num_examples('train') + 1)
+  np.testing.assert_allclose(scores[:, unseen], prior)
+  assert 'their scores are their prior' in caplog.text
+
+
+def test_missing_validation_split_is_refused_with_remedies(config, tmp_path):
+  config.dataset.validation_split = 'dev'
+  with pytest.raises(errors.InputError) as e:
+    setup_lib.set_up(config, tmp_path)
+  for remedy in ('--splits=', 'fold=1/5', "validation_split, '' for none"):
+    assert remedy in str(e.value)
 
 
 @pytest.mark.parametrize('split', ['train_split', 'validation_split'])

@@ -189,7 +189,7 @@ def to_markdown(card: dict[str, Any]) -> str:
       [
         text_lib.for_markdown(genre),
         *(f'{one["genres"][genre]:,}' for one in splits.values()),
-        f'{100 * prior:.1f} %',
+        f'{100 * prior:.1f} %' if prior else 'none',
       ]
       for genre, prior in zip(card['genres'], card['label_prior'], strict=True)
     ],

@@ -71,6 +71,38 @@ def read_card(data_dir: epath.PathLike) -> dict[str, Any]:
   return card
 
 
+def check_splits(card: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+  """Checks that a dataset has the splits of `config.dataset`.
+
+  Args:
+    card: of the stored dataset.
+    options: `config.dataset`.
+
+  Raises:
+    InputError: a split is missing or empty.
+  """
+  sizes = {name: each['num_examples'] for name, each in card['splits'].items()}
+  splits = [name for name, size in sizes.items() if size]
+  for key in ('train_split', 'validation_split', 'test_split'):
+    name = options[key]
+    is_fold = key == 'validation_split' and options['fold']
+    if not name or name in splits or is_fold:
+      continue
+    remedy = f'Choose one with --config.dataset.{key}'
+    if key != 'train_split':
+      remedy += ", '' for none"
+    if key == 'validation_split':
+      remedy += (
+        ' (the last checkpoint is then used, without calibration); validate on'
+        ' a fold of the training split with --config.dataset.fold=1/5; or'
+        ' prepare a validation split with --splits=80,10,10'
+      )
+    raise errors.InputError(
+      f'The dataset in {options["data_dir"] or "the workdir"} has no split'
+      f' {name!r}, only {splits}. {remedy}.'
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class PosterDataset:
   """A prepared dataset.
@@ -99,6 +131,11 @@ class PosterDataset:
   def label_prior(self) -> np.ndarray:
     """[num_genres], the share of positives in the training split."""
     return np.asarray(self.card['label_prior'])
+
+  def genres_without_positives(self, split: str) -> list[str]:
+    """The genres that no poster of a split has."""
+    counts = self.card['splits'][split]['genres']
+    return [genre for genre in self.genres if not counts[genre]]
 
   @property
   def label_sets(self) -> list[tuple[tuple[int, ...], int]]:

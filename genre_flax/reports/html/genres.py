@@ -21,6 +21,7 @@ class GenreMetrics:
   Attributes:
     name: of the genre.
     support: number of posters that have the genre.
+    is_trained: whether training posters have the genre.
     average_precision: with its interval.
     roc_auc: with its interval.
     baseline: average precision of a constant score.
@@ -32,6 +33,7 @@ class GenreMetrics:
 
   name: str
   support: int
+  is_trained: bool
   average_precision: bootstrap.Estimate
   roc_auc: bootstrap.Estimate
   baseline: float
@@ -59,6 +61,7 @@ def compute_metrics(
     GenreMetrics(
       name=name,
       support=int(labels[:, i].sum()),
+      is_trained=bool(scored.predictor.label_prior[i] > 0),
       average_precision=estimates['average_precision'][i],
       roc_auc=estimates['roc_auc'][i],
       baseline=float(labels[:, i].mean()),

@@ -17,6 +17,7 @@ from genre_flax.evaluation import bootstrap
 from genre_flax.evaluation import calibration
 from genre_flax.evaluation import comparison as comparison_lib
 from genre_flax.evaluation import metrics
+from genre_flax.reports import split_metrics
 from genre_flax.reports.html import charts
 from genre_flax.reports.html import comparison
 from genre_flax.reports.html import genres
@@ -186,6 +187,7 @@ def _render(**values) -> str:
     'signed': lambda value: _format(value, '+.3f').replace('-', '−'),
     'verdict': verdict,
     'duration': lambda value: datetime.timedelta(seconds=round(value)),
+    'means': split_metrics.describe_means,
     # Matplotlib escapes the texts of its SVGs.
     'svg': markupsafe.Markup,
   }

@@ -90,13 +90,20 @@ class Run:
     return max((line['step'] for line in self.history), default=0)
 
   @property
+  def batch_size(self) -> int:
+    """Posters per step: of the last start, or else of the config."""
+    start = self.starts[-1] if self.starts else {}
+    given = _number(start.get('batch_size'))
+    return int(given or self.predictor.config.batch_size)
+
+  @property
   def seconds(self) -> float:
     """The time of training and validation, summed over all starts."""
     total, last = 0.0, 0
     for line in self.history:
       rate = _number(line.get('images_per_second'))
       if line['split'] == 'train' and rate:
-        total += (line['step'] - last) * self.predictor.config.batch_size / rate
+        total += (line['step'] - last) * self.batch_size / rate
         last = line['step']
       elif line['split'] != 'train':
         total += _number(line.get('seconds')) or 0.0

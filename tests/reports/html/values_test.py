@@ -40,6 +40,7 @@ class Scored:
     self.predictions = evaluator.Predictions(self.scores, self.labels)
     self.predictor = self
     self.calibration = calibration.identity(self.genres)
+    self.label_prior = np.full(len(self.genres), 0.5)
 
   def __len__(self):
     return len(self.scores)
