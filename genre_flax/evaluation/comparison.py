@@ -116,7 +116,7 @@ def read_predictions(
   missing = [workdir for workdir, each in found.items() if each is None]
   if missing:
     commands = [
-      f'python -m genre_flax.top3 --workdir={workdir} --split={split}'
+      f'python -m genre_flax.top3 --model={workdir} --split={split}'
       for workdir in missing
     ]
     raise errors.InputError(

@@ -200,7 +200,7 @@ def _read_all(workdir, step, genres) -> Iterator[dict[str, Any]]:
     except (AttributeError, KeyError, TypeError, ValueError) as e:
       raise errors.InputError(
         f'{path} is invalid: {e!r}. Move it away, and evaluate with `python -m'
-        f' genre_flax.top3 --workdir={workdir} --step={step} --split=test`.'
+        f' genre_flax.top3 --model={workdir} --step={step} --split=test`.'
       ) from e
 
 
