@@ -46,7 +46,7 @@ def hills(draw: Draw, rng: Rng) -> None:
 
 def people(draw: Draw, rng: Rng, x: float, y: float, size: float) -> None:
   """A bust, or one to three people on the ground, in silhouette."""
-  if rng.random() < 0.3:
+  if rng.random() < 0.2:
     y, size = _GROUND - 0.9 * size, 0.5 * size
     draw.ellipse(_box(x, y, 0.5 * size, 0.68 * size), _SHADE)
     draw.rectangle(_box(x, y + 0.7 * size, 0.24 * size, 0.4 * size), _SHADE)
@@ -213,7 +213,7 @@ def cactus(draw: Draw, rng: Rng, x: float, y: float, size: float) -> None:
   """A cactus in front of the sun."""
   sun = (x + rng.choice((-1, 1)) * size * 0.6, y - size * 0.3)
   draw.ellipse(_box(*sun, size * 0.5, size * 0.5), (250, 120, 40))
-  green, trunk = (50, 110, 60), size * 0.12
+  green, trunk = (50, 110, 60), size * 0.15
   draw.rectangle(_box(x, y, trunk, size * 0.9), green)
   for side, height in ((-1, -0.1), (1, 0.2)):
     joint_y, arm_x = y + height * size, x + side * size * 0.42

@@ -24,8 +24,8 @@ from genre_flax.datasets.posters import images
 from genre_flax.datasets.posters import motifs
 
 WIDTH, HEIGHT = motifs.WIDTH, motifs.HEIGHT
-_MISSING_MOTIF_RATE = 0.12
-_STRAY_MOTIF_RATE = 0.12
+_MISSING_MOTIF_RATE = 0.08
+_STRAY_MOTIF_RATE = 0.08
 _STRAY_PALETTE_RATE = 0.25
 _SYLLABLES = ('ka', 'lo', 'ri', 'ven', 'dar', 'mo', 'sul', 'ta', 'ne', 'gar')
 _BEGINNINGS = ('THE LAST', 'BEYOND THE', 'MIDNIGHT', 'ANOTHER', 'NO OTHER')
@@ -73,7 +73,7 @@ def draw_poster(
   for motif in drawn:
     size = rng.uniform(0.16, 0.30) * HEIGHT
     x = rng.uniform(0.2, 0.8) * WIDTH
-    y = rng.uniform(0.2, 0.62) * HEIGHT
+    y = rng.uniform(0.2, 0.55) * HEIGHT
     motif(draw, rng, x, y, size)
   _draw_text(image, bottom, rng)
   # Drawn at twice the size, so that edges are smooth.
