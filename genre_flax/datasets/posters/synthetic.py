@@ -156,7 +156,7 @@ def _draw_text(image: Image.Image, color: Color, rng: Rng) -> None:
 
 
 def _name(rng: Rng) -> str:
-  words = (rng.choices(_SYLLABLES, k=rng.randint(2, 3)) for _ in range(2))
+  words = (rng.choices(_SYLLABLES, k=k) for k in (2, rng.randint(2, 3)))
   return ' '.join(map(''.join, words)).upper()
 
 
