@@ -29,6 +29,10 @@ def test_posters_are_different_images_with_one_to_three_genres():
     assert set(genres) <= set(synthetic.GENRES)
     # More than the noise, with a standard deviation of 8 levels.
     assert np.asarray(image, float).std() > 20
+    # Credits at the lower edge, on an even ground of one color and noise.
+    gray = np.asarray(image.convert('L'), float)
+    assert gray[214:236].std() > 15
+    assert gray[214:236, :12].std() < 10
   hashes = {_hash([index], seed) for index in range(4) for seed in range(3)}
   assert len(hashes) == 12
 
