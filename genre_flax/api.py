@@ -14,11 +14,14 @@ from etils import epy
 import ml_collections
 import numpy as np
 
+from genre_flax import config as config_lib
 from genre_flax.checkpoints import released
 from genre_flax.inference import ensemble as ensemble_lib
 from genre_flax.inference import image_files
 from genre_flax.inference import predictor as predictor_lib
+from genre_flax.runtime import custom
 from genre_flax.runtime import errors
+from genre_flax.runtime import platform
 
 with epy.lazy_imports():
   from genre_flax.attribution import methods
@@ -28,6 +31,8 @@ with epy.lazy_imports():
   from genre_flax.retrieval import embedder as embedder_lib
   from genre_flax.training import train as train_lib
 
+# Settings for speed, unless JAX has started.
+platform.configure()
 _POINT = 'micro_f1'
 
 
@@ -210,9 +215,13 @@ def load(
   sources = [
     os.path.expanduser(model) for model in models or [released.DEFAULT]
   ]
+  return _load(sources, str(step), allow_custom_code)
+
+
+def _load(sources, step, allow_custom_code) -> Model:
   predictors = [
     predictor_lib.restore(
-      source, step=str(step), allow_custom_code=allow_custom_code
+      source, step=step, allow_custom_code=allow_custom_code
     )
     for source in sources
   ]
@@ -297,4 +306,6 @@ def train(
   outcome = train_lib.train(config, workdir)
   if outcome.exit_status == 0 and config.dataset.test_split:
     split_report.evaluate_best(config, workdir)
-  return load(workdir)
+  # The code was just run.
+  trusted = custom.names(config_lib.flatten(config.to_dict())).values()
+  return _load([str(workdir)], 'best', tuple(trusted))

@@ -27,14 +27,18 @@ def test_posters_are_different_images_with_one_to_three_genres():
     assert 1 <= len(genres) <= 3
     assert list(genres) == sorted(set(genres))
     assert set(genres) <= set(synthetic.GENRES)
-    # More than the noise, with a standard deviation of 14 levels.
+    # More than the noise, with a standard deviation of 8 levels.
     assert np.asarray(image, float).std() > 20
+    # Credits at the lower edge, on an even ground of one color and noise.
+    gray = np.asarray(image.convert('L'), float)
+    assert gray[214:236].std() > 15
+    assert gray[214:236, :12].std() < 10
   hashes = {_hash([index], seed) for index in range(4) for seed in range(3)}
   assert len(hashes) == 12
 
 
 def test_posters_are_the_same_in_another_process():
-  # Pixels depend on the versions of NumPy and FreeType, so none are given here.
+  # Letters depend on the version of FreeType, so no pixels are given here.
   # Hashes of strings differ between processes and must not matter.
   program = (
     'from tests.datasets import synthetic_test as t;'
