@@ -11,14 +11,14 @@ import os
 from absl import flags
 from etils import epath
 
-from genre_flax import config as config_lib
+from genre_flax import config_files
 from genre_flax.runtime import command_line
 from genre_flax.runtime import files
 from genre_flax.runtime import platform
 from genre_flax.runtime import shared_flags
 from genre_flax.runtime import watchdog
 
-_CONFIG = shared_flags.config(config_lib.load)
+_CONFIG = config_files.define_flag()
 _WORKDIR = flags.DEFINE_string(
   'workdir',
   None,

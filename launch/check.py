@@ -26,11 +26,11 @@ import ml_collections
 from ml_collections import config_flags
 
 from genre_flax import config as config_lib
+from genre_flax import config_files
 from genre_flax import config_validation
 from genre_flax.runtime import command_line
 from genre_flax.runtime import custom
 from genre_flax.runtime import errors
-from genre_flax.runtime import shared_flags
 from launch import job as job_lib
 
 # A bucket that cannot be reached must not block the launcher.
@@ -120,7 +120,7 @@ class _Checker:
 
   def _check_trial(self, args: Sequence[str]) -> None:
     values = flags.FlagValues()
-    holder = shared_flags.config(config_lib.load, values)
+    holder = config_files.define_flag(values)
     # ml_collections reads overrides of configs from here.
     sys.argv[1:] = args
     try:

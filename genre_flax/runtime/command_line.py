@@ -98,17 +98,13 @@ def read_config(
   """Returns the value of the flag --config, with its overrides.
 
   Raises:
-    InputError: The config is missing or unreadable, or there are arguments.
+    InputError: The config is missing, or there are arguments.
   """
   refuse_arguments(argv)
   if holder.value is None:
     raise errors.InputError(
       '--config is missing; start with --config=configs/quickstart.py'
     )
-  try:
-    holder.value.seed  # noqa: B018  Raises if the file could not be loaded.
-  except OSError as e:
-    raise errors.InputError(f'--config cannot be read. {e}') from e
   return holder.value
 
 
@@ -132,7 +128,7 @@ def _parse_flags(argv: Sequence[str], *, known_only: bool = False) -> list[str]:
   try:
     return flags.FLAGS(argv, known_only=known_only)
   except PARSE_ERRORS as e:
-    _print_error(_explain(e))
+    _print_error(explain(e))
     print('Pass --help to see the flags.', file=sys.stderr)
     sys.exit(errors.InputError.exit_status)
 
@@ -143,18 +139,17 @@ def _print_error(message: str) -> None:
   print(f'error: {shown}', file=sys.stderr)
 
 
-def _explain(error: BaseException) -> str:
+def explain(error: BaseException) -> str:
+  """The message of an exception of flags, configs and their overrides."""
+  # absl describes errors of parsers again.
+  if isinstance(error.__context__, errors.UserError):
+    return str(error.__context__)
   cause = error.args[0] if error.args else None
   # For an unknown key ml_collections wraps a KeyError, whose str is quoted.
-  if isinstance(error, AttributeError) and isinstance(cause, KeyError):
-    key, _, hint = str(cause.args[0]).partition('\n')
-    for old, new in RENAMED_KEYS.items():
-      if old.rpartition('.')[2] == key.strip('"\''):
-        return f'The config key {old} is now {new}.'
-    return f'The config has no key {key}. {hint}'.strip()
-  if isinstance(error, KeyError):
-    return str(cause)
-  return str(error).strip() or type(error).__name__
+  if isinstance(cause, KeyError):
+    error, cause = cause, cause.args[0]
+  message = str(cause if isinstance(error, KeyError) else error)
+  return message.strip() or type(error).__name__
 
 
 def _is_shown(record: std_logging.LogRecord) -> bool:

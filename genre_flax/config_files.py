@@ -1,0 +1,168 @@
+"""The flag --config: a Python file or the config.json of a run, and overrides.
+
+A fault names the file and the line; all unknown keys are listed at once.
+"""
+
+import ast
+import json
+import os
+import pathlib
+import re
+import runpy
+import sys
+import traceback
+
+from absl import flags
+from etils import epath
+import ml_collections
+from ml_collections import config_flags
+
+import configs
+from configs import default
+from genre_flax import config as config_lib
+from genre_flax.runtime import command_line
+from genre_flax.runtime import custom
+from genre_flax.runtime import errors
+from genre_flax.runtime import files
+from genre_flax.runtime import shared_flags
+
+_OVERRIDE = re.compile(r'--?(?:no)?config\.([\w.]+)(?:=(.*))?', re.DOTALL)
+_ALLOWED = frozenset(
+  prefix + suffix
+  for prefix in ('-allow_custom_code', '--allow_custom_code')
+  for suffix in ('', '=true', '=True', '=1')
+)
+
+# The flag belongs to the programs, and appears in their --help.
+flags.disclaim_key_flags()
+
+
+def define_flag(
+  flag_values: flags.FlagValues = flags.FLAGS,
+) -> flags.FlagHolder[ml_collections.ConfigDict]:
+  """Defines --config, its overrides, and --allow_custom_code."""
+  holder = config_flags.DEFINE_config_file(
+    'config',
+    None,
+    'File of the training configuration, or config.json of a workdir.',
+    flag_values,
+  )
+  shared_flags.allow_custom_code(flag_values)
+  flag_values['config'].parser.parse = _read
+  return holder
+
+
+def find(path: str) -> str:
+  """The path of a config: here, else in the installed package `configs`.
+
+  Raises:
+    InputError: there is no such file; the message lists the places.
+  """
+  if files.is_remote(path):
+    return path
+  root = pathlib.Path(next(iter(configs.__path__))).parent
+  file, colon, argument = path.partition(':')
+  places = (pathlib.Path(os.path.expanduser(file)), root / file)
+  for place in places:
+    if place.is_file():
+      return f'{place}{colon}{argument}'
+  listed = ' or '.join(dict.fromkeys(str(p.absolute()) for p in places))
+  raise errors.InputError(
+    f'--config={path}: there is no file {listed}; expected a file such as'
+    ' configs/quickstart.py, or the config.json of a workdir.'
+  )
+
+
+def read_python(path: str) -> ml_collections.ConfigDict:
+  """Calls `get_config` of a Python file, with the text after a colon if any.
+
+  Raises:
+    InputError: it fails; the message has the file and the line.
+  """
+  file, *arguments = path.split(':', 1)
+  try:
+    config = runpy.run_path(file).get('get_config', _missing)(*arguments)
+    if not isinstance(config, ml_collections.ConfigDict):
+      raise TypeError(
+        f'get_config returns {config!r:.60}, expected an'
+        ' ml_collections.ConfigDict; is `return config` missing?'
+      )
+  except Exception as e:  # Of the user's code.
+    frames = traceback.extract_tb(e.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == file]
+    if isinstance(e, SyntaxError) and e.filename == file:
+      lines.append(e.lineno)
+    place = f'{file}, line {lines[-1]}' if lines else file
+    raise errors.InputError(
+      f'{place}: {type(e).__name__}: {command_line.explain(e)}'
+    ) from e
+  return config
+
+
+def _missing(*_):
+  raise AttributeError('there is no function get_config')
+
+
+def _read(path: str) -> ml_collections.ConfigDict:
+  """Reads a config, to which ml_collections applies the overrides."""
+  file = find(path)
+  config = _read_json(file) if file.endswith('.json') else read_python(file)
+  overrides = [match for match in map(_OVERRIDE.fullmatch, sys.argv) if match]
+  flat = config_lib.flatten(config.to_dict())
+  faults = [
+    f'{_line(file, key)}{fault}'
+    for key, fault in config_lib.key_faults(flat).items()
+  ]
+  given = (match[1] for match in overrides)
+  faults += config_lib.key_faults(given).values()
+  missing = config_lib.flatten(default.get_config().to_dict()).keys() - flat
+  if missing:
+    faults.append(
+      f'{len(missing)} keys are missing, such as config.{min(missing)}; change'
+      ' the config of configs.default.get_config()'
+    )
+  if faults:
+    raise errors.InputError('\n  '.join([f'Invalid config {path}:', *faults]))
+  for key, value in (match.groups() for match in overrides):
+    section, _, name = key.rpartition('.')
+    if key not in flat and section in custom.OPTIONS.values():
+      # For the type; the flag of the key sets the value.
+      config_lib.get(config, section)[name] = _parse_literal(value or '')
+  return config.lock()
+
+
+def _line(path: str, key: str) -> str:
+  """The first line of a config file with the last part of a key, if any."""
+  file = path if files.is_remote(path) else path.partition(':')[0]
+  lines = epath.Path(file).read_text().splitlines()
+  name = re.compile(rf'\b{re.escape(key.rpartition(".")[2])}\b')
+  return next(
+    (f'line {n}: ' for n, s in enumerate(lines, 1) if name.search(s)), ''
+  )
+
+
+def _read_json(path):
+  """Reads the config of a workdir, which may come from somebody else."""
+  try:
+    values = json.loads(epath.Path(path).read_text())
+    config = config_lib.from_dict(values, strict=True)
+  except Exception as e:  # Depends on the content.
+    raise errors.InputError(f'{path}: {command_line.explain(e)}') from e
+  names = custom.names(config_lib.flatten(config.to_dict()))
+  # The config is read before the flags are parsed.
+  if names and not _ALLOWED.intersection(sys.argv):
+    raise errors.InputError(
+      f'{path} names custom code, which would be run: {names}. If you trust the'
+      ' workdir and the installed modules, pass --allow_custom_code.'
+    )
+  return config
+
+
+def _parse_literal(value: str) -> bool | int | float | tuple | str:
+  """The value of a Python literal of these types, else the text itself."""
+  try:
+    is_lower = value in ('true', 'false')
+    parsed = ast.literal_eval(value.title() if is_lower else value)
+  except (SyntaxError, ValueError):
+    return value
+  return parsed if isinstance(parsed, bool | int | float | tuple) else value
