@@ -223,11 +223,15 @@ class Checkpointer:
       'model' and 'optimizer'.
 
     Raises:
-      DamageError: The checkpoint is damaged, or of another network.
+      DamageError: The checkpoint is damaged.
+      OtherNetworkError: It is not, and its network has other shapes.
     """
+    with self._reading(step):
+      fits = shapes.check(self._item(step, 'model'), template['model'])
+      shapes.check(self._item(step, 'optimizer'), template['optimizer'])
+    if not fits:
+      self.restore_model(step, template['model'])  # Raises one of the errors.
     with self._reading(step) as record:
-      shapes.check(self._item(step, 'model'), template['model'])
-      shapes.check(self._item(step, 'optimizer'))
       restored = self._restore(
         step,
         **{
@@ -255,12 +259,15 @@ class Checkpointer:
       arrays.
 
     Raises:
-      DamageError: The checkpoint is damaged, or of another network.
+      DamageError: The checkpoint is damaged.
+      OtherNetworkError: It is not, and its network has other shapes.
     """
     with self._reading(step) as record:
       shapes.check(self._item(step, 'model'), template)
       model = self._restore(step, model=ocp.args.StandardRestore())['model']
       record_lib.check_arrays(record, 'model', model)
+      if template is not None:
+        shapes.require(shapes.of(model), shapes.of(template))
       model.setdefault('batch_stats', {})
     return model
 
@@ -290,6 +297,14 @@ class Checkpointer:
       yield record_lib.read(self._folder(step))
     except Exception as e:  # Damaged files may raise any exception.
       reason = str(e).partition('\n')[0] or type(e).__name__
+      if isinstance(e, shapes.OtherNetworkError):
+        raise shapes.OtherNetworkError(
+          f'{self._folder(step)} is undamaged, but {reason}.'
+          ' Use the config and the custom code of its training; copies of the'
+          f' latter are in {self.workdir / "code"}.'
+        ) from e
+      if isinstance(e, errors.InputError) and type(e) is not errors.DamageError:
+        raise
       if errors.is_transient(e):
         raise errors.ResourceError(
           f'Checkpoint {step} cannot be read now ({self._folder(step)}):'

@@ -5,6 +5,7 @@ from typing import Any
 
 from absl import logging
 from etils import epath
+import jax
 import ml_collections
 
 from genre_flax import config as config_lib
@@ -37,6 +38,13 @@ _FREE_KEYS = (
   'bootstrap_samples',
   'report',
 )
+# Settings of JAX that change the numbers of a run, and their defaults, which a
+# checkpoint of an earlier version does not have.
+_JAX_SETTINGS = {
+  'jax_enable_x64': False,
+  'jax_default_prng_impl': 'threefry2x32',
+  'jax_threefry_partitionable': True,
+}
 # Keys that may change on resume where the learning rate is constant.
 _LENGTH_KEYS = ('num_epochs', 'num_train_steps')
 
@@ -69,6 +77,11 @@ def describe(
   return f'{workdir} has no checkpoint to resume.'
 
 
+def jax_settings() -> dict[str, Any]:
+  """The settings of JAX that a resumed run must have too."""
+  return {name: getattr(jax.config, name) for name in _JAX_SETTINGS}
+
+
 def check_same_run(
   meta: Mapping[str, Any],
   config: ml_collections.ConfigDict,
@@ -80,9 +93,21 @@ def check_same_run(
   """Compares the meta of a checkpoint with a training; other code is a warning.
 
   Raises:
-    InputError: the checkpoint is of another config, dataset or network.
+    InputError: the checkpoint is of another config, setting of JAX, dataset or
+      network.
   """
   check_resumable(meta['config'], config, allow_change)
+  saved = {**_JAX_SETTINGS, **meta.get('jax_settings', {})}
+  changed = [
+    f'{name.upper()} was {saved[name]} and is now {now}'
+    for name, now in jax_settings().items()
+    if saved[name] != now
+  ]
+  if changed:
+    raise errors.InputError(
+      f'{"; ".join(changed)}: the results of the run in {workdir} would change.'
+      ' Set the variable as before, or choose another --workdir.'
+    )
   fingerprint = dataset.card['fingerprint']
   if meta['dataset_fingerprint'] != fingerprint:
     raise errors.InputError(

@@ -32,6 +32,7 @@ from genre_flax.training import inputs
 from genre_flax.training import objectives
 from genre_flax.training import progress as progress_lib
 from genre_flax.training import restore
+from genre_flax.training import resume
 from genre_flax.training import run_code
 from genre_flax.training import setup as setup_lib
 
@@ -281,4 +282,5 @@ def checkpoint_meta(
       dataclasses.asdict(column) for column in dataset.extra_columns
     ],
     'num_train_steps': sizes.num_train_steps,
+    'jax_settings': resume.jax_settings(),
   }

@@ -1,10 +1,13 @@
 """Tests of genre_flax/training/resume.py."""
 
+import functools
 import shutil
 
+import jax
 import pytest
 
 from genre_flax import config as config_lib
+from genre_flax.inference import predictor as predictor_lib
 from genre_flax.runtime import errors
 from genre_flax.training import resume
 from genre_flax.training import run_history
@@ -96,6 +99,26 @@ def test_change_of_the_arrays_is_refused_and_moves_no_checkpoint(
     with pytest.raises(errors.InputError, match='other parameters'):
       function(config, trained_workdir, allow_change=['ema_decay'])
   assert not (trained_workdir / 'corrupt').exists()
+
+
+@pytest.mark.parametrize(
+  ('name', 'value'),
+  [('jax_enable_x64', True), ('jax_default_prng_impl', 'rbg')],
+)
+def test_other_settings_of_jax_are_refused(
+  data_dir, trained_workdir, name, value, request
+):
+  request.addfinalizer(
+    functools.partial(jax.config.update, name, getattr(jax.config, name))
+  )
+  jax.config.update(name, value)
+  config = helpers.tiny_config(data_dir, num_train_steps=30)
+  message = f'{name.upper()} was .* is now {value}'
+  with pytest.raises(errors.InputError, match=message):
+    train.train(config, trained_workdir)
+  assert not (trained_workdir / 'corrupt').exists()
+  # The results of an evaluation do not depend on it.
+  predictor_lib.restore(trained_workdir)
 
 
 def describe_resume(config, workdir, **options):
