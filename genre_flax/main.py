@@ -67,7 +67,7 @@ def main(argv: list[str]) -> int:
   from genre_flax.ops.cpu import onednn
   from genre_flax.reports import split_report
   from genre_flax.runtime import profiler
-  from genre_flax.training import resume
+  from genre_flax.training import restore
   from genre_flax.training import setup as setup_lib
   from genre_flax.training import train
 
@@ -80,7 +80,7 @@ def main(argv: list[str]) -> int:
     setup_lib.check_train_step(config, setup, dataset=dataset)
     print(
       'Dry run: nothing was trained.',
-      resume.describe(
+      restore.describe_start(
         config, dataset, setup, workdir, allow_change=_ALLOW_CHANGE.value
       ),
     )
@@ -90,7 +90,9 @@ def main(argv: list[str]) -> int:
     with profiler.trace_steps(f'{workdir}/profile', profile_steps):
       outcome = train.train(config, workdir, allow_change=_ALLOW_CHANGE.value)
     if outcome.exit_status == 0 and config.dataset.test_split:
-      split_report.evaluate_best(config, epath.Path(workdir))
+      split_report.evaluate_best(
+        config, epath.Path(workdir), again=outcome.num_trained > 0
+      )
   return outcome.exit_status
 
 

@@ -10,6 +10,7 @@ ones, or an error is raised.
 
 from collections.abc import Callable, Iterator, Mapping
 import contextlib
+import shlex
 from typing import Any
 
 from absl import logging
@@ -35,6 +36,7 @@ class Checkpointer:
   Attributes:
     workdir: Folder of the run.
     directory: Folder with a subfolder per checkpoint, named by its step.
+    read_only: Whether nothing is saved, moved or deleted.
   """
 
   def __init__(
@@ -57,7 +59,7 @@ class Checkpointer:
     self.directory = self.workdir / 'checkpoints'
     self._keep_best = keep_best
     self._requested_metric = best_metric
-    self._read_only = read_only
+    self.read_only = read_only
     self.open()
 
   def open(self) -> None:
@@ -76,8 +78,8 @@ class Checkpointer:
           # Otherwise Orbax reads files here that may be damaged.
           lightweight_initialize=True,
           # Orbax's read_only does the same, and logs a warning.
-          create=not self._read_only,
-          cleanup_tmp_directories=not self._read_only,
+          create=not self.read_only,
+          cleanup_tmp_directories=not self.read_only,
         ),
       )
     for step in self.steps():
@@ -123,7 +125,7 @@ class Checkpointer:
       raise errors.InputError(
         f'{self.workdir} has no checkpoint: {self.directory} is empty or'
         ' missing. Train with `python -m genre_flax.main --config=CONFIG'
-        f' --workdir={self.workdir}`.'
+        f' --workdir={shlex.quote(str(self.workdir))}`.'
       )
     if which == 'latest':
       return steps[-1]

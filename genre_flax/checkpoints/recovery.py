@@ -21,7 +21,8 @@ def restore_latest(
   """Restores the newest undamaged checkpoint; to be called on all hosts.
 
   Damaged ones after it are reported and moved to the workdir's folder
-  'corrupt'. If none can be restored, none is moved.
+  'corrupt', unless the checkpointer is read-only. If none can be restored, none
+  is moved.
 
   Args:
     checkpointer: Checkpoints of the workdir.
@@ -46,7 +47,7 @@ def restore_latest(
     if metas[step] is not None:
       items = _try(checkpointer.restore, step, template)
     if parallel.all_hosts_agree(items is not None):
-      for each in damaged:
+      for each in () if checkpointer.read_only else damaged:
         _move_to_corrupt(checkpointer, each)
       return items, metas[step]
     damaged.append(step)

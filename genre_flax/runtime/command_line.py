@@ -3,9 +3,12 @@
 from collections.abc import Callable, Sequence
 import functools
 import logging as std_logging
+import os
 import pathlib
+import re
 import signal
 import sys
+import traceback
 import warnings
 
 from absl import app
@@ -36,6 +39,9 @@ RENAMED_KEYS = {
   'augment.mirror': 'augment.horizontal_flip',
   'augment.shift': 'augment.translation',
 }
+# Modules of JAX that read its variables and start its backends.
+_JAX_START = ('jax._src.config', 'jax._src.xla_bridge')
+_NO_PLUGIN = re.compile('known backends|cannot open shared object')
 _ROOT = pathlib.Path(__file__).parents[2]
 # Messages of these packages are shown.
 _SHOWN = {_ROOT / 'genre_flax', _ROOT / 'launch'}
@@ -74,16 +80,12 @@ def run(
     except KeyboardInterrupt:
       print('Stopped.', file=sys.stderr)
       return 128 + signal.SIGINT
-    except (errors.UserError, ImportError) as e:
-      if logging.get_verbosity() >= logging.DEBUG:
+    except Exception as e:
+      error = _as_user_error(e)
+      if error is None or logging.get_verbosity() >= logging.DEBUG:
         raise
-      if isinstance(e, errors.UserError):
-        _print_error(str(e))
-        return e.exit_status
-      if 'gcsfs' not in str(e):  # fsspec's message for a gs:// path.
-        raise
-      _print_error("gs:// paths need the extra gcs: pip install -e '.[gcs]'")
-      return errors.InputError.exit_status
+      _print_error(str(error))
+      return error.exit_status
 
   sys.unraisablehook = _report_unraisable
   # Characters that the terminal's encoding lacks are escaped.
@@ -117,6 +119,24 @@ def refuse_arguments(argv: Sequence[str]) -> None:
     )
 
 
+def _as_user_error(error: Exception) -> errors.UserError | None:
+  """An error that the user can fix; None for one of the program."""
+  if isinstance(error, errors.UserError):
+    return error
+  message = explain(error)
+  if isinstance(error, ImportError) and 'gcsfs' in message:  # Of fsspec.
+    return errors.InputError("gs:// paths need pip install -e '.[gcs]'")
+  *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+  if frame.f_globals.get('__name__') not in _JAX_START:
+    return None
+  given = [f'{k}={v}' for k, v in os.environ.items() if k.startswith('JAX_')]
+  is_busy = 'initialize backend' in message and not _NO_PLUGIN.search(message)
+  return (errors.ResourceError if is_busy else errors.InputError)(
+    f'JAX cannot start: {message.rstrip(".")}. Check the variables:'
+    f' {", ".join(given) or "none is set"}.'
+  )
+
+
 def _parse_flags(argv: Sequence[str], *, known_only: bool = False) -> list[str]:
   """Parses the flags; an invalid one ends the program with a message."""
   logging.set_verbosity(logging.INFO)
@@ -125,6 +145,8 @@ def _parse_flags(argv: Sequence[str], *, known_only: bool = False) -> list[str]:
   handler.python_handler.addFilter(_is_shown)
   # Pillow's warnings about metadata do not name the file.
   warnings.filterwarnings('ignore', category=UserWarning, module=r'PIL\.')
+  if not {'--help', '-help', '-h', '-?'}.isdisjoint(argv):
+    app.usage(shorthelp=True, writeto_stdout=True, exitcode=0)
   try:
     return flags.FLAGS(argv, known_only=known_only)
   except PARSE_ERRORS as e:

@@ -20,6 +20,7 @@ without YNNPACK 6 and 1.0, 1.07 and 1.17. Fast compilation divides the time of
 from importlib import metadata
 import os
 import pathlib
+import re
 import sys
 
 from absl import logging
@@ -148,7 +149,7 @@ def initialize_distributed(*, detect: bool = False) -> None:
       are not set.
 
   Raises:
-    InputError: Only some of the variables are set.
+    InputError: Only some of the variables are set, or a value is invalid.
     RuntimeError: The processes could not connect.
   """
   import jax
@@ -161,14 +162,23 @@ def initialize_distributed(*, detect: bool = False) -> None:
         f'{", ".join(missing)} not set: a multi-host run needs all of'
         f' {", ".join(values)}, a single process none of them.'
       )
-    address, num_processes, process_id = values.values()
-    jax.distributed.initialize(
-      coordinator_address=address,
-      num_processes=int(num_processes),
-      process_id=int(process_id),
-    )
+    address, *numbers = values.values()
+    if not re.fullmatch(r'.+:\d+', address) or not all(
+      number.isdecimal() for number in numbers
+    ):
+      raise errors.InputError(
+        f'{values} of the environment: expected HOST:PORT and two numbers.'
+      )
+    jax.distributed.initialize(address, *map(int, numbers))
   elif detect:
-    jax.distributed.initialize()
+    try:
+      jax.distributed.initialize()
+    except (KeyError, ValueError) as e:
+      raise errors.InputError(
+        f'--distributed found no settings of a cluster, or a part of them: {e}.'
+        ' For a single process remove the flag; elsewhere set all of'
+        f' {", ".join(values)}.'
+      ) from e
   else:
     return
   logging.info(

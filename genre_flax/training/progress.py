@@ -31,10 +31,6 @@ from genre_flax.training import train_state
 _PER_STEP = ('learning_rate', 'gradient_norm')
 
 
-class NonFiniteError(errors.DivergedError):
-  """A metric of a training step is NaN or infinite."""
-
-
 class Progress:
   """Collects the metrics of steps, and reports them every `log_every` steps.
 
@@ -102,7 +98,7 @@ class Progress:
     """Adds the metrics of a step, on the devices, and reports when due.
 
     Raises:
-      NonFiniteError: see `check`.
+      errors.DivergedError: see `check`.
     """
     self._pending.append((step, values))
     self._bar.update()
@@ -114,7 +110,7 @@ class Progress:
     """Fetches the metrics of all steps so far, and checks that they are finite.
 
     Raises:
-      NonFiniteError: a metric is NaN or infinite.
+      errors.DivergedError: a metric is NaN or infinite.
     """
     if not self._pending:
       return
@@ -139,9 +135,9 @@ class Progress:
     self._writer.write(step, 'train', broken)
     faults = [f'{name} is {float(value)}' for name, value in broken.items()]
     message = (
-      f'Step {step}: {", ".join(faults)}. Checkpoints of earlier steps are'
-      ' kept. Lower config.optimizer.learning_rate, set'
-      " config.optimizer.clip_norm, or use config.model.dtype='float32'."
+      f'Step {step}: {", ".join(faults)}. Lower'
+      ' config.optimizer.learning_rate, set config.optimizer.clip_norm, or use'
+      " config.model.dtype='float32'."
     )
     if self._batch_examples:
       named = [
@@ -153,7 +149,7 @@ class Progress:
         f' {text.join_first(named, limit=64)}. `python -m genre_flax.inspect'
         f' --step={step - 1}` with the same config draws it.'
       )
-    raise NonFiniteError(message)
+    raise errors.DivergedError(message)
 
   @property
   def sums(self) -> dict[str, float]:

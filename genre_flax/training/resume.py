@@ -1,16 +1,15 @@
 """Checks whether a training can resume the run in its workdir."""
 
 from collections.abc import Mapping, Sequence
+import shlex
 from typing import Any
 
-from absl import logging
 from etils import epath
 import jax
 import ml_collections
 
 from genre_flax import config as config_lib
 from genre_flax import config_validation
-from genre_flax.checkpoints import checkpointer as checkpointer_lib
 from genre_flax.checkpoints import shapes
 from genre_flax.datasets.posters import storage
 from genre_flax.runtime import errors
@@ -47,34 +46,6 @@ _JAX_SETTINGS = {
 }
 # Keys that may change on resume where the learning rate is constant.
 _LENGTH_KEYS = ('num_epochs', 'num_train_steps')
-
-
-def describe(
-  config: ml_collections.ConfigDict,
-  dataset: storage.PosterDataset,
-  setup: setup_lib.Setup,
-  workdir: epath.PathLike,
-  *,
-  allow_change: Sequence[str] = (),
-) -> str:
-  """Describes the checkpoint that a training would resume from.
-
-  Raises:
-    InputError: the workdir holds another run.
-  """
-  with checkpointer_lib.Checkpointer(workdir, read_only=True) as checkpointer:
-    for step in reversed(checkpointer.steps()):
-      try:
-        meta = checkpointer.read_meta(step)
-      except errors.DamageError as e:
-        logging.error('%s', e)
-        continue
-      check_same_run(meta, config, dataset, setup, workdir, allow_change)
-      return (
-        f'The run in {workdir} can be resumed after step {step} of'
-        f' {setup.sizes.num_train_steps}.'
-      )
-  return f'{workdir} has no checkpoint to resume.'
 
 
 def jax_settings() -> dict[str, Any]:
@@ -127,7 +98,8 @@ def check_same_run(
     raise errors.InputError(
       f'The run in {workdir} has other parameters, or another state of the'
       ' optimizer. Resume it with its own config, code and versions of'
-      f' libraries, or start a new run with --config.init_from={workdir}.'
+      f' libraries, or start a new run with'
+      f' --config.init_from={shlex.quote(str(workdir))}.'
     )
 
 

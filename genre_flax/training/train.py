@@ -20,6 +20,7 @@ from genre_flax.evaluation import calibration_fit
 from genre_flax.evaluation import constant_baseline
 from genre_flax.evaluation import evaluator
 from genre_flax.evaluation import metrics
+from genre_flax.runtime import errors
 from genre_flax.runtime import lock
 from genre_flax.runtime import metric_writer
 from genre_flax.runtime import parallel
@@ -48,12 +49,14 @@ class Outcome:
   Attributes:
     step: updates done.
     exit_status: 0, or the shell's status of the signal that interrupted it.
+    num_trained: updates of this start.
     metrics: of the last validation, by name; empty where there was none.
     best_metrics: of the best checkpoint's validation.
   """
 
   step: int
   exit_status: int
+  num_trained: int = dataclasses.field(default=0, compare=False)
   metrics: Mapping[str, float] = dataclasses.field(
     default_factory=dict, compare=False
   )
@@ -83,7 +86,7 @@ def train(
     InputError: the config, the dataset or the workdir does not fit.
     BusyError: another training runs in the workdir.
     StorageError: a file could not be written.
-    NonFiniteError: a training metric became NaN or infinite.
+    DivergedError: a training metric became NaN or infinite.
   """
   workdir = epath.Path(workdir)
   with _locked(workdir):
@@ -123,10 +126,20 @@ def train(
           )
         ) as progress,
       ):
-        outcome = _loop(config, dataset, setup, state, checkpointer, progress)
+        try:
+          outcome = _loop(config, dataset, setup, state, checkpointer, progress)
+        except errors.DivergedError as e:
+          checkpointer.wait()
+          last = checkpointer.steps()[-1:] or ['none']
+          raise errors.DivergedError(
+            f'{e}\nThe last checkpoint: {last[0]}, in {workdir}.'
+          ) from e
         ranked = checkpointer.ranked() or [(step, {})]
         return dataclasses.replace(
-          outcome, metrics=max(ranked)[1], best_metrics=ranked[-1][1]
+          outcome,
+          num_trained=outcome.step - step,
+          metrics=max(ranked)[1],
+          best_metrics=ranked[-1][1],
         )
 
 
@@ -164,7 +177,7 @@ def _loop(config, dataset, setup, state, checkpointer, progress):
     'structure': shapes.checksum(state.to_items()),
   }
   stopping = early_stopping.EarlyStopping(config, sizes, checkpointer)
-  step = int(state.step)
+  start = step = int(state.step)
   batches = parallel.shard_ahead(
     inputs.train_batches(config, train_split, sizes=sizes, start_step=step)
   )
@@ -210,7 +223,10 @@ def _loop(config, dataset, setup, state, checkpointer, progress):
           checkpointer.workdir,
         )
         return Outcome(step, stop.exit_status)
-  logging.info('Trained %d steps.', step)
+  if step == start:
+    logging.info('The run has all its %d steps; nothing was trained.', step)
+  else:
+    logging.info('Trained %d steps.', step)
   return Outcome(step, 0)
 
 

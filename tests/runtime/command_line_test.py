@@ -5,11 +5,12 @@ from tests.support import programs
 IMPORTS = 'from absl import logging; from genre_flax.runtime import errors'
 
 
-def run_main(body):
+def run_main(body, **variables):
   return programs.run_code(
     'from genre_flax.runtime import command_line\n'
     f'def main(argv):\n  {body}\n'
-    'command_line.run(main)\n'
+    'command_line.run(main)\n',
+    **variables,
   )
 
 
@@ -29,6 +30,24 @@ def test_errors_of_the_user_have_a_status_and_no_traceback(
   assert done.returncode == status
   assert message in done.stderr
   assert 'Traceback' not in done.stderr
+
+
+@pytest.mark.parametrize(
+  ('name', 'value'), [('JAX_PLATFORMS', 'nothing'), ('JAX_ENABLE_X64', '2')]
+)
+def test_variables_that_jax_refuses_are_named(name, value):
+  done = run_main('import jax; jax.devices()', **{name: value})
+  assert done.returncode == 2
+  assert f'{name}={value}' in done.stderr.splitlines()[-1]
+  assert 'Traceback' not in done.stderr
+
+
+def test_help_is_no_error():
+  done = programs.run('main', '--help')
+  assert done.returncode == 0
+  text = done.stdout
+  assert text.startswith('Trains') and text.index('--workdir:') < 4000
+  assert 'absl' not in text
 
 
 def test_other_errors_keep_their_traceback():

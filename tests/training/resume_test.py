@@ -9,6 +9,7 @@ import pytest
 from genre_flax import config as config_lib
 from genre_flax.inference import predictor as predictor_lib
 from genre_flax.runtime import errors
+from genre_flax.training import restore
 from genre_flax.training import resume
 from genre_flax.training import run_history
 from genre_flax.training import setup as setup_lib
@@ -122,7 +123,7 @@ def test_other_settings_of_jax_are_refused(
 
 
 def describe_resume(config, workdir, **options):
-  return resume.describe(
+  return restore.describe_start(
     config, *setup_lib.set_up(config, workdir), workdir, **options
   )
 
