@@ -47,6 +47,11 @@ def flatten(values: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
   return flat
 
 
+def default_values() -> dict[str, Any]:
+  """The values of configs/default.py by dotted key, None if unset."""
+  return flatten(default.get_config().to_dict())
+
+
 def key_faults(
   keys: Iterable[str], expected: ConfigDict | None = None
 ) -> dict[str, str]:
@@ -59,7 +64,7 @@ def key_faults(
   Returns:
     Descriptions by key.
   """
-  known = flatten((expected or default.get_config()).to_dict())
+  known = flatten(expected.to_dict()) if expected else default_values()
   options = () if expected else tuple(custom.OPTIONS.values())
   faults = {}
   for key in dict.fromkeys(keys):
@@ -79,15 +84,10 @@ def key_faults(
 
 
 def _similarity(key: str, other: str) -> float:
-  """Of two keys, mainly of their last parts, which may be shortened."""
   name, theirs = key.rpartition('.')[2], other.rpartition('.')[2]
   initials = ''.join(word[:1] for word in theirs.split('_'))
   is_short = theirs.startswith(name) or name == initials
-  return max(0.9 * is_short, _ratio(name, theirs)) + _ratio(key, other) / 2
-
-
-def _ratio(text: str, other: str) -> float:
-  return difflib.SequenceMatcher(None, text, other).ratio()
+  return is_short + difflib.SequenceMatcher(None, key, other).ratio()
 
 
 def from_dict(stored: Mapping[str, Any], *, strict: bool = False) -> ConfigDict:

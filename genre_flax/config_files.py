@@ -3,7 +3,6 @@
 A fault names the file and the line; all unknown keys are listed at once.
 """
 
-import ast
 import json
 import os
 import pathlib
@@ -15,10 +14,10 @@ import traceback
 from absl import flags
 from etils import epath
 import ml_collections
+from ml_collections import config_dict
 from ml_collections import config_flags
 
 import configs
-from configs import default
 from genre_flax import config as config_lib
 from genre_flax.runtime import command_line
 from genre_flax.runtime import custom
@@ -26,12 +25,8 @@ from genre_flax.runtime import errors
 from genre_flax.runtime import files
 from genre_flax.runtime import shared_flags
 
-_OVERRIDE = re.compile(r'--?(?:no)?config\.([\w.]+)(?:=(.*))?', re.DOTALL)
-_ALLOWED = frozenset(
-  prefix + suffix
-  for prefix in ('-allow_custom_code', '--allow_custom_code')
-  for suffix in ('', '=true', '=True', '=1')
-)
+_OVERRIDE = re.compile(r'--?(?:no)?config\.([\w.]+)(?:=|$)')
+_ALLOWED = re.compile('--?allow_custom_code(=true|=True|=1)?')
 
 # The flag belongs to the programs, and appears in their --help.
 flags.disclaim_key_flags()
@@ -107,27 +102,26 @@ def _read(path: str) -> ml_collections.ConfigDict:
   """Reads a config, to which ml_collections applies the overrides."""
   file = find(path)
   config = _read_json(file) if file.endswith('.json') else read_python(file)
-  overrides = [match for match in map(_OVERRIDE.fullmatch, sys.argv) if match]
+  overrides = [m[1] for m in map(_OVERRIDE.match, sys.argv) if m]
   flat = config_lib.flatten(config.to_dict())
   faults = [
     f'{_line(file, key)}{fault}'
     for key, fault in config_lib.key_faults(flat).items()
   ]
-  given = (match[1] for match in overrides)
-  faults += config_lib.key_faults(given).values()
-  missing = config_lib.flatten(default.get_config().to_dict()).keys() - flat
-  if missing:
+  faults += config_lib.key_faults(overrides).values()
+  if missing := config_lib.default_values().keys() - flat:
     faults.append(
       f'{len(missing)} keys are missing, such as config.{min(missing)}; change'
       ' the config of configs.default.get_config()'
     )
   if faults:
     raise errors.InputError('\n  '.join([f'Invalid config {path}:', *faults]))
-  for key, value in (match.groups() for match in overrides):
-    section, _, name = key.rpartition('.')
-    if key not in flat and section in custom.OPTIONS.values():
-      # For the type; the flag of the key sets the value.
-      config_lib.get(config, section)[name] = _parse_literal(value or '')
+  for section, _, name in (key.rpartition('.') for key in overrides):
+    if section in custom.OPTIONS.values():
+      # The override is a literal of any type.
+      options = config_lib.get(config, section)
+      if name not in options:
+        options[name] = config_dict.placeholder(object)
   return config.lock()
 
 
@@ -150,19 +144,9 @@ def _read_json(path):
     raise errors.InputError(f'{path}: {command_line.explain(e)}') from e
   names = custom.names(config_lib.flatten(config.to_dict()))
   # The config is read before the flags are parsed.
-  if names and not _ALLOWED.intersection(sys.argv):
+  if names and not any(map(_ALLOWED.fullmatch, sys.argv)):
     raise errors.InputError(
       f'{path} names custom code, which would be run: {names}. If you trust the'
       ' workdir and the installed modules, pass --allow_custom_code.'
     )
   return config
-
-
-def _parse_literal(value: str) -> bool | int | float | tuple | str:
-  """The value of a Python literal of these types, else the text itself."""
-  try:
-    is_lower = value in ('true', 'false')
-    parsed = ast.literal_eval(value.title() if is_lower else value)
-  except (SyntaxError, ValueError):
-    return value
-  return parsed if isinstance(parsed, bool | int | float | tuple) else value

@@ -198,20 +198,6 @@ _EVALUATION_KEYS = (
   'ema_decay',
   'eval_crops',
 )
-# The placeholders of configs/default.py.
-_OPTIONAL = frozenset(
-  {
-    'dataset.num_threads',
-    'image_height',
-    'image_width',
-    'num_train_steps',
-    'micro_batch_size',
-    'optimizer.clip_norm',
-    'eval_batch_size',
-    'checkpoint_every_steps',
-    'early_stopping_epochs',
-  }
-)
 
 
 def is_published_weights(source: Any) -> bool:
@@ -263,14 +249,14 @@ def _raise(faults: list[str]) -> None:
 
 
 def _invalid_values(config, keys):
-  faults = []
+  faults, defaults = [], config_lib.default_values()
   for key in keys:
     rule = _RULES[key]
     try:
       value = config_lib.get(config, key)
     except KeyError:
       continue
-    if value is None and key in _OPTIONAL:
+    if value is None and defaults.get(key) is None:
       continue
     try:
       is_valid = rule.is_valid(value)

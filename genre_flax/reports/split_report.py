@@ -163,7 +163,11 @@ def evaluate_best(
     workdir, step='best', allow_custom_code=tuple(own.values())
   )
   split = config.dataset.test_split
-  if not again and _has_reports(config, workdir, predictor):
+  stored = split_metrics.read_any(
+    workdir, step=predictor.step, genres=predictor.genres
+  )
+  is_scored = stored and stored['step'] == predictor.step
+  if is_scored and stored['split'] == split and not again:
     print(
       f'{workdir / split_metrics.FILE_NAME} has the scores of the finished run.'
       ' To score it again: python -m genre_flax.top3'
@@ -211,17 +215,4 @@ def evaluate_best(
   print(
     '  python -m genre_flax.top3'
     f' --workdir={shlex.quote(str(workdir))}{flag} POSTER.jpg'
-  )
-
-
-def _has_reports(config, workdir, predictor) -> bool:
-  """Whether the reports of `evaluate_best` are those of this checkpoint."""
-  stored = split_metrics.read_any(
-    workdir, step=predictor.step, genres=predictor.genres
-  )
-  return (
-    stored is not None
-    and stored['step'] == predictor.step
-    and stored['split'] == config.dataset.test_split
-    and (not config.report or (workdir / 'report.html').exists())
   )

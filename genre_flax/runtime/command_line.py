@@ -19,17 +19,10 @@ import ml_collections
 from genre_flax.runtime import errors
 from genre_flax.runtime import text
 
-# Raised by invalid flags, config files and overrides.
+# Raised by invalid flags and overrides.
 PARSE_ERRORS = (
-  flags.Error,
-  AttributeError,
-  ImportError,
-  KeyError,
-  OSError,
-  OverflowError,
-  SyntaxError,
-  TypeError,
-  ValueError,
+  *(flags.Error, AttributeError, KeyError, OverflowError),
+  *(TypeError, ValueError),
 )
 # Config keys by their former names.
 RENAMED_KEYS = {

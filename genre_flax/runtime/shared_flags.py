@@ -1,26 +1,47 @@
 """Flags that several programs have; each function defines the flag it names."""
 
+import re
+import shlex
+
 from absl import flags
+from etils import epath
 
 # The flags belong to the programs, and appear in their --help.
 flags.disclaim_key_flags()
 
 
-def workdir() -> flags.FlagHolder[str]:
+def workdir(
+  text: str = 'Folder of the training run.',
+) -> flags.FlagHolder[str]:
   """Defines --workdir, the folder of one run."""
-  return flags.DEFINE_string(
-    'workdir', None, 'Folder of the training run.', required=True
-  )
+  holder = flags.DEFINE_string('workdir', None, text, required=True)
+  flags.register_validator('workdir', _check_workdir)
+  return holder
 
 
 def workdirs(several: str) -> flags.FlagHolder[list[str]]:
   """Defines --workdir, which may be repeated for the purpose `several`."""
-  return flags.DEFINE_multi_string(
+  holder = flags.DEFINE_multi_string(
     'workdir',
     None,
     f'Folder of a training run; several {several}.',
     required=True,
   )
+  flags.register_validator(
+    'workdir', lambda paths: all(map(_check_workdir, paths or ()))
+  )
+  return holder
+
+
+def _check_workdir(path: str | None) -> bool:
+  """Refuses the folder of checkpoints of a run, and of one of them."""
+  found = re.fullmatch(r'(.+)/checkpoints(?:/(\d+))?/*', path or '')
+  if found and (epath.Path(found[1]) / 'config.json').exists():
+    step = f', for predictions with --step={found[2]}' if found[2] else ''
+    raise flags.ValidationError(
+      f'expected the workdir of the run, {shlex.quote(found[1])}{step}'
+    )
+  return True
 
 
 def step() -> flags.FlagHolder[str]:

@@ -179,7 +179,9 @@ class Progress:
     if device_memory is not None:
       report['peak_device_memory_gb'] = device_memory
     self._writer.write(step, 'train', report)
-    shown = '  '.join(f'{name} {mean:.4f}' for name, mean in means.items())
+    shown = '  '.join(
+      f'{name} {mean:.4f}' for name, mean in list(means.items())[:4]
+    )
     eta = math.ceil(remaining * seconds / num_steps)
     self._info(
       f'step {step}/{self._sizes.num_train_steps}'
@@ -193,13 +195,11 @@ class Progress:
     self._started = time.monotonic()
 
   def validation(
-    self, step: int, split: str, results: dict[str, float]
+    self, step: int, split: str, results: dict[str, float], *, best_metric: str
   ) -> None:
     """Reports the metrics of a validation split."""
     self._writer.write(step, split, results)
-    self._info(
-      describe_metrics(step, split, results, seconds=results['seconds'])
-    )
+    self._info(describe_metrics(step, split, results, best_metric=best_metric))
 
   def upload(self) -> None:
     """Starts an upload of the metrics to cloud storage."""
@@ -218,13 +218,12 @@ class Progress:
 
 
 def describe_metrics(
-  step: int, split: str, values: Mapping[str, float], *, seconds: float
+  step: int, split: str, values: Mapping[str, float], *, best_metric: str
 ) -> str:
-  """The metrics of a split, as one line."""
+  """The loss and some metrics of a split, and its seconds, as one line."""
   loss = f'loss {values["loss"]:.4f}  ' if 'loss' in values else ''
-  return (
-    f'step {step}  {split}: {loss}{metrics.describe(values)}  ({seconds:.1f} s)'
-  )
+  shown = metrics.describe(values, best_metric=best_metric)
+  return f'step {step}  {split}: {loss}{shown}  ({values["seconds"]:.1f} s)'
 
 
 def describe_run(

@@ -55,10 +55,7 @@ def record(
   before = starts[-1].get('num_train_steps') if starts else num_train_steps
   if before != num_train_steps:
     logging.warning(
-      'The run had %s steps and now has %d; %d are done.',
-      before,
-      num_train_steps,
-      step,
+      'The run had %s steps and has %d now.', before, num_train_steps
     )
   content = json.dumps([*starts, start], indent=2)
   files.write_atomic(workdir / FILE_NAME, f'{content}\n')

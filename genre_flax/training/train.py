@@ -207,7 +207,8 @@ def _loop(config, dataset, setup, state, checkpointer, progress):
           if is_eval:
             results, calibration = validate(state)
             meta['calibration'] = calibration.to_dict()
-            progress.validation(step, config.dataset.validation_split, results)
+            split, best = config.dataset.validation_split, config.best_metric
+            progress.validation(step, split, results, best_metric=best)
             results = stopping.add(step, results)
             if stopping.is_due(step):
               meta['num_train_steps'] = step

@@ -32,13 +32,32 @@ def test_errors_of_the_user_have_a_status_and_no_traceback(
   assert 'Traceback' not in done.stderr
 
 
-@pytest.mark.parametrize(
-  ('name', 'value'), [('JAX_PLATFORMS', 'nothing'), ('JAX_ENABLE_X64', '2')]
+START = (
+  'platform.initialize_distributed(detect=True); import jax; jax.devices()'
 )
-def test_variables_that_jax_refuses_are_named(name, value):
-  done = run_main('import jax; jax.devices()', **{name: value})
+
+
+@pytest.mark.parametrize(
+  ('body', 'variables', 'message'),
+  [
+    ('import jax; jax.devices()', {'JAX_PLATFORMS': 'no'}, 'JAX_PLATFORMS=no'),
+    ('import jax', {'JAX_ENABLE_X64': '2'}, 'JAX_ENABLE_X64=2'),
+    (START, {}, '--distributed found no settings'),
+    (START, {'SLURM_JOB_ID': '1', 'SLURM_NTASKS': '2'}, '--distributed found'),
+    (START, {'JAX_NUM_PROCESSES': '2'}, 'JAX_PROCESS_ID not set'),
+    (
+      START,
+      {'JAX_NUM_PROCESSES': 'two', 'JAX_PROCESS_ID': '0'}
+      | {'JAX_COORDINATOR_ADDRESS': 'localhost:1'},
+      'expected HOST:PORT and two numbers',
+    ),
+  ],
+)
+def test_faults_of_the_environment_are_one_line(body, variables, message):
+  body = f'from genre_flax.runtime import platform; {body}'
+  done = run_main(body, **variables)
   assert done.returncode == 2
-  assert f'{name}={value}' in done.stderr.splitlines()[-1]
+  assert message in done.stderr.splitlines()[-1]
   assert 'Traceback' not in done.stderr
 
 

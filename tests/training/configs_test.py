@@ -81,7 +81,7 @@ def test_overrides_of_each_type(parse):
     ('true', True),
     ('(1, 2)', (1, 2)),
     ('wide', 'wide'),
-    ('None', 'None'),
+    ('None', None),
   ],
 )
 @pytest.mark.parametrize('section', custom.OPTIONS.values())
@@ -114,7 +114,7 @@ def test_the_config_file_of_a_run(parse, tmp_path):
   'override, nearest',
   [
     ('image_sise=250', 'image_size'),
-    ('model.optionz.width=64', 'image_width'),
+    ('model.optionz.width=64', '(?:image_width|model..*)'),
     ('optimizer.lr=1', 'optimizer.learning_rate'),
     ('dataset.batch_size=3', 'batch_size'),
     ('model=tiny', 'model.name'),

@@ -3,12 +3,14 @@
 import functools
 import shutil
 
+from absl import flags
 import jax
 import pytest
 
 from genre_flax import config as config_lib
 from genre_flax.inference import predictor as predictor_lib
 from genre_flax.runtime import errors
+from genre_flax.runtime import shared_flags
 from genre_flax.training import restore
 from genre_flax.training import resume
 from genre_flax.training import run_history
@@ -88,6 +90,12 @@ def test_resume_with_changed_keys(data_dir, trained_workdir, tmp_path, caplog):
     key: [0.003, 1e-9],
     'num_train_steps': [30, 31],
   }
+  assert 'The run had 30 steps and has 31 now' in caplog.text
+  shorter = helpers.tiny_config(data_dir, num_train_steps=20, **{key: 1e-9})
+  with pytest.raises(
+    errors.InputError, match='has 31 updates, more than the 2'
+  ):
+    train.train(shorter, workdir, allow_change=['num_train_steps'])
   # Earlier checkpoints have the former config.
   assert train.train(config, workdir).step == 31
 
@@ -139,6 +147,13 @@ def test_the_dry_run_describes_the_workdir(data_dir, trained_workdir, tmp_path):
   config.seed = 5
   with pytest.raises(errors.InputError, match='config.seed: 0 when'):
     describe_resume(config, trained_workdir)
+
+
+@pytest.mark.parametrize('part', ['checkpoints', 'checkpoints/30'])
+def test_a_part_of_a_workdir_is_refused(trained_workdir, tmp_path, part):
+  assert shared_flags._check_workdir(f'{tmp_path}/{part}')
+  with pytest.raises(flags.ValidationError, match=f'{trained_workdir}'):
+    shared_flags._check_workdir(f'{trained_workdir}/{part}')
 
 
 @pytest.mark.slow
