@@ -29,6 +29,10 @@ from genre_flax.training import train_state
 
 # Values of a step that are not sums over examples.
 _PER_STEP = ('learning_rate', 'gradient_norm')
+_REMEDY = (
+  'Lower config.optimizer.learning_rate, set config.optimizer.clip_norm, or use'
+  " config.model.dtype='float32'."
+)
 
 
 class Progress:
@@ -134,11 +138,7 @@ class Progress:
       return
     self._writer.write(step, 'train', broken)
     faults = [f'{name} is {float(value)}' for name, value in broken.items()]
-    message = (
-      f'Step {step}: {", ".join(faults)}. Lower'
-      ' config.optimizer.learning_rate, set config.optimizer.clip_norm, or use'
-      " config.model.dtype='float32'."
-    )
+    message = f'Step {step}: {", ".join(faults)}. {_REMEDY}'
     if self._batch_examples:
       named = [
         f'{index} ({text.printable(film)})'
@@ -146,7 +146,7 @@ class Progress:
       ]
       message += (
         '\nThe batch, by index in the training split and film:'
-        f' {text.join_first(named, limit=64)}. `python -m genre_flax.inspect'
+        f' {text.join_first(named)}. `python -m genre_flax.inspect'
         f' --step={step - 1}` with the same config draws it.'
       )
     raise errors.DivergedError(message)
@@ -197,8 +197,17 @@ class Progress:
   def validation(
     self, step: int, split: str, results: dict[str, float], *, best_metric: str
   ) -> None:
-    """Reports the metrics of a validation split."""
+    """Reports the metrics of a validation split.
+
+    Raises:
+      DivergedError: the loss is NaN or infinite.
+    """
     self._writer.write(step, split, results)
+    loss = results.get('loss', 0.0)
+    if not math.isfinite(loss):
+      raise errors.DivergedError(
+        f'Step {step}: the loss of {split} is {loss}. {_REMEDY}'
+      )
     self._info(describe_metrics(step, split, results, best_metric=best_metric))
 
   def upload(self) -> None:

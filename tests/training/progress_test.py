@@ -102,6 +102,13 @@ def test_further_sums_are_logged_and_kept(progress, clock, tmp_path, caplog):
   assert progress.sums == {'loss': 16.0, 'auxiliary': 40.0, 'count': 16.0}
 
 
+def test_a_validation_loss_that_is_not_finite_raises(progress):
+  with pytest.raises(
+    errors.DivergedError, match='Step 3: the loss of dev is n'
+  ):
+    progress.validation(3, 'dev', {'loss': float('nan')}, best_metric='loss')
+
+
 def test_non_finite_values_raise_with_their_step_and_batch(
   progress, clock, tmp_path
 ):
