@@ -14,6 +14,7 @@ import json
 import os
 import pathlib
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -238,6 +239,8 @@ def _travels(path: pathlib.Path) -> bool:
   command = ['git', 'ls-files', '--cached', '--others', '--exclude-standard']
   if job_lib.ROOT not in path.resolve().parents or not path.exists():
     return False
+  if not shutil.which('git'):
+    return True
   done = subprocess.run(
     [*command, '--', path], cwd=job_lib.ROOT, capture_output=True, check=False
   )

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
@@ -11,7 +10,15 @@ import time
 from typing import Any
 
 _STOP_SECONDS = 300.0
-_PR_SET_PDEATHSIG = 1
+# Requests SIGTERM for the death of the parent (PR_SET_PDEATHSIG), and becomes
+# the command. A function between fork and exec could block: JAX has threads.
+_END_WITH_PARENT = """
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(1, 15)
+if os.getppid() != int(sys.argv[1]):  # It has died.
+  sys.exit(143)
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
 
 
 def handle_stop_signals(handler: Callable[[int, Any], None]) -> None:
@@ -26,13 +33,12 @@ def start(command: Sequence[str], **options: Any) -> subprocess.Popen:
 
   On Linux it gets SIGTERM if this process dies.
   """
-
-  def stop_with_parent():
-    if sys.platform == 'linux':
-      ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
+  if sys.platform == 'linux':
+    parent = str(os.getpid())
+    wrapper = (sys.executable, '-IS', '-c', _END_WITH_PARENT, parent)
+    command = [*wrapper, *command]
   options |= {'start_new_session': True, 'stdin': subprocess.DEVNULL}
-  return subprocess.Popen(command, preexec_fn=stop_with_parent, **options)
+  return subprocess.Popen(command, **options)
 
 
 def stop(processes: Sequence[subprocess.Popen]) -> None:

@@ -96,7 +96,7 @@ def _engines_with(option: str) -> str:
 
 def _define_options() -> None:
   for name, (default, text) in _OPTIONS.items():
-    text = f'{_engines_with(name)}: {text[0].lower()}{text[1:]}'
+    text = f'{_engines_with(name)}: {text}'
     if isinstance(default, bool):
       flags.DEFINE_bool(name, default, text)
     elif isinstance(default, int):

@@ -12,6 +12,7 @@ import os
 import shlex
 import sys
 from typing import Any
+import warnings
 
 from absl import flags
 from etils import epath
@@ -57,8 +58,16 @@ def read_sweep(training_flags: list[str]) -> Any:
   Raises:
     InputError: it is missing or invalid, or Optuna is not installed.
   """
+  try:
+    import optuna
+  except ImportError:
+    raise errors.InputError(
+      "A sweep needs optuna: pip install -e '.[sweep]'"
+    ) from None
   from launch.sweeps import sweep_file
 
+  optuna.logging.set_verbosity(optuna.logging.WARNING)
+  warnings.simplefilter('ignore', optuna.exceptions.ExperimentalWarning)
   if files.is_remote(_SWEEP_DIR.value) and not _STORAGE.value:
     raise errors.InputError(
       f'--sweep_dir={_SWEEP_DIR.value} cannot hold a journal; expected'

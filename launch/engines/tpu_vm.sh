@@ -5,7 +5,7 @@
 # 75: the slice was preempted or the program was lost; 129, 130: interrupted.
 set -uo pipefail
 poll_seconds=${POLL_SECONDS:-10}
-max_misses=5
+max_misses=${MAX_MISSES:-5}
 
 log() { echo "$(date +%T) $*" >&2; }
 fail() { log "$2"; exit "$1"; }

@@ -246,6 +246,7 @@ def test_ctrl_c_reaches_the_engines_program(tmp_path):
     'echo started\nwhile :; do sleep 0.1; done\n'
   )
   bash.chmod(0o755)
+  (tmp_path / 'configs').symlink_to(paths.ROOT / 'configs')
   process = subprocess.Popen(
     [*command('--engine=tpu_vm', *POD, '--zone=z', *REMOTE, SYNTHETIC)],
     cwd=tmp_path,

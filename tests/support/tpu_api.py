@@ -125,6 +125,7 @@ class Cloud:
       'CLOUDSDK_API_ENDPOINT_OVERRIDES_TPU': f'{address}/',
       'CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE': f'{address}/compute/v1/',
       'POLL_SECONDS': '0.5',
+      'MAX_MISSES': '2',
     }
 
   def set_reachable(self, is_reachable):
