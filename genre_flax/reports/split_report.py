@@ -163,11 +163,11 @@ def evaluate_best(
     workdir, step='best', allow_custom_code=tuple(own.values())
   )
   split = config.dataset.test_split
-  stored = split_metrics.read_any(
-    workdir, step=predictor.step, genres=predictor.genres
-  )
-  is_scored = stored and stored['step'] == predictor.step
-  if is_scored and stored['split'] == split and not again:
+  step, genres = predictor.step, predictor.genres
+  stored = split_metrics.read_any(workdir, step=step, genres=genres)
+  if (
+    not again and stored and (stored['split'], stored['step']) == (split, step)
+  ):
     print(
       f'{workdir / split_metrics.FILE_NAME} has the scores of the finished run.'
       ' To score it again: python -m genre_flax.top3'

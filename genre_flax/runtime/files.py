@@ -10,6 +10,7 @@ import atexit
 from collections.abc import Iterator
 import contextlib
 import functools
+import math
 import os
 import pathlib
 import re
@@ -54,10 +55,10 @@ def _temporary_dir() -> str:
   return folder.name
 
 
-def free_space(path: epath.PathLike) -> int | None:
-  """Free bytes of the disk for a new file or folder; None on cloud storage."""
+def free_space(path: epath.PathLike) -> float:
+  """Free bytes of the disk of a path, which may be new; infinite on gs://."""
   if is_remote(path):
-    return None
+    return math.inf
   path = pathlib.Path(path).absolute()
   existing = next(p for p in (path, *path.parents) if os.path.exists(p))
   return shutil.disk_usage(existing).free

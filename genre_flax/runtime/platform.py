@@ -17,7 +17,6 @@ without YNNPACK 6 and 1.0, 1.07 and 1.17. Fast compilation divides the time of
 `top3` for one poster by 1.2, and its memory by 1.3.
 """
 
-import contextlib
 from importlib import metadata
 import os
 import pathlib
@@ -28,6 +27,7 @@ from absl import logging
 import jaxlib
 
 from genre_flax.runtime import errors
+from genre_flax.runtime import files
 
 # Releases that the tests have passed with. XLA aborts the process on an unknown
 # flag, and flags and custom calls change between releases.
@@ -64,11 +64,7 @@ def restart_with_huge_pages() -> None:
   """
   environment = with_huge_pages(os.environ)
   if environment.get(_TUNABLES) != os.environ.get(_TUNABLES):
-    # Without the permission to restart, the program runs without them.
-    with contextlib.suppress(OSError):
-      os.execve(
-        sys.executable, [sys.executable, *sys.orig_argv[1:]], environment
-      )
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
 
 
 def with_huge_pages(environment: dict[str, str]) -> dict[str, str]:
@@ -121,7 +117,7 @@ def _jaxlib_release() -> tuple[int, ...]:
 
 
 def use_compilation_cache(
-  folder: str | os.PathLike, *, on_cpu: bool = True
+  folder: str | os.PathLike | None = None, *, on_cpu: bool = True
 ) -> None:
   """Stores compiled programs, so that a restarted program need not compile.
 
@@ -129,12 +125,13 @@ def use_compilation_cache(
   JAX, as by JAX_COMPILATION_CACHE_DIR, is kept.
 
   Args:
-    folder: Folder of the cache; '' for none.
+    folder: Folder of the cache; '' for none, None for that of the user.
     on_cpu: Whether to store programs for CPU. XLA cannot serialize programs
       with oneDNN convolutions; they compile in seconds.
   """
   import jax
 
+  folder = files.cache_dir() / 'compiled' if folder is None else folder
   if not os.fspath(folder) or jax.config.jax_compilation_cache_dir:
     return
   if jax.default_backend() == 'cpu' and not on_cpu:

@@ -113,8 +113,7 @@ def _restore(checkpointer, config, dataset, setup, allow_change):
   # A new checkpoint is complete before an old one is deleted.
   number = 1 if checkpointer.steps() else 2
   size = number * sum(leaf.nbytes for leaf in jax.tree.leaves(template))
-  free = files.free_space(workdir)
-  if free is not None and size > free:
+  if size > (free := files.free_space(workdir)):
     raise errors.StorageError(
       f'No space left for {number} checkpoint(s) in {workdir}:'
       f' {size / 1e9:.3f} GB, and {free / 1e9:.3f} GB are free. Delete files'
@@ -128,11 +127,10 @@ def _restore(checkpointer, config, dataset, setup, allow_change):
     ),
   )
   step = restored[0]['optimizer']['step'] if restored else 0
-  if step > setup.sizes.num_train_steps:
+  if step > (total := setup.sizes.num_train_steps):
     raise errors.InputError(
-      f'The run in {workdir} has {step} updates, more than the'
-      f' {setup.sizes.num_train_steps} of config.num_epochs or'
-      ' config.num_train_steps; expected at least as many.'
+      f'The run in {workdir} has {step} updates; expected at least as many of'
+      f' config.num_epochs or num_train_steps, not {total}.'
     )
   return restored
 

@@ -92,9 +92,7 @@ def test_resume_with_changed_keys(data_dir, trained_workdir, tmp_path, caplog):
   }
   assert 'The run had 30 steps and has 31 now' in caplog.text
   shorter = helpers.tiny_config(data_dir, num_train_steps=20, **{key: 1e-9})
-  with pytest.raises(
-    errors.InputError, match='has 31 updates, more than the 2'
-  ):
+  with pytest.raises(errors.InputError, match='31 updates; .* not 20'):
     train.train(shorter, workdir, allow_change=['num_train_steps'])
   # Earlier checkpoints have the former config.
   assert train.train(config, workdir).step == 31
