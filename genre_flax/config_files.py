@@ -43,7 +43,7 @@ def define_flag(
     flag_values,
   )
   shared_flags.allow_custom_code(flag_values)
-  flag_values['config'].parser.parse = _read
+  flag_values['config'].parser.parse = _parse
   return holder
 
 
@@ -68,44 +68,47 @@ def find(path: str) -> str:
   )
 
 
-def read_python(path: str) -> ml_collections.ConfigDict:
-  """Calls `get_config` of a Python file, with the text after a colon if any.
+def read(path: str) -> ml_collections.ConfigDict:
+  """Reads a config.json, or calls `get_config` of a Python file.
+
+  Args:
+    path: for `find`; an argument of `get_config` may follow a colon.
 
   Raises:
     InputError: it fails; the message has the file and the line.
   """
+  path = find(path)
   file, *arguments = path.split(':', 1)
   try:
-    config = runpy.run_path(file).get('get_config', _missing)(*arguments)
+    if path.endswith('.json'):
+      values = json.loads(epath.Path(path).read_text())
+      return config_lib.from_dict(values, strict=True)
+    get_config = runpy.run_path(file).get('get_config')
+    config = get_config and get_config(*arguments)
     if not isinstance(config, ml_collections.ConfigDict):
       raise TypeError(
-        f'get_config returns {config!r:.60}, expected an'
-        ' ml_collections.ConfigDict; is `return config` missing?'
+        f'get_config is missing or returns {config!r:.60}; expected an'
+        ' ml_collections.ConfigDict, as by `return config`'
       )
-  except Exception as e:  # Of the user's code.
+  except Exception as e:  # Of the content of the file.
     frames = traceback.extract_tb(e.__traceback__)
     lines = [frame.lineno for frame in frames if frame.filename == file]
     if isinstance(e, SyntaxError) and e.filename == file:
       lines.append(e.lineno)
-    place = f'{file}, line {lines[-1]}' if lines else file
+    place = f'{path}, line {lines[-1]}' if lines else path
     raise errors.InputError(
       f'{place}: {type(e).__name__}: {command_line.explain(e)}'
     ) from e
   return config
 
 
-def _missing(*_):
-  raise AttributeError('there is no function get_config')
-
-
-def _read(path: str) -> ml_collections.ConfigDict:
+def _parse(path: str) -> ml_collections.ConfigDict:
   """Reads a config, to which ml_collections applies the overrides."""
-  file = find(path)
-  config = _read_json(file) if file.endswith('.json') else read_python(file)
-  overrides = [m[1] for m in map(_OVERRIDE.match, sys.argv) if m]
+  config = read(path)
   flat = config_lib.flatten(config.to_dict())
+  overrides = [m[1] for m in map(_OVERRIDE.match, sys.argv) if m]
   faults = [
-    f'{_line(file, key)}{fault}'
+    f'{_line(path, key)}{fault}'
     for key, fault in config_lib.key_faults(flat).items()
   ]
   faults += config_lib.key_faults(overrides).values()
@@ -116,37 +119,26 @@ def _read(path: str) -> ml_collections.ConfigDict:
     )
   if faults:
     raise errors.InputError('\n  '.join([f'Invalid config {path}:', *faults]))
+  names = custom.names(flat)
+  # The file may come from somebody else, and is read before the flags.
+  is_allowed = any(map(_ALLOWED.fullmatch, sys.argv))
+  if names and path.endswith('.json') and not is_allowed:
+    raise errors.InputError(
+      f'{path} names custom code, which would be run: {names}. If you trust the'
+      ' workdir and the installed modules, pass --allow_custom_code.'
+    )
   for section, _, name in (key.rpartition('.') for key in overrides):
     if section in custom.OPTIONS.values():
       # The override is a literal of any type.
       options = config_lib.get(config, section)
-      if name not in options:
-        options[name] = config_dict.placeholder(object)
+      options.update({name: config_dict.placeholder(object), **options})
   return config.lock()
 
 
 def _line(path: str, key: str) -> str:
   """The first line of a config file with the last part of a key, if any."""
+  path = find(path)
   file = path if files.is_remote(path) else path.partition(':')[0]
-  lines = epath.Path(file).read_text().splitlines()
   name = re.compile(rf'\b{re.escape(key.rpartition(".")[2])}\b')
-  return next(
-    (f'line {n}: ' for n, s in enumerate(lines, 1) if name.search(s)), ''
-  )
-
-
-def _read_json(path):
-  """Reads the config of a workdir, which may come from somebody else."""
-  try:
-    values = json.loads(epath.Path(path).read_text())
-    config = config_lib.from_dict(values, strict=True)
-  except Exception as e:  # Depends on the content.
-    raise errors.InputError(f'{path}: {command_line.explain(e)}') from e
-  names = custom.names(config_lib.flatten(config.to_dict()))
-  # The config is read before the flags are parsed.
-  if names and not any(map(_ALLOWED.fullmatch, sys.argv)):
-    raise errors.InputError(
-      f'{path} names custom code, which would be run: {names}. If you trust the'
-      ' workdir and the installed modules, pass --allow_custom_code.'
-    )
-  return config
+  lines = enumerate(epath.Path(file).read_text().splitlines(), 1)
+  return next((f'line {n}: ' for n, text in lines if name.search(text)), '')

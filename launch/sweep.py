@@ -47,9 +47,7 @@ _DRY_RUN = flags.DEFINE_bool(
   'dry_run', False, 'Check the sweep and print the first command.'
 )
 flags.mark_flags_as_required(['config', 'sweep_dir'])
-flags.FLAGS['config'].parser.parse = lambda path: config_files.read_python(
-  config_files.find(path)
-).lock()
+flags.FLAGS['config'].parser.parse = lambda p: config_files.read(p).lock()
 
 
 def read_sweep(training_flags: list[str]) -> Any:

@@ -20,7 +20,6 @@ without YNNPACK 6 and 1.0, 1.07 and 1.17. Fast compilation divides the time of
 from importlib import metadata
 import os
 import pathlib
-import re
 import sys
 
 from absl import logging
@@ -157,32 +156,24 @@ def initialize_distributed(*, detect: bool = False) -> None:
   import jax
 
   values = {name: os.environ.get(name) for name in _PROCESS_VARIABLES}
-  if any(values.values()):
-    missing = [name for name, value in values.items() if not value]
-    if missing:
-      raise errors.InputError(
-        f'{", ".join(missing)} not set: a multi-host run needs all of'
-        f' {", ".join(values)}, a single process none of them.'
-      )
-    address, *numbers = values.values()
-    if not re.fullmatch(r'.+:\d+', address) or not all(
-      number.isdecimal() for number in numbers
-    ):
-      raise errors.InputError(
-        f'{values} of the environment: expected HOST:PORT and two numbers.'
-      )
-    jax.distributed.initialize(address, *map(int, numbers))
-  elif detect:
-    try:
-      jax.distributed.initialize()
-    except (KeyError, ValueError) as e:
-      raise errors.InputError(
-        f'--distributed found no settings of a cluster, or a part of them: {e}.'
-        ' For a single process remove the flag; elsewhere set all of'
-        f' {", ".join(values)}.'
-      ) from e
-  else:
+  missing = [name for name, value in values.items() if not value]
+  if missing and len(missing) < len(values):
+    raise errors.InputError(
+      f'{", ".join(missing)} not set: a multi-host run needs all of'
+      f' {", ".join(values)}, a single process none of them.'
+    )
+  if missing and not detect:
     return
+  address, *numbers = values.values()
+  try:
+    # Without arguments it detects them.
+    arguments = [] if missing else [address, *map(int, numbers)]
+    jax.distributed.initialize(*arguments)
+  except (KeyError, ValueError) as e:
+    raise errors.InputError(
+      f'The settings of the cluster are incomplete or invalid: {e}. For a'
+      f' single process omit --distributed; else set {", ".join(values)}.'
+    ) from e
   logging.info(
     'Process %d of %d is connected.', jax.process_index(), jax.process_count()
   )

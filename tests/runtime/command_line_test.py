@@ -42,14 +42,14 @@ START = (
   [
     ('import jax; jax.devices()', {'JAX_PLATFORMS': 'no'}, 'JAX_PLATFORMS=no'),
     ('import jax', {'JAX_ENABLE_X64': '2'}, 'JAX_ENABLE_X64=2'),
-    (START, {}, '--distributed found no settings'),
-    (START, {'SLURM_JOB_ID': '1', 'SLURM_NTASKS': '2'}, '--distributed found'),
+    (START, {}, 'are incomplete or invalid: coordinator_address'),
+    (START, {'SLURM_JOB_ID': '1', 'SLURM_NTASKS': '2'}, 'incomplete or inv'),
     (START, {'JAX_NUM_PROCESSES': '2'}, 'JAX_PROCESS_ID not set'),
     (
       START,
       {'JAX_NUM_PROCESSES': 'two', 'JAX_PROCESS_ID': '0'}
       | {'JAX_COORDINATOR_ADDRESS': 'localhost:1'},
-      'expected HOST:PORT and two numbers',
+      'invalid: invalid literal',
     ),
   ],
 )

@@ -146,7 +146,7 @@ def test_invalid_override_is_refused(parse, value):
     ('c.batch_size = 64 // 0', 'line 5: ZeroDivisionError'),
     ('c.batch_size = = 3', 'line 5: SyntaxError'),
     ("c['modle'] = c['modle']", 'line 5: KeyError: .*modle'),
-    ('return', 'get_config returns None.*`return config`'),
+    ('return', 'missing or returns None; .*`return config`'),
     ('c = type(c)(); c.seed = 0', r'\d+ keys are missing, such as config.augm'),
   ],
 )
