@@ -224,10 +224,8 @@ class _Checker:
         f'{flag}: there is no module {package!r} on this machine.'
       )
     folders = [*(spec.submodule_search_locations or ()), spec.origin or '']
-    path, is_standard = (
-      pathlib.Path(folders[0]),
-      package in sys.stdlib_module_names,
-    )
+    path = pathlib.Path(folders[0])
+    is_standard = package in sys.stdlib_module_names
     if not (self.shares_files or is_standard or _travels(path)):
       raise errors.InputError(
         f'{flag}: the module {package!r} in {path} does not travel with the'

@@ -165,9 +165,8 @@ def evaluate_best(
   split = config.dataset.test_split
   step, genres = predictor.step, predictor.genres
   stored = split_metrics.read_any(workdir, step=step, genres=genres)
-  if (
-    not again and stored and (stored['split'], stored['step']) == (split, step)
-  ):
+  is_known = stored and (stored['split'], stored['step']) == (split, step)
+  if is_known and not again:
     print(
       f'{workdir / split_metrics.FILE_NAME} has the scores of the finished run.'
       ' To score it again: python -m genre_flax.top3'

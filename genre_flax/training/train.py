@@ -224,10 +224,7 @@ def _loop(config, dataset, setup, state, checkpointer, progress):
           checkpointer.workdir,
         )
         return Outcome(step, stop.exit_status)
-  if step == start:
-    logging.info('The run has all its %d steps; nothing was trained.', step)
-  else:
-    logging.info('Trained %d steps.', step)
+  logging.info('Trained %d steps, %d of them now.', step, step - start)
   return Outcome(step, 0)
 
 
