@@ -4,13 +4,11 @@ Checkpoint N holds N updates. It has four items: 'model' (parameters, their EMA,
 BatchNorm statistics), 'optimizer', 'meta' (JSON: everything that is needed to
 use the model without its config file or dataset) and 'record' (see record.py).
 
-All values that are read are compared with their checksums. They equal the saved
-ones, or an error is raised.
+Values that differ from their checksums raise an error.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 import contextlib
-import shlex
 from typing import Any
 
 from absl import logging
@@ -36,7 +34,7 @@ class Checkpointer:
   Attributes:
     workdir: Folder of the run.
     directory: Folder with a subfolder per checkpoint, named by its step.
-    read_only: Whether nothing is saved, moved or deleted.
+    read_only: As in `__init__`.
   """
 
   def __init__(
@@ -124,8 +122,7 @@ class Checkpointer:
     if not steps:
       raise errors.InputError(
         f'{self.workdir} has no checkpoint: {self.directory} is empty or'
-        ' missing. Train with `python -m genre_flax.main --config=CONFIG'
-        f' --workdir={shlex.quote(str(self.workdir))}`.'
+        ' missing. Train with `python -m genre_flax.main`.'
       )
     if which == 'latest':
       return steps[-1]
@@ -221,9 +218,6 @@ class Checkpointer:
       step: Step of an existing checkpoint.
       template: Items of the expected shapes, on the host.
 
-    Returns:
-      'model' and 'optimizer'.
-
     Raises:
       DamageError: The checkpoint is damaged.
       OtherNetworkError: It is not, and its network has other shapes.
@@ -244,7 +238,7 @@ class Checkpointer:
       items = {name: restored[name] for name in template}
       for name, tree in items.items():
         record_lib.check_arrays(record, name, tree)
-        shapes.require(shapes.of(tree), shapes.of(template[name]))
+        shapes.require(tree, template[name], origin=self._folder(step))
     return items
 
   def restore_model(
@@ -269,7 +263,7 @@ class Checkpointer:
       model = self._restore(step, model=ocp.args.StandardRestore())['model']
       record_lib.check_arrays(record, 'model', model)
       if template is not None:
-        shapes.require(shapes.of(model), shapes.of(template))
+        shapes.require(model, template, origin=self._folder(step))
       model.setdefault('batch_stats', {})
     return model
 
@@ -299,12 +293,6 @@ class Checkpointer:
       yield record_lib.read(self._folder(step))
     except Exception as e:  # Damaged files may raise any exception.
       reason = str(e).partition('\n')[0] or type(e).__name__
-      if isinstance(e, shapes.OtherNetworkError):
-        raise shapes.OtherNetworkError(
-          f'{self._folder(step)} is undamaged, but {reason}.'
-          ' Use the config and the custom code of its training; copies of the'
-          f' latter are in {self.workdir / "code"}.'
-        ) from e
       if isinstance(e, errors.InputError) and type(e) is not errors.DamageError:
         raise
       if errors.is_transient(e):

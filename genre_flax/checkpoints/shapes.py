@@ -39,8 +39,9 @@ class OtherNetworkError(errors.InputError):
   """An undamaged checkpoint has other arrays than the network."""
 
 
-def require(found: Shapes, expected: Shapes) -> None:
+def require(tree: Any, template: Any, *, origin: epath.PathLike) -> None:
   """Raises OtherNetworkError if an array is missing or has another shape."""
+  found, expected = of(tree), of(template)
   wrong = [
     f'{path} is {found.get(path, "missing")}, expected'
     f' {expected.get(path, "nothing")}'
@@ -49,7 +50,11 @@ def require(found: Shapes, expected: Shapes) -> None:
   ]
   if wrong:
     listed = text.join_first(wrong, separator='; ')
-    raise OtherNetworkError(f'it holds another network: {listed}')
+    raise OtherNetworkError(
+      f'{origin} is undamaged, but holds another network: {listed}. Use the'
+      ' config and the custom code of its training; copies of the latter are in'
+      ' the folder code of the workdir.'
+    )
 
 
 def check(folder: epath.Path, template: Any | None = None) -> bool:
