@@ -14,7 +14,6 @@ from absl import flags
 from etils import epath
 
 from genre_flax.runtime import command_line
-from genre_flax.runtime import files
 from genre_flax.runtime import platform
 from genre_flax.runtime import shared_flags
 
@@ -41,10 +40,7 @@ def main(argv: list[str]) -> int:
   from genre_flax.reports.html import report
   from genre_flax.reports.html import runs
 
-  platform.use_compilation_cache(
-    files.cache_dir() / 'compiled',
-    on_cpu=not onednn.is_available(),
-  )
+  platform.use_compilation_cache(on_cpu=not onednn.is_available())
   opened = [
     runs.open_run(
       epath.Path(os.path.expanduser(workdir)),

@@ -19,7 +19,6 @@ from etils import epath
 
 from genre_flax.runtime import command_line
 from genre_flax.runtime import errors
-from genre_flax.runtime import files
 from genre_flax.runtime import platform
 from genre_flax.runtime import shared_flags
 
@@ -95,10 +94,7 @@ def main(argv: list[str]) -> int:
   from genre_flax.inference import predictor as predictor_lib
   from genre_flax.ops.cpu import onednn
 
-  platform.use_compilation_cache(
-    files.cache_dir() / 'compiled',
-    on_cpu=not onednn.is_available(),
-  )
+  platform.use_compilation_cache(on_cpu=not onednn.is_available())
   workdirs = [epath.Path(os.path.expanduser(path)) for path in _WORKDIRS.value]
   data_dir = os.path.expanduser(_DATA_DIR.value or '')
   if all_steps:

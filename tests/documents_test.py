@@ -54,6 +54,8 @@ def flags_of(module):
       found.add(node.args[0].value)
     elif function.startswith('shared_flags.'):
       found.add(function.split('.')[1].replace('workdirs', 'workdir'))
+    elif function == 'config_files.define_flag':
+      found.add('config')
   return found
 
 

@@ -1,107 +1,47 @@
 """Flags that several programs have; each function defines the flag it names."""
 
-import ast
-from collections.abc import Callable
 import re
-import sys
+import shlex
 
 from absl import flags
-import ml_collections
-from ml_collections import config_flags
-from ml_collections.config_flags import config_path
-
-from genre_flax.runtime import custom
-from genre_flax.runtime import errors
-
-# Option of a custom name, which the config file need not list.
-_OPTION = re.compile(
-  rf'--?config\.({"|".join(custom.OPTIONS.values())})\.(\w+)=(.*)', re.DOTALL
-)
-
-_ALLOWED = frozenset(
-  prefix + suffix
-  for prefix in ('-allow_custom_code', '--allow_custom_code')
-  for suffix in ('', '=true', '=True', '=1')
-)
+from etils import epath
 
 # The flags belong to the programs, and appear in their --help.
 flags.disclaim_key_flags()
 
 
-def config(
-  load_json: Callable[[str], ml_collections.ConfigDict],
-  flag_values: flags.FlagValues = flags.FLAGS,
-) -> flags.FlagHolder[ml_collections.ConfigDict]:
-  """Defines --config and its overrides; `load_json` reads a config.json."""
-  holder = config_flags.DEFINE_config_file(
-    'config',
-    None,
-    'File of the training configuration, or config.json of a workdir.',
-    flag_values,
-  )
-  allow_custom_code(flag_values)
-  parser = flag_values['config'].parser
-  load_python = parser.parse
-  parser.parse = lambda path: _add_options(
-    _load_json(path, load_json) if path.endswith('.json') else load_python(path)
-  )
-  return holder
-
-
-def _load_json(path, load_json):
-  """Reads the config of a workdir, which may come from somebody else."""
-  values = load_json(path)
-  own = custom.names(
-    {key: config_path.get_value(key, values) for key in custom.OPTIONS}
-  )
-  # The config is read before the flags are parsed.
-  if own and not _ALLOWED.intersection(sys.argv):
-    raise errors.InputError(
-      f'{path} names custom code, which would be run: {own}. If you trust the'
-      ' workdir and the installed modules, pass --allow_custom_code.'
-    )
-  return values
-
-
-def _add_options(
-  values: ml_collections.ConfigDict,
-) -> ml_collections.ConfigDict:
-  """Adds the options of custom names on the command line to a config."""
-  for match in filter(None, map(_OPTION.fullmatch, sys.argv)):
-    section, key, value = match.groups()
-    options = config_path.get_value(section, values)
-    if key not in options:
-      with options.unlocked():
-        # For the type; the flag of the key sets the value.
-        options[key] = _parse_literal(value)
-  return values
-
-
-def _parse_literal(value: str) -> bool | int | float | tuple | str:
-  """The value of a Python literal of these types, else the text itself."""
-  try:
-    is_lower = value in ('true', 'false')
-    parsed = ast.literal_eval(value.title() if is_lower else value)
-  except (SyntaxError, ValueError):
-    return value
-  return parsed if isinstance(parsed, bool | int | float | tuple) else value
-
-
-def workdir() -> flags.FlagHolder[str]:
+def workdir(
+  text: str = 'Folder of the training run.',
+) -> flags.FlagHolder[str]:
   """Defines --workdir, the folder of one run."""
-  return flags.DEFINE_string(
-    'workdir', None, 'Folder of the training run.', required=True
-  )
+  holder = flags.DEFINE_string('workdir', None, text, required=True)
+  flags.register_validator('workdir', _check_workdir)
+  return holder
 
 
 def workdirs(several: str) -> flags.FlagHolder[list[str]]:
   """Defines --workdir, which may be repeated for the purpose `several`."""
-  return flags.DEFINE_multi_string(
+  holder = flags.DEFINE_multi_string(
     'workdir',
     None,
     f'Folder of a training run; several {several}.',
     required=True,
   )
+  flags.register_validator(
+    'workdir', lambda paths: all(map(_check_workdir, paths or ()))
+  )
+  return holder
+
+
+def _check_workdir(path: str | None) -> bool:
+  """Refuses the folder of checkpoints of a run, and of one of them."""
+  found = re.fullmatch(r'(.+)/checkpoints(?:/(\d+))?/*', path or '')
+  if found and (epath.Path(found[1]) / 'config.json').exists():
+    step = f', for predictions with --step={found[2]}' if found[2] else ''
+    raise flags.ValidationError(
+      f'expected the workdir of the run, {shlex.quote(found[1])}{step}'
+    )
+  return True
 
 
 def step() -> flags.FlagHolder[str]:

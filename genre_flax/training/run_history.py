@@ -53,8 +53,14 @@ def record(
   }
   for key, (before, now) in changed_keys.items():
     logging.warning('config.%s was %r and is now %r.', key, before, now)
-  starts = [*read(workdir), start]
-  files.write_atomic(workdir / FILE_NAME, f'{json.dumps(starts, indent=2)}\n')
+  starts = read(workdir)
+  before = starts[-1].get('num_train_steps') if starts else num_train_steps
+  if before != num_train_steps:
+    logging.warning(
+      'The run had %s steps and has %d now.', before, num_train_steps
+    )
+  content = json.dumps([*starts, start], indent=2)
+  files.write_atomic(workdir / FILE_NAME, f'{content}\n')
 
 
 def read(workdir: epath.Path) -> list[dict[str, Any]]:
