@@ -22,13 +22,13 @@ from benchmarks import measurement
 from benchmarks import runner
 from benchmarks import summary
 from genre_flax import config as config_lib
+from genre_flax import config_files
 from genre_flax.runtime import command_line
 from genre_flax.runtime import errors
 from genre_flax.runtime import files
 from genre_flax.runtime import machine as machine_lib
-from genre_flax.runtime import shared_flags
 
-_CONFIG = shared_flags.config(config_lib.load)
+_CONFIG = config_files.define_flag()
 _LIBRARIES = flags.DEFINE_list(
   'libraries',
   None,

@@ -213,7 +213,7 @@ def load(
       different genres.
   """
   sources = [
-    os.path.expanduser(model) for model in models or [released.DEFAULT]
+    os.path.expanduser(model) for model in models or [released.NAMES[0]]
   ]
   return _load(sources, str(step), allow_custom_code)
 

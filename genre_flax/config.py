@@ -3,15 +3,16 @@
 Configs are `ml_collections.ConfigDict`s with the keys of `configs/default.py`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+import contextlib
 import copy
 import dataclasses
+import difflib
 import functools
 import json
 import math
 from typing import Any
 
-from etils import epath
 import ml_collections
 
 from configs import default
@@ -46,11 +47,54 @@ def flatten(values: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
   return flat
 
 
+def default_values() -> dict[str, Any]:
+  """The values of configs/default.py by dotted key, None if unset."""
+  return flatten(default.get_config().to_dict())
+
+
+def key_faults(
+  keys: Iterable[str], expected: ConfigDict | None = None
+) -> dict[str, str]:
+  """Describes the keys that a config does not have, with the nearest ones.
+
+  Args:
+    keys: dotted, of a config or of overrides.
+    expected: a config with all keys; None for configs/default.py.
+
+  Returns:
+    Descriptions by key.
+  """
+  known = flatten(expected.to_dict()) if expected else default_values()
+  options = () if expected else tuple(custom.OPTIONS.values())
+  faults = {}
+  for key in dict.fromkeys(keys):
+    inside = [other for other in known if other.startswith(f'{key}.')]
+    # The names of options are those of custom code.
+    if key in known or f'{key}.'.startswith(tuple(f'{o}.' for o in options)):
+      continue
+    if new := not expected and command_line.RENAMED_KEYS.get(key):
+      faults[key] = f'config.{key}: renamed to config.{new}'
+    elif inside:
+      near = f'{key}.name' if f'{key}.name' in inside else inside[0]
+      faults[key] = f'config.{key}: a section; set a key such as config.{near}'
+    else:
+      near = max(known, key=functools.partial(_similarity, key))
+      faults[key] = f'config.{key}: no such key; the nearest is config.{near}'
+  return faults
+
+
+def _similarity(key: str, other: str) -> float:
+  name, theirs = key.rpartition('.')[2], other.rpartition('.')[2]
+  initials = ''.join(word[:1] for word in theirs.split('_'))
+  is_short = theirs.startswith(name) or name == initials
+  return is_short + difflib.SequenceMatcher(None, key, other).ratio()
+
+
 def from_dict(stored: Mapping[str, Any], *, strict: bool = False) -> ConfigDict:
   """The config of `to_dict`, perhaps stored by an earlier version.
 
   Renamed keys have their present name, and keys that a later version added have
-  their default. With `strict`, unknown keys and other types raise an error.
+  their default. With `strict`, values of other types raise an error.
   """
   config = default.get_config()
   values = copy.deepcopy(dict(stored))
@@ -61,20 +105,9 @@ def from_dict(stored: Mapping[str, Any], *, strict: bool = False) -> ConfigDict:
     section = functools.reduce(lambda d, k: d.get(k, {}), sections, values)
     if name in section and name != 'accumulate_steps':  # The unit differs.
       section[new.rpartition('.')[2]] = section.pop(name)
-  if not strict:
-    with config.ignore_type():
-      config.update(values)
-    return config
-  config.lock()
-  for key in custom.OPTIONS.values():
-    get(config, key).unlock()  # The names are those of custom code.
-  config.update(values)
-  return config.lock()
-
-
-def load(path: epath.PathLike) -> ConfigDict:
-  """The config in config.json of a workdir, locked."""
-  return from_dict(json.loads(epath.Path(path).read_text()), strict=True)
+  with contextlib.nullcontext() if strict else config.ignore_type():
+    config.update(values)
+  return config
 
 
 def image_shape(config: ConfigDict) -> tuple[int, int]:

@@ -9,7 +9,6 @@ from typing import Any
 import ml_collections
 
 from genre_flax import config as config_lib
-from genre_flax.runtime import command_line
 from genre_flax.runtime import custom
 from genre_flax.runtime import errors
 
@@ -79,6 +78,10 @@ _POSITIVE_SHARE = _Rule(lambda v: 0 < v <= 1, 'above 0 and at most 1')
 _BELOW_1 = _Rule(lambda v: 0 <= v < 1, 'at least 0 and below 1')
 _SHARE = _between(0, 1)
 _PIXELS = _between(16, 8192)
+_SIZES = _Rule(
+  lambda v: all(type(n) is int and n > 0 for n in v) and v,
+  'whole numbers above 0, at least one, such as (16, 32)',
+)
 _RULES: dict[str, _Rule] = {
   'seed': _Rule(lambda v: 0 <= v < 2**31, 'from 0 to 2**31 - 1'),
   'dataset.synthetic_posters': _at_least(0),
@@ -114,9 +117,17 @@ _RULES: dict[str, _Rule] = {
   'model.efficientnet_lite.batch_norm': _one_of('frozen', 'synchronized'),
   'model.efficientnet_lite.dropout_rate': _BELOW_1,
   'model.efficientnet_lite.stochastic_depth_rate': _BELOW_1,
+  'model.poster_cnn.features': _SIZES,
+  'model.poster_cnn.dense_features': _Rule(
+    lambda v: v == () or _SIZES.is_valid(v), '() or whole numbers above 0'
+  ),
+  'model.poster_cnn.kernel_size': _at_least(1),
   'model.poster_cnn.conv_dropout_rate': _BELOW_1,
   'model.poster_cnn.dense_dropout_rate': _BELOW_1,
+  'model.resnet.features': _SIZES,
+  'model.resnet.num_blocks': _SIZES,
   'model.resnet.dropout_rate': _BELOW_1,
+  'model.tiny.features': _SIZES,
   'model.tiny.dropout_rate': _BELOW_1,
   'model.vit.size': _one_of(*VIT_SIZES),
   'model.vit.patch': _between(1, 256),
@@ -187,20 +198,6 @@ _EVALUATION_KEYS = (
   'ema_decay',
   'eval_crops',
 )
-# The placeholders of configs/default.py.
-_OPTIONAL = frozenset(
-  {
-    'dataset.num_threads',
-    'image_height',
-    'image_width',
-    'num_train_steps',
-    'micro_batch_size',
-    'optimizer.clip_norm',
-    'eval_batch_size',
-    'checkpoint_every_steps',
-    'early_stopping_epochs',
-  }
-)
 
 
 def is_published_weights(source: Any) -> bool:
@@ -219,12 +216,8 @@ def validate(config: ConfigDict) -> None:
   Raises:
     InputError: lists all faults.
   """
-  flat = config_lib.flatten(config.to_dict())
-  faults = [
-    f'config.{old}: renamed to config.{new}'
-    for old, new in command_line.RENAMED_KEYS.items()
-    if old in flat
-  ]
+  keys = config_lib.flatten(config.to_dict())
+  faults = list(config_lib.key_faults(keys).values())
   faults += _invalid_values(config, _RULES)
   # Conflicts follow only from values that are valid.
   _raise(faults or list(_conflicts(config)))
@@ -256,14 +249,14 @@ def _raise(faults: list[str]) -> None:
 
 
 def _invalid_values(config, keys):
-  faults = []
+  faults, defaults = [], config_lib.default_values()
   for key in keys:
     rule = _RULES[key]
     try:
       value = config_lib.get(config, key)
     except KeyError:
       continue
-    if value is None and key in _OPTIONAL:
+    if value is None and defaults.get(key) is None:
       continue
     try:
       is_valid = rule.is_valid(value)

@@ -10,12 +10,11 @@ import tempfile
 from absl import flags
 from etils import epath
 
-from genre_flax import config as config_lib
+from genre_flax import config_files
 from genre_flax.runtime import command_line
 from genre_flax.runtime import platform
-from genre_flax.runtime import shared_flags
 
-_CONFIG = shared_flags.config(config_lib.load)
+_CONFIG = config_files.define_flag()
 _STEP = flags.DEFINE_integer(
   'step', 0, 'Updates done before the batch.', lower_bound=0
 )

@@ -10,12 +10,11 @@ import json
 from absl import flags
 import jax
 
-from genre_flax import config as config_lib
+from genre_flax import config_files
 from genre_flax.runtime import command_line
 from genre_flax.runtime import files
-from genre_flax.runtime import shared_flags
 
-_CONFIG = shared_flags.config(config_lib.load)
+_CONFIG = config_files.define_flag()
 _TOPOLOGY = flags.DEFINE_string(
   'topology', None, 'Slice, such as v5e:4x4 or v5litepod-16.', required=True
 )

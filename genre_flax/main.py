@@ -11,19 +11,16 @@ import os
 from absl import flags
 from etils import epath
 
-from genre_flax import config as config_lib
+from genre_flax import config_files
 from genre_flax.runtime import command_line
 from genre_flax.runtime import files
 from genre_flax.runtime import platform
 from genre_flax.runtime import shared_flags
 from genre_flax.runtime import watchdog
 
-_CONFIG = shared_flags.config(config_lib.load)
-_WORKDIR = flags.DEFINE_string(
-  'workdir',
-  None,
-  'Folder for checkpoints and metrics; an existing run is resumed.',
-  required=True,
+_CONFIG = config_files.define_flag()
+_WORKDIR = shared_flags.workdir(
+  'Folder for checkpoints and metrics; an existing run is resumed.'
 )
 _DISTRIBUTED = shared_flags.distributed()
 _ALLOW_CHANGE = flags.DEFINE_list(
@@ -67,7 +64,7 @@ def main(argv: list[str]) -> int:
   from genre_flax.ops.cpu import onednn
   from genre_flax.reports import split_report
   from genre_flax.runtime import profiler
-  from genre_flax.training import resume
+  from genre_flax.training import restore
   from genre_flax.training import setup as setup_lib
   from genre_flax.training import train
 
@@ -80,7 +77,7 @@ def main(argv: list[str]) -> int:
     setup_lib.check_train_step(config, setup, dataset=dataset)
     print(
       'Dry run: nothing was trained.',
-      resume.describe(
+      restore.describe_start(
         config, dataset, setup, workdir, allow_change=_ALLOW_CHANGE.value
       ),
     )
@@ -90,7 +87,9 @@ def main(argv: list[str]) -> int:
     with profiler.trace_steps(f'{workdir}/profile', profile_steps):
       outcome = train.train(config, workdir, allow_change=_ALLOW_CHANGE.value)
     if outcome.exit_status == 0 and config.dataset.test_split:
-      split_report.evaluate_best(config, epath.Path(workdir))
+      split_report.evaluate_best(
+        config, epath.Path(workdir), again=outcome.num_trained > 0
+      )
   return outcome.exit_status
 
 

@@ -14,7 +14,6 @@ from absl import flags
 from etils import epath
 
 from genre_flax.runtime import command_line
-from genre_flax.runtime import files
 from genre_flax.runtime import platform
 from genre_flax.runtime import shared_flags
 
@@ -42,10 +41,7 @@ def main(argv: list[str]) -> int:
   from genre_flax.reports.html import report
   from genre_flax.reports.html import runs
 
-  platform.use_compilation_cache(
-    files.cache_dir() / 'compiled',
-    on_cpu=not onednn.is_available(),
-  )
+  platform.use_compilation_cache(on_cpu=not onednn.is_available())
   output = _OUTPUT.value or released.require_workdir(
     _MODELS.value[0], '--output'
   )

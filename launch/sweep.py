@@ -18,6 +18,7 @@ from absl import flags
 from etils import epath
 from ml_collections import config_flags
 
+from genre_flax import config_files
 from genre_flax.runtime import command_line
 from genre_flax.runtime import errors
 from genre_flax.runtime import files
@@ -46,6 +47,7 @@ _DRY_RUN = flags.DEFINE_bool(
   'dry_run', False, 'Check the sweep and print the first command.'
 )
 flags.mark_flags_as_required(['config', 'sweep_dir'])
+flags.FLAGS['config'].parser.parse = lambda p: config_files.read(p).lock()
 
 
 def read_sweep(training_flags: list[str]) -> Any:
@@ -70,10 +72,7 @@ def read_sweep(training_flags: list[str]) -> Any:
       ' --storage=URL of a database, such as postgresql+psycopg://HOST/NAME.'
     )
   path = config_flags.get_config_filename(flags.FLAGS['config'])
-  try:
-    return sweep_file.read(path, _CONFIG.value, training_flags)
-  except OSError as e:
-    raise errors.InputError(f'--config cannot be read. {e}') from e
+  return sweep_file.read(config_files.find(path), _CONFIG.value, training_flags)
 
 
 def main(argv: list[str]) -> int:

@@ -248,7 +248,7 @@ def test_another_step_of_a_release_is_refused(release):
     genre_flax.load(release, step=3)
 
 
-@pytest.mark.parametrize('name', released.names())
+@pytest.mark.parametrize('name', released.NAMES)
 def test_released_models_are_small_and_complete(name):
   folder = pathlib.Path(released.find(name))
   assert sum(path.stat().st_size for path in folder.iterdir()) < 500_000
@@ -259,7 +259,7 @@ def test_released_models_are_small_and_complete(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', released.names())
+@pytest.mark.parametrize('name', released.NAMES)
 def test_released_models_predict(name):
   content = json.loads((released.find(name) / 'config.json').read_text())
   jpeg = images_lib.to_jpeg(synthetic.draw_poster(0)[0])

@@ -55,6 +55,8 @@ def flags_of(module):
     elif function.startswith('shared_flags.'):
       name = function.split('.')[1]
       found |= {'model', 'workdir'} if name.startswith('model') else {name}
+    elif function == 'config_files.define_flag':
+      found.add('config')
   return found
 
 

@@ -4,8 +4,7 @@ Checkpoint N holds N updates. It has four items: 'model' (parameters, their EMA,
 BatchNorm statistics), 'optimizer', 'meta' (JSON: everything that is needed to
 use the model without its config file or dataset) and 'record' (see record.py).
 
-All values that are read are compared with their checksums. They equal the saved
-ones, or an error is raised.
+Values that differ from their checksums raise an error.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -35,6 +34,7 @@ class Checkpointer:
   Attributes:
     workdir: Folder of the run.
     directory: Folder with a subfolder per checkpoint, named by its step.
+    read_only: As in `__init__`.
   """
 
   def __init__(
@@ -57,7 +57,7 @@ class Checkpointer:
     self.directory = self.workdir / 'checkpoints'
     self._keep_best = keep_best
     self._requested_metric = best_metric
-    self._read_only = read_only
+    self.read_only = read_only
     self.open()
 
   def open(self) -> None:
@@ -76,8 +76,8 @@ class Checkpointer:
           # Otherwise Orbax reads files here that may be damaged.
           lightweight_initialize=True,
           # Orbax's read_only does the same, and logs a warning.
-          create=not self._read_only,
-          cleanup_tmp_directories=not self._read_only,
+          create=not self.read_only,
+          cleanup_tmp_directories=not self.read_only,
         ),
       )
     for step in self.steps():
@@ -122,8 +122,7 @@ class Checkpointer:
     if not steps:
       raise errors.InputError(
         f'{self.workdir} has no checkpoint: {self.directory} is empty or'
-        ' missing. Train with `python -m genre_flax.main --config=CONFIG'
-        f' --workdir={self.workdir}`.'
+        ' missing. Train with `python -m genre_flax.main`.'
       )
     if which == 'latest':
       return steps[-1]
@@ -219,15 +218,16 @@ class Checkpointer:
       step: Step of an existing checkpoint.
       template: Items of the expected shapes, on the host.
 
-    Returns:
-      'model' and 'optimizer'.
-
     Raises:
-      DamageError: The checkpoint is damaged, or of another network.
+      DamageError: The checkpoint is damaged.
+      OtherNetworkError: It is not, and its network has other shapes.
     """
+    with self._reading(step):
+      fits = shapes.check(self._item(step, 'model'), template['model'])
+      shapes.check(self._item(step, 'optimizer'), template['optimizer'])
+    if not fits:
+      self.restore_model(step, template['model'])  # Raises one of the errors.
     with self._reading(step) as record:
-      shapes.check(self._item(step, 'model'), template['model'])
-      shapes.check(self._item(step, 'optimizer'))
       restored = self._restore(
         step,
         **{
@@ -238,7 +238,7 @@ class Checkpointer:
       items = {name: restored[name] for name in template}
       for name, tree in items.items():
         record_lib.check_arrays(record, name, tree)
-        shapes.require(shapes.of(tree), shapes.of(template[name]))
+        shapes.require(tree, template[name], origin=self._folder(step))
     return items
 
   def restore_model(
@@ -255,12 +255,15 @@ class Checkpointer:
       arrays.
 
     Raises:
-      DamageError: The checkpoint is damaged, or of another network.
+      DamageError: The checkpoint is damaged.
+      OtherNetworkError: It is not, and its network has other shapes.
     """
     with self._reading(step) as record:
       shapes.check(self._item(step, 'model'), template)
       model = self._restore(step, model=ocp.args.StandardRestore())['model']
       record_lib.check_arrays(record, 'model', model)
+      if template is not None:
+        shapes.require(model, template, origin=self._folder(step))
       model.setdefault('batch_stats', {})
     return model
 
@@ -290,6 +293,8 @@ class Checkpointer:
       yield record_lib.read(self._folder(step))
     except Exception as e:  # Damaged files may raise any exception.
       reason = str(e).partition('\n')[0] or type(e).__name__
+      if isinstance(e, errors.InputError) and type(e) is not errors.DamageError:
+        raise
       if errors.is_transient(e):
         raise errors.ResourceError(
           f'Checkpoint {step} cannot be read now ({self._folder(step)}):'

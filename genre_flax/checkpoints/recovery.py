@@ -20,37 +20,42 @@ def restore_latest(
 ) -> tuple[checkpointer_lib.Items, dict[str, Any]] | None:
   """Restores the newest undamaged checkpoint; to be called on all hosts.
 
-  Damaged checkpoints are reported and moved to the workdir's folder 'corrupt'.
+  Damaged ones after it are reported and moved to the workdir's folder
+  'corrupt', unless the checkpointer is read-only. If none can be restored, none
+  is moved.
 
   Args:
     checkpointer: Checkpoints of the workdir.
     template: Items of the expected shapes, on the host.
     check_meta: Function of the newest readable meta that raises InputError for
-      a checkpoint of another run. It is called before any checkpoint is moved.
+      a checkpoint of another run.
 
   Returns:
     The items on the host and the meta; None if there is no checkpoint.
 
   Raises:
-    InputError: All checkpoints are damaged.
+    InputError: All checkpoints are damaged, or have another network.
   """
   steps = checkpointer.steps()
   metas = {step: _try(checkpointer.read_meta, step) for step in steps}
   readable = [meta for meta in metas.values() if meta is not None]
   if readable:
     check_meta(readable[-1])
+  damaged = []
   for step in reversed(steps):
     items = None
     if metas[step] is not None:
       items = _try(checkpointer.restore, step, template)
     if parallel.all_hosts_agree(items is not None):
+      for each in () if checkpointer.read_only else damaged:
+        _move_to_corrupt(checkpointer, each)
       return items, metas[step]
-    _move_to_corrupt(checkpointer, step)
+    damaged.append(step)
   if steps:
-    workdir = checkpointer.workdir
     raise errors.InputError(
-      f'None of the checkpoints {steps} in {workdir} can be read. They were'
-      f' moved to {workdir / "corrupt"}; the same command starts a new run.'
+      f'The checkpoints {steps} in {checkpointer.workdir} are all damaged. To'
+      ' start a new run, choose another --workdir or delete'
+      f' {checkpointer.directory}.'
     )
   return None
 
@@ -78,7 +83,7 @@ def _move_to_corrupt(checkpointer, step):
         (folder / 'README').write_text('Checkpoints that cannot be read.\n')
       (checkpointer.directory / str(step)).rename(target)
     logging.error(
-      'Moved checkpoint %d to %s; restoring the previous one.', step, target
+      'Moved checkpoint %d to %s; resuming from an earlier one.', step, target
     )
   parallel.barrier(f'moved checkpoint {step}')
   checkpointer.open()

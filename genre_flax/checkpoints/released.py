@@ -23,7 +23,7 @@ from genre_flax.runtime import errors
 from genre_flax.runtime import regular_files
 from genre_flax.runtime import shared_flags
 
-DEFAULT = shared_flags.DEFAULT_MODEL
+NAMES = shared_flags.RELEASED_MODELS
 CONFIG_FILE = 'config.json'
 WEIGHTS_FILE = 'model.safetensors'
 # Value of 'format' in config.json.
@@ -33,23 +33,17 @@ _FOLDER = pathlib.Path(__file__).parents[1] / 'released'
 _MAX_CONFIG_BYTES = 1 << 26
 
 
-def names() -> list[str]:
-  """The names of the models that are installed, the default one first."""
-  found = (path.parent.name for path in _FOLDER.glob(f'*/{CONFIG_FILE}'))
-  return sorted(found, key=lambda name: (name != DEFAULT, name))
-
-
 def find(model: str) -> epath.Path | None:
   """The folder of a released model; None if `model` is not one.
 
   Args:
-    model: a name of `names`, 'hf:OWNER/NAME' of a repository on the Hugging
+    model: one of NAMES, 'hf:OWNER/NAME' of a repository on the Hugging
       Face hub, or a folder.
 
   Raises:
     InputError: the repository cannot be downloaded.
   """
-  if model in names():
+  if model in NAMES:
     return epath.Path(_FOLDER / model)
   if model.startswith(_HUB):
     return _download(model.removeprefix(_HUB))
@@ -93,7 +87,7 @@ def describe() -> str:
     f'{"name":<20} {"pixels":>9} {"genres":>6} {"kB":>5} {"mean AP":>7}'
     '  published weights'
   ]
-  for name in names():
+  for name in NAMES:
     content = json.loads((_FOLDER / name / CONFIG_FILE).read_text('utf-8'))
     size = sum(path.stat().st_size for path in (_FOLDER / name).iterdir())
     pixels = f'{content["image_height"]} x {content["image_width"]}'

@@ -35,8 +35,13 @@ def checksum(tree: Any) -> str:
   return checksums.of_json(of(tree))
 
 
-def require(found: Shapes, expected: Shapes) -> None:
-  """Raises ValueError if an array is missing or has another shape."""
+class OtherNetworkError(errors.InputError):
+  """An undamaged checkpoint has other arrays than the network."""
+
+
+def require(tree: Any, template: Any, *, origin: epath.PathLike) -> None:
+  """Raises OtherNetworkError if an array is missing or has another shape."""
+  found, expected = of(tree), of(template)
   wrong = [
     f'{path} is {found.get(path, "missing")}, expected'
     f' {expected.get(path, "nothing")}'
@@ -45,32 +50,44 @@ def require(found: Shapes, expected: Shapes) -> None:
   ]
   if wrong:
     listed = text.join_first(wrong, separator='; ')
-    raise ValueError(f'it holds another network: {listed}')
+    raise OtherNetworkError(
+      f'{origin} is undamaged, but holds another network: {listed}. Use the'
+      ' config and the custom code of its training; copies of the latter are in'
+      ' the folder code of the workdir.'
+    )
 
 
-def check(folder: epath.Path, template: Any | None = None) -> None:
-  """Checks the shapes in Orbax's metadata of an item.
+def check(folder: epath.Path, template: Any | None = None) -> bool:
+  """Checks the size of an item's arrays, by Orbax's metadata.
 
   Args:
     folder: Absolute path of the item.
     template: Tree of the expected shapes; None for any.
 
+  Returns:
+    Whether the shapes are those of the template.
+
   Raises:
-    ValueError: The shapes differ, or unknown arrays exceed the free memory.
+    ValueError: Arrays of another size than expected exceed the free memory.
     ResourceError: The expected arrays exceed the free memory.
     Exception: Any exception, if the files are damaged.
   """
-  found = of(ocp.StandardCheckpointHandler().metadata(folder).tree)
-  if template is not None:
-    require(found, of(template))
-  size = sum(4 * math.prod(shape) for shape in found.values())
+  found, expected = (
+    of(ocp.StandardCheckpointHandler().metadata(folder).tree),
+    of(template),
+  )
+  size, expected_size = (
+    sum(4 * math.prod(shape) for shape in each.values())
+    for each in (found, expected)
+  )
   free = psutil.virtual_memory().available
   if size > _SHARE_OF_FREE * free:
     message = (
       f'its arrays take {size / 1e9:,.1f} GB; {free / 1e9:.1f} GB of memory are'
       ' free'
     )
-    # Arrays of the expected shapes are not damaged.
-    if template is None:
+    # Arrays of the expected size are not damaged.
+    if size != expected_size:
       raise ValueError(message)
     raise errors.ResourceError(message)
+  return found == expected

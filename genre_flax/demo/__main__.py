@@ -21,7 +21,6 @@ from etils import epath
 
 from genre_flax.runtime import command_line
 from genre_flax.runtime import errors
-from genre_flax.runtime import files
 from genre_flax.runtime import platform
 from genre_flax.runtime import regular_files
 from genre_flax.runtime import shared_flags
@@ -116,10 +115,7 @@ def _serve(folder: pathlib.Path, auth: tuple[str, str] | None) -> None:
   from genre_flax.ops.cpu import onednn
   from genre_flax.reports import split_metrics
 
-  platform.use_compilation_cache(
-    files.cache_dir() / 'compiled',
-    on_cpu=not onednn.is_available(),
-  )
+  platform.use_compilation_cache(on_cpu=not onednn.is_available())
   workdir = epath.Path(os.path.expanduser(_MODEL.value))
   predictor = predictor_lib.restore(
     workdir, step=_STEP.value, allow_custom_code=_ALLOW_CUSTOM_CODE.value

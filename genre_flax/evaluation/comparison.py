@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 import json
+import shlex
 from typing import Any
 
 from etils import epath
@@ -116,7 +117,8 @@ def read_predictions(
   missing = [workdir for workdir, each in found.items() if each is None]
   if missing:
     commands = [
-      f'python -m genre_flax.top3 --model={workdir} --split={split}'
+      f'python -m genre_flax.top3 --model={shlex.quote(workdir)}'
+      f' --split={split}'
       for workdir in missing
     ]
     raise errors.InputError(

@@ -23,6 +23,8 @@ from genre_flax.evaluation import ranking
 TOP_K = 3
 # Suffix of metrics of the genres that are predicted at an operating point.
 FITTED = '_fitted'
+# Metrics of log lines, after config.best_metric.
+_LOGGED = ('mean_average_precision', 'hit_at_3', 'micro_f1')
 
 
 def top_k(scores: np.ndarray, k: int = TOP_K) -> np.ndarray:
@@ -236,12 +238,12 @@ def reported(fitted: Collection[str]) -> list[str]:
   return [f'{name}{FITTED}' if name in fitted else name for name in METRICS]
 
 
-def describe(values: Mapping[str, float]) -> str:
-  """The metrics among some values, for a log line."""
+def describe(values: Mapping[str, float], *, best_metric: str) -> str:
+  """At most three metrics among some values, for a log line."""
+  names = dict.fromkeys((best_metric, *_LOGGED))
+  shown = [name for name in names if name in METRICS and name in values][:3]
   return '  '.join(
-    f'{metric.title} {values[name]:.4f}'
-    for name, metric in METRICS.items()
-    if name in values
+    f'{METRICS[name].title} {values[name]:.4f}' for name in shown
   )
 
 

@@ -52,10 +52,7 @@ _ALLOW_CUSTOM_CODE = shared_flags.allow_custom_code()
 
 
 def main(argv: list[str]) -> int:
-  if len(argv) > 1:
-    raise errors.InputError(
-      f'Unexpected arguments: {argv[1:]}. Flags start with --.'
-    )
+  command_line.refuse_arguments(argv)
   if _ORT_WEB.value and _FORMAT.value != 'web':
     raise errors.InputError('--ort_web requires --format=web.')
   platform.configure()

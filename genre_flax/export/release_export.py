@@ -3,7 +3,6 @@
 import datetime
 import json
 import pathlib
-import subprocess
 from typing import Any
 
 from etils import epath
@@ -18,6 +17,7 @@ from genre_flax.export import verification
 from genre_flax.inference import predictor as predictor_lib
 from genre_flax.models import params
 from genre_flax.runtime import errors
+from genre_flax.runtime import machine
 
 # Keys of the config that hold paths of the machine of the training.
 _PATHS = ('dataset.data_dir', 'dataset.cache_dir', 'init_from')
@@ -64,7 +64,7 @@ def write(
     'checksum': released.checksum(variables),
     'training_data': _describe_data(predictor),
     'date': datetime.date.today().isoformat(),
-    'commit': _commit(),
+    'commit': machine.commit(pathlib.Path(__file__).parent),
   }
   (folder / released.CONFIG_FILE).write_text(json.dumps(config))
   read_back = predictor_lib.restore(epath.Path(folder))
@@ -84,15 +84,3 @@ def _describe_data(predictor) -> dict[str, int] | None:
   except (errors.UserError, OSError, ValueError):
     return None
   return {name: split['num_examples'] for name, split in card['splits'].items()}
-
-
-def _commit() -> str | None:
-  """The commit of this package; None outside of a repository."""
-  done = subprocess.run(
-    ['git', 'rev-parse', 'HEAD'],
-    cwd=pathlib.Path(__file__).parent,
-    capture_output=True,
-    text=True,
-    check=False,
-  )
-  return done.stdout.strip() or None

@@ -89,10 +89,12 @@ def evaluate_checkpoints(
     )
     values = _metric_values(report)
     writer.write(step, split, values)
-    seconds = time.monotonic() - started
-    logging.info(
-      '%s', progress.describe_metrics(step, split, values, seconds=seconds)
+    values['seconds'] = time.monotonic() - started
+    best_metric = predictor.config.best_metric
+    line = progress.describe_metrics(
+      step, split, values, best_metric=best_metric
     )
+    logging.info('%s', line)
   if writer is not None:
     writer.close()
   print(f'Metrics by step: {output / metric_writer.FILE_NAME}')

@@ -30,7 +30,8 @@ def merge_pretrained(
     {'params', 'batch_stats'}.
 
   Raises:
-    InputError: a variable is missing or left over, or has another shape.
+    InputError: a variable is missing or left over, has another shape, or is not
+      finite.
   """
   merged = {}
   for kind in ('params', 'batch_stats'):
@@ -61,6 +62,12 @@ def merge_pretrained(
         '\nIs it the same model, with the same options?'
       )
     replaced = {path: np.asarray(other[path]) for path in own}
+    broken = [p for p, each in replaced.items() if not np.isfinite(each).all()]
+    if broken:
+      raise errors.InputError(
+        f'{origin} has NaN or infinity in {text.join_first(broken)}; expected'
+        ' finite weights.'
+      )
     merged[kind] = params_lib.unflatten(
       params_lib.flatten(variables[kind], sep='/') | replaced, sep='/'
     )

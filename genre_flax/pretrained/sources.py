@@ -22,6 +22,8 @@ _REPOSITORIES = {'timm:': 'timm/', 'hf:': ''}
 _WEIGHTS = 'model.safetensors'
 # timm and transformers store the pixel statistics in these.
 _CONFIGS = ('config.json', 'preprocessor_config.json')
+# Of DataParallel, compiled networks, Lightning, and networks with a head.
+_WRAPPERS = ('module.', '_orig_mod.', 'model.', 'backbone.')
 _MAX_CONFIG_BYTES = 1 << 24
 
 
@@ -72,7 +74,7 @@ def read(source: str) -> PublishedWeights:
   else:
     path = epath.Path(source).expanduser()
     configs = [path.parent / name for name in _CONFIGS]
-  arrays, extra_keys = weight_files.read_safetensors(path), []
+  arrays, extra_keys = _unwrap(weight_files.read_safetensors(path)), []
   metadata = _read_metadata(configs)
   if transformers_names.matches(arrays):
     try:
@@ -82,6 +84,18 @@ def read(source: str) -> PublishedWeights:
         f"{source} has transformers' names, but arrays of other shapes: {e}"
       ) from e
   return PublishedWeights(arrays, extra_keys, **metadata)
+
+
+def _unwrap(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """The arrays of a wrapped network, without the prefixes of the wrappers."""
+  for prefix in _WRAPPERS:
+    names = [name for name in arrays if name.startswith(prefix)]
+    if len(names) > len(arrays) / 2:
+      logging.info(
+        'Read %d of %d arrays, %s*.', len(names), len(arrays), prefix
+      )
+      return _unwrap({n.removeprefix(prefix): arrays[n] for n in names})
+  return arrays
 
 
 def _read_metadata(paths: Sequence[epath.Path]) -> dict[str, Any]:

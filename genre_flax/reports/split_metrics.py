@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 import json
 import math
+import shlex
 from typing import Any
 
 from absl import logging
@@ -200,7 +201,8 @@ def _read_all(workdir, step, genres) -> Iterator[dict[str, Any]]:
     except (AttributeError, KeyError, TypeError, ValueError) as e:
       raise errors.InputError(
         f'{path} is invalid: {e!r}. Move it away, and evaluate with `python -m'
-        f' genre_flax.top3 --model={workdir} --step={step} --split=test`.'
+        f' genre_flax.top3 --model={shlex.quote(str(workdir))} --step={step}'
+        ' --split=test`.'
       ) from e
 
 

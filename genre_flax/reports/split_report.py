@@ -1,5 +1,6 @@
 """The report of a split: metrics, predictions and a contact sheet."""
 
+import shlex
 from typing import Any
 
 from etils import epath
@@ -144,7 +145,7 @@ def _print_paths(output) -> None:
 
 
 def evaluate_best(
-  config: ml_collections.ConfigDict, workdir: epath.Path
+  config: ml_collections.ConfigDict, workdir: epath.Path, *, again: bool = True
 ) -> None:
   """Evaluates the best checkpoint of a training on the test split.
 
@@ -154,6 +155,7 @@ def evaluate_best(
   Args:
     config: of the training.
     workdir: of the training.
+    again: whether to do so even if the workdir has these reports.
   """
   # The checkpoint may name other code than the config that was just trained.
   own = custom.names(config_lib.flatten(config.to_dict()))
@@ -161,6 +163,16 @@ def evaluate_best(
     workdir, step='best', allow_custom_code=tuple(own.values())
   )
   split = config.dataset.test_split
+  step, genres = predictor.step, predictor.genres
+  stored = split_metrics.read_any(workdir, step=step, genres=genres)
+  is_known = stored and (stored['split'], stored['step']) == (split, step)
+  if is_known and not again:
+    print(
+      f'{workdir / split_metrics.FILE_NAME} has the scores of the finished run.'
+      ' To score it again: python -m genre_flax.top3'
+      f' --workdir={shlex.quote(str(workdir))} --split={split}'
+    )
+    return
   scored = scored_lib.score_split(
     predictor,
     inputs.open_dataset(config, workdir),
@@ -205,4 +217,7 @@ def evaluate_best(
     print('  python -m genre_flax.top3 POSTER.jpg')
     return
   print('To predict the genres of other posters:')
-  print(f'  python -m genre_flax.top3 --model={workdir}{flag} POSTER.jpg')
+  print(
+    '  python -m genre_flax.top3'
+    f' --model={shlex.quote(str(workdir))}{flag} POSTER.jpg'
+  )

@@ -3,9 +3,12 @@
 from collections.abc import Callable, Sequence
 import functools
 import logging as std_logging
+import os
 import pathlib
+import re
 import signal
 import sys
+import traceback
 import warnings
 
 from absl import app
@@ -16,17 +19,10 @@ import ml_collections
 from genre_flax.runtime import errors
 from genre_flax.runtime import text
 
-# Raised by invalid flags, config files and overrides.
+# Raised by invalid flags and overrides.
 PARSE_ERRORS = (
-  flags.Error,
-  AttributeError,
-  ImportError,
-  KeyError,
-  OSError,
-  OverflowError,
-  SyntaxError,
-  TypeError,
-  ValueError,
+  *(flags.Error, AttributeError, KeyError, OverflowError),
+  *(TypeError, ValueError),
 )
 # Config keys by their former names.
 RENAMED_KEYS = {
@@ -36,6 +32,9 @@ RENAMED_KEYS = {
   'augment.mirror': 'augment.horizontal_flip',
   'augment.shift': 'augment.translation',
 }
+# Modules of JAX that read its variables and start its backends.
+_JAX_START = ('jax._src.config', 'jax._src.xla_bridge')
+_NO_PLUGIN = re.compile('known backends|cannot open shared object')
 _ROOT = pathlib.Path(__file__).parents[2]
 # Messages of these packages are shown.
 _SHOWN = {_ROOT / 'genre_flax', _ROOT / 'launch'}
@@ -74,16 +73,12 @@ def run(
     except KeyboardInterrupt:
       print('Stopped.', file=sys.stderr)
       return 128 + signal.SIGINT
-    except (errors.UserError, ImportError) as e:
-      if logging.get_verbosity() >= logging.DEBUG:
+    except Exception as e:
+      error = _as_user_error(e)
+      if error is None or logging.get_verbosity() >= logging.DEBUG:
         raise
-      if isinstance(e, errors.UserError):
-        _print_error(str(e))
-        return e.exit_status
-      if 'gcsfs' not in str(e):  # fsspec's message for a gs:// path.
-        raise
-      _print_error("gs:// paths need the extra gcs: pip install -e '.[gcs]'")
-      return errors.InputError.exit_status
+      _print_error(str(error))
+      return error.exit_status
 
   sys.unraisablehook = _report_unraisable
   # Characters that the terminal's encoding lacks are escaped.
@@ -98,17 +93,13 @@ def read_config(
   """Returns the value of the flag --config, with its overrides.
 
   Raises:
-    InputError: The config is missing or unreadable, or there are arguments.
+    InputError: The config is missing, or there are arguments.
   """
   refuse_arguments(argv)
   if holder.value is None:
     raise errors.InputError(
       '--config is missing; start with --config=configs/quickstart.py'
     )
-  try:
-    holder.value.seed  # noqa: B018  Raises if the file could not be loaded.
-  except OSError as e:
-    raise errors.InputError(f'--config cannot be read. {e}') from e
   return holder.value
 
 
@@ -121,6 +112,24 @@ def refuse_arguments(argv: Sequence[str]) -> None:
     )
 
 
+def _as_user_error(error: Exception) -> errors.UserError | None:
+  """An error that the user can fix; None for one of the program."""
+  if isinstance(error, errors.UserError):
+    return error
+  message = explain(error)
+  if isinstance(error, ImportError) and 'gcsfs' in message:  # Of fsspec.
+    return errors.InputError("gs:// paths need pip install -e '.[gcs]'")
+  *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+  if frame.f_globals.get('__name__') not in _JAX_START:
+    return None
+  given = [f'{k}={v}' for k, v in os.environ.items() if k.startswith('JAX_')]
+  is_busy = 'initialize backend' in message and not _NO_PLUGIN.search(message)
+  return (errors.ResourceError if is_busy else errors.InputError)(
+    f'JAX cannot start: {message.rstrip(".")}. Check the variables:'
+    f' {", ".join(given) or "none is set"}.'
+  )
+
+
 def _parse_flags(argv: Sequence[str], *, known_only: bool = False) -> list[str]:
   """Parses the flags; an invalid one ends the program with a message."""
   logging.set_verbosity(logging.INFO)
@@ -129,10 +138,12 @@ def _parse_flags(argv: Sequence[str], *, known_only: bool = False) -> list[str]:
   handler.python_handler.addFilter(_is_shown)
   # Pillow's warnings about metadata do not name the file.
   warnings.filterwarnings('ignore', category=UserWarning, module=r'PIL\.')
+  if not {'--help', '-help', '-h', '-?'}.isdisjoint(argv):
+    app.usage(shorthelp=True, writeto_stdout=True, exitcode=0)
   try:
     return flags.FLAGS(argv, known_only=known_only)
   except PARSE_ERRORS as e:
-    _print_error(_explain(e))
+    _print_error(explain(e))
     print('Pass --help to see the flags.', file=sys.stderr)
     sys.exit(errors.InputError.exit_status)
 
@@ -143,18 +154,17 @@ def _print_error(message: str) -> None:
   print(f'error: {shown}', file=sys.stderr)
 
 
-def _explain(error: BaseException) -> str:
+def explain(error: BaseException) -> str:
+  """The message of an exception of flags, configs and their overrides."""
+  # absl describes errors of parsers again.
+  if isinstance(error.__context__, errors.UserError):
+    return str(error.__context__)
   cause = error.args[0] if error.args else None
   # For an unknown key ml_collections wraps a KeyError, whose str is quoted.
-  if isinstance(error, AttributeError) and isinstance(cause, KeyError):
-    key, _, hint = str(cause.args[0]).partition('\n')
-    for old, new in RENAMED_KEYS.items():
-      if old.rpartition('.')[2] == key.strip('"\''):
-        return f'The config key {old} is now {new}.'
-    return f'The config has no key {key}. {hint}'.strip()
-  if isinstance(error, KeyError):
-    return str(cause)
-  return str(error).strip() or type(error).__name__
+  if isinstance(cause, KeyError):
+    error, cause = cause, cause.args[0]
+  message = str(cause if isinstance(error, KeyError) else error)
+  return message.strip() or type(error).__name__
 
 
 def _is_shown(record: std_logging.LogRecord) -> bool:

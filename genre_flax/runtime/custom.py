@@ -79,11 +79,12 @@ def call(
   unknown = [option for option in options if option not in accepted]
   if unknown and not is_open:
     known = [option for option in accepted if option not in arguments]
-    near = difflib.get_close_matches(unknown[0], known, n=1)
-    raise errors.InputError(
-      f'config.{OPTIONS[key]}.{unknown[0]} is not a parameter of {name!r}'
-      + (f'; did you mean {near[0]!r}?' if near else f', which has {known}.')
-    )
+    faults = [f'{name!r} has the parameters {known}, and not']
+    for option in unknown:
+      near = difflib.get_close_matches(option, known, n=1)
+      hint = f'; did you mean {near[0]!r}?' if near else ''
+      faults.append(f'config.{OPTIONS[key]}.{option}{hint}')
+    raise errors.InputError('\n  '.join(faults))
   try:
     return function(**arguments, **options)
   except TypeError as e:

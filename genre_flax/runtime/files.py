@@ -6,13 +6,17 @@ the new one. On cloud storage, where an object appears when it is complete,
 files are written in place.
 """
 
+import atexit
 from collections.abc import Iterator
 import contextlib
+import functools
+import math
 import os
 import pathlib
 import re
 import shutil
 import stat as stat_lib
+import tempfile
 import uuid
 
 from etils import epath
@@ -85,9 +89,30 @@ def walk(
 
 
 def cache_dir() -> pathlib.Path:
-  """The user's cache folder for this package ($XDG_CACHE_HOME or ~/.cache)."""
-  cache = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
+  """The user's cache folder for this package ($XDG_CACHE_HOME or ~/.cache).
+
+  For a user without a home, a temporary folder of this process.
+  """
+  cache = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
+  # The user has neither HOME nor an entry in passwd.
+  cache = _temporary_dir() if cache.startswith('~') else cache
   return pathlib.Path(cache) / 'genre_flax'
+
+
+@functools.cache
+def _temporary_dir() -> str:
+  folder = tempfile.TemporaryDirectory(prefix='genre_flax_cache_')
+  atexit.register(folder.cleanup)
+  return folder.name
+
+
+def free_space(path: epath.PathLike) -> float:
+  """Free bytes of the disk of a path, which may be new; infinite on gs://."""
+  if is_remote(path):
+    return math.inf
+  path = pathlib.Path(path).absolute()
+  existing = next(p for p in (path, *path.parents) if os.path.exists(p))
+  return shutil.disk_usage(existing).free
 
 
 def write_atomic(path: epath.PathLike, content: str | bytes) -> None:

@@ -26,6 +26,7 @@ from absl import logging
 import jaxlib
 
 from genre_flax.runtime import errors
+from genre_flax.runtime import files
 
 # Releases that the tests have passed with. XLA aborts the process on an unknown
 # flag, and flags and custom calls change between releases.
@@ -115,7 +116,7 @@ def _jaxlib_release() -> tuple[int, ...]:
 
 
 def use_compilation_cache(
-  folder: str | os.PathLike, *, on_cpu: bool = True
+  folder: str | os.PathLike | None = None, *, on_cpu: bool = True
 ) -> None:
   """Stores compiled programs, so that a restarted program need not compile.
 
@@ -123,12 +124,13 @@ def use_compilation_cache(
   JAX, as by JAX_COMPILATION_CACHE_DIR, is kept.
 
   Args:
-    folder: Folder of the cache; '' for none.
+    folder: Folder of the cache; '' for none, None for that of the user.
     on_cpu: Whether to store programs for CPU. XLA cannot serialize programs
       with oneDNN convolutions; they compile in seconds.
   """
   import jax
 
+  folder = files.cache_dir() / 'compiled' if folder is None else folder
   if not os.fspath(folder) or jax.config.jax_compilation_cache_dir:
     return
   if jax.default_backend() == 'cpu' and not on_cpu:
@@ -148,29 +150,30 @@ def initialize_distributed(*, detect: bool = False) -> None:
       are not set.
 
   Raises:
-    InputError: Only some of the variables are set.
+    InputError: Only some of the variables are set, or a value is invalid.
     RuntimeError: The processes could not connect.
   """
   import jax
 
   values = {name: os.environ.get(name) for name in _PROCESS_VARIABLES}
-  if any(values.values()):
-    missing = [name for name, value in values.items() if not value]
-    if missing:
-      raise errors.InputError(
-        f'{", ".join(missing)} not set: a multi-host run needs all of'
-        f' {", ".join(values)}, a single process none of them.'
-      )
-    address, num_processes, process_id = values.values()
-    jax.distributed.initialize(
-      coordinator_address=address,
-      num_processes=int(num_processes),
-      process_id=int(process_id),
+  missing = [name for name, value in values.items() if not value]
+  if missing and len(missing) < len(values):
+    raise errors.InputError(
+      f'{", ".join(missing)} not set: a multi-host run needs all of'
+      f' {", ".join(values)}, a single process none of them.'
     )
-  elif detect:
-    jax.distributed.initialize()
-  else:
+  if missing and not detect:
     return
+  address, *numbers = values.values()
+  try:
+    # Without arguments it detects them.
+    arguments = [] if missing else [address, *map(int, numbers)]
+    jax.distributed.initialize(*arguments)
+  except (KeyError, ValueError) as e:
+    raise errors.InputError(
+      f'The settings of the cluster are incomplete or invalid: {e}. For a'
+      f' single process omit --distributed; else set {", ".join(values)}.'
+    ) from e
   logging.info(
     'Process %d of %d is connected.', jax.process_index(), jax.process_count()
   )

@@ -1,30 +1,13 @@
 """Flags that several programs have; each function defines the flag it names."""
 
-import ast
-from collections.abc import Callable
 import re
-import sys
+import shlex
 
 from absl import flags
-import ml_collections
-from ml_collections import config_flags
-from ml_collections.config_flags import config_path
+from etils import epath
 
-from genre_flax.runtime import custom
-from genre_flax.runtime import errors
-
-# Option of a custom name, which the config file need not list.
-_OPTION = re.compile(
-  rf'--?config\.({"|".join(custom.OPTIONS.values())})\.(\w+)=(.*)', re.DOTALL
-)
-
-_ALLOWED = frozenset(
-  prefix + suffix
-  for prefix in ('-allow_custom_code', '--allow_custom_code')
-  for suffix in ('', '=true', '=True', '=1')
-)
-
-DEFAULT_MODEL = 'poster-probe'
+# Folders of genre_flax/released, the default one first.
+RELEASED_MODELS = ('poster-probe', 'poster-probe-small')
 _MODEL = (
   'Workdir of a training run, name of a released model, or hf:OWNER/NAME of a'
   ' repository on the Hugging Face hub; --workdir is another name of the flag.'
@@ -34,78 +17,41 @@ _MODEL = (
 flags.disclaim_key_flags()
 
 
-def config(
-  load_json: Callable[[str], ml_collections.ConfigDict],
-  flag_values: flags.FlagValues = flags.FLAGS,
-) -> flags.FlagHolder[ml_collections.ConfigDict]:
-  """Defines --config and its overrides; `load_json` reads a config.json."""
-  holder = config_flags.DEFINE_config_file(
-    'config',
-    None,
-    'File of the training configuration, or config.json of a workdir.',
-    flag_values,
-  )
-  allow_custom_code(flag_values)
-  parser = flag_values['config'].parser
-  load_python = parser.parse
-  parser.parse = lambda path: _add_options(
-    _load_json(path, load_json) if path.endswith('.json') else load_python(path)
-  )
+def workdir(text: str) -> flags.FlagHolder[str]:
+  """Defines --workdir, the folder of a training run."""
+  holder = flags.DEFINE_string('workdir', None, text, required=True)
+  flags.register_validator('workdir', _check_workdir)
   return holder
-
-
-def _load_json(path, load_json):
-  """Reads the config of a workdir, which may come from somebody else."""
-  values = load_json(path)
-  own = custom.names(
-    {key: config_path.get_value(key, values) for key in custom.OPTIONS}
-  )
-  # The config is read before the flags are parsed.
-  if own and not _ALLOWED.intersection(sys.argv):
-    raise errors.InputError(
-      f'{path} names custom code, which would be run: {own}. If you trust the'
-      ' workdir and the installed modules, pass --allow_custom_code.'
-    )
-  return values
-
-
-def _add_options(
-  values: ml_collections.ConfigDict,
-) -> ml_collections.ConfigDict:
-  """Adds the options of custom names on the command line to a config."""
-  for match in filter(None, map(_OPTION.fullmatch, sys.argv)):
-    section, key, value = match.groups()
-    options = config_path.get_value(section, values)
-    if key not in options:
-      with options.unlocked():
-        # For the type; the flag of the key sets the value.
-        options[key] = _parse_literal(value)
-  return values
-
-
-def _parse_literal(value: str) -> bool | int | float | tuple | str:
-  """The value of a Python literal of these types, else the text itself."""
-  try:
-    is_lower = value in ('true', 'false')
-    parsed = ast.literal_eval(value.title() if is_lower else value)
-  except (SyntaxError, ValueError):
-    return value
-  return parsed if isinstance(parsed, bool | int | float | tuple) else value
 
 
 def model() -> flags.FlagHolder[str]:
   """Defines --model, and --workdir as another name."""
-  holder = flags.DEFINE_string('model', DEFAULT_MODEL, _MODEL)
+  holder = flags.DEFINE_string('model', RELEASED_MODELS[0], _MODEL)
+  flags.register_validator('model', _check_workdir)
   flags.DEFINE_alias('workdir', 'model')
   return holder
 
 
 def models(several: str) -> flags.FlagHolder[list[str]]:
   """Defines --model, which may be repeated for the purpose `several`."""
-  text = f'{_MODEL} Several {several}.'
-  holder = flags.DEFINE_multi_string('model', [DEFAULT_MODEL], text)
+  text = f'{_MODEL} Several {several}'
+  holder = flags.DEFINE_multi_string('model', [RELEASED_MODELS[0]], text)
+  flags.register_validator(
+    'model', lambda paths: all(map(_check_workdir, paths))
+  )
   flags.DEFINE_alias('workdir', 'model')
   return holder
+
+
+def _check_workdir(path: str | None) -> bool:
+  """Refuses the folder of checkpoints of a run, and of one of them."""
+  found = re.fullmatch(r'(.+)/checkpoints(?:/(\d+))?/*', path or '')
+  if found and (epath.Path(found[1]) / 'config.json').exists():
+    step = f', for predictions with --step={found[2]}' if found[2] else ''
+    raise flags.ValidationError(
+      f'expected the workdir of the run, {shlex.quote(found[1])}{step}'
+    )
+  return True
 
 
 def step() -> flags.FlagHolder[str]:

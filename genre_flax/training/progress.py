@@ -29,10 +29,10 @@ from genre_flax.training import train_state
 
 # Values of a step that are not sums over examples.
 _PER_STEP = ('learning_rate', 'gradient_norm')
-
-
-class NonFiniteError(errors.DivergedError):
-  """A metric of a training step is NaN or infinite."""
+_REMEDY = (
+  'Lower config.optimizer.learning_rate, set config.optimizer.clip_norm, or use'
+  " config.model.dtype='float32'."
+)
 
 
 class Progress:
@@ -102,7 +102,7 @@ class Progress:
     """Adds the metrics of a step, on the devices, and reports when due.
 
     Raises:
-      NonFiniteError: see `check`.
+      errors.DivergedError: see `check`.
     """
     self._pending.append((step, values))
     self._bar.update()
@@ -114,7 +114,7 @@ class Progress:
     """Fetches the metrics of all steps so far, and checks that they are finite.
 
     Raises:
-      NonFiniteError: a metric is NaN or infinite.
+      errors.DivergedError: a metric is NaN or infinite.
     """
     if not self._pending:
       return
@@ -138,11 +138,7 @@ class Progress:
       return
     self._writer.write(step, 'train', broken)
     faults = [f'{name} is {float(value)}' for name, value in broken.items()]
-    message = (
-      f'Step {step}: {", ".join(faults)}. Checkpoints of earlier steps are'
-      ' kept. Lower config.optimizer.learning_rate, set'
-      " config.optimizer.clip_norm, or use config.model.dtype='float32'."
-    )
+    message = f'Step {step}: {", ".join(faults)}. {_REMEDY}'
     if self._batch_examples:
       named = [
         f'{index} ({text.printable(film)})'
@@ -150,10 +146,10 @@ class Progress:
       ]
       message += (
         '\nThe batch, by index in the training split and film:'
-        f' {text.join_first(named, limit=64)}. `python -m genre_flax.inspect'
+        f' {text.join_first(named)}. `python -m genre_flax.inspect'
         f' --step={step - 1}` with the same config draws it.'
       )
-    raise NonFiniteError(message)
+    raise errors.DivergedError(message)
 
   @property
   def sums(self) -> dict[str, float]:
@@ -183,7 +179,9 @@ class Progress:
     if device_memory is not None:
       report['peak_device_memory_gb'] = device_memory
     self._writer.write(step, 'train', report)
-    shown = '  '.join(f'{name} {mean:.4f}' for name, mean in means.items())
+    shown = '  '.join(
+      f'{name} {mean:.4f}' for name, mean in list(means.items())[:4]
+    )
     eta = math.ceil(remaining * seconds / num_steps)
     self._info(
       f'step {step}/{self._sizes.num_train_steps}'
@@ -197,13 +195,20 @@ class Progress:
     self._started = time.monotonic()
 
   def validation(
-    self, step: int, split: str, results: dict[str, float]
+    self, step: int, split: str, results: dict[str, float], *, best_metric: str
   ) -> None:
-    """Reports the metrics of a validation split."""
+    """Reports the metrics of a validation split.
+
+    Raises:
+      DivergedError: the loss is NaN or infinite.
+    """
     self._writer.write(step, split, results)
-    self._info(
-      describe_metrics(step, split, results, seconds=results['seconds'])
-    )
+    loss = results.get('loss', 0.0)
+    if not math.isfinite(loss):
+      raise errors.DivergedError(
+        f'Step {step}: the loss of {split} is {loss}. {_REMEDY}'
+      )
+    self._info(describe_metrics(step, split, results, best_metric=best_metric))
 
   def upload(self) -> None:
     """Starts an upload of the metrics to cloud storage."""
@@ -222,13 +227,12 @@ class Progress:
 
 
 def describe_metrics(
-  step: int, split: str, values: Mapping[str, float], *, seconds: float
+  step: int, split: str, values: Mapping[str, float], *, best_metric: str
 ) -> str:
-  """The metrics of a split, as one line."""
+  """The loss and some metrics of a split, and its seconds, as one line."""
   loss = f'loss {values["loss"]:.4f}  ' if 'loss' in values else ''
-  return (
-    f'step {step}  {split}: {loss}{metrics.describe(values)}  ({seconds:.1f} s)'
-  )
+  shown = metrics.describe(values, best_metric=best_metric)
+  return f'step {step}  {split}: {loss}{shown}  ({values["seconds"]:.1f} s)'
 
 
 def describe_run(

@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 from absl import logging
+from etils import epath
 import flax.linen as nn
 import jax
 import ml_collections
@@ -55,15 +56,10 @@ def restore_or_initialize(
   Raises:
     InputError: the workdir holds another run, or no checkpoint that can be
       read; initial weights do not fit the network.
+    StorageError: the disk is too full.
   """
   workdir = checkpointer.workdir
-  restored = recovery.restore_latest(
-    checkpointer,
-    checkpoint_template(config, setup),
-    check_meta=lambda meta: resume.check_same_run(
-      meta, config, dataset, setup, workdir, allow_change
-    ),
-  )
+  restored = _restore(checkpointer, config, dataset, setup, allow_change)
   meta = {}
   if restored is None:
     state = initial_state(config, dataset, setup)
@@ -85,6 +81,59 @@ def restore_or_initialize(
     if meta.get('code') != run_code.describe(config, setup.model):
       run_code.save(config, workdir / run_code.FOLDER / str(step))
   return parallel.replicate(state), meta.get('log_sums')
+
+
+def describe_start(
+  config: ml_collections.ConfigDict,
+  dataset: storage.PosterDataset,
+  setup: setup_lib.Setup,
+  workdir: epath.PathLike,
+  *,
+  allow_change: Sequence[str] = (),
+) -> str:
+  """Describes the start of `restore_or_initialize`; nothing is written.
+
+  Raises:
+    As `restore_or_initialize`.
+  """
+  with checkpointer_lib.Checkpointer(workdir, read_only=True) as checkpointer:
+    restored = _restore(checkpointer, config, dataset, setup, allow_change)
+  if restored is None:
+    initial_state(config, dataset, setup)
+    return f'{workdir} has no checkpoint to resume.'
+  return (
+    f'The run in {workdir} can be resumed after step'
+    f' {restored[0]["optimizer"]["step"]} of {setup.sizes.num_train_steps}.'
+  )
+
+
+def _restore(checkpointer, config, dataset, setup, allow_change):
+  """The items and the meta of the latest checkpoint, or None; all checked."""
+  workdir = checkpointer.workdir
+  template = checkpoint_template(config, setup)
+  # A new checkpoint is complete before an old one is deleted.
+  number = 1 if checkpointer.steps() else 2
+  size = number * sum(leaf.nbytes for leaf in jax.tree.leaves(template))
+  if size > (free := files.free_space(workdir)):
+    raise errors.StorageError(
+      f'No space left for {number} checkpoint(s) in {workdir}:'
+      f' {size / 1e9:.3f} GB, and {free / 1e9:.3f} GB are free. Delete files'
+      ' or choose another --workdir.'
+    )
+  restored = recovery.restore_latest(
+    checkpointer,
+    template,
+    check_meta=lambda meta: resume.check_same_run(
+      meta, config, dataset, setup, workdir, allow_change
+    ),
+  )
+  step = restored[0]['optimizer']['step'] if restored else 0
+  if step > (total := setup.sizes.num_train_steps):
+    raise errors.InputError(
+      f'The run in {workdir} has {step} updates; expected at least as many of'
+      f' config.num_epochs or num_train_steps, not {total}.'
+    )
+  return restored
 
 
 def checkpoint_template(

@@ -1,15 +1,15 @@
 """Checks whether a training can resume the run in its workdir."""
 
 from collections.abc import Mapping, Sequence
+import shlex
 from typing import Any
 
-from absl import logging
 from etils import epath
+import jax
 import ml_collections
 
 from genre_flax import config as config_lib
 from genre_flax import config_validation
-from genre_flax.checkpoints import checkpointer as checkpointer_lib
 from genre_flax.checkpoints import shapes
 from genre_flax.datasets.posters import storage
 from genre_flax.runtime import errors
@@ -37,36 +37,20 @@ _FREE_KEYS = (
   'bootstrap_samples',
   'report',
 )
+# Settings of JAX that change the numbers of a run, and their defaults, which a
+# checkpoint of an earlier version does not have.
+_JAX_SETTINGS = {
+  'jax_enable_x64': False,
+  'jax_default_prng_impl': 'threefry2x32',
+  'jax_threefry_partitionable': True,
+}
 # Keys that may change on resume where the learning rate is constant.
 _LENGTH_KEYS = ('num_epochs', 'num_train_steps')
 
 
-def describe(
-  config: ml_collections.ConfigDict,
-  dataset: storage.PosterDataset,
-  setup: setup_lib.Setup,
-  workdir: epath.PathLike,
-  *,
-  allow_change: Sequence[str] = (),
-) -> str:
-  """Describes the checkpoint that a training would resume from.
-
-  Raises:
-    InputError: the workdir holds another run.
-  """
-  with checkpointer_lib.Checkpointer(workdir, read_only=True) as checkpointer:
-    for step in reversed(checkpointer.steps()):
-      try:
-        meta = checkpointer.read_meta(step)
-      except errors.DamageError as e:
-        logging.error('%s', e)
-        continue
-      check_same_run(meta, config, dataset, setup, workdir, allow_change)
-      return (
-        f'The run in {workdir} can be resumed after step {step} of'
-        f' {setup.sizes.num_train_steps}.'
-      )
-  return f'{workdir} has no checkpoint to resume.'
+def jax_settings() -> dict[str, Any]:
+  """The settings of JAX that a resumed run must have too."""
+  return {name: getattr(jax.config, name) for name in _JAX_SETTINGS}
 
 
 def check_same_run(
@@ -80,9 +64,21 @@ def check_same_run(
   """Compares the meta of a checkpoint with a training; other code is a warning.
 
   Raises:
-    InputError: the checkpoint is of another config, dataset or network.
+    InputError: the checkpoint is of another config, setting of JAX, dataset or
+      network.
   """
   check_resumable(meta['config'], config, allow_change)
+  saved = {**_JAX_SETTINGS, **meta.get('jax_settings', {})}
+  changed = [
+    f'{name.upper()} was {saved[name]} and is now {now}'
+    for name, now in jax_settings().items()
+    if saved[name] != now
+  ]
+  if changed:
+    raise errors.InputError(
+      f'{"; ".join(changed)}: the results of the run in {workdir} would change.'
+      ' Set the variable as before, or choose another --workdir.'
+    )
   fingerprint = dataset.card['fingerprint']
   if meta['dataset_fingerprint'] != fingerprint:
     raise errors.InputError(
@@ -102,7 +98,8 @@ def check_same_run(
     raise errors.InputError(
       f'The run in {workdir} has other parameters, or another state of the'
       ' optimizer. Resume it with its own config, code and versions of'
-      f' libraries, or start a new run with --config.init_from={workdir}.'
+      f' libraries, or start a new run with'
+      f' --config.init_from={shlex.quote(str(workdir))}.'
     )
 
 

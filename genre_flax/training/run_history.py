@@ -53,8 +53,13 @@ def record(
   }
   for key, (before, now) in changed_keys.items():
     logging.warning('config.%s was %r and is now %r.', key, before, now)
-  starts = [*read(workdir), start]
-  files.write_atomic(workdir / FILE_NAME, f'{json.dumps(starts, indent=2)}\n')
+  starts = read(workdir)
+  now = sizes.num_train_steps
+  before = starts[-1].get('num_train_steps') if starts else now
+  if before != now:
+    logging.warning('The run had %s steps and has %d now.', before, now)
+  content = json.dumps([*starts, start], indent=2)
+  files.write_atomic(workdir / FILE_NAME, f'{content}\n')
 
 
 def read(workdir: epath.Path) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ from genre_flax.evaluation import calibration_fit
 from genre_flax.evaluation import constant_baseline
 from genre_flax.evaluation import evaluator
 from genre_flax.evaluation import metrics
+from genre_flax.runtime import errors
 from genre_flax.runtime import lock
 from genre_flax.runtime import metric_writer
 from genre_flax.runtime import parallel
@@ -32,6 +33,7 @@ from genre_flax.training import inputs
 from genre_flax.training import objectives
 from genre_flax.training import progress as progress_lib
 from genre_flax.training import restore
+from genre_flax.training import resume
 from genre_flax.training import run_code
 from genre_flax.training import setup as setup_lib
 
@@ -47,12 +49,14 @@ class Outcome:
   Attributes:
     step: updates done.
     exit_status: 0, or the shell's status of the signal that interrupted it.
+    num_trained: updates of this start.
     metrics: of the last validation, by name; empty where there was none.
     best_metrics: of the best checkpoint's validation.
   """
 
   step: int
   exit_status: int
+  num_trained: int = dataclasses.field(default=0, compare=False)
   metrics: Mapping[str, float] = dataclasses.field(
     default_factory=dict, compare=False
   )
@@ -82,7 +86,7 @@ def train(
     InputError: the config, the dataset or the workdir does not fit.
     BusyError: another training runs in the workdir.
     StorageError: a file could not be written.
-    NonFiniteError: a training metric became NaN or infinite.
+    DivergedError: a training metric became NaN or infinite.
   """
   workdir = epath.Path(workdir)
   with _locked(workdir):
@@ -122,10 +126,20 @@ def train(
           )
         ) as progress,
       ):
-        outcome = _loop(config, dataset, setup, state, checkpointer, progress)
+        try:
+          outcome = _loop(config, dataset, setup, state, checkpointer, progress)
+        except errors.DivergedError as e:
+          checkpointer.wait()
+          last = checkpointer.steps()[-1:] or ['none']
+          raise errors.DivergedError(
+            f'{e}\nThe last checkpoint: {last[0]}, in {workdir}.'
+          ) from e
         ranked = checkpointer.ranked() or [(step, {})]
         return dataclasses.replace(
-          outcome, metrics=max(ranked)[1], best_metrics=ranked[-1][1]
+          outcome,
+          num_trained=outcome.step - step,
+          metrics=max(ranked)[1],
+          best_metrics=ranked[-1][1],
         )
 
 
@@ -163,7 +177,7 @@ def _loop(config, dataset, setup, state, checkpointer, progress):
     'structure': shapes.checksum(state.to_items()),
   }
   stopping = early_stopping.EarlyStopping(config, sizes, checkpointer)
-  step = int(state.step)
+  start = step = int(state.step)
   batches = parallel.shard_ahead(
     inputs.train_batches(config, train_split, sizes=sizes, start_step=step)
   )
@@ -193,7 +207,8 @@ def _loop(config, dataset, setup, state, checkpointer, progress):
           if is_eval and validation_split is not None:
             results, calibration = validate(state)
             meta['calibration'] = calibration.to_dict()
-            progress.validation(step, config.dataset.validation_split, results)
+            split, best = config.dataset.validation_split, config.best_metric
+            progress.validation(step, split, results, best_metric=best)
             results = stopping.add(step, results)
             if stopping.is_due(step):
               meta['num_train_steps'] = step
@@ -209,7 +224,7 @@ def _loop(config, dataset, setup, state, checkpointer, progress):
           checkpointer.workdir,
         )
         return Outcome(step, stop.exit_status)
-  logging.info('Trained %d steps.', step)
+  logging.info('Trained %d steps, %d of them now.', step, step - start)
   return Outcome(step, 0)
 
 
@@ -288,4 +303,5 @@ def checkpoint_meta(
       dataclasses.asdict(column) for column in dataset.extra_columns
     ],
     'num_train_steps': sizes.num_train_steps,
+    'jax_settings': resume.jax_settings(),
   }

@@ -6,14 +6,15 @@ import importlib.util
 import inspect
 import itertools
 import json
-import pathlib
 from typing import Any
 
 import ml_collections
 import numpy as np
 import optuna
 
-import configs
+from configs.sweeps import default
+from genre_flax import config as config_lib
+from genre_flax import config_files
 from genre_flax.runtime import errors
 
 _SAMPLERS = ('grid', 'random', 'tpe')
@@ -122,10 +123,16 @@ def read(
     'config.num_trials of at least 1': num_trials and num_trials > 0,
     'config.seeds with at least one seed': config.seeds,
   }
-  if unmet := [text for text, is_met in requirements.items() if not is_met]:
+  unmet = [text for text, is_met in requirements.items() if not is_met]
+  keys = config_lib.flatten(config.to_dict())
+  unmet += config_lib.key_faults(keys, default.get_config()).values()
+  if unmet:
     raise errors.InputError('\n  '.join(['Invalid sweep; expected', *unmet]))
   # Trials are compared on the validation split.
-  base = [f'--config={resolve(config.base)}', '--config.dataset.test_split=']
+  base = [
+    f'--config={config_files.find(config.base)}',
+    '--config.dataset.test_split=',
+  ]
   sweep = Sweep(
     config=json.loads(json.dumps(config.to_dict())),
     suggest=suggest or (lambda trial: _suggest(trial, columns)),
@@ -169,11 +176,3 @@ def _suggest(trial, columns):
   for name, options in columns.items():
     overrides |= options[trial.suggest_categorical(name, list(options))]
   return overrides
-
-
-def resolve(path: str) -> str:
-  """The path of a config: here, else in the installed package `configs`."""
-  root = pathlib.Path(next(iter(configs.__path__))).parent
-  file = path.partition(':')[0]
-  is_installed = not pathlib.Path(file).exists() and (root / file).exists()
-  return str(root / path) if is_installed else path

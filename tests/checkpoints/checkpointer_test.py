@@ -126,17 +126,20 @@ def test_find_step(tmp_path):
     assert checkpointer.find_step('best') == 2
 
 
-def test_other_shapes_are_an_error(tmp_path, caplog):
-  save(tmp_path, [(3, 0.5)])
+def test_an_undamaged_checkpoint_of_another_network_is_not_moved(tmp_path):
+  save(tmp_path, [(1, 0.5), (3, 0.5), (4, 0.2)])
+  damage(tmp_path, 4)
   other = make_state(0)
   other.params['a']['kernel'] = np.zeros((5, 5), np.float32)
-  with (
-    checkpointer_lib.Checkpointer(tmp_path) as checkpointer,
-    pytest.raises(errors.InputError, match='can be read'),
-  ):
-    restore_from(checkpointer, other)
-  assert 'another network' in caplog.text
-  assert '(3, 4), expected (5, 5)' in caplog.text
+  with checkpointer_lib.Checkpointer(tmp_path) as checkpointer:
+    message = r'3 is undamaged.*another network.*\(3, 4\), expected \(5, 5\)'
+    with pytest.raises(shapes.OtherNetworkError, match=message):
+      restore_from(checkpointer, other)
+    with pytest.raises(shapes.OtherNetworkError, match=message):
+      checkpointer.restore_model(3, other.to_items()['model'])
+    assert checkpointer.steps() == [3, 4]
+  helpers.assert_trees_equal(restore(tmp_path), make_state(3))
+  assert (tmp_path / 'corrupt' / '4').is_dir()
 
 
 def damage(workdir, step, item='model'):
@@ -190,13 +193,13 @@ def test_a_transient_error_is_not_damage(
   helpers.assert_trees_equal(restore(tmp_path), make_state(2))
 
 
-def test_if_all_are_damaged_none_is_deleted(tmp_path):
+def test_if_all_are_damaged_none_is_moved(tmp_path):
   save(tmp_path, [(1, 0.5), (2, 0.2)])
   damage(tmp_path, 1)
   damage(tmp_path, 2)
-  with pytest.raises(errors.InputError, match=r'\[1, 2\].*corrupt'):
+  with pytest.raises(errors.InputError, match=r'\[1, 2\].*all damaged'):
     restore(tmp_path)
-  assert sorted(p.name for p in (tmp_path / 'corrupt').iterdir()) == ['1', '2']
+  assert not (tmp_path / 'corrupt').exists()
 
 
 def test_an_incomplete_checkpoint_is_ignored(tmp_path):

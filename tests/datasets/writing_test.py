@@ -21,6 +21,18 @@ def test_writing_twice_changes_nothing(posters, tmp_path):
   assert prepared.files(tmp_path) == before
 
 
+def test_progress_ends_at_the_number_of_records(posters, tmp_path):
+  completed = []
+
+  def progress(items, total, description):
+    yield from items
+    completed.append((description.partition(' ')[2], total))
+
+  posters.write(tmp_path, progress=progress)
+  splits = posters.card['splits'].items()
+  assert completed == [(name, each['num_examples']) for name, each in splits]
+
+
 def test_another_dataset_is_replaced_with_overwrite_only(
   posters, others, tmp_path, written
 ):

@@ -140,7 +140,7 @@ def test_custom_network_is_refused_by_default(
 def test_arrays_of_other_shapes_are_refused(meta, items, tmp_path, shape):
   items['model']['params']['head']['kernel'] = np.zeros(shape, np.float32)
   save(tmp_path, items, meta)
-  with pytest.raises(errors.DamageError, match='another network.*head.*kernel'):
+  with pytest.raises(errors.InputError, match='another network.*head.*kernel'):
     predictor_lib.restore(tmp_path)
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from configs import default
 from genre_flax import config as config_lib
+from genre_flax import config_files
 from genre_flax import config_validation
 from genre_flax.datasets.posters import annotations
 from genre_flax.datasets.posters import columns
@@ -20,7 +21,6 @@ from genre_flax.datasets.posters import genre_lists
 from genre_flax.datasets.posters import sources
 from genre_flax.runtime import command_line
 from genre_flax.runtime import errors
-from genre_flax.runtime import shared_flags
 from genre_flax.runtime import text
 from tests.faults import trainings
 
@@ -219,7 +219,7 @@ def test_overrides(max_examples, monkeypatch):
 
   def check(given):
     values = flags.FlagValues()
-    holder = shared_flags.config(config_lib.load, values)
+    holder = config_files.define_flag(values)
     argv = ['program', '--config=configs/default.py']
     argv += [f'--config.{key}={value}' for key, value in given]
     sys.argv[:] = argv  # ml_collections reads overrides from it.
@@ -229,7 +229,7 @@ def test_overrides(max_examples, monkeypatch):
       config.dataset.data_dir = 'data'
       config_validation.validate(config)
     except command_line.PARSE_ERRORS as e:
-      assert command_line._explain(e)
+      assert command_line.explain(e)
       return False
     return True
 

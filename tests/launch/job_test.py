@@ -89,7 +89,10 @@ def checked(*args, accelerator='v5litepod-16', shares_files=False, **options):
 @pytest.mark.parametrize(
   ('args', 'message'),
   [
-    ((*QUICKSTART, '--config.batchsize=3'), "has no key 'batchsize'"),
+    (
+      (*QUICKSTART, '--config.batchsize=3'),
+      'config.batchsize: .* config.batch_size',
+    ),
     ((*QUICKSTART, '--config.batch_size=17'), 'is not a multiple of 16 device'),
     ((*QUICKSTART, '--config.batch_size=-1'), 'must be at least 1'),
     ((*QUICKSTART, '--config.batch_size=2400'), 'more than the 1200'),

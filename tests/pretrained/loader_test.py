@@ -99,6 +99,18 @@ def test_other_padding_and_names_raise_an_error(
     published_weights.load(str(path), config)
 
 
+@pytest.mark.parametrize('prefix', ['module.', 'model.module.', 'backbone.'])
+def test_prefixes_of_wrappers_are_removed(tmp_path, prefix):
+  config, _, params = published_weights.make_network('convnext', (32, 32))
+  source = published_weights.write(tmp_path, config, params)
+  expected = published_weights.load(source, config)
+  arrays = safetensors.load_file(source)
+  wrapped = {prefix + name: array for name, array in arrays.items()}
+  safetensors.save_file(wrapped | {'loss.weight': np.ones(2)}, source)
+  got = published_weights.load(source, config)
+  helpers.assert_trees_equal(got, expected)
+
+
 def test_the_config_module_lists_the_same_sources_and_networks():
   prefixes, networks = sources._REPOSITORIES, timm_weights._ENTRIES
   assert tuple(prefixes) == config_validation.HUB_PREFIXES

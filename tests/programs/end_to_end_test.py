@@ -261,7 +261,7 @@ def test_unusable_flags_are_refused(trained, program):
   'arguments, message',
   [
     (['--config.batch_size=30'], r'is not a multiple of 8 device.*is 32'),
-    (['--config.image_sise=3'], r"no key 'image_sise'.*image_size"),
+    (['--config.image_sise=3'], r'image_sise: .* config.image_size'),
     (['--config.batch_size=many'], r'config.batch_size=many: invalid literal'),
     (['--config=configs/nothing.py'], r'configs/nothing.py'),
     (['extra'], r"Unexpected arguments: \['extra'\]"),

@@ -73,8 +73,12 @@ def test_a_new_metric_is_in_all_outputs(monkeypatch):
   assert made['metrics']['error_rate']['value'] == pytest.approx(1 / 12)
   assert 'error_rate' in split_metrics.format_metrics(made)
   values = {name: each['value'] for name, each in made['metrics'].items()}
-  line = progress.describe_metrics(3, 'test', values, seconds=1.0)
-  assert line.endswith('error rate 0.0833  (1.0 s)')
+  values |= {'loss': 1.0, 'seconds': 1.0}
+  line = progress.describe_metrics(3, 'test', values, best_metric='error_rate')
+  assert line.startswith(
+    'step 3  test: loss 1.0000  error rate 0.0833  mean AP'
+  )
+  assert line.count('.') == 5
   assert 'Error rate' in [title for _, title, _ in html_report.metric_titles()]
   assert 'error_rate' in metrics.reported(())
 

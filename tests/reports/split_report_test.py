@@ -1,12 +1,14 @@
 """Tests of the report of a split."""
 
 import json
+import shutil
 
 from etils import epath
 import pytest
 
 from genre_flax.evaluation import metrics
 from genre_flax.reports import split_report
+from tests.support import helpers
 
 
 @pytest.mark.parametrize('explain', [False, True])
@@ -37,3 +39,20 @@ def test_evaluate_writes_files_and_prints_a_summary(
   assert f'Metrics:       {tmp_path}/metrics.json' in printed
   maps = list(tmp_path.glob('maps/*.png'))
   assert len(maps) == (12 if explain else 0)
+
+
+def test_a_finished_run_keeps_its_scores(
+  trained_workdir, data_dir, tmp_path, capsys
+):
+  workdir = epath.Path(tmp_path / 'a run')
+  shutil.copytree(trained_workdir, workdir)
+  config = helpers.tiny_config(data_dir, num_train_steps=30, report=False)
+  split_report.evaluate_best(config, workdir, again=False)
+  assert f"--workdir='{workdir}' POSTER.jpg" in capsys.readouterr().out
+  (workdir / 'predictions.csv').unlink()
+  split_report.evaluate_best(config, workdir, again=False)
+  assert 'scores of the finished run' in capsys.readouterr().out
+  assert not (workdir / 'predictions.csv').exists()
+  config.dataset.test_split = 'validation'
+  split_report.evaluate_best(config, workdir, again=False)
+  assert (workdir / 'predictions.csv').exists()

@@ -5,11 +5,12 @@ from tests.support import programs
 IMPORTS = 'from absl import logging; from genre_flax.runtime import errors'
 
 
-def run_main(body):
+def run_main(body, **variables):
   return programs.run_code(
     'from genre_flax.runtime import command_line\n'
     f'def main(argv):\n  {body}\n'
-    'command_line.run(main)\n'
+    'command_line.run(main)\n',
+    **variables,
   )
 
 
@@ -29,6 +30,43 @@ def test_errors_of_the_user_have_a_status_and_no_traceback(
   assert done.returncode == status
   assert message in done.stderr
   assert 'Traceback' not in done.stderr
+
+
+START = (
+  'platform.initialize_distributed(detect=True); import jax; jax.devices()'
+)
+
+
+@pytest.mark.parametrize(
+  ('body', 'variables', 'message'),
+  [
+    ('import jax; jax.devices()', {'JAX_PLATFORMS': 'no'}, 'JAX_PLATFORMS=no'),
+    ('import jax', {'JAX_ENABLE_X64': '2'}, 'JAX_ENABLE_X64=2'),
+    (START, {}, 'are incomplete or invalid: coordinator_address'),
+    (START, {'SLURM_JOB_ID': '1', 'SLURM_NTASKS': '2'}, 'incomplete or inv'),
+    (START, {'JAX_NUM_PROCESSES': '2'}, 'JAX_PROCESS_ID not set'),
+    (
+      START,
+      {'JAX_NUM_PROCESSES': 'two', 'JAX_PROCESS_ID': '0'}
+      | {'JAX_COORDINATOR_ADDRESS': 'localhost:1'},
+      'invalid: invalid literal',
+    ),
+  ],
+)
+def test_faults_of_the_environment_are_one_line(body, variables, message):
+  body = f'from genre_flax.runtime import platform; {body}'
+  done = run_main(body, **variables)
+  assert done.returncode == 2
+  assert message in done.stderr.splitlines()[-1]
+  assert 'Traceback' not in done.stderr
+
+
+def test_help_is_no_error():
+  done = programs.run('main', '--help')
+  assert done.returncode == 0
+  text = done.stdout
+  assert text.startswith('Trains') and text.index('--workdir:') < 4000
+  assert 'absl' not in text
 
 
 def test_other_errors_keep_their_traceback():

@@ -28,7 +28,10 @@ def test_call_passes_arguments_and_options(own_code):
     ('own_code:', 'of type module; expected'),
     (':add', 'module:attribute'),
     ('own_code:NUMBER', 'of type int; expected'),
-    ('own_code:add', r"model.options.c is not .* 'own_code:add', which .*'b'"),
+    (
+      'own_code:add',
+      r"'own_code:add' has .*'b'\], and not\n  config.model.options.c",
+    ),
     ('own_code:one', r"arguments \['a'\] and the options \{'c': 1\}.*'a'"),
   ],
 )

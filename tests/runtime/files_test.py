@@ -1,5 +1,7 @@
 import errno
 import os
+import pwd
+import tempfile
 
 import pytest
 
@@ -103,3 +105,13 @@ def test_other_errors_are_not_converted(tmp_path):
     raise ValueError('odd')
   with pytest.raises(errors.InputError), files.storage_errors(tmp_path):
     raise errors.InputError('No space left for jokes')
+
+
+def test_the_cache_of_a_user_without_a_home_is_temporary(monkeypatch):
+  monkeypatch.delenv('HOME', raising=False)
+  monkeypatch.delenv('XDG_CACHE_HOME', raising=False)
+  monkeypatch.setattr(pwd, 'getpwuid', {}.__getitem__)
+  folder = files.cache_dir()
+  assert folder.is_relative_to(tempfile.gettempdir())
+  assert folder.parent.is_dir()
+  assert files.cache_dir() == folder

@@ -3,7 +3,6 @@ import os
 
 import pytest
 
-from genre_flax.runtime import errors
 from genre_flax.runtime import platform
 from tests.support import programs
 
@@ -122,11 +121,3 @@ def test_compiled_programs_are_stored(tmp_path, name, value, expected):
   else:
     assert folder == str(tmp_path / expected)
     assert any((tmp_path / expected).iterdir())
-
-
-def test_an_incomplete_set_of_process_variables_is_refused(monkeypatch):
-  monkeypatch.setenv('JAX_COORDINATOR_ADDRESS', 'localhost:1234')
-  with pytest.raises(
-    errors.InputError, match='JAX_NUM_PROCESSES, JAX_PROCESS_ID not set'
-  ):
-    platform.initialize_distributed()

@@ -10,9 +10,10 @@ import pytest
 
 from configs import default
 from genre_flax import config as config_lib
+from genre_flax import config_files
 from genre_flax import config_validation
 from genre_flax.runtime import custom
-from genre_flax.runtime import shared_flags
+from genre_flax.runtime import errors
 from tests.support import paths
 
 FILES = sorted(
@@ -36,7 +37,7 @@ def parse(monkeypatch):
     # ml_collections finds the overrides there.
     monkeypatch.setattr(sys, 'argv', argv)
     values = flags.FlagValues()
-    shared_flags.config(config_lib.load, values)
+    config_files.define_flag(values)
     values(argv)
     return values.config
 
@@ -80,7 +81,7 @@ def test_overrides_of_each_type(parse):
     ('true', True),
     ('(1, 2)', (1, 2)),
     ('wide', 'wide'),
-    ('None', 'None'),
+    ('None', None),
   ],
 )
 @pytest.mark.parametrize('section', custom.OPTIONS.values())
@@ -107,23 +108,85 @@ def test_the_config_file_of_a_run(parse, tmp_path):
   )
   assert (changed.batch_size, changed.loss.options.gamma) == (8, 3.0)
   assert (changed.optimizer.clip_norm, changed.eval_crops) == (0.5, (1.0,))
-  with pytest.raises(AttributeError):
-    parse(path, '--config.batch_sise=8')
 
 
 @pytest.mark.parametrize(
-  'override, error',
+  'override, nearest',
   [
-    ('--config.image_sise=250', AttributeError),
-    ('--config.model.optionz.width=64', KeyError),
-    ('--config.model.tiny.width=64', AttributeError),
-    ('--config.batch_size=many', flags.IllegalFlagValueError),
-    ('--config.batch_size=1e3', flags.IllegalFlagValueError),
+    ('image_sise=250', 'image_size'),
+    ('model.optionz.width=64', '(?:image_width|model..*)'),
+    ('optimizer.lr=1', 'optimizer.learning_rate'),
+    ('dataset.batch_size=3', 'batch_size'),
+    ('model=tiny', 'model.name'),
+    ('augment.erase=0.5', 'augment.random_erasing'),
   ],
 )
-def test_invalid_override_is_refused(parse, override, error):
-  with pytest.raises(error):
-    parse(FILES[0], override)
+def test_unknown_keys_are_listed_with_the_nearest(parse, override, nearest):
+  with pytest.raises(flags.IllegalFlagValueError) as e:
+    parse(FILES[0], f'--config.{override}', '--noconfig.tensorbord')
+  key = override.partition('=')[0]
+  assert re.search(rf'config\.{key}: .* config\.{nearest}\n', str(e.value))
+  assert 'the nearest is config.tensorboard' in str(e.value)
+
+
+@pytest.mark.parametrize('value', ['many', '1e3'])
+def test_invalid_override_is_refused(parse, value):
+  with pytest.raises(flags.IllegalFlagValueError):
+    parse(FILES[0], f'--config.batch_size={value}')
+
+
+@pytest.mark.parametrize(
+  ('body', 'message'),
+  [
+    (
+      'c.num_epoch = 3; c.my_note = 2',
+      'line 5: config.my_note: .*\n.*num_epochs',
+    ),
+    ("c.batch_size = '8'", 'line 5: TypeError: .*batch_size'),
+    ('c.batch_size = 64 // 0', 'line 5: ZeroDivisionError'),
+    ('c.batch_size = = 3', 'line 5: SyntaxError'),
+    ("c['modle'] = c['modle']", 'line 5: KeyError: .*modle'),
+    ('return', 'missing or returns None; .*`return config`'),
+    ('c = type(c)(); c.seed = 0', r'\d+ keys are missing, such as config.augm'),
+  ],
+)
+def test_fault_in_a_config_file_names_its_line(parse, tmp_path, body, message):
+  path = tmp_path / 'own.py'
+  path.write_text(
+    'from configs import default\n\ndef get_config():\n'
+    f'  c = default.get_config()\n  {body}\n  return c\n'
+  )
+  with pytest.raises(flags.IllegalFlagValueError, match=message) as e:
+    parse(path)
+  assert f'{tmp_path}/own.py' in str(e.value)
+
+
+@pytest.mark.parametrize(
+  ('content', 'message'),
+  [
+    ('{"batch_sise": 8}', 'line 1: config.batch_sise: .* config.batch_size'),
+    ('{"batch_size": "many"}', 'batch_size'),
+    ('{"seed": 1,', 'line 1 column'),
+  ],
+)
+def test_fault_in_the_config_file_of_a_run(parse, tmp_path, content, message):
+  (tmp_path / 'config.json').write_text(content)
+  with pytest.raises(flags.IllegalFlagValueError, match=message) as e:
+    parse(tmp_path / 'config.json')
+  assert f'{tmp_path}/config.json' in str(e.value)
+
+
+def test_configs_are_found_in_the_installed_package(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  path = config_files.find('configs/vit_probe.py:argument')
+  assert path == str(paths.ROOT / 'configs/vit_probe.py:argument')
+  (tmp_path / 'configs').mkdir()
+  (tmp_path / 'configs/own.py').touch()
+  assert config_files.find('configs/own.py') == 'configs/own.py'
+  with pytest.raises(errors.InputError) as e:
+    config_files.find('configs/no.py')
+  for folder in (tmp_path, paths.ROOT):
+    assert str(folder / 'configs' / 'no.py') in str(e.value)
 
 
 def test_every_key_is_read_by_the_code():

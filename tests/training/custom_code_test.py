@@ -112,7 +112,10 @@ def test_custom_optimizer(data_dir):
     ({'model.options.use_bias': False}, 'head_bias_from_prior=True needs'),
     ({'model.name': f'{HERE}:Silent'}, 'mixes_examples'),
     ({'model.name': f'{HERE}:make_list'}, 'returns a list'),
-    ({'loss.options.scales': 3.0}, "loss.options.scales .* mean 'scale'"),
+    (
+      {'loss.options.scales': 3.0, 'loss.options.b': 1},
+      r"\['scale'\], and not\n.*options.b\n.*scales; .* 'scale'",
+    ),
     (
       {'loss.name': f'{HERE}:elementwise', 'loss.options': {}},
       r'\(2, \d+\).*expected one loss per example',

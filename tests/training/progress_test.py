@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 from genre_flax import config as config_lib
+from genre_flax.runtime import errors
 from genre_flax.runtime import metric_writer
 from genre_flax.training import progress as progress_lib
 from tests.support import helpers
@@ -101,6 +102,13 @@ def test_further_sums_are_logged_and_kept(progress, clock, tmp_path, caplog):
   assert progress.sums == {'loss': 16.0, 'auxiliary': 40.0, 'count': 16.0}
 
 
+def test_a_validation_loss_that_is_not_finite_raises(progress):
+  with pytest.raises(
+    errors.DivergedError, match='Step 3: the loss of dev is n'
+  ):
+    progress.validation(3, 'dev', {'loss': float('nan')}, best_metric='loss')
+
+
 def test_non_finite_values_raise_with_their_step_and_batch(
   progress, clock, tmp_path
 ):
@@ -110,7 +118,7 @@ def test_non_finite_values_raise_with_their_step_and_batch(
   broken = {'auxiliary': jnp.asarray(-jnp.inf), **values(jnp.nan)}
   progress.add(2, {**broken, 'gradient_norm': jnp.asarray(jnp.inf)})
   progress.add(3, values(1.0))
-  with pytest.raises(progress_lib.NonFiniteError) as e:
+  with pytest.raises(errors.DivergedError) as e:
     progress.check()
   assert str(e.value).startswith(
     'Step 2: loss is nan, auxiliary is -inf, gradient_norm is inf. '

@@ -8,6 +8,7 @@ import pytest
 
 from genre_flax.checkpoints import checkpointer as checkpointer_lib
 from genre_flax.datasets.posters import build
+from genre_flax.models import initialization
 from genre_flax.runtime import errors
 from genre_flax.training import restore
 from genre_flax.training import setup as setup_lib
@@ -84,6 +85,48 @@ def test_other_architecture_is_refused_with_the_differences(
     initial_variables(config, tmp_path)
   assert 'missing: ConvMaxPool_2/bias, ConvMaxPool_2/kernel' in str(e.value)
   assert f'checkpoint 3 in {source}' in str(e.value)
+
+
+def test_weights_that_are_not_finite_are_refused():
+  trees = [
+    {'params': {'a': {'kernel': np.float32([1, x])}}, 'batch_stats': {}}
+    for x in (0, np.inf)
+  ]
+  with pytest.raises(errors.InputError, match='x has NaN.* in a/kernel'):
+    initialization.merge_pretrained(*trees, origin='x', with_head=False)
+
+
+@pytest.mark.usefixtures('short_networks')
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    ({'init_from': 'nowhere'}, 'nowhere has no checkpoint'),
+    (
+      {'pretrained': 'no.safetensors', 'model.name': 'vit'}
+      | {'model.vit.patch': 8},
+      'no.safetensors cannot be read',
+    ),
+  ],
+)
+def test_the_dry_run_finds_missing_weights(
+  data_dir, tmp_path, changes, message
+):
+  config = helpers.tiny_config(data_dir, **changes)
+  parts = setup_lib.set_up(config, tmp_path)
+  with pytest.raises(errors.InputError, match=message):
+    restore.describe_start(config, *parts, tmp_path)
+
+
+def test_a_full_disk_is_found_before_the_first_step(
+  data_dir, tmp_path, monkeypatch
+):
+  monkeypatch.setattr(restore.files, 'free_space', lambda path: 1000)
+  config = helpers.tiny_config(data_dir)
+  parts = setup_lib.set_up(config, tmp_path)
+  with pytest.raises(errors.StorageError, match=r'0\.000 GB are free'):
+    restore.describe_start(config, *parts, tmp_path)
+  with pytest.raises(errors.StorageError, match='No space left'):
+    train.train(config, tmp_path)
 
 
 def test_head_with_other_genres_is_refused(source, tmp_path):

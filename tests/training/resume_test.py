@@ -1,11 +1,17 @@
 """Tests of genre_flax/training/resume.py."""
 
+import functools
 import shutil
 
+from absl import flags
+import jax
 import pytest
 
 from genre_flax import config as config_lib
+from genre_flax.inference import predictor as predictor_lib
 from genre_flax.runtime import errors
+from genre_flax.runtime import shared_flags
+from genre_flax.training import restore
 from genre_flax.training import resume
 from genre_flax.training import run_history
 from genre_flax.training import setup as setup_lib
@@ -84,6 +90,10 @@ def test_resume_with_changed_keys(data_dir, trained_workdir, tmp_path, caplog):
     key: [0.003, 1e-9],
     'num_train_steps': [30, 31],
   }
+  assert 'The run had 30 steps and has 31 now' in caplog.text
+  shorter = helpers.tiny_config(data_dir, num_train_steps=20, **{key: 1e-9})
+  with pytest.raises(errors.InputError, match='31 updates; .* not 20'):
+    train.train(shorter, workdir, allow_change=['num_train_steps'])
   # Earlier checkpoints have the former config.
   assert train.train(config, workdir).step == 31
 
@@ -98,8 +108,28 @@ def test_change_of_the_arrays_is_refused_and_moves_no_checkpoint(
   assert not (trained_workdir / 'corrupt').exists()
 
 
+@pytest.mark.parametrize(
+  ('name', 'value'),
+  [('jax_enable_x64', True), ('jax_default_prng_impl', 'rbg')],
+)
+def test_other_settings_of_jax_are_refused(
+  data_dir, trained_workdir, name, value, request
+):
+  request.addfinalizer(
+    functools.partial(jax.config.update, name, getattr(jax.config, name))
+  )
+  jax.config.update(name, value)
+  config = helpers.tiny_config(data_dir, num_train_steps=30)
+  message = f'{name.upper()} was .* is now {value}'
+  with pytest.raises(errors.InputError, match=message):
+    train.train(config, trained_workdir)
+  assert not (trained_workdir / 'corrupt').exists()
+  # The results of an evaluation do not depend on it.
+  predictor_lib.restore(trained_workdir)
+
+
 def describe_resume(config, workdir, **options):
-  return resume.describe(
+  return restore.describe_start(
     config, *setup_lib.set_up(config, workdir), workdir, **options
   )
 
@@ -115,6 +145,13 @@ def test_the_dry_run_describes_the_workdir(data_dir, trained_workdir, tmp_path):
   config.seed = 5
   with pytest.raises(errors.InputError, match='config.seed: 0 when'):
     describe_resume(config, trained_workdir)
+
+
+@pytest.mark.parametrize('part', ['checkpoints', 'checkpoints/30'])
+def test_a_part_of_a_workdir_is_refused(trained_workdir, tmp_path, part):
+  assert shared_flags._check_workdir(f'{tmp_path}/{part}')
+  with pytest.raises(flags.ValidationError, match=f'{trained_workdir}'):
+    shared_flags._check_workdir(f'{trained_workdir}/{part}')
 
 
 @pytest.mark.slow

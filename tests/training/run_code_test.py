@@ -80,7 +80,7 @@ def test_edited_code_warns_with_its_files(config, code, tmp_path, caplog):
   code('own_layers', LAYERS)
   code('own_net', NET.replace('width: int = 4', 'width: int = 5'))
   # The warning precedes the error about the shapes.
-  with pytest.raises(predictor_lib.errors.DamageError):
+  with pytest.raises(predictor_lib.errors.InputError, match='is undamaged'):
     evaluate()
   assert 'own_net.py' in caplog.text
   changed = 'network attribute width: 4 in the training, 5 now'

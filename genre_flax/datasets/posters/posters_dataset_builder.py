@@ -145,6 +145,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         writer.write(record)
         num_bytes += len(record)
       writer.close()
+    next(examples, None)  # Completes the progress bar.
     return tfds.core.SplitInfo(
       name=split,
       shard_lengths=lengths,

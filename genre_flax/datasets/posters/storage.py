@@ -103,6 +103,21 @@ def check_splits(card: Mapping[str, Any], options: Mapping[str, Any]) -> None:
     )
 
 
+def split_size(card: Mapping[str, Any], split: str, *, data_dir: str) -> int:
+  """The number of posters of a split, from the data card.
+
+  Raises:
+    InputError: the dataset has no such split, or it is empty.
+  """
+  sizes = {name: each['num_examples'] for name, each in card['splits'].items()}
+  if not sizes.get(split):
+    raise errors.InputError(
+      f'The dataset in {data_dir} has no split {split!r}; expected one of the'
+      f' splits with posters: {[name for name, size in sizes.items() if size]}.'
+    )
+  return sizes[split]
+
+
 @dataclasses.dataclass(frozen=True)
 class PosterDataset:
   """A prepared dataset.
@@ -158,15 +173,9 @@ class PosterDataset:
     """Number of posters in `split`.
 
     Raises:
-      InputError: the dataset has no such split.
+      InputError: the dataset has no such split, or it is empty.
     """
-    splits = self.card['splits']
-    if split not in splits:
-      raise errors.InputError(
-        f'The dataset in {self.data_dir} has no split {split!r}; expected one'
-        f' of {list(splits)}.'
-      )
-    return splits[split]['num_examples']
+    return split_size(self.card, split, data_dir=self.data_dir)
 
   def open_split(
     self, split: str, *, check_records: bool = False
