@@ -16,7 +16,8 @@ import numpy as np
 from genre_flax import config as config_lib
 from genre_flax import config_validation
 from genre_flax.models import params
-from genre_flax.pretrained import loader
+from genre_flax.pretrained import sources
+from genre_flax.pretrained import timm_weights
 from genre_flax.pretrained import weight_files
 from genre_flax.runtime import checksums
 from genre_flax.runtime import errors
@@ -148,13 +149,18 @@ def read_published(config: config_lib.ConfigDict) -> dict[str, np.ndarray]:
   """
   if config.pretrained not in config_validation.PIP_WEIGHTS:
     return {}
-  variables = loader.load(
-    config.pretrained,
-    network=config.model.name,
-    model=config.model,
-    preprocessing=config_lib.preprocessing(config),
+  name, shape = config.model.name, config_lib.image_shape(config)
+  converted = timm_weights.to_variables(
+    sources.read(config.pretrained).arrays,
+    network=name,
+    options=config.model[name].to_dict(),
+    image_shape=shape,
+    published_shape=shape,
+    origin=config.pretrained,
   )
-  flat = params.flatten(variables, sep='/')
+  flat = params.flatten(
+    {'params': converted.params, 'batch_stats': converted.batch_stats}, sep='/'
+  )
   return {
     path: array
     for path, array in flat.items()
