@@ -248,6 +248,11 @@ def test_another_step_of_a_release_is_refused(release):
     genre_flax.load(release, step=3)
 
 
+def test_every_folder_is_a_released_model():
+  folders = (paths.ROOT / 'genre_flax' / 'released').glob('*/config.json')
+  assert {path.parent.name for path in folders} == set(released.NAMES)
+
+
 @pytest.mark.parametrize('name', released.NAMES)
 def test_released_models_are_small_and_complete(name):
   folder = pathlib.Path(released.find(name))
