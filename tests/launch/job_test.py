@@ -95,7 +95,6 @@ def checked(*args, accelerator='v5litepod-16', shares_files=False, **options):
     ),
     ((*QUICKSTART, '--config.batch_size=17'), 'is not a multiple of 16 device'),
     ((*QUICKSTART, '--config.batch_size=-1'), 'must be at least 1'),
-    ((*QUICKSTART, '--config.batch_size=2400'), 'more than the 1200'),
     ((*QUICKSTART, '--workdri=x'), "'workdri'"),
     ((*QUICKSTART, '--config.model.name=cnn'), 'must be one of'),
     ((*QUICKSTART, 'stray'), r"Unexpected arguments: \['stray'\]"),
