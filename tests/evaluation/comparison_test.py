@@ -108,7 +108,7 @@ def test_only_predictions_of_the_best_checkpoint_are_used(tmp_path):
   groups = {'a': [run]}
   with pytest.raises(
     errors.InputError,
-    match=f'1 of 1 runs.*\n.*top3 --workdir={run} --split=test',
+    match=f'1 of 1 runs.*\n.*top3 --model={run} --split=test',
   ):
     comparison.compare(groups)
   evaluate(run, folder='eval/test_7')

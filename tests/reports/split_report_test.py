@@ -48,7 +48,7 @@ def test_a_finished_run_keeps_its_scores(
   shutil.copytree(trained_workdir, workdir)
   config = helpers.tiny_config(data_dir, num_train_steps=30, report=False)
   split_report.evaluate_best(config, workdir, again=False)
-  assert f"--workdir='{workdir}' POSTER.jpg" in capsys.readouterr().out
+  assert f"--model='{workdir}' POSTER.jpg" in capsys.readouterr().out
   (workdir / 'predictions.csv').unlink()
   split_report.evaluate_best(config, workdir, again=False)
   assert 'scores of the finished run' in capsys.readouterr().out
