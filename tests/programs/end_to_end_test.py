@@ -72,7 +72,7 @@ def test_training_ends_with_metrics_predictions_and_the_next_command(trained):
   correct = re.findall(r'^  synthetic\d+  .* correct\)$', result.stdout, re.M)
   assert len(correct) == 5
   assert f'Contact sheet: {workdir}/contact_sheet.png' in result.stdout
-  assert f'python -m genre_flax.top3 --workdir={workdir}' in result.stdout
+  assert 'python -m genre_flax.top3 POSTER.jpg' in result.stdout
   assert (workdir / 'contact_sheet.png').read_bytes().startswith(b'\x89PNG')
   assert list((workdir / 'tensorboard').iterdir())
   assert f'Report:        {workdir}/report.html' in result.stdout

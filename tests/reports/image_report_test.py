@@ -1,6 +1,7 @@
 """Tests of the report of image files, with a fake predictor."""
 
 import csv
+import json
 import os
 
 from etils import epath
@@ -85,3 +86,27 @@ def test_unreadable_files_are_listed(folder, tmp_path, capsys):
   (folder / '7.jpg').unlink()
   assert predict(folder, tmp_path / 'out') == 0
   assert not (tmp_path / 'out' / 'unreadable.csv').exists()
+
+
+def test_printed_lines(folder, capsys):
+  (folder / 'broken.png').write_bytes(b'no image')
+  paths = [str(folder / name) for name in ('8.png', 'broken.png')]
+
+  def run(*values):
+    line_format = image_report.LineFormat(*values)
+    status = image_report.predict(
+      Predictor(), paths, output=None, batch_size=3, line_format=line_format
+    )
+    assert status == 1
+    return capsys.readouterr()
+
+  printed = run(2, 0.5)
+  assert printed.out == f'{paths[0]}  Drama 0.78\n'
+  assert f'error: {paths[1]}: not an image' in printed.err
+  first, second = map(json.loads, run(2, 0.0, True).out.splitlines())
+  assert first == {
+    'file': paths[0],
+    'genres': {'Drama': 0.7843, 'Western': 0.3922},
+  }
+  assert second['file'] == paths[1]
+  assert 'not an image' in second['error']
