@@ -192,7 +192,7 @@ class TestCluster:
     found = job.end('FAILED')
     assert found['ExitCode'] == '2:0'
     assert found['Restarts'] == '0'
-    assert 'has no key' in job.log()
+    assert 'num_stepz' in job.log()
     assert 'ended with status 2' in job.log()
 
   def test_permanent_status_of_one_task_is_the_status_of_the_job(

@@ -152,7 +152,7 @@ class TestScript:
     text = make(*wrong, f'--workdir={tmp_path}', accelerator='v5litepod-4')
     output = Script(cloud, text).end(2)
     assert 'ended with status 2' in output
-    assert 'has no key' in output
+    assert 'batchsize' in output
     assert cloud.queue == {}
 
   def test_rerun_follows_and_a_preempted_slice_is_replaced(
