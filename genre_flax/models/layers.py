@@ -52,16 +52,20 @@ def channel_statistics(x: jax.Array) -> jax.Array:
   return jnp.concatenate([mean[:, 0, 0], deviation], axis=-1)
 
 
-def _initializer(
-  module: nn.Module, init_fn: Callable[..., jax.Array]
-) -> Callable[..., jax.Array]:
-  """The initializer of a kernel, or a fast one if the kernel exists.
+def parameter(
+  module: nn.Module,
+  name: str,
+  init_fn: Callable[..., jax.Array],
+  shape: tuple[int, ...],
+) -> jax.Array:
+  """A parameter of a module, as `module.param`.
 
-  Flax traces the initializer of an existing parameter to check its shape, which
-  takes a third of the time of tracing a network with random initializers.
+  `module.param` traces the initializer of an existing parameter to check its
+  shape, which takes half of the time of tracing a network.
   """
-  exists = module.has_variable('params', 'kernel')
-  return nn.initializers.zeros if exists else init_fn
+  if module.has_variable('params', name):
+    return module.get_variable('params', name)
+  return module.param(name, init_fn, shape)
 
 
 class Conv(nn.Module):
@@ -101,11 +105,10 @@ class Conv(nn.Module):
     Returns:
       [B, ceil(H / stride), ceil(W / stride), features].
     """
-    kernel = self.param(
+    kernel = parameter(
+      self,
       'kernel',
-      _initializer(
-        self, nn.initializers.variance_scaling(2.0, 'fan_out', 'normal')
-      ),
+      nn.initializers.variance_scaling(2.0, 'fan_out', 'normal'),
       (
         self.kernel_size,
         self.kernel_size,
@@ -141,12 +144,13 @@ class ConvMaxPool(nn.Module):
   @nn.compact
   def __call__(self, images: jax.Array) -> jax.Array:
     """Maps [B, H, W, C] to [B, (H - k + 1) // 2, (W - k + 1) // 2, F]."""
-    kernel = self.param(
+    kernel = parameter(
+      self,
       'kernel',
-      _initializer(self, nn.initializers.glorot_uniform()),
+      nn.initializers.glorot_uniform(),
       (self.kernel_size, self.kernel_size, images.shape[-1], self.features),
     )
-    bias = self.param('bias', nn.initializers.zeros, (self.features,))
+    bias = parameter(self, 'bias', nn.initializers.zeros, (self.features,))
     images, kernel, bias = nn.dtypes.promote_dtype(
       images, kernel, bias, dtype=self.dtype
     )
@@ -169,12 +173,13 @@ class Dense(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """Maps [..., C] to [..., features]."""
-    kernel = self.param(
+    kernel = parameter(
+      self,
       'kernel',
-      _initializer(self, self.kernel_init),
+      self.kernel_init,
       (x.shape[-1], self.features),
     )
-    bias = self.param('bias', nn.initializers.zeros, (self.features,))
+    bias = parameter(self, 'bias', nn.initializers.zeros, (self.features,))
     x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
     return ops.add_bias(ops.dense(x, kernel), bias)
 
@@ -222,8 +227,8 @@ class LayerScale(nn.Module):
   @nn.compact
   def __call__(self, inputs: jax.Array) -> jax.Array:
     """Returns an array of the shape of `inputs`, [..., C]."""
-    scale = self.param(
-      'scale', nn.initializers.constant(self.initial), inputs.shape[-1:]
+    scale = parameter(
+      self, 'scale', nn.initializers.constant(self.initial), inputs.shape[-1:]
     )
     return inputs * scale.astype(self.dtype)
 

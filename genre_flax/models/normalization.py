@@ -57,8 +57,8 @@ class BatchNorm(nn.Module):
     self, features: int, images: jax.Array | None = None
   ) -> tuple[jax.Array, jax.Array]:
     """Scale and shift by the statistics of images, or by the running ones."""
-    scale = self.param('scale', self.scale_init, (features,))
-    bias = self.param('bias', nn.initializers.zeros, (features,))
+    scale = layers.parameter(self, 'scale', self.scale_init, (features,))
+    bias = layers.parameter(self, 'bias', nn.initializers.zeros, (features,))
     running_mean = self.variable(
       'batch_stats', 'mean', jnp.zeros, (features,), jnp.float32
     )
@@ -140,8 +140,8 @@ class LayerNorm(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """Returns an array of the shape of `x`, [..., C]."""
-    scale = self.param('scale', nn.initializers.ones, x.shape[-1:])
-    bias = self.param('bias', nn.initializers.zeros, x.shape[-1:])
+    scale = layers.parameter(self, 'scale', nn.initializers.ones, x.shape[-1:])
+    bias = layers.parameter(self, 'bias', nn.initializers.zeros, x.shape[-1:])
     x = x.astype(jnp.float32)
     x -= x.mean(axis=-1, keepdims=True)
     variance = jnp.square(x).mean(axis=-1, keepdims=True)
