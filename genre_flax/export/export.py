@@ -155,6 +155,9 @@ def export(
       config['metrics'] = split_metrics.read_by_split(
         workdir, step=predictor.step, genres=predictor.genres
       )
+      config['num_train_examples'] = writer.num_train_examples(
+        predictor, workdir
+      )
     runner = writer.write(predictor, folder, config)
     config['verification'] = verification.verify(runner, predictor, workdir)
     if format in ('onnx', 'stablehlo'):

@@ -11,8 +11,8 @@ import numpy as np
 from safetensors import numpy as safetensors
 from scipy import special
 
+from genre_flax import config_validation
 from genre_flax.checkpoints import released
-from genre_flax.datasets.posters import storage
 from genre_flax.export import verification
 from genre_flax.inference import predictor as predictor_lib
 from genre_flax.models import params
@@ -46,6 +46,8 @@ def write(
       values = values[section]
     values[name] = ''
   meta['config']['model']['dtype'] = 'float32'
+  if meta['config']['pretrained'].endswith(config_validation.WEIGHT_SUFFIXES):
+    meta['config']['pretrained'] = ''
   variables = jax.device_get(predictor.variables)
   published = released.read_published(predictor.config)
   flat = params.flatten(variables, sep='/')
@@ -62,7 +64,6 @@ def write(
     'format': released.FORMAT,
     'checkpoint': meta,
     'checksum': released.checksum(variables),
-    'training_data': _describe_data(predictor),
     'date': datetime.date.today().isoformat(),
     'commit': machine.commit(pathlib.Path(__file__).parent),
   }
@@ -77,10 +78,12 @@ def write(
   return run
 
 
-def _describe_data(predictor) -> dict[str, int] | None:
-  """The number of posters by split; None without the dataset."""
+def num_train_examples(
+  predictor: predictor_lib.Predictor, workdir: epath.PathLike
+) -> int | None:
+  """The number of training posters; None without the dataset."""
   try:
-    card = storage.read_card(predictor.config.dataset.data_dir)
+    dataset = predictor.open_dataset(predictor.data_dir(workdir))
+    return dataset.num_examples(predictor.config.dataset.train_split)
   except (errors.UserError, OSError, ValueError):
     return None
-  return {name: split['num_examples'] for name, split in card['splits'].items()}

@@ -5,6 +5,7 @@ import dataclasses
 import io
 import itertools
 import os
+import threading
 from typing import TypeVar
 
 from etils import epath
@@ -19,6 +20,7 @@ from genre_flax.runtime import errors
 from genre_flax.runtime import threads
 
 _PNG_MODES = ('1', 'L', 'LA', 'P', 'RGB', 'RGBA', 'I;16')
+_LOCK = threading.Lock()
 _T = TypeVar('_T')
 # A path, the bytes of a file, or pixels.
 Image = str | os.PathLike | bytes | PIL.Image.Image | np.ndarray
@@ -93,8 +95,9 @@ def predict_files(
 
 
 def _predict_by_one(predictor, files, batch_size):
-  # No larger than needed for the number of images.
-  batch_size = predictor.fit_batch_size(max(1, min(batch_size, len(files))))
+  # No larger than needed; powers of two, since each size is compiled.
+  needed = 1 << max(0, len(files) - 1).bit_length()
+  batch_size = predictor.fit_batch_size(min(batch_size, needed))
   decoded = threads.map_in_order(
     lambda file: decode(file, predictor.image_shape), files
   )
@@ -146,11 +149,19 @@ def _content(image: Image) -> bytes:
       f'expected a path, bytes, a PIL image or an array, got a'
       f' {type(image).__name__}',
     )
-  # The same steps as from a file, without loss.
-  if image.mode not in _PNG_MODES:
-    image = image.convert('RGB')
   encoded = io.BytesIO()
-  image.save(encoded, 'PNG', compress_level=1, exif=image.getexif())
+  try:
+    # Pillow reads an image when it is used, and not in two threads.
+    with _LOCK:
+      exif = image.getexif()
+      if image.mode not in _PNG_MODES:
+        image = image.convert('RGB')
+      # The same steps as from a file, without loss.
+      image.save(encoded, 'PNG', compress_level=1, exif=exif)
+  except Exception as e:  # Pillow's readers raise exceptions of many types.
+    raise images.BadImageError(
+      'truncated or corrupt image', f'it cannot be read: {e!r}'
+    ) from None
   return encoded.getvalue()
 
 

@@ -32,6 +32,7 @@ from genre_flax.training import run_code
 # Images are scored without them; they take a second to import.
 with epy.lazy_imports():
   from genre_flax.checkpoints import checkpointer as checkpointer_lib
+  from genre_flax.checkpoints import shapes
   from genre_flax.data import input_pipeline
   from genre_flax.datasets.posters import storage
   from genre_flax.datasets.posters import subsets
@@ -251,7 +252,12 @@ def restore(
     )
   elif step in ('best', 'latest'):
     found_step, stored, restored = released.read(folder)
-    parse(stored)
+    if str(workdir) in released.NAMES:
+      parse(stored)  # Comparing shapes takes time.
+    else:
+      template = make_template(stored)
+      template.pop('ema_params', None)
+      shapes.require(restored, template, origin=folder)
   else:
     raise errors.InputError(
       f'--step={step}: the released model {workdir} has a single checkpoint.'

@@ -1,1 +1,1 @@
-"""Released models: a folder each, see `genre_flax.inference.released`."""
+"""Released models: a folder each, see `genre_flax.checkpoints.released`."""

@@ -132,10 +132,13 @@ def predict(
         line_format.print(result, predictor.genres)
   if output is not None:
     _write_unreadable(unreadable, output / UNREADABLE_CSV)
-    print(f'Wrote {writer.path}')
+    wrote = [writer.path]
     if shown:
-      sheet = contact_sheet.write(output, shown, genres=predictor.genres)
-      print(f'Wrote {sheet}')
+      wrote.append(contact_sheet.write(output, shown, genres=predictor.genres))
+    for path in wrote:
+      # JSON lines are alone on stdout.
+      to = sys.stderr if line_format.as_json else sys.stdout
+      print(f'Wrote {path}', file=to)
   if unreadable:
     print(f'{len(unreadable)} file(s) could not be read.', file=sys.stderr)
   return 1 if unreadable else 0

@@ -13,6 +13,7 @@ from etils import epath
 from etils import epy
 import numpy as np
 
+from genre_flax.checkpoints import released
 from genre_flax.evaluation import bootstrap
 from genre_flax.evaluation import calibration as calibration_lib
 from genre_flax.evaluation import metrics
@@ -189,7 +190,12 @@ def read_any(
 
 
 def _read_all(workdir, step, genres) -> Iterator[dict[str, Any]]:
-  """The reports of a workdir, that of the training first."""
+  """The reports of a workdir, that of the training first, or of a release."""
+  folder = released.find(str(workdir))
+  if folder is not None:
+    stored = released.read_config(folder).get('metrics') or {}
+    yield from (_parse(each, genres) for each in stored.values())
+    return
   for folder in ('', f'eval/test_{step}', f'eval/validation_{step}'):
     path = workdir / folder / FILE_NAME
     try:

@@ -16,6 +16,7 @@ from etils import epath
 import numpy as np
 import tqdm
 
+from genre_flax.checkpoints import released
 from genre_flax.data import drawing
 from genre_flax.data import image_decoding
 from genre_flax.inference import predictor as predictor_lib
@@ -119,7 +120,8 @@ def open_index(
   Args:
     predictor: of `predictor_lib.restore`.
     embedder: of the predictor.
-    workdir: of the run; the index is WORKDIR/index/STEP.npz.
+    workdir: of the run; the index is WORKDIR/index/STEP.npz, or in the user's
+      cache for a released model.
     data_dir: the dataset, to compute the index; '' for that of the training.
 
   Returns:
@@ -132,7 +134,10 @@ def open_index(
   key = checksums.of_json(
     [_FORMAT_VERSION, predictor.checksum(), predictor.fingerprint]
   )
-  path = workdir / FOLDER / f'{predictor.step}.npz'
+  folder = workdir
+  if released.find(str(workdir)) is not None:
+    folder = epath.Path(files.cache_dir()) / predictor.checksum()
+  path = folder / FOLDER / f'{predictor.step}.npz'
   index = _read(path, key, predictor, embedder)
   if index is not None:
     return index
