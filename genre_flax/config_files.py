@@ -56,7 +56,7 @@ def find(path: str) -> str:
   if files.is_remote(path):
     return path
   root = pathlib.Path(next(iter(configs.__path__))).parent
-  file, colon, argument = path.partition(':')
+  file, colon, argument = _split(path)
   places = (pathlib.Path(os.path.expanduser(file)), root / file)
   for place in places:
     if place.is_file():
@@ -66,6 +66,11 @@ def find(path: str) -> str:
     f'--config={path}: there is no file {listed}; expected a file such as'
     ' configs/quickstart.py, or the config.json of a workdir.'
   )
+
+
+def _split(path: str) -> tuple[str, str, str]:
+  """The file, a colon and the argument of `get_config`, if any."""
+  return (path, '', '') if path.endswith('.json') else path.partition(':')
 
 
 def read(path: str) -> ml_collections.ConfigDict:
@@ -78,13 +83,13 @@ def read(path: str) -> ml_collections.ConfigDict:
     InputError: it fails; the message has the file and the line.
   """
   path = find(path)
-  file, *arguments = path.split(':', 1)
+  file, _, argument = _split(path)
   try:
     if path.endswith('.json'):
       values = json.loads(epath.Path(path).read_text())
       return config_lib.from_dict(values, strict=True)
     get_config = runpy.run_path(file).get('get_config')
-    config = get_config and get_config(*arguments)
+    config = get_config and get_config(*filter(None, [argument]))
     if not isinstance(config, ml_collections.ConfigDict):
       raise TypeError(
         f'get_config is missing or returns {config!r:.60}; expected an'
@@ -138,7 +143,7 @@ def _parse(path: str) -> ml_collections.ConfigDict:
 def _line(path: str, key: str) -> str:
   """The first line of a config file with the last part of a key, if any."""
   path = find(path)
-  file = path if files.is_remote(path) else path.partition(':')[0]
+  file = path if files.is_remote(path) else _split(path)[0]
   name = re.compile(rf'\b{re.escape(key.rpartition(".")[2])}\b')
   lines = enumerate(epath.Path(file).read_text().splitlines(), 1)
   return next((f'line {n}: ' for n, text in lines if name.search(text)), '')

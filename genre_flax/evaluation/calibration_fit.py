@@ -73,7 +73,8 @@ def fit(
   Returns:
     The calibration. Unseen genres have their prior, as in `uncalibrated`. Other
     genres without positives are fitted to their prior as the label of every
-    poster, and their threshold is the mean of the others.
+    poster, and their threshold is the mean of the others; that of unseen genres
+    is 1.
   """
   logits = np.asarray(logits, np.float64)
   labels = np.asarray(labels, np.float64)
@@ -97,6 +98,7 @@ def fit(
     thresholds[i] = fit_threshold(scores[:, i], labels[:, i])
   if occurs.any():
     thresholds[~occurs] = thresholds[occurs].mean()
+  thresholds[slope == 0] = 1.0  # Never predicted: their scores are the prior.
   micro = fit_threshold(scores.ravel(), labels.ravel())
   exact = fit_exact_match_threshold(scores, labels)
   return calibration.Calibration(

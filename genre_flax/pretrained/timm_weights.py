@@ -58,7 +58,7 @@ def to_variables(
 
   Args:
     arrays: by timm's names.
-    network: one of `config_validation.MODELS_WITH_PUBLISHED_WEIGHTS`.
+    network: one of `config_validation.BACKBONES`.
     options: of the network, `config.model.NETWORK`.
     image_shape: (height, width) of the network's input, in pixels.
     origin: of the arrays, for messages.
@@ -141,7 +141,7 @@ def from_variables(
 
   Args:
     variables: {'params'} and, if it has BatchNorm, 'batch_stats'; trees.
-    network: one of `config_validation.MODELS_WITH_PUBLISHED_WEIGHTS`.
+    network: one of `config_validation.BACKBONES`.
     options: of the network, `config.model.NETWORK`.
 
   Returns:

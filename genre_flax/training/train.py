@@ -11,6 +11,7 @@ from typing import Any
 from absl import logging
 from etils import epath
 import ml_collections
+import numpy as np
 
 from genre_flax import config as config_lib
 from genre_flax.checkpoints import checkpointer as checkpointer_lib
@@ -267,6 +268,8 @@ def _make_validator(config, dataset, setup, split):
       split,
       inputs.loader_options(config, setup.sizes.global_eval_batch_size),
     )
+    if not np.isfinite(predictions.logits).all():
+      return {'loss': float('nan')}, uncalibrated  # `Progress` reports it.
     results = metrics.compute(
       uncalibrated.to_scores(predictions.logits), predictions.labels
     )

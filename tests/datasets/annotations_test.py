@@ -124,6 +124,13 @@ def test_missing_values_are_no_genres(tmp_path, text):
     assert words in note
 
 
+def test_empty_lists_are_missing_values(tmp_path):
+  found = _read(tmp_path, 'Id,Genre\na,[]\nb,"[\'War\']"\n')
+  assert [row.genres for row in found.rows] == [('War',)]
+  assert (found.num_excluded, found.problems) == (1, [])
+  assert '([]): rows 2' in found.notes[0]
+
+
 def test_missing_values_are_genres_on_request(tmp_path):
   found = _read(tmp_path, _MISSING, keep_na=True)
   assert found.genres == ('Drama', 'N/A', 'War', 'nan', 'null')

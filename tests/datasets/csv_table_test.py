@@ -70,6 +70,12 @@ def test_separators_are_found(tmp_path, separator, content):
   assert rows == {2: ['1', 'Horror, War'], 3: ['2', 'Drama|War']}
 
 
+def test_quoted_cells_beside_a_loose_quote(tmp_path):
+  text = 'Id\tTitle\tGenre\na\t6" Deep\t"Action, ""Drama"""\n'
+  [(_, cells)] = _read(tmp_path, text).rows()
+  assert cells == {'Id': 'a', 'Title': '6" Deep', 'Genre': 'Action, "Drama"'}
+
+
 def test_a_given_separator_wins(tmp_path):
   table = _read(tmp_path, 'Id,x;Genre\na,1;War\n', separator=';')
   assert dict(table.rows()) == {2: {'Id,x': 'a,1', 'Genre': 'War'}}
@@ -173,6 +179,10 @@ def test_a_row_with_other_cells_is_a_problem(tmp_path, row, kind, reason):
     ('Id,Genre\n,\n\n', ['no rows']),
     (b'I\0d\0', ['zero bytes', 'UTF-16', 'CSV in UTF-8']),
     (b'Id,Genre\na,\xe9\nb,\x81\n', ['line 3', '0x81', 'cp1252']),
+    (
+      'Id,Genre\na,\xe9t\xe9\nb,'.encode() + b'\xe9\n',
+      ['line 3', '0xe9', 'UTF-8'],
+    ),
     (gzip.compress(b'Id,Genre\na,War\n', mtime=0)[:-9], ['cannot be read']),
     ('{"id"\n', ['row 1', 'expected a JSON object']),
     ('Id,Genre,Genre\na,b,c\n', ["['Genre']", 'more than once']),

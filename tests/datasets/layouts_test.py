@@ -122,3 +122,33 @@ def test_other_folders_are_refused(folder):
   _write(folder, **{'War/2.jpg': 'red'})
   with pytest.raises(errors.InputError, match=r'folder of a genre, got 1\.jpg'):
     _rows(folder)
+
+
+def test_splits_in_the_names_of_metadata(folder):
+  _write(folder, **{'train/1.jpg': 'red', 'test/1.jpg': 'blue'})
+  text = 'file_name,genres\ntrain/1.jpg,War\ntest/1.jpg,Drama\n'
+  _write(folder, **{'metadata.csv': text})
+  assert [(row[1], row[3]) for row in _rows(folder)] == [
+    ('train/1.jpg', 'train'),
+    ('test/1.jpg', 'test'),
+  ]
+
+
+@pytest.mark.parametrize(
+  ('files', 'words'),
+  [
+    ({'train/War/1.jpg': 'red', 'extra/War/1.jpg': 'blue'}, 'others: extra'),
+    ({'train/War/1.jpg': 'red', 'test/1.jpg': 'blue'}, 'not in test'),
+  ],
+)
+def test_incomplete_splits_are_refused(folder, files, words):
+  _write(folder, **files)
+  with pytest.raises(errors.InputError, match=words):
+    _rows(folder)
+
+
+def test_json_files_of_splits_have_ids_of_their_own(folder):
+  for split in ('train', 'test'):
+    film = {f'{split}/1.json': '{"genres": ["War"]}', f'{split}/1.jpg': 'red'}
+    _write(folder, **film)
+  assert [row[0] for row in _rows(folder)] == ['test/1', 'train/1']

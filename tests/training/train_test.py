@@ -1,6 +1,7 @@
 """Tests of genre_flax/training/train.py."""
 
 from concurrent import futures
+import dataclasses
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import pytest
 
 from genre_flax.checkpoints import checkpointer as checkpointer_lib
 from genre_flax.datasets.posters import build
+from genre_flax.evaluation import evaluator
 from genre_flax.inference import continuous_evaluation
 from genre_flax.inference import predictor as predictor_lib
 from genre_flax.runtime import errors
@@ -193,6 +195,20 @@ def test_other_config_or_dataset_is_refused(config, data_dir, tmp_path):
   config.dataset.data_dir = str(tmp_path / 'data')
   with pytest.raises(errors.InputError, match='another dataset: fingerprint'):
     train.train(config, tmp_path / 'run')
+
+
+def test_non_finite_validation_logits_end_the_training(
+  config, tmp_path, monkeypatch
+):
+  evaluate = evaluator.evaluate_split
+
+  def failing(*args):
+    found = evaluate(*args)
+    return dataclasses.replace(found, logits=found.logits * np.nan)
+
+  monkeypatch.setattr(evaluator, 'evaluate_split', failing)
+  with pytest.raises(errors.DivergedError, match='the loss of validation is n'):
+    train.train(config, tmp_path)
 
 
 def test_non_finite_loss_raises_and_keeps_checkpoints(

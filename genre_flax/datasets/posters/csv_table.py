@@ -170,11 +170,21 @@ def _find_encoding(path: epath.Path, content: bytes) -> str:
       return encoding
     except UnicodeDecodeError as e:
       start = e.start
+      if encoding == 'utf-8-sig' and _is_mostly_utf8(content):
+        encodings = ('utf-8',)
+        break
   raise errors.InputError(
     f'{path}, line {content.count(10, 0, start) + 1}: byte'
     f' 0x{content[start]:02x} is not {" or ".join(encodings)}; expected text in'
     ' UTF-8.'
   )
+
+
+def _is_mostly_utf8(content: bytes) -> bool:
+  """Whether text is UTF-8 with a few damaged characters."""
+  decoded = content.decode('utf-8', 'replace')
+  num_valid = len(re.findall('[\x80-\ufffc]', decoded))
+  return num_valid > decoded.count('\ufffd')
 
 
 def _split(lines, separator, **options):
@@ -226,6 +236,8 @@ def _delimited_rows(
       )
       yield row, Problem(str(path), row, 'broken quotes', reason)
       continue
+    if quoting == csv.QUOTE_NONE:
+      cells = [_unquote(cell) for cell in cells]
     if not any(cell.strip() for cell in cells):
       continue  # A blank line, or only separators.
     if columns is None:
@@ -243,6 +255,13 @@ def _delimited_rows(
       yield row, Problem(str(path), row, 'too many cells', reason)
     else:
       yield row, dict(zip(columns, cells, strict=False))
+
+
+def _unquote(cell: str) -> str:
+  """A cell without quotes around it."""
+  if len(cell) > 1 and cell[0] == cell[-1] == '"':
+    return cell[1:-1].replace('""', '"')
+  return cell
 
 
 def _header(cells: Sequence[str], path: epath.Path) -> tuple[str, ...]:

@@ -40,22 +40,29 @@ def read(
   Raises:
     InputError: the folder does not have the layout, or a file cannot be read.
   """
-  splits = sorted(path.name for path in folder.iterdir() if path.is_dir())
-  splits = [name for name in splits if name[0] not in '._']
-  if {name.lower() for name in splits} - rows_lib.SPLIT_ALIASES.keys():
-    splits = []
   table = layout in (AUTO, 'metadata') and _find_metadata(folder)
   if table:
     logging.info('%s: format metadata.', table.path)
-    return table
+    return _with_splits(table)
+  splits = _find_splits(folder)
   for name in LAYOUTS if layout == AUTO else [layout]:
-    records = []
+    records, without = [], []
     for split in splits or ['']:
-      for record in _READERS[name](folder / split, columns) or ():
+      found = _READERS[name](folder / split, columns)
+      if not found:
+        without.append(split)
+      for record in found or ():
         if split:
           file = f'{split}/{record.get("file_name", "")}'
           record |= {'file_name': file, 'split': split}
+          if 'id' in record:
+            record['id'] = f'{split}/{record["id"]}'
         records.append(record)
+    if records and without:
+      raise errors.InputError(
+        f'{folder} has the format {name}, but not in {", ".join(without)}; give'
+        ' these folders the same format, or move them away.'
+      )
     if records:
       logging.info('%s: format %s, %d posters.', folder, name, len(records))
       return csv_table.from_records(folder, name, records)
@@ -64,6 +71,33 @@ def read(
     ' metadata.csv or metadata.jsonl, a JSON file with genres beside each'
     ' image, or a folder of images per genre.'
   )
+
+
+def _find_splits(folder) -> list[str]:
+  """The folders of splits; none if no folder has the name of a split."""
+  names = sorted(path.name for path in folder.iterdir() if path.is_dir())
+  names = [n for n in names if n[0] not in '._' and n != '__MACOSX']
+  others = [n for n in names if n.lower() not in rows_lib.SPLIT_ALIASES]
+  if others and len(others) < len(names):
+    raise errors.InputError(
+      f'{folder} has folders of splits and others: {text.join_first(others)};'
+      ' expected a folder per split, or per genre. Move the others away.'
+    )
+  return [] if others else names
+
+
+def _with_splits(table: csv_table.Table) -> csv_table.Table:
+  """The table, with the splits in file names such as train/1.jpg, if any."""
+  if 'file_name' not in table.columns or 'split' in table.columns:
+    return table
+  rows = [cells for _, cells in table.rows()]
+  splits = [cells['file_name'].partition('/')[0] for cells in rows]
+  if {split.lower() for split in splits} - rows_lib.SPLIT_ALIASES.keys():
+    return table
+  records = [
+    cells | {'split': split} for cells, split in zip(rows, splits, strict=True)
+  ]
+  return csv_table.from_records(table.path, table.format, records)
 
 
 def _find_metadata(folder) -> csv_table.Table | None:

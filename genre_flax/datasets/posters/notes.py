@@ -18,9 +18,10 @@ def of_rows(
   notes = []
   if reader.missing:
     rows = text_lib.join_first([str(row) for row in reader.missing])
+    values = ', '.join(missing) or '[]'
     notes.append(
       f'{len(reader.missing):,} rows have a missing value as a genre'
-      f' ({", ".join(missing)}): rows {rows}; --keep_na keeps it as a genre.'
+      f' ({values}): rows {rows}; --keep_na keeps names as genres.'
     )
   if reader.num_grouped:
     notes.append(

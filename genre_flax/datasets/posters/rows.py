@@ -157,7 +157,10 @@ class RowReader:
         f' {sorted(also)}; correct the row, or use only the one-hot columns'
         " (--genre_column='') or only the list (--label_columns='')",
       )
-    if not kept and listed:
+    is_empty = names.genre and cells[names.genre].strip() in ('[]', '{}')
+    if not kept and is_empty:
+      self.missing.append(row)
+    if not kept and (listed or is_empty):
       raise _ExcludedRow
     if not kept:
       got = repr(cells[names.genre]) if names.genre else 'none'
