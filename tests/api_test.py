@@ -184,7 +184,7 @@ def test_a_release_has_the_scores_of_the_run(model, release):
     (lambda folder: damage(folder / 'model.safetensors'), 'checksum'),
     (
       lambda folder: (folder / 'config.json').write_text('{"format": "onnx"}'),
-      "of the format 'onnx'",
+      "its format is 'onnx'",
     ),
     (lambda folder: (folder / 'config.json').unlink(), 'no such file'),
   ],
@@ -233,6 +233,7 @@ def test_a_pushed_release_is_loaded_from_the_hub(
   assert found.scores == pytest.approx(expected.scores, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_training_starts_from_a_release(release, data_dir, tmp_path):
   config = helpers.tiny_config(data_dir, num_train_steps=1)
   config.init_from = str(release)
@@ -301,7 +302,8 @@ def test_lists_are_required(model):
 def test_damaged_pil_images_have_an_error(model, tmp_path):
   path = tmp_path / 'a.jpg'
   path.write_bytes(images_lib.to_jpeg(Image.fromarray(poster()))[:-2000])
-  [prediction] = model.predict([Image.open(path)])
+  with Image.open(path) as image:
+    [prediction] = model.predict([image])
   assert 'cannot be read' in prediction.error
 
 

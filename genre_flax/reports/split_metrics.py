@@ -194,7 +194,13 @@ def _read_all(workdir, step, genres) -> Iterator[dict[str, Any]]:
   folder = released.find(str(workdir))
   if folder is not None:
     stored = released.read_config(folder).get('metrics') or {}
-    yield from (_parse(each, genres) for each in stored.values())
+    try:
+      reports = [_parse(each, genres) for each in stored.values()]
+    except (AttributeError, KeyError, TypeError, ValueError) as e:
+      raise errors.InputError(
+        f'The metrics in {folder} are invalid: {e!r}.'
+      ) from e
+    yield from reports
     return
   for folder in ('', f'eval/test_{step}', f'eval/validation_{step}'):
     path = workdir / folder / FILE_NAME

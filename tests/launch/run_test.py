@@ -143,6 +143,7 @@ def test_one_process_is_not_distributed(fake):
   assert done.stdout == '[0] False\n'
 
 
+@pytest.mark.slow
 def test_the_first_failure_ends_all(fake):
   started = time.monotonic()
   done = fake.run(

@@ -244,6 +244,7 @@ def test_non_finite_loss_raises_and_keeps_checkpoints(
     assert checkpointer.steps()[-1] == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   'option',
   [

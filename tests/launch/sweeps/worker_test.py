@@ -210,6 +210,7 @@ evaluate_all()
   assert 'had no heartbeat for too long' in caplog.text
 
 
+@pytest.mark.slow
 def test_a_training_that_stops_slowly_keeps_its_heartbeat(run, tmp_path):
   """No other worker takes the trial while the training saves."""
   ages = []
