@@ -156,6 +156,9 @@ def test_an_example_then_a_dropped_file(page, service, posters):
 
 def test_the_description(page, demo_workdir):
   page.click('text=About this network')
+  page.wait_for_function(
+    'name => document.body.innerText.includes(name)', arg=demo_workdir.name
+  )
   content = page.inner_text('body')
   assert demo_workdir.name in content  # 'run <b>'
   assert 'hit_at_3' in content and 'grad-cam' in content
