@@ -217,61 +217,68 @@ def restore(
     InputError: there is no such checkpoint, it is damaged, or its network is
       custom code and that is not allowed.
   """
-  parsed = {}
+  parsed = []
 
   def parse(stored):
-    parsed['meta'] = checkpoint_meta.parse(
-      stored, origin=str(workdir), allow_custom_code=allow_custom_code
+    parsed.append(
+      checkpoint_meta.parse(
+        stored, origin=str(workdir), allow_custom_code=allow_custom_code
+      )
     )
-    return parsed['meta']
 
   def make_template(stored):
-    """The shapes of the variables of the network."""
-    meta = parse(stored)
-    try:
-      if earlier is None:
-        # Before shapes are compared, which other code may have changed.
-        model = make_model(meta, axis_name=parallel.AXIS_NAME)
-        if custom.is_custom(meta.config.objective.name):
-          custom.load(meta.config.objective.name, key='objective.name')
-        code = run_code.describe(meta.config, model)
-        run_code.warn_of_changes(stored.get('code'), code, workdir=workdir)
-      return _variable_shapes(meta)
-    except errors.InputError:
-      raise
-    except Exception as e:  # Depends on the values of the config.
-      raise errors.InputError(
-        f'The network {meta.config.model.name!r} of {workdir} cannot be created'
-        f' from its config: {e}'
-      ) from e
+    parse(stored)
+    return _check_network(
+      parsed[0], stored, workdir=workdir, is_new=earlier is None
+    )
 
   folder = released.find(str(workdir))
   if folder is None:
-    found_step, _, restored = checkpointer_lib.read_model(
+    found_step, _, variables = checkpointer_lib.read_model(
       workdir, step=step, make_template=make_template
     )
-  elif step in ('best', 'latest'):
-    found_step, stored, restored = released.read(folder)
-    if str(workdir) in released.NAMES:
-      parse(stored)  # Comparing shapes takes time.
-    else:
-      template = make_template(stored)
-      template.pop('ema_params', None)
-      shapes.require(restored, template, origin=folder)
-  else:
+  elif step not in ('best', 'latest'):
     raise errors.InputError(
       f'--step={step}: the released model {workdir} has a single checkpoint.'
     )
-  meta = parsed['meta']
+  else:
+    found_step, stored, variables = released.read(folder)
+    if str(workdir) in released.NAMES:
+      parse(stored)  # Part of this package; comparing shapes takes time.
+    else:
+      template = make_template(stored)
+      template.pop('ema_params', None)  # They are the parameters.
+      shapes.require(variables, template, origin=folder)
+  [meta] = parsed
   return Predictor(
     **vars(meta),
     step=found_step,
     which=step,
-    variables=parallel.replicate(restored),
+    variables=parallel.replicate(variables),
     eval_step=(
       earlier.eval_step if earlier is not None else _make_eval_step(meta)
     ),
   )
+
+
+def _check_network(meta, stored, *, workdir, is_new):
+  """Imports custom code, warns of changes, and returns variable shapes."""
+  try:
+    if is_new:
+      # Before shapes are compared, which other code may have changed.
+      model = make_model(meta, axis_name=parallel.AXIS_NAME)
+      if custom.is_custom(meta.config.objective.name):
+        custom.load(meta.config.objective.name, key='objective.name')
+      code = run_code.describe(meta.config, model)
+      run_code.warn_of_changes(stored.get('code'), code, workdir=workdir)
+    return _variable_shapes(meta)
+  except errors.InputError:
+    raise
+  except Exception as e:  # Depends on the values of the config.
+    raise errors.InputError(
+      f'The network {meta.config.model.name!r} of {workdir} cannot be created'
+      f' from its config: {e}'
+    ) from e
 
 
 def with_extra_values(

@@ -116,8 +116,8 @@ def predict(
     is_shown = sys.stderr.isatty() and not sys.stdout.isatty()
     results = tqdm.tqdm(results, 'Scoring', len(files), disable=not is_shown)
     for batch in image_files.batched(results, batch_size):
-      readable = [result for result in batch if result.error is None]
-      unreadable += [result for result in batch if result.error is not None]
+      readable = [each for each in batch if each.error is None]
+      unreadable += [each for each in batch if each.error is not None]
       if writer is not None:
         num_missing = _NUM_SHOWN - len(shown)
         posters = [
@@ -131,14 +131,12 @@ def predict(
       for result in batch:
         line_format.print(result, predictor.genres)
   if output is not None:
-    _write_unreadable(unreadable, output / UNREADABLE_CSV)
-    wrote = [writer.path]
+    wrote = [writer.path, *_write_unreadable(unreadable, output)]
     if shown:
       wrote.append(contact_sheet.write(output, shown, genres=predictor.genres))
-    for path in wrote:
-      # JSON lines are alone on stdout.
-      to = sys.stderr if line_format.as_json else sys.stdout
-      print(f'Wrote {path}', file=to)
+    # JSON lines are alone on stdout.
+    to = sys.stderr if line_format.as_json else sys.stdout
+    print(*(f'Wrote {path}' for path in wrote), sep='\n', file=to)
   if unreadable:
     print(f'{len(unreadable)} file(s) could not be read.', file=sys.stderr)
   return 1 if unreadable else 0
@@ -150,15 +148,16 @@ def _image(result) -> np.ndarray:
   return image if isinstance(image, np.ndarray) else result.pixels
 
 
-def _write_unreadable(results, path) -> None:
+def _write_unreadable(results, output) -> list[epath.Path]:
   """Writes the list of unreadable files, or deletes that of an earlier run."""
+  path = output / UNREADABLE_CSV
   if not results:
     path.unlink(missing_ok=True)
-    return
+    return []
   table = io.StringIO()
   writer = csv.writer(table, lineterminator='\n')
   writer.writerow(['file', 'reason'])
   for result in results:
     writer.writerow(map(text.for_spreadsheet, (str(result.path), result.error)))
   files_lib.write_atomic(path, table.getvalue())
-  print(f'Wrote {path}')
+  return [path]

@@ -209,8 +209,16 @@ def evaluate_best(
       bootstrap_samples=config.bootstrap_samples,
     )
     print(f'Report:        {path}   (open it in a browser)')
-  is_own = {'model.name', 'objective.name'} & own.keys()
-  flag = ' --allow_custom_code' if is_own else ''
+  _print_next(
+    config,
+    workdir,
+    is_custom=bool({'model.name', 'objective.name'} & own.keys()),
+  )
+
+
+def _print_next(config, workdir, *, is_custom) -> None:
+  """Prints the command for other posters."""
+  flag = ' --allow_custom_code' if is_custom else ''
   if config.dataset.synthetic_posters:
     print('This network is trained on synthetic posters only. To predict the')
     print('genres of film posters with a released model:')
