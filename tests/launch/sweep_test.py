@@ -1,5 +1,6 @@
 """The sweep program with real trainings."""
 
+import contextlib
 import csv
 import json
 import re
@@ -55,6 +56,26 @@ def sweep(*arguments, timeout=300):
     timeout=timeout,
     check=False,
   )
+
+
+@contextlib.contextmanager
+def started(*arguments):
+  """A process of the program, killed at the end."""
+  process = subprocess.Popen(
+    command(*arguments), cwd=paths.ROOT, env=programs.environment()
+  )
+  try:
+    yield process
+  finally:
+    process.kill()
+    process.wait()
+
+
+def wait_for(condition, seconds=200):
+  end = time.monotonic() + seconds
+  while not condition():
+    assert time.monotonic() < end
+    time.sleep(0.05)
 
 
 def rows(folder):
@@ -142,23 +163,12 @@ def test_a_killed_worker_is_the_status_of_all(flags, tmp_path):
   """The other workers train its trials."""
   write_grid(tmp_path, "{'optimizer.weight_decay': (0.0, 0.1, 0.2)}")
   folder = tmp_path / 'sweep'
-  process = subprocess.Popen(
-    command('--num_workers=2', *flags),
-    cwd=paths.ROOT,
-    env=programs.environment(),
-  )
-  try:
-    end = time.monotonic() + 200
-    while not (folder / 'trials/1/starts.json').exists():
-      assert time.monotonic() < end
-      time.sleep(0.05)
+  with started('--num_workers=2', *flags) as process:
+    wait_for(lambda: (folder / 'trials/1/starts.json').exists())
     workers = psutil.Process(process.pid).children()
     assert len(workers) == 2
     workers[0].kill()
     assert process.wait(300) == 128 + signal.SIGKILL
-  finally:
-    process.kill()
-    process.wait()
   assert [row['state'] for row in rows(folder)] == ['complete'] * 3
 
 
@@ -166,22 +176,11 @@ def test_sigterm_stops_all_workers(flags, tmp_path):
   write_grid(tmp_path, "{'optimizer.weight_decay': (0.0, 0.1)}")
   folder = tmp_path / 'sweep'
   flags.append('--config.num_train_steps=100000')
-  process = subprocess.Popen(
-    command('--num_workers=2', *flags),
-    cwd=paths.ROOT,
-    env=programs.environment(),
-  )
-  try:
-    end = time.monotonic() + 200
-    while len(list(folder.glob('trials/*/starts.json'))) < 2:
-      assert time.monotonic() < end
-      time.sleep(0.05)
+  with started('--num_workers=2', *flags) as process:
+    wait_for(lambda: len(list(folder.glob('trials/*/starts.json'))) >= 2)
     children = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGTERM)
     assert process.wait(120) == 128 + signal.SIGTERM
-  finally:
-    process.kill()
-    process.wait()
   assert not any(child.is_running() for child in children)
   states = [trial.state.name for trial in load_study(folder).trials]
   assert states == ['WAITING', 'WAITING']
@@ -196,18 +195,9 @@ def test_a_killed_worker(flags, tmp_path):
     '--config.checkpoint_every_steps=5',
     '--config.eval_every_epochs=100',
   ]
-  process = subprocess.Popen(
-    command(*flags), cwd=paths.ROOT, env=programs.environment()
-  )
-  try:
-    end = time.monotonic() + 200
-    while not (folder / 'trials/0/checkpoints/5').exists():
-      assert time.monotonic() < end
-      time.sleep(0.05)
+  with started(*flags) as process:
+    wait_for(lambda: (folder / 'trials/0/checkpoints/5').exists())
     [child] = psutil.Process(process.pid).children()
-  finally:
-    process.kill()
-    process.wait()
   child.wait(60)  # The training saves and ends.
   result = sweep(*flags)
   assert result.returncode == 0, result.stdout + result.stderr
