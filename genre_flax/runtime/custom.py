@@ -39,21 +39,24 @@ def load(name: str, *, key: str) -> Callable[..., Any]:
 
   Args:
     name: 'module:attribute'.
-    key: Config key of the name, for error messages.
+    key: Config key or --flag of the name, for error messages.
 
   Raises:
     InputError: It cannot be imported, or is not a class or a function.
   """
+  given = (
+    f'{key}={name!r}' if key.startswith('--') else f'config.{key}={name!r}'
+  )
   try:
     function = pkgutil.resolve_name(name)
   except (AttributeError, ImportError, ValueError) as e:
     raise errors.InputError(
-      f'config.{key}={name!r} cannot be imported: {e}. Expected'
+      f'{given} cannot be imported: {e}. Expected'
       ' module:attribute, with the module in the current folder or installed.'
     ) from e
   if not callable(function):
     raise errors.InputError(
-      f'config.{key}={name!r} is of type {type(function).__name__}; expected a'
+      f'{given} is of type {type(function).__name__}; expected a'
       ' class or a function.'
     )
   return function

@@ -12,6 +12,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 
 from genre_flax.datasets.posters import extra_columns as extra_columns_lib
 from genre_flax.datasets.posters import manifest
+from genre_flax.datasets.posters import poster_text
 from genre_flax.runtime import errors
 
 
@@ -24,12 +25,14 @@ class Record:
     image: the bytes of an RGB JPEG.
     labels: float32 [num_genres] of 0 and 1.
     extra: values of the extra columns by name, scalars.
+    text: lines of text on the poster; empty for a dataset without text.
   """
 
   id: str
   image: bytes
   labels: np.ndarray
   extra: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+  text: tuple[poster_text.Line, ...] = ()
 
 
 class Split:
