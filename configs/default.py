@@ -145,6 +145,28 @@ def get_config() -> config_dict.ConfigDict:
   # Before the head, [0, 1).
   config.model.resnet.dropout_rate = 0.2
 
+  # Add a text branch to the network: late fusion of the scores of the image and
+  # of the words on the poster. The dataset needs `prepare --read_text`.
+  config.model.use_text = False
+  # Options of the text branch, and of the network 'text', which is the branch
+  # alone.
+  config.model.text = config_dict.ConfigDict()
+  # Rows of the table of hashed n-grams. 64 to 2**24.
+  config.model.text.num_buckets = 2**15
+  # N-grams of a poster; the rarest of a longer text are dropped. 8 to 8192.
+  config.model.text.max_ngrams = 512
+  # Longest sequence of words. 0 to 5; 0: no words.
+  config.model.text.max_word_ngram = 2
+  # Shortest and longest sequence of characters of a word, 1 to 8; (0, 0): none.
+  config.model.text.char_ngrams = (3, 5)
+  # Of n-grams, [0, 1).
+  config.model.text.dropout_rate = 0.0
+  # Of SGD with momentum, which trains the branch beside a network. > 0. The
+  # schedule is that of config.optimizer.
+  config.model.text.learning_rate = 1.0
+  # Decoupled weight decay of the table. >= 0.
+  config.model.text.weight_decay = 2e-4
+
   config.model.tiny = config_dict.ConfigDict()
   config.model.tiny.features = (16, 32, 64)
   # Before the head, [0, 1).

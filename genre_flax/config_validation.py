@@ -17,7 +17,7 @@ ConfigDict = ml_collections.ConfigDict
 # Values by name; tests compare them with the tables of the packages.
 # Networks with published weights and the methods `embed` and `classify`.
 BACKBONES = ('convnext', 'efficientnet_lite', 'vit')
-MODELS = (*BACKBONES, 'poster_cnn', 'resnet', 'tiny')
+MODELS = (*BACKBONES, 'poster_cnn', 'resnet', 'text', 'tiny')
 DTYPES = ('float32', 'bfloat16')
 CONVNEXT_SIZES = (
   'atto', 'femto', 'pico', 'nano', 'tiny', 'small', 'base', 'large'
@@ -127,6 +127,16 @@ _RULES: dict[str, _Rule] = {
   'model.resnet.features': _SIZES,
   'model.resnet.num_blocks': _SIZES,
   'model.resnet.dropout_rate': _BELOW_1,
+  'model.text.num_buckets': _between(64, 2**24),
+  'model.text.max_ngrams': _between(8, 8192),
+  'model.text.max_word_ngram': _between(0, 5),
+  'model.text.char_ngrams': _Rule(
+    lambda v: v == (0, 0) or (len(v) == 2 and 1 <= v[0] <= v[1] <= 8),
+    '(0, 0), or the shortest and the longest, from 1 to 8, such as (3, 5)',
+  ),
+  'model.text.dropout_rate': _BELOW_1,
+  'model.text.learning_rate': _POSITIVE,
+  'model.text.weight_decay': _at_least(0),
   'model.tiny.features': _SIZES,
   'model.tiny.dropout_rate': _BELOW_1,
   'model.vit.size': _one_of(*VIT_SIZES),
@@ -239,7 +249,8 @@ def validate_values(config: ConfigDict) -> None:
 
 def is_used(key: str, config: ConfigDict) -> bool:
   """False for an option of a built-in network other than `config.model`."""
-  others = {f'model.{name}' for name in MODELS if name != config.model.name}
+  used = {config.model.name, 'text' if config.model.use_text else ''}
+  others = {f'model.{name}' for name in MODELS if name not in used}
   return key.rpartition('.')[0] not in others
 
 
@@ -323,9 +334,11 @@ def _conflicts(config):
 
 
 def _feature_cache_conflicts(config, is_backbone):
-  if config.trainable != 'head/.*' or not is_backbone:
+  expected = '(head|text)/.*' if config.model.use_text else 'head/.*'
+  if config.trainable not in (expected, 'head/.*') or not is_backbone:
     yield (
-      "config.dataset.cache='features' needs config.trainable='head/.*' and"
+      "config.dataset.cache='features' needs"
+      f' config.trainable={expected!r} and'
       f' config.model.name {_one_of(*BACKBONES).text}; got'
       f' {config.trainable!r} and {config.model.name!r}'
     )

@@ -17,6 +17,8 @@ import PIL
 import psutil
 
 from genre_flax.data import image_decoding
+from genre_flax.datasets.posters import text_features
+from genre_flax.runtime import checksums
 from genre_flax.runtime import errors
 
 Example = dict[str, np.ndarray]
@@ -147,12 +149,17 @@ class DiskCache:
 
 
 def disk_cache_name(
-  *, fingerprint: str, split: str, image_shape: tuple[int, ...]
+  *,
+  fingerprint: str,
+  split: str,
+  image_shape: tuple[int, ...],
+  text: text_features.TextFeatures | None = None,
 ) -> str:
   """A file name with all that the decoded posters of a split depend on."""
   height, width = image_shape[:2]
+  features = f'_text{checksums.of_json(repr(text))[:8]}' if text else ''
   return (
-    f'{fingerprint}_{split}_{height}x{width}'
+    f'{fingerprint}_{split}_{height}x{width}{features}'
     f'_resize{image_decoding.RESIZE_VERSION}_pillow{PIL.__version__}.rows'
   )
 

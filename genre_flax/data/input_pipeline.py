@@ -19,6 +19,7 @@ from genre_flax.data import cache as cache_lib
 from genre_flax.data import image_decoding
 from genre_flax.datasets.posters import images
 from genre_flax.datasets.posters import records
+from genre_flax.datasets.posters import text_features
 
 Batch = dict[str, np.ndarray]
 Batches = Generator[Batch, None, None]
@@ -65,18 +66,20 @@ class Examples(Protocol):
 class DecodedSplit:
   """A split as decoded examples with random access; safe to use from threads.
 
-  An example is {'image': uint8 [H, W, 3], 'labels': float32 [num_genres]} and
-  the extra columns, scalars by their names.
+  An example is {'image': uint8 [H, W, 3], 'labels': float32 [num_genres]}, the
+  extra columns, scalars by their names, and the inputs of `text`.
 
   Attributes:
     split: the stored records.
     image_shape: (height, width) of the resized posters, in pixels.
+    text: features of the text; None for a network of images alone.
     cache: cache of decoded posters; None: decode a poster at each access.
   """
 
   split: records.Split
   _: dataclasses.KW_ONLY
   image_shape: tuple[int, int]
+  text: text_features.TextFeatures | None = None
   cache: cache_lib.Cache | None = None
 
   def __len__(self) -> int:
@@ -84,13 +87,11 @@ class DecodedSplit:
 
   def blank_example(self) -> dict[str, np.ndarray]:
     """An example of zeros, used as padding."""
+    inputs = (*self.split.extra_columns, *(self.text.inputs if self.text else ()))
     return {
       'image': np.zeros((*self.image_shape, 3), np.uint8),
       'labels': np.zeros(self.split.num_genres, np.float32),
-      **{
-        column.name: np.zeros((), column.dtype)
-        for column in self.split.extra_columns
-      },
+      **{each.name: np.zeros(each.shape, each.dtype) for each in inputs},
     }
 
   def __getitem__(self, index: int) -> dict[str, np.ndarray]:
@@ -107,7 +108,8 @@ class DecodedSplit:
       )
     except images.BadImageError as e:
       raise self.split.damage(index, e) from e
-    return {'image': image, 'labels': record.labels, **record.extra}
+    example = {'image': image, 'labels': record.labels, **record.extra}
+    return example | (self.text(record.text) if self.text else {})
 
 
 class _HostBatches:

@@ -14,6 +14,7 @@ import numpy as np
 from genre_flax import config as config_lib
 from genre_flax.models import forward
 from genre_flax.models import side_inputs
+from genre_flax.models import text_branch
 from genre_flax.runtime import parallel
 from genre_flax.runtime import watchdog
 
@@ -34,11 +35,14 @@ class Predictions:
     logits: float32 [N, num_genres].
     labels: float32 [N, num_genres] of 0 and 1.
     network_logits: before `logits_fn` of `make_eval_step`.
+    branches: float32 [N, 2, num_genres], those of the image and of the text, of
+      a network with both; before `logits_fn`.
   """
 
   logits: np.ndarray
   labels: np.ndarray
   network_logits: np.ndarray | None = None
+  branches: np.ndarray | None = None
 
   @property
   def scores(self) -> np.ndarray:
@@ -63,8 +67,11 @@ def make_eval_step(
 
   Returns:
     A step for `run_over_split` with the outputs 'logits' and 'labels'; with
-    `logits_fn`, also 'network_logits'.
+    `logits_fn`, also 'network_logits'; with a text branch, also 'branches'.
   """
+  has_branches = isinstance(model, text_branch.ImageAndText)
+  if has_branches:
+    model = model.clone(return_branches=True)
 
   def eval_step(variables, batch):
     if 'features' in batch:
@@ -79,7 +86,15 @@ def make_eval_step(
         preprocessing,
         **side_inputs.extra_inputs(model, batch),
       )
-    outputs = {'logits': logits, 'labels': batch['labels']}
+    outputs = {'labels': batch['labels']}
+    if has_branches:
+      outputs['branches'] = logits
+      logits = text_branch.fuse(
+        logits,
+        variables['batch_stats'],
+        has_text=text_branch.has_text(batch['text_weights']),
+      )
+    outputs['logits'] = logits
     if logits_fn is not None:
       outputs |= {'logits': logits_fn(logits), 'network_logits': logits}
     return outputs
@@ -187,5 +202,8 @@ def evaluate_split(
     num_examples=len(split),
   )
   return Predictions(
-    outputs['logits'], outputs['labels'], outputs.get('network_logits')
+    outputs['logits'],
+    outputs['labels'],
+    outputs.get('network_logits'),
+    outputs.get('branches'),
   )

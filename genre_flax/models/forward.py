@@ -59,7 +59,7 @@ def forward_inputs(
 ) -> Any:
   """`forward` of the inputs of a batch: 'image', or cached 'features'.
 
-  Extra columns are passed as well, see `side_inputs`.
+  Other inputs are passed as well, see `side_inputs`.
   """
   method = 'classify' if 'features' in inputs else '__call__'
   if len(inputs) > 1:

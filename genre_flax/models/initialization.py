@@ -7,6 +7,7 @@ from absl import logging
 import numpy as np
 
 from genre_flax.models import params as params_lib
+from genre_flax.models import text_branch
 from genre_flax.runtime import errors
 from genre_flax.runtime import text
 
@@ -76,18 +77,31 @@ def merge_pretrained(
   return merged
 
 
-def with_prior_bias(params: Any, label_prior: np.ndarray) -> Any:
-  """Sets the head's bias to the logits of the label prior.
+def with_prior_bias(
+  variables: Mapping[str, Any], label_prior: np.ndarray
+) -> dict[str, Any]:
+  """Sets the bias of the head, and of the text branch, to the label prior.
 
-  Lin et al., 2017, section 3.3. The prior is clipped to [1e-4, 1 - 1e-4].
+  Lin et al., 2017, section 3.3.
 
   Args:
-    params: with 'head/bias', [num_genres].
+    variables: {'params', 'batch_stats'}, with 'head/bias', [num_genres].
     label_prior: [num_genres], shares of the training split.
 
   Returns:
-    A tree like `params`.
+    A tree like `variables`.
   """
+  bias = prior_logits(label_prior)
+  params, statistics = dict(variables['params']), dict(variables['batch_stats'])
+  for layer in (params_lib.HEAD, params_lib.TEXT):
+    if layer in params:
+      params[layer] = {**params[layer], 'bias': bias}
+  if text_branch.SCALES in statistics:
+    statistics |= text_branch.make_fusion(prior_logits=bias)
+  return {'params': params, 'batch_stats': statistics}
+
+
+def prior_logits(label_prior: np.ndarray) -> np.ndarray:
+  """The logits, float32, of shares clipped to [1e-4, 1 - 1e-4]."""
   prior = np.clip(label_prior, 1e-4, 1 - 1e-4)
-  bias = np.log(prior / (1 - prior)).astype(np.float32)
-  return {**params, params_lib.HEAD: {**params[params_lib.HEAD], 'bias': bias}}
+  return np.log(prior / (1 - prior)).astype(np.float32)

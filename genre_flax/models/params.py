@@ -8,6 +8,7 @@ import flax.traverse_util
 from genre_flax.runtime import errors
 
 HEAD = 'head'
+TEXT = 'text'  # The text branch.
 
 flatten = flax.traverse_util.flatten_dict
 unflatten = flax.traverse_util.unflatten_dict
@@ -61,5 +62,5 @@ def check_head_bias(params: Any, *, model_name: str) -> None:
 
 
 def is_head(path: str) -> bool:
-  """Whether a path belongs to a layer after the embedding: head, head_norm."""
-  return path.split('/')[0].split('_')[0] == HEAD
+  """Whether a path is not below the embedding: head, head_norm, text, fusion."""
+  return path.split('/')[0].split('_')[0] in (HEAD, TEXT, 'fusion')

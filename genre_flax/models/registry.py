@@ -2,7 +2,8 @@
 
 A network is a Flax module that maps normalized images [B, H, W, 3] and `train`
 to logits, float32 [B, num_genres]. Further parameters are extra columns of the
-dataset, arrays [B]. Its attributes:
+dataset, arrays [B], and the features of the text, `text_ids` and `text_weights`
+[B, K]. Its attributes:
 
 * `mixes_examples`: whether the logits of an example depend on other examples in
   training, as with BatchNorm;
@@ -34,6 +35,7 @@ from genre_flax.models import efficientnet_lite
 from genre_flax.models import params as params_lib
 from genre_flax.models import poster_cnn
 from genre_flax.models import resnet
+from genre_flax.models import text_branch
 from genre_flax.models import tiny
 from genre_flax.models import vit
 from genre_flax.runtime import custom
@@ -47,6 +49,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
   ),
   'poster_cnn': poster_cnn.PosterCNN,
   'resnet': resnet.ResNet,
+  'text': text_branch.TextNetwork,
   'tiny': tiny.Tiny,
   'vit': functools.partial(classifier.create, vit.ViT),
 }
@@ -58,15 +61,28 @@ def create_from_config(
 ) -> nn.Module:
   """Calls `create_model` with the values of `config.model`."""
   name = config['name']
+  options = config['options' if custom.is_custom(name) else name]
+  if name == 'text':
+    options = _branch_options(config)
   model = create_model(
     name,
     num_genres=num_genres,
     dtype=config['dtype'],
-    options=config['options' if custom.is_custom(name) else name],
+    options=options,
     axis_name=axis_name,
   )
+  if config.get('use_text') and name != 'text':
+    model = text_branch.ImageAndText(
+      model, num_genres, **_branch_options(config)
+    )
   # Configs of earlier versions do not have the key.
   return with_reference_ops(model) if config.get('reference_ops') else model
+
+
+def _branch_options(config):
+  """The attributes of a text branch; the other options are of its features."""
+  names = ('num_buckets', 'dropout_rate')
+  return {name: config['text'][name] for name in names}
 
 
 def with_reference_ops(model: nn.Module) -> nn.Module:

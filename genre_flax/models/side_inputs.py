@@ -1,4 +1,4 @@
-"""Extra columns of a dataset, such as a year, as inputs of a network."""
+"""Inputs of a network besides images: extra columns, and text features."""
 
 from collections.abc import Mapping, Sequence
 import inspect
@@ -9,47 +9,52 @@ import jax
 import jax.numpy as jnp
 
 from genre_flax.datasets.posters import extra_columns
+from genre_flax.datasets.posters import text_features
 
 
 def extra_inputs(
   model: nn.Module, batch: Mapping[str, Any], method: str = '__call__'
 ) -> dict[str, Any]:
-  """The extra columns of a batch that a method of a network has as parameters.
+  """The inputs of a batch, besides images, that a method of a network takes.
 
   Args:
     model: a network of `registry.create_model`.
     batch: of `input_pipeline`; its other entries are never passed by name.
     method: of the network.
   """
-  _, *names = inspect.signature(getattr(model, method)).parameters
-  allowed = set(names).difference(extra_columns.RESERVED)
+  networks = [model]
+  if hasattr(model, 'image_network'):
+    networks.append(model.image_network)  # It gets the inputs that it takes.
+  allowed = {
+    name
+    for network in networks
+    for name in inspect.signature(getattr(network, method)).parameters
+  }.difference(extra_columns.RESERVED)
   return {name: value for name, value in batch.items() if name in allowed}
 
 
 def with_defaults(
-  model: nn.Module, columns: Sequence[extra_columns.ExtraColumn]
+  model: nn.Module, inputs: Sequence[text_features.SideInput]
 ) -> Any:
-  """The network as one of images alone: extra inputs have their defaults."""
-  return _WithDefaults(model, columns) if columns else model
+  """The network as one of images alone: other inputs have their defaults."""
+  return _WithDefaults(model, inputs) if inputs else model
 
 
 class _WithDefaults:
   """Has the attributes and methods of a network."""
 
-  def __init__(
-    self, model: nn.Module, columns: Sequence[extra_columns.ExtraColumn]
-  ):
-    """Wraps a network, for a dataset with some extra columns."""
+  def __init__(self, model: nn.Module, inputs: Sequence[text_features.SideInput]):
+    """Wraps a network whose batches have further inputs."""
     self._model = model
-    self._columns = columns
+    self._inputs = inputs
 
   def __getattr__(self, name: str) -> Any:
     return getattr(self._model, name)
 
   def _defaults(self, images, method='__call__'):
     batch = {
-      column.name: jnp.full(len(images), column.default, column.dtype)
-      for column in self._columns
+      each.name: jnp.full((len(images), *each.shape), each.default, each.dtype)
+      for each in self._inputs
     }
     return extra_inputs(self._model, batch, method)
 

@@ -10,7 +10,7 @@ import ml_collections
 import numpy as np
 
 from genre_flax import config as config_lib
-from genre_flax.datasets.posters import extra_columns as extra_columns_lib
+from genre_flax.datasets.posters import text_features
 from genre_flax.models import side_inputs
 from genre_flax.runtime import errors
 from genre_flax.runtime import parallel
@@ -29,7 +29,7 @@ def batch_shapes(
   *,
   num_genres: int,
   leading: tuple[int, ...],
-  extra_columns: Sequence[extra_columns_lib.ExtraColumn] = (),
+  extra_inputs: Sequence[text_features.SideInput] = (),
 ) -> Shapes:
   """Shapes of a batch of `input_pipeline.train_batches`.
 
@@ -39,7 +39,7 @@ def batch_shapes(
     variable_shapes: of the network.
     num_genres: of the dataset.
     leading: first dimensions: devices, and examples of each.
-    extra_columns: of the dataset.
+    extra_inputs: of `text_features.side_inputs`.
   """
   height, width = config_lib.image_shape(config)
 
@@ -51,11 +51,11 @@ def batch_shapes(
     'labels': make((num_genres,), jnp.float32),
     'mask': make((), jnp.float32),
     'index': make((), jnp.int32),
-    **{column.name: make((), column.dtype) for column in extra_columns},
+    **{each.name: make(each.shape, each.dtype) for each in extra_inputs},
   }
   if config.dataset.cache == 'features':
     del shapes['image']
-    model = side_inputs.with_defaults(model, extra_columns)
+    model = side_inputs.with_defaults(model, extra_inputs)
 
     def embed(variables, images):
       return model.apply(variables, images, train=False, method='embed')
@@ -116,7 +116,7 @@ def mixes_examples(
   variable_shapes: dict[str, Any],
   num_genres: int,
   num_devices: int,
-  extra_columns: Sequence[extra_columns_lib.ExtraColumn] = (),
+  extra_inputs: Sequence[text_features.SideInput] = (),
 ) -> bool:
   """Tests whether the loss of an example depends on others of the batch.
 
@@ -130,20 +130,20 @@ def mixes_examples(
     variable_shapes: of the network.
     num_genres: of the dataset.
     num_devices: of all hosts together.
-    extra_columns: of the dataset.
+    extra_inputs: of `text_features.side_inputs`.
 
   Raises:
     InputError: it does, and there are several devices, so that the loss would
       depend on their number; or it is a mean.
   """
-  model = side_inputs.with_defaults(model, extra_columns)
+  model = side_inputs.with_defaults(model, extra_inputs)
   shapes = batch_shapes(
     config,
     model,
     variable_shapes,
     num_genres=num_genres,
     leading=(1, 2),
-    extra_columns=extra_columns,
+    extra_inputs=extra_inputs,
   )
   first, second, together, one, twice = _masked_losses(
     config, objective, model, shapes

@@ -12,6 +12,7 @@ from genre_flax.data import input_pipeline
 from genre_flax.datasets.posters import build
 from genre_flax.datasets.posters import storage
 from genre_flax.datasets.posters import subsets
+from genre_flax.datasets.posters import text_features
 from genre_flax.runtime import files
 from genre_flax.runtime import parallel
 from genre_flax.runtime import text
@@ -97,7 +98,9 @@ def open_split(
     InputError: there is no such split, or too little space for the cache.
   """
   split = input_pipeline.DecodedSplit(
-    dataset.open_split(name), image_shape=config_lib.image_shape(config)
+    dataset.open_split(name),
+    image_shape=config_lib.image_shape(config),
+    text=text_features.from_config(config.model),
   )
   cache, blank = None, split.blank_example()
   if config.dataset.cache == 'memory':
@@ -108,6 +111,7 @@ def open_split(
       fingerprint=dataset.card['fingerprint'],
       split=name,
       image_shape=split.image_shape,
+      text=split.text,
     )
     cache = cache_lib.DiskCache(
       os.path.join(os.path.expanduser(folder), file_name),

@@ -107,7 +107,11 @@ class MultiLabel:
         (logits, labels, mask), parallel.AXIS_NAME, tiled=True
       )
     # `where`, since 0 * nan is nan: padding may hold any value.
-    total = jnp.where(mask > 0, self.losses(logits, labels), 0.0).sum()
+    if logits.ndim == 3:
+      by_branch = jax.vmap(self.losses, in_axes=(1, None))(logits, labels)
+    else:
+      by_branch = self.losses(logits, labels)[None]
+    total = jnp.where(mask > 0, by_branch, 0.0).sum()
     if self.mixes_examples:
       # Every device has the loss of all; the sum over devices is one of them.
       total = total / jax.lax.axis_size(parallel.AXIS_NAME)
@@ -126,8 +130,9 @@ class MultiLabel:
     """Applies the network in training.
 
     Returns:
-      Logits, float32 [B, L], and the changed variables: 'batch_stats', and
-      'losses' that the network sowed, means over examples.
+      Logits, float32 [B, L], or [B, n, L] of n branches, each with a loss of
+      its own; and the changed variables: 'batch_stats', and 'losses' that the
+      network sowed, means over examples.
     """
     return forward.forward_inputs(
       model,

@@ -61,6 +61,7 @@ def make_optimizer(
   learning_rate_fn: Callable[[jax.Array | int], jax.Array],
   layer_order: Sequence[str] | None = None,
   param_shapes: Mapping[str, Any] = types.MappingProxyType({}),
+  text: ml_collections.ConfigDict | None = None,
 ) -> optax.GradientTransformation:
   """Clipping, the base optimizer, decoupled weight decay, learning rates.
 
@@ -73,6 +74,9 @@ def make_optimizer(
     layer_order: of the network, an argument of `layers_below_head`;
       None where it has none.
     param_shapes: leaves with `ndim`, by the flat paths of all its parameters.
+    text: `config.model.text`, for a network with a text branch. The branch has
+      an optimizer of its own, SGD with Nesterov momentum and weight decay, with
+      the same schedule: rates that suit its sparse inputs suit no other layer.
 
   Returns:
     An optax transformation of flat dicts of parameters, of `params.split`.
@@ -81,6 +85,23 @@ def make_optimizer(
     InputError: a custom optimizer is invalid; or `layer_decay` is set and there
       is no `layer_order`.
   """
+  if text is not None:
+    image = make_optimizer(
+      config,
+      learning_rate_fn=learning_rate_fn,
+      layer_order=layer_order,
+      param_shapes={k: v for k, v in param_shapes.items() if not _is_text(k)},
+    )
+    factor = text.learning_rate / config.learning_rate
+    branch = optax.chain(
+      optax.trace(decay=0.9, nesterov=True),
+      optax.add_decayed_weights(text.weight_decay, mask=_is_decayed),
+      optax.scale_by_learning_rate(lambda s: factor * learning_rate_fn(s)),
+    )
+    return optax.partition(
+      {True: branch, False: image},
+      lambda params: {path: _is_text(path) for path in params},
+    )
   parts = []
   if config.clip_norm is not None:
     parts.append(optax.clip_by_global_norm(config.clip_norm))
@@ -126,6 +147,10 @@ def _scale_by_layer(decay, layer_order, paths):
       path: decay ** below[path] * update for path, update in updates.items()
     }
   )
+
+
+def _is_text(path):
+  return path.startswith(f'{params_lib.TEXT}/')
 
 
 def _is_decayed(params):

@@ -16,6 +16,7 @@ from genre_flax.checkpoints import checkpointer as checkpointer_lib
 from genre_flax.checkpoints import recovery
 from genre_flax.checkpoints import released
 from genre_flax.datasets.posters import storage
+from genre_flax.datasets.posters import text_features
 from genre_flax.models import initialization
 from genre_flax.models import side_inputs
 from genre_flax.pretrained import loader
@@ -186,7 +187,9 @@ def initial_variables(
   preprocessing = config_lib.preprocessing(config)
   variables = jax.device_get(
     train_state_lib.initialize_variables(
-      side_inputs.with_defaults(model, dataset.extra_columns),
+      side_inputs.with_defaults(
+        model, text_features.side_inputs(config.model, dataset.extra_columns)
+      ),
       rng.stream_key(config.seed, rng.Stream.PARAMS),
       preprocessing.image_shape,
     )
@@ -204,9 +207,7 @@ def initial_variables(
       with_head=False,
     )
   if config.head_bias_from_prior:
-    variables['params'] = initialization.with_prior_bias(
-      variables['params'], dataset.label_prior
-    )
+    variables = initialization.with_prior_bias(variables, dataset.label_prior)
   if config.init_from:
     folder = released.find(config.init_from)
     if folder is not None:

@@ -12,8 +12,8 @@ import optax
 
 from genre_flax import config as config_lib
 from genre_flax import config_validation
-from genre_flax.datasets.posters import extra_columns as extra_columns_lib
 from genre_flax.datasets.posters import storage
+from genre_flax.datasets.posters import text_features
 from genre_flax.models import params as params_lib
 from genre_flax.models import registry
 from genre_flax.models import side_inputs
@@ -73,7 +73,9 @@ def set_up(
     label_prior=dataset.label_prior,
     num_devices=parallel.num_devices(),
     platform=jax.default_backend(),
-    extra_columns=dataset.extra_columns,
+    extra_inputs=text_features.side_inputs(
+      config.model, dataset.extra_columns
+    ),
   )
   if parallel.is_main_host():
     described = progress.describe_parameters(
@@ -96,7 +98,7 @@ def build(
   label_prior: Sequence[float],
   num_devices: int,
   platform: str,
-  extra_columns: Sequence[extra_columns_lib.ExtraColumn] = (),
+  extra_inputs: Sequence[text_features.SideInput] = (),
 ) -> Setup:
   """Builds the network, the loss and the optimizer, and checks that they fit.
 
@@ -106,7 +108,7 @@ def build(
     label_prior: [num_genres], shares of positives in the training split.
     num_devices: of all hosts together.
     platform: of the devices, such as 'cpu'.
-    extra_columns: of the dataset.
+    extra_inputs: of `text_features.side_inputs`.
 
   Raises:
     InputError: the batch does not divide among the devices, no parameter is
@@ -126,7 +128,7 @@ def build(
   if custom.is_custom(config.model.name):
     registry.check_attributes(config, model)
   variable_shapes = registry.variable_shapes(
-    side_inputs.with_defaults(model, extra_columns),
+    side_inputs.with_defaults(model, extra_inputs),
     name=config.model.name,
     image_shape=config_lib.image_shape(config),
     num_genres=num_genres,
@@ -153,7 +155,7 @@ def build(
       variable_shapes=variable_shapes,
       num_genres=num_genres,
       num_devices=num_devices,
-      extra_columns=extra_columns,
+      extra_inputs=extra_inputs,
     ),
     learning_rate_fn=learning_rate_fn,
     optimizer=optimizer,
@@ -172,6 +174,7 @@ def _make_optimizer(config, sizes, model, params):
     learning_rate_fn=learning_rate_fn,
     layer_order=getattr(model, 'layer_order', None),
     param_shapes=params_lib.flatten(params, sep='/'),
+    text=config.model.text if params_lib.TEXT in params else None,
   )
   return learning_rate_fn, optimizer
 
@@ -248,6 +251,8 @@ def check_train_step(
       setup.variable_shapes,
       num_genres=len(dataset.genres),
       leading=(jax.local_device_count(), setup.sizes.per_device_batch_size),
-      extra_columns=dataset.extra_columns,
+      extra_inputs=text_features.side_inputs(
+        config.model, dataset.extra_columns
+      ),
     ),
   )

@@ -20,7 +20,7 @@ with epy.lazy_imports():
 RESERVED = (
   *('id', 'image', 'images', 'features', 'embeddings', 'genres', 'labels'),
   *('mask', 'index', 'checksum', 'key', 'file', 'self', 'train', 'model'),
-  *('variables', 'preprocessing', 'method', 'rngs', 'mutable'),
+  *('variables', 'preprocessing', 'method', 'rngs', 'mutable', 'extra'),
 )
 
 
@@ -44,6 +44,11 @@ class ExtraColumn:
   def dtype(self) -> np.dtype:
     """Of the values."""
     return np.dtype(np.float32 if self.categories is None else np.int32)
+
+  @property
+  def shape(self) -> tuple[int, ...]:
+    """Of the value of one poster."""
+    return ()
 
   @functools.cached_property
   def _indices(self):
