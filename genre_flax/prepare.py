@@ -2,15 +2,18 @@ r"""Builds a dataset from label tables and folders of posters.
 
 python -m genre_flax.prepare --csv=train.csv --images=Images --data_dir=data
 python -m genre_flax.prepare --images=folder_per_genre --data_dir=data
+python -m genre_flax.prepare --read_text --data_dir=data
 
 Every row and every image is validated before anything is written. The posters
 are then split into train, validation and test, and stored as ArrayRecord files
-with a data card.
+with a data card. --read_text stores the text on the posters as well; alone, it
+adds the text to a dataset.
 """
 
 import os
 import shlex
 import sys
+from typing import Any
 
 from absl import flags
 from etils import epath
@@ -19,6 +22,7 @@ import tqdm
 from genre_flax.datasets.posters import build
 from genre_flax.datasets.posters import columns
 from genre_flax.datasets.posters import data_card
+from genre_flax.datasets.posters import extension
 from genre_flax.datasets.posters import extra_columns
 from genre_flax.datasets.posters import layouts
 from genre_flax.datasets.posters import sources
@@ -135,6 +139,19 @@ _ON_ERROR = flags.DEFINE_enum(
   'What to do if rows or images cannot be used. They are counted and listed in'
   ' a file in both cases.',
 )
+_READ_TEXT = flags.DEFINE_bool(
+  'read_text',
+  False,
+  'Read the text on the posters and store it with them; without --csv, --images'
+  ' and --synthetic, add it to the dataset in --data_dir. An interrupted run'
+  ' resumes.',
+)
+_TEXT_READER = flags.DEFINE_string(
+  'text_reader',
+  None,
+  'Engine of your own for --read_text, module:attribute; default: RapidOCR,'
+  " which needs pip install 'genre_flax[ocr]'.",
+)
 _OVERWRITE = flags.DEFINE_bool(
   'overwrite', False, 'Replace another dataset in --data_dir.'
 )
@@ -147,6 +164,13 @@ _VERIFY = flags.DEFINE_bool(
 _DRY_RUN = flags.DEFINE_bool(
   'dry_run', False, 'Validate everything, print the card, and write nothing.'
 )
+# Of rows, images and splits, which a dataset has already.
+_OF_SOURCES = (
+  *(_FORMAT, _ID_COLUMN, _GENRE_COLUMN, _LABEL_COLUMNS, _IMAGE_COLUMN),
+  *(_IMAGE_PATTERN, _EXTRA_COLUMNS, _SPLIT_COLUMN, _SEPARATOR),
+  *(_GENRE_SEPARATOR, _KEEP_NA, _SPLITS, _EXCLUDE_GENRES, _GENRE_NAMES),
+  *(_MAX_SIDE, _ON_ERROR),
+)
 
 
 def main(argv: list[str]) -> None:
@@ -156,9 +180,43 @@ def main(argv: list[str]) -> None:
       '--data_dir is empty: name the folder to write the dataset to.'
     )
   data_dir = os.path.expanduser(_DATA_DIR.value)
+  if _TEXT_READER.value and not _READ_TEXT.value:
+    raise errors.InputError('--text_reader needs --read_text.')
   if _VERIFY.value:
     _verify(data_dir)
     return
+  is_extension = _READ_TEXT.value and not (
+    _CSV.value or _IMAGES.value or _SYNTHETIC.value
+  )
+  card = _extend(data_dir) if is_extension else _build(data_dir)
+  print(data_card.to_markdown(card))
+  if _DRY_RUN.value:
+    print('Dry run: no dataset was written.')
+    return
+  print(
+    f'The dataset is in {storage.dataset_path(data_dir)}. Train on it with:\n'
+    '  python -m genre_flax.main --config=configs/poster_cnn.py'
+    f' --workdir=WORKDIR --config.dataset.data_dir={shlex.quote(data_dir)}'
+  )
+
+
+def _extend(data_dir: str) -> dict[str, Any]:
+  given = [f'--{flag.name}' for flag in _OF_SOURCES if flag.present]
+  if given:
+    raise errors.InputError(
+      f'--read_text alone adds text to the dataset in {data_dir}, whose posters'
+      f' stay; omit {" and ".join(given)}, or give --csv and --images.'
+    )
+  return extension.extend(
+    data_dir,
+    text_reader=_TEXT_READER.value or '',
+    overwrite=_OVERWRITE.value,
+    dry_run=_DRY_RUN.value,
+    progress=_progress_bar,
+  )
+
+
+def _build(data_dir: str) -> dict[str, Any]:
   options = {
     'data_dir': data_dir,
     'shares': splits.parse_shares(_SPLITS.value),
@@ -173,6 +231,7 @@ def main(argv: list[str]) -> None:
     'overwrite': _OVERWRITE.value,
     'dry_run': _DRY_RUN.value,
     'progress': _progress_bar,
+    'text_reader': (_TEXT_READER.value or '') if _READ_TEXT.value else None,
   }
   if _SYNTHETIC.value:
     if _CSV.value or _IMAGES.value or _EXTRA_COLUMNS.value:
@@ -180,22 +239,13 @@ def main(argv: list[str]) -> None:
         'Give either --synthetic, or --csv and --images (with'
         ' --extra_columns), not both.'
       )
-    card = build.build_synthetic(num_posters=_SYNTHETIC.value, **options)
-  else:
-    card = build.build(*_sources_from_flags(), **options)
-  print(data_card.to_markdown(card))
-  if _DRY_RUN.value:
-    print('Dry run: no dataset was written.')
-    return
-  print(
-    f'The dataset is in {storage.dataset_path(data_dir)}. Train on it with:\n'
-    '  python -m genre_flax.main --config=configs/poster_cnn.py'
-    f' --workdir=WORKDIR --config.dataset.data_dir={shlex.quote(data_dir)}'
-  )
+    return build.build_synthetic(num_posters=_SYNTHETIC.value, **options)
+  return build.build(*_sources_from_flags(), **options)
 
 
 def _verify(data_dir: str) -> None:
-  given = [f'--{f.name}' for f in (_CSV, _IMAGES, _SYNTHETIC) if f.value]
+  others = (_CSV, _IMAGES, _SYNTHETIC, _READ_TEXT)
+  given = [f'--{flag.name}' for flag in others if flag.value]
   if given:
     raise errors.InputError(
       f'--verify reads the dataset in --data_dir; omit {" and ".join(given)}.'

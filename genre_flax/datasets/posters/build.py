@@ -16,6 +16,8 @@ from genre_flax.datasets.posters import problems as problems_lib
 from genre_flax.datasets.posters import sources as sources_lib
 from genre_flax.datasets.posters import storage
 from genre_flax.datasets.posters import synthetic
+from genre_flax.datasets.posters import text_card
+from genre_flax.datasets.posters import text_reading
 from genre_flax.datasets.posters import writing
 from genre_flax.runtime import errors
 from genre_flax.runtime import files
@@ -34,6 +36,7 @@ def build(
   overwrite: bool = False,
   dry_run: bool = False,
   progress: collection_lib.Progress = collection_lib.no_progress,
+  text_reader: str | None = None,
   **options: Any,
 ) -> dict[str, Any]:
   """Reads, validates, splits and stores posters.
@@ -45,6 +48,8 @@ def build(
     overwrite: replace another dataset in `data_dir`.
     dry_run: read and validate everything, but write nothing.
     progress: shows the progress over posters and records.
+    text_reader: engine of `poster_text.load_engine` to read the text on the
+      posters with, '' for the default; None to read no text.
     **options: of `collection.collect`, such as shares and max_side.
 
   Returns:
@@ -58,6 +63,9 @@ def build(
   """
   data_dir = epath.Path(data_dir)
   with contextlib.ExitStack() as stack:
+    reader = None
+    if text_reader is not None:
+      reader = stack.enter_context(text_reading.TextReader(text_reader))
     scratch = epath.Path(
       stack.enter_context(
         tempfile.TemporaryDirectory(prefix='genre_flax_')
@@ -73,15 +81,25 @@ def build(
     _report_problems(collection, data_dir, skip_bad=skip_bad, dry_run=dry_run)
     collection.require_usable()
     card = data_card.make(collection)
-    if not dry_run and not writing.write(
+    if reader is not None:
+      card = text_card.with_engine(card, reader.name)
+    if dry_run:
+      if reader is not None:
+        reader.log_plan(collection.examples)
+      return card
+    if writing.is_present(card, data_dir=data_dir, overwrite=overwrite):
+      logging.info('%s contains this dataset already.', data_dir)
+      return storage.read_card(data_dir)
+    if reader is not None:
+      collection, card = reader.add_to(collection, card=card, progress=progress)
+    writing.write(
       collection,
       card=card,
       data_dir=data_dir,
       scratch=scratch,
       overwrite=overwrite,
       progress=progress,
-    ):
-      logging.info('%s contains this dataset already.', data_dir)
+    )
     return card
 
 

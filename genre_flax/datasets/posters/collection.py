@@ -17,6 +17,7 @@ from etils import epath
 from genre_flax.datasets.posters import annotations as annotations_lib
 from genre_flax.datasets.posters import image_search
 from genre_flax.datasets.posters import images
+from genre_flax.datasets.posters import poster_text
 from genre_flax.datasets.posters import problems as problems_lib
 from genre_flax.datasets.posters import rows as rows_lib
 from genre_flax.datasets.posters import sources as sources_lib
@@ -29,6 +30,8 @@ from genre_flax.runtime import threads
 _T = TypeVar('_T')
 # Shows the progress of a loop: (items, number of items, description) -> items.
 Progress = Callable[[Iterable[_T], int, str], Iterable[_T]]
+
+TextOf = Callable[[str, bytes], tuple[poster_text.Line, ...]]
 
 
 def no_progress(
@@ -110,6 +113,8 @@ class Collection:
     num_merged: posters dropped since their film has the same image already.
     shares: percent of each split.
     max_side: longer side that images were scaled down to, or None.
+    text_of: returns the lines of text of a poster, by its id and JPEG; None
+      for posters without text.
   """
 
   examples: tuple[Example, ...]
@@ -119,6 +124,7 @@ class Collection:
   num_merged: int
   shares: Mapping[str, int]
   max_side: int | None
+  text_of: TextOf | None = None
 
   @property
   def genres(self) -> tuple[str, ...]:

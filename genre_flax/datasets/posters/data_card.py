@@ -13,6 +13,7 @@ from genre_flax.datasets.posters import collection as collection_lib
 from genre_flax.datasets.posters import extra_columns
 from genre_flax.datasets.posters import problems as problems_lib
 from genre_flax.datasets.posters import rows as rows_lib
+from genre_flax.datasets.posters import text_card
 from genre_flax.runtime import text as text_lib
 
 
@@ -194,6 +195,7 @@ def to_markdown(card: dict[str, Any]) -> str:
       for genre, prior in zip(card['genres'], card['label_prior'], strict=True)
     ],
   )
+  lines += _text_section(card)
   return '\n'.join(lines) + '\n'
 
 
@@ -279,3 +281,36 @@ def _section(title: str, header: list[str], rows: list[list[str]]) -> list[str]:
   first, *others = widths
   rule = ['-' * first, *('-' * (width - 1) + ':' for width in others)]
   return ['', f'## {title}', '', *map(line, [header, rule, *rows])]
+
+
+def _text_section(card: dict[str, Any]) -> list[str]:
+  """The text on the posters, if the dataset has it."""
+  text = card.get('text')
+  if text is None:
+    return []
+  coverage = ', '.join(
+    f'{name} {text["num_with_text"][name]:,} of {one["num_examples"]:,}'
+    for name, one in card['splits'].items()
+  )
+  header = [
+    'genre',
+    'words by share in the genre to share overall'
+    f' ({text_card.MIN_POSTERS} or more posters of train)',
+  ]
+  rows = [
+    [
+      text_lib.for_markdown(genre),
+      text_lib.for_markdown(', '.join(words) or 'none'),
+    ]
+    for genre, words in text['words'].items()
+  ]
+  table = _section('Text on the posters', header, rows)
+  return [
+    *table[:3],
+    f'- Engine: {text_lib.for_markdown(text["engine"])}',
+    f'- Posters with text: {coverage}',
+    f'- Characters per poster: {text["mean_characters"]:,.1f} on average',
+    f'- Posters on which the engine failed: {len(text["failed"]):,}',
+    '',
+    *table[3:],
+  ]

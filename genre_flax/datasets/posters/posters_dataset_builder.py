@@ -6,6 +6,7 @@ from typing import Any
 
 from array_record.python import array_record_module
 from etils import epath
+import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import example_serializer
 from tensorflow_datasets.core import hashing
@@ -20,6 +21,25 @@ VERSION = '1.0.0'
 MAX_SHARD_BYTES = 256 * 10**6
 # Random access without compression, since JPEGs are compressed already.
 _WRITER_OPTIONS = 'group_size:1,uncompressed'
+_TEXT = tfds.features.Sequence(
+  {
+    'line': tfds.features.Text(doc='The characters.'),
+    'confidence': tfds.features.Scalar(np.float32, doc='0 to 1.'),
+    'box': tfds.features.Tensor(
+      shape=(4,),
+      dtype=np.float32,
+      doc='Left, top, right and bottom as shares of width and height.',
+    ),
+  },
+  doc='Lines of text on the poster, in reading order.',
+)
+
+
+def _encode(lines) -> list[dict[str, Any]]:
+  return [
+    {'line': text, 'confidence': confidence, 'box': box}
+    for text, confidence, box in lines
+  ]
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
@@ -70,6 +90,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             column.name: tfds.features.Scalar(column.dtype)
             for column in self._extra_columns
           },
+          **({'text': _TEXT} if self._collection.text_of else {}),
         }
       ),
       supervised_keys=('image', 'genres'),
@@ -92,10 +113,14 @@ class Builder(tfds.core.GeneratorBasedBuilder):
       key=lambda example: hasher.hash_key(example.id),
     )
 
+    text_of = self._collection.text_of
+
     def read(example):
+      content = example.read()
+      lines = text_of(example.id, content) if text_of else ()
       return {
         'id': example.id,
-        'image': example.read(),
+        'image': content,
         'genres': list(example.genres),
         **{
           column.name: column.encode(text)
@@ -103,6 +128,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             self._extra_columns, example.extra, strict=True
           )
         },
+        **({'text': _encode(lines)} if text_of else {}),
       }
 
     for record in threads.map_in_order(read, examples):

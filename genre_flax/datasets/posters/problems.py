@@ -58,3 +58,11 @@ def to_csv(problems: Sequence[Problem]) -> str:
     cells = map(str, dataclasses.astuple(problem))
     writer.writerow(map(text_lib.for_spreadsheet, cells))
   return text.getvalue()
+
+
+def from_csv(text: str) -> tuple[Problem, ...]:
+  """The problems in the CSV text of `to_csv`, which returns it again."""
+  return tuple(
+    Problem(row['file'], int(row['row']), row['kind'], row['reason'])
+    for row in csv.DictReader(io.StringIO(text, newline=''))
+  )

@@ -1,6 +1,6 @@
 """Random access to the records of a split; damaged records raise."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import copy
 import dataclasses
 import itertools
@@ -41,6 +41,7 @@ class Split:
   Attributes:
     num_genres: number of labels.
     extra_columns: of the records.
+    has_text: whether the records have the text on the posters.
   """
 
   def __init__(
@@ -50,6 +51,7 @@ class Split:
     *,
     shards: Sequence[tuple[epath.PathLike, int]] = (),
     extra_columns: Sequence[extra_columns_lib.ExtraColumn] = (),
+    has_text: bool = False,
   ):
     """Wraps a data source of TFDS.
 
@@ -58,12 +60,14 @@ class Split:
       num_genres: number of labels.
       shards: paths and numbers of records of the split's files, in order.
       extra_columns: of the records.
+      has_text: whether the records have the text on the posters.
     """
     self._source = source
     self._indices: Sequence[int] = range(len(source))
     self._shards = tuple(shards)
     self.num_genres = num_genres
     self.extra_columns = tuple(extra_columns)
+    self.has_text = has_text
 
   def __len__(self) -> int:
     return len(self._indices)
@@ -96,6 +100,7 @@ class Split:
           column.name: _read_number(stored[column.name], column.dtype)
           for column in self.extra_columns
         },
+        text=_read_lines(stored) if self.has_text else (),
       )
     except Exception as e:  # Damaged bytes raise exceptions of many types.
       raise self.damage(index, e) from e
@@ -139,3 +144,16 @@ def _read_number(feature: Any, dtype: np.dtype) -> np.ndarray:
   """The only value of a stored number, a scalar."""
   [value] = getattr(feature, feature.WhichOneof('kind')).value
   return np.asarray(value, dtype)
+
+
+def _read_lines(stored: Mapping[str, Any]) -> tuple[poster_text.Line, ...]:
+  """The lines of text of a record; float32 is rounded as before storing."""
+  texts = stored['text/line'].bytes_list.value
+  confidences = stored['text/confidence'].float_list.value
+  sides = [round(side, 4) for side in stored['text/box'].float_list.value]
+  return tuple(
+    poster_text.Line(
+      text.decode(), round(confidence, 3), tuple(sides[4 * i : 4 * i + 4])
+    )
+    for i, (text, confidence) in enumerate(zip(texts, confidences, strict=True))
+  )

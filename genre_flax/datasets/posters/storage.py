@@ -217,6 +217,7 @@ class PosterDataset:
       len(self.genres),
       shards=shards,
       extra_columns=self.extra_columns,
+      has_text='text' in self.card,
     )
     opened.open_shards()
     return opened if indices is None else opened.part(indices)

@@ -77,6 +77,41 @@ def scratch_folder(data_dir: epath.PathLike) -> Iterator[epath.Path]:
         parent.rmdir()
 
 
+def is_present(
+  card: dict[str, Any], *, data_dir: epath.PathLike, overwrite: bool
+) -> bool:
+  """Whether a folder contains a dataset already, which is to be kept.
+
+  The same posters without text may be replaced by those with text.
+
+  Args:
+    card: of the dataset.
+    data_dir: the folder that `open_dataset` takes.
+    overwrite: whether to replace any dataset.
+
+  Raises:
+    InputError: `data_dir` contains another dataset.
+  """
+  path = storage.dataset_path(data_dir)
+  if overwrite or not path.exists():
+    return False
+  try:
+    present = json.loads((path / storage.CARD_JSON).read_text())
+    fingerprint = present['fingerprint']
+    base = present.get('base_fingerprint')
+  except (OSError, ValueError, KeyError, TypeError):
+    fingerprint = base = 'missing or damaged'
+  if card['fingerprint'] in (fingerprint, base):
+    return True
+  if card.get('base_fingerprint') == fingerprint:
+    return False
+  raise errors.InputError(
+    f'{data_dir} contains another dataset: its fingerprint is {fingerprint},'
+    f' expected {card["fingerprint"]}. Choose another --data_dir, or pass'
+    ' --overwrite to replace it.'
+  )
+
+
 def write(
   collection: collection_lib.Collection,
   *,
@@ -106,20 +141,9 @@ def write(
     InputError: `data_dir` contains another dataset.
     StorageError: the dataset cannot be written.
   """
+  if is_present(card, data_dir=data_dir, overwrite=overwrite):
+    return False
   final = storage.dataset_path(data_dir)
-  if final.exists() and not overwrite:
-    try:
-      present = json.loads((final / storage.CARD_JSON).read_text())
-      fingerprint = present['fingerprint']
-    except (OSError, ValueError, KeyError, TypeError):
-      fingerprint = 'missing or damaged'
-    if fingerprint == card['fingerprint']:
-      return False
-    raise errors.InputError(
-      f'{data_dir} contains another dataset: its fingerprint is {fingerprint},'
-      f' expected {card["fingerprint"]}. Choose another --data_dir, or pass'
-      ' --overwrite to replace it.'
-    )
   with files.storage_errors(data_dir):
     written = _write_files(collection, card, scratch, progress)
     if files.is_remote(final):
