@@ -202,6 +202,8 @@ def load(
   *models: str | os.PathLike,
   step: str | int = 'best',
   extra_columns: Sequence[str] = (),
+  use_text: bool | None = None,
+  text_reader: str = '',
   allow_custom_code: bool = False,
 ) -> Model:
   """Loads a released model or a trained network; several form an ensemble.
@@ -213,26 +215,29 @@ def load(
     extra_columns: values of the extra columns of all images, for networks that
       take them, such as 'year=1994'; by default the mean, or an unknown
       category.
+    use_text: whether networks with a text branch read the text on posters; by
+      default if the extra `ocr` is installed, with a warning otherwise.
+    text_reader: 'module:attribute' of another reader of text, as of
+      `genre_flax.prepare`.
     allow_custom_code: whether a custom network, which a workdir names as
       'module:attribute', may be imported, which runs its code.
 
   Raises:
-    InputError: there is no such model, it is damaged, or the models have
-      different genres.
+    InputError: there is no such model, it is damaged, the models have different
+      genres, or a package is missing.
   """
   sources = [
     os.path.expanduser(model) for model in models or [released.NAMES[0]]
   ]
-  return _load(sources, str(step), extra_columns, allow_custom_code)
-
-
-def _load(sources, step, extra_columns, allow_custom_code) -> Model:
   predictors = [
     predictor_lib.restore(
-      source, step=step, allow_custom_code=allow_custom_code
+      source, step=str(step), allow_custom_code=allow_custom_code
     )
     for source in sources
   ]
+  predictors = predictor_lib.with_text_reader(
+    predictors, use_text=use_text, text_reader=text_reader
+  )
   predictors = predictor_lib.with_extra_values(predictors, extra_columns)
   predictor = ensemble_lib.combine(predictors, origins=sources)
   return Model(predictor, ' + '.join(sources))
@@ -323,4 +328,4 @@ def train(
     )
   # The code was just run.
   trusted = custom.names(config_lib.flatten(config.to_dict())).values()
-  return _load([workdir], 'best', (), tuple(trusted))
+  return load(workdir, allow_custom_code=tuple(trusted))

@@ -81,6 +81,8 @@ _EXTRA_COLUMNS = flags.DEFINE_list(
   'Values of the extra columns of all images, for networks that take them, such'
   ' as year=1994,country=FR. Default: the mean, or an unknown category.',
 )
+_NO_TEXT = shared_flags.no_text()
+_TEXT_READER = shared_flags.text_reader()
 _ALLOW_CUSTOM_CODE = shared_flags.allow_custom_code()
 _DISTRIBUTED = shared_flags.distributed()
 
@@ -120,6 +122,9 @@ def main(argv: list[str]) -> int:
     *models,
     step=_STEP.value,
     extra_columns=_EXTRA_COLUMNS.value,
+    # The text of a split is part of its dataset.
+    use_text=not _NO_TEXT.value if _SPLIT.value or _NO_TEXT.value else None,
+    text_reader=_TEXT_READER.value,
     allow_custom_code=_ALLOW_CUSTOM_CODE.value,
   ).predictor
   output = None

@@ -87,7 +87,10 @@ class DecodedSplit:
 
   def blank_example(self) -> dict[str, np.ndarray]:
     """An example of zeros, used as padding."""
-    inputs = (*self.split.extra_columns, *(self.text.inputs if self.text else ()))
+    inputs = (
+      *self.split.extra_columns,
+      *(self.text.inputs if self.text else ()),
+    )
     return {
       'image': np.zeros((*self.image_shape, 3), np.uint8),
       'labels': np.zeros(self.split.num_genres, np.float32),

@@ -10,6 +10,7 @@ import numpy as np
 from genre_flax import config as config_lib
 from genre_flax import config_validation
 from genre_flax.datasets.posters import extra_columns as extra_columns_lib
+from genre_flax.datasets.posters import text_features
 from genre_flax.evaluation import calibration as calibration_lib
 from genre_flax.runtime import custom
 from genre_flax.runtime import errors
@@ -30,6 +31,8 @@ class Meta:
     config: of the training.
     fingerprint: of the dataset of the training.
     calibration: fitted to the validation split.
+    calibration_without_text: of a network with a text branch, for posters whose
+      text is not read; None for other networks.
     extra_columns: of the dataset of the training.
   """
 
@@ -40,6 +43,12 @@ class Meta:
   fingerprint: str
   calibration: calibration_lib.Calibration
   extra_columns: tuple[extra_columns_lib.ExtraColumn, ...] = ()
+  calibration_without_text: calibration_lib.Calibration | None = None
+
+  @property
+  def side_inputs(self) -> tuple[text_features.SideInput, ...]:
+    """The inputs of batches besides images."""
+    return text_features.side_inputs(self.config.model, self.extra_columns)
 
   def to_dict(self) -> dict[str, Any]:
     """The values as JSON types, for `parse`."""
@@ -51,6 +60,10 @@ class Meta:
       'dataset_fingerprint': self.fingerprint,
       'calibration': self.calibration.to_dict(),
       'extra_columns': [dataclasses.asdict(c) for c in self.extra_columns],
+      'calibration_without_text': (
+        self.calibration_without_text
+        and self.calibration_without_text.to_dict()
+      ),
     }
 
 
@@ -97,6 +110,11 @@ def parse(
       fingerprint=str(stored['dataset_fingerprint']),
       calibration=_parse_calibration(stored.get('calibration'), genres),
       extra_columns=extra_columns_lib.parse(stored.get('extra_columns', ())),
+      calibration_without_text=(
+        _parse_calibration(stored.get('calibration_without_text'), genres)
+        if config.model.use_text
+        else None
+      ),
     )
   except errors.InputError:
     raise

@@ -2,18 +2,21 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 import dataclasses
+import functools
 import io
 import itertools
 import os
 import threading
 from typing import TypeVar
 
+from absl import logging
 from etils import epath
 import numpy as np
 import PIL.Image
 
 from genre_flax.data import image_decoding
 from genre_flax.datasets.posters import images
+from genre_flax.datasets.posters import poster_text
 from genre_flax.inference import ensemble
 from genre_flax.inference import predictor as predictor_lib
 from genre_flax.runtime import errors
@@ -36,12 +39,14 @@ class Result:
       member of an ensemble; None if the file is unreadable.
     scores: float64 [num_genres], probabilities; None if it is unreadable.
     error: the reason, or None.
+    lines: the text on the poster, of a network that takes text.
   """
 
   path: Image
   pixels: np.ndarray | None
   scores: np.ndarray | None
   error: str | None
+  lines: tuple[poster_text.Line, ...] = ()
 
 
 def find(paths: Sequence[str]) -> list[epath.Path]:
@@ -98,22 +103,54 @@ def _predict_by_one(predictor, files, batch_size):
   # No larger than needed; powers of two, since each size is compiled.
   needed = 1 << max(0, len(files) - 1).bit_length()
   batch_size = predictor.fit_batch_size(min(batch_size, needed))
+  # One engine per thread; all cores read a single poster.
+  cores = os.cpu_count() or 1
+  num_threads = max(1, cores // max(1, len(files)))
   decoded = threads.map_in_order(
-    lambda file: decode(file, predictor.image_shape), files
+    functools.partial(_read, predictor, num_threads=num_threads), files
   )
-  files = iter(files)
   for batch in batched(decoded, batch_size):
-    readable = [image for image in batch if isinstance(image, np.ndarray)]
+    readable = [each for each in batch if each.error is None]
     scores = iter(())
     if readable:
       scores = iter(
-        predictor.predict(np.stack(readable), batch_size=batch_size)
+        predictor.predict(
+          np.stack([each.pixels for each in readable]),
+          batch_size=batch_size,
+          text=predictor.text and [predictor.text(e.lines) for e in readable],
+        )
       )
-    for image in batch:
-      if isinstance(image, np.ndarray):
-        yield Result(next(files), image, next(scores), None)
-      else:
-        yield Result(next(files), None, None, str(image))
+    for each in batch:
+      yield dataclasses.replace(
+        each, scores=None if each.error else next(scores)
+      )
+
+
+def _read(predictor, file, *, num_threads) -> Result:
+  """The result of a file without its scores."""
+  height, width = predictor.image_shape
+  try:
+    content = _content(file)
+    pixels = image_decoding.decode_and_resize(
+      content, height=height, width=width
+    )
+  except images.BadImageError as e:
+    return Result(file, None, None, str(e))
+  lines = ()
+  if predictor.text is not None:
+    lines = _read_text(content, predictor.text_reader, num_threads)
+  return Result(file, pixels, None, None, lines)
+
+
+# Members of an ensemble, and the pages of a demo, read the same files.
+@functools.lru_cache(maxsize=256)
+def _read_text(content, text_reader, num_threads):
+  engine = poster_text.engine_for_thread(text_reader, num_threads=num_threads)
+  try:
+    return poster_text.read(content, engine)
+  except Exception as e:  # Depends on the engine.
+    logging.warning('The text on a poster cannot be read: %r', e)
+    return ()
 
 
 def decode(

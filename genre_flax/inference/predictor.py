@@ -17,8 +17,11 @@ import numpy as np
 from genre_flax import config as config_lib
 from genre_flax.checkpoints import released
 from genre_flax.datasets.posters import extra_columns
+from genre_flax.datasets.posters import poster_text
+from genre_flax.datasets.posters import text_features
 from genre_flax.evaluation import evaluator
 from genre_flax.inference import checkpoint_meta
+from genre_flax.models import params
 from genre_flax.models import registry
 from genre_flax.models import side_inputs
 from genre_flax.runtime import checksums
@@ -47,12 +50,14 @@ class Predictor(checkpoint_meta.Meta):
     which: the requested step: 'best', 'latest' or a number.
     variables: of the network, replicated on the devices.
     eval_step: of `evaluator.make_eval_step`.
+    text_reader: of image files, for `poster_text.engine_for_thread`.
   """
 
   step: int
   which: str
   variables: evaluator.Variables
   eval_step: evaluator.EvalStep
+  text_reader: str = ''
 
   @property
   def preprocessing(self) -> config_lib.Preprocessing:
@@ -69,6 +74,42 @@ class Predictor(checkpoint_meta.Meta):
     """The extra columns that the network takes."""
     columns = {column.name: column for column in self.extra_columns}
     return tuple(side_inputs.extra_inputs(make_model(self), columns).values())
+
+  @property
+  def text(self) -> text_features.TextFeatures | None:
+    """The features of the text; None for a network of images alone."""
+    return text_features.from_config(self.config.model)
+
+  def without_text(self) -> Predictor:
+    """The network of images alone, with a calibration of its own.
+
+    Raises:
+      InputError: the network has no branch for images.
+    """
+    if self.text is None:
+      return self
+    if self.calibration_without_text is None:
+      raise errors.InputError(
+        f'The network {self.config.model.name!r} takes the text on posters'
+        ' alone.'
+      )
+    config = self.config.copy_and_resolve_references()
+    config.model.use_text = False
+    changed = dataclasses.replace(
+      self,
+      config=config,
+      calibration=self.calibration_without_text,
+      calibration_without_text=None,
+      variables={
+        kind: {
+          name: value
+          for name, value in tree.items()
+          if name != params.TEXT and not name.startswith('fusion_')
+        }
+        for kind, tree in self.variables.items()
+      },
+    )
+    return dataclasses.replace(changed, eval_step=_make_eval_step(changed))
 
   def require_images_only(self, user: str) -> None:
     """Raises InputError if the network takes extra columns."""
@@ -119,7 +160,13 @@ class Predictor(checkpoint_meta.Meta):
     num_devices = parallel.num_devices()
     return math.ceil(batch_size / num_devices) * num_devices
 
-  def predict(self, images: np.ndarray, *, batch_size: int) -> np.ndarray:
+  def predict(
+    self,
+    images: np.ndarray,
+    *,
+    batch_size: int,
+    text: Sequence[dict[str, np.ndarray]] | None = None,
+  ) -> np.ndarray:
     """Scores images of `image_decoding.decode_and_resize`.
 
     Extra columns have their defaults, see `with_extra_values`.
@@ -128,6 +175,7 @@ class Predictor(checkpoint_meta.Meta):
       images: uint8 [N, H, W, 3].
       batch_size: images per step, of `fit_batch_size`; N is padded to a
         multiple of it.
+      text: of `TextFeatures`, per image; for a network that takes text.
 
     Returns:
       float64 [N, num_genres], calibrated probabilities.
@@ -142,10 +190,15 @@ class Predictor(checkpoint_meta.Meta):
         'mask': np.ones(batch_size, np.float32),
         'index': np.arange(batch_size, dtype=np.int32),
         **{
-          column.name: np.full(batch_size, column.default, column.dtype)
-          for column in self.extra_columns
+          each.name: np.full(
+            (batch_size, *each.shape), each.default, each.dtype
+          )
+          for each in self.side_inputs
         },
       }
+      for row, values in enumerate((text or ())[start : start + batch_size]):
+        for name, value in values.items():
+          batch[name][row] = value
       output = self.eval_step(self.variables, parallel.shard_batch(batch))
       logits.append(jax.device_get(output['logits'])[: len(chunk)])
     return self.calibration.to_scores(np.concatenate(logits))
@@ -174,6 +227,13 @@ class Predictor(checkpoint_meta.Meta):
         f'The genres of the dataset in {dataset.data_dir} differ from those of'
         f' the training: missing {missing}, extra {extra}.'
       )
+    if self.text and 'text' not in dataset.card:
+      raise errors.InputError(
+        f'The dataset in {dataset.data_dir} has no text for the text branch of'
+        ' the network. Add it with `python -m genre_flax.prepare --read_text'
+        f' --data_dir={dataset.data_dir}`, or evaluate the image alone with'
+        ' --no_text.'
+      )
     stored = {column.name: column for column in dataset.extra_columns}
     for column in self.extra_inputs:
       other = stored.get(column.name)
@@ -189,6 +249,7 @@ class Predictor(checkpoint_meta.Meta):
       input_pipeline.DecodedSplit(
         dataset.open_split(split, check_records=True),
         image_shape=self.image_shape,
+        text=self.text,
       ),
       input_pipeline.LoaderOptions(
         global_batch_size=batch_size,
@@ -319,6 +380,35 @@ def with_extra_values(
   ]
 
 
+def with_text_reader(
+  predictors: Sequence[Predictor],
+  *,
+  use_text: bool | None = None,
+  text_reader: str = '',
+) -> list[Predictor]:
+  """Chooses whether networks with a text branch read the text on images.
+
+  Args:
+    predictors: of `restore`.
+    use_text: None: if a reader is installed; a warning is logged otherwise.
+    text_reader: 'module:attribute' of another reader, '' for RapidOCR.
+
+  Raises:
+    InputError: a reader is missing, or a network takes text alone.
+  """
+  if use_text is None and any(each.text for each in predictors):
+    use_text = bool(text_reader) or poster_text.is_installed()
+    if not use_text:
+      logging.warning(
+        'The text on posters is not read, since the package rapidocr is not'
+        ' installed: predictions are of the image alone, and less accurate.'
+        " Install it with `pip install 'genre_flax[ocr]'`, or pass --no_text."
+      )
+  if not use_text:
+    return [each.without_text() for each in predictors]
+  return [dataclasses.replace(e, text_reader=text_reader) for e in predictors]
+
+
 def make_model(
   meta: checkpoint_meta.Meta, *, axis_name: str | None = None
 ) -> nn.Module:
@@ -333,8 +423,8 @@ def make_model(
   model = registry.create_from_config(
     meta.config.model, num_genres=len(meta.genres), axis_name=axis_name
   )
-  if axis_name is None and meta.extra_columns:
-    return side_inputs.with_defaults(model, meta.extra_columns)
+  if axis_name is None:
+    return side_inputs.with_defaults(model, meta.side_inputs)
   return model
 
 

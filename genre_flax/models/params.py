@@ -62,5 +62,5 @@ def check_head_bias(params: Any, *, model_name: str) -> None:
 
 
 def is_head(path: str) -> bool:
-  """Whether a path is not below the embedding: head, head_norm, text, fusion."""
+  """Whether a path is above the embedding: head, head_norm, text, fusion."""
   return path.split('/')[0].split('_')[0] in (HEAD, TEXT, 'fusion')

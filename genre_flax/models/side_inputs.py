@@ -43,7 +43,9 @@ def with_defaults(
 class _WithDefaults:
   """Has the attributes and methods of a network."""
 
-  def __init__(self, model: nn.Module, inputs: Sequence[text_features.SideInput]):
+  def __init__(
+    self, model: nn.Module, inputs: Sequence[text_features.SideInput]
+  ):
     """Wraps a network whose batches have further inputs."""
     self._model = model
     self._inputs = inputs

@@ -133,9 +133,7 @@ class ImageAndText(nn.Module):
     """Creates the branch, in the scope of the image network."""
     nn.share_scope(self, self.image_network)
     self.text = TextBranch(self.num_genres, self.num_buckets, self.dropout_rate)
-    self.fusion_scales = self.variable(
-      'batch_stats', SCALES, jnp.ones, (2,)
-    )
+    self.fusion_scales = self.variable('batch_stats', SCALES, jnp.ones, (2,))
     self.fusion_bias = self.variable(
       'batch_stats', BIAS, jnp.zeros, (self.num_genres,)
     )

@@ -103,6 +103,26 @@ def allow_custom_code(
   )
 
 
+def no_text() -> flags.FlagHolder[bool]:
+  """Defines --no_text."""
+  return flags.DEFINE_bool(
+    'no_text',
+    False,
+    'Predict from the image alone with a network that also reads the text on'
+    ' posters.',
+  )
+
+
+def text_reader() -> flags.FlagHolder[str]:
+  """Defines --text_reader."""
+  return flags.DEFINE_string(
+    'text_reader',
+    '',
+    "'module:attribute' of a custom reader of the text on posters; default:"
+    ' RapidOCR, of the extra `ocr`.',
+  )
+
+
 def distributed() -> flags.FlagHolder[bool]:
   """Defines --distributed."""
   return flags.DEFINE_bool(

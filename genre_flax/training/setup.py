@@ -67,15 +67,20 @@ def set_up(
   config_validation.validate(config)
   dataset = inputs.open_dataset(config, epath.Path(workdir))
   inputs.check_splits(config, dataset)
+  if text_features.from_config(config.model) and 'text' not in dataset.card:
+    raise errors.InputError(
+      "config.model.use_text=True and the network 'text' need the text on the"
+      f' posters, which the dataset in {dataset.data_dir} lacks. Add it with'
+      ' `python -m genre_flax.prepare --read_text --data_dir='
+      f'{dataset.data_dir}`.'
+    )
   setup = build(
     config,
     num_train_examples=dataset.num_examples(config.dataset.train_split),
     label_prior=dataset.label_prior,
     num_devices=parallel.num_devices(),
     platform=jax.default_backend(),
-    extra_inputs=text_features.side_inputs(
-      config.model, dataset.extra_columns
-    ),
+    extra_inputs=text_features.side_inputs(config.model, dataset.extra_columns),
   )
   if parallel.is_main_host():
     described = progress.describe_parameters(

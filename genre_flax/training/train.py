@@ -20,7 +20,9 @@ from genre_flax.datasets.posters import storage
 from genre_flax.evaluation import calibration_fit
 from genre_flax.evaluation import constant_baseline
 from genre_flax.evaluation import evaluator
+from genre_flax.evaluation import late_fusion
 from genre_flax.evaluation import metrics
+from genre_flax.models import initialization
 from genre_flax.runtime import errors
 from genre_flax.runtime import lock
 from genre_flax.runtime import metric_writer
@@ -206,8 +208,10 @@ def _loop(config, dataset, setup, state, checkpointer, progress):
         with progress.paused():
           meta, results = {**base_meta, 'log_sums': progress.sums}, None
           if is_eval and validation_split is not None:
-            results, calibration = validate(state)
-            meta['calibration'] = calibration.to_dict()
+            results, calibrations, fusion = validate(state)
+            meta |= calibrations
+            if fusion:
+              state = state.with_statistics(fusion)
             split, best = config.dataset.validation_split, config.best_metric
             progress.validation(step, split, results, best_metric=best)
             results = stopping.add(step, results)
@@ -248,17 +252,28 @@ def _open_splits(config, dataset, model, state):
 
 
 def _make_validator(config, dataset, setup, split):
-  """A function of the state that returns metrics and a calibration."""
+  """A function of the state that validates it.
+
+  It returns metrics, calibrations for the meta of a checkpoint, and, of a
+  network with branches, the variables of their fusion.
+  """
+  to_logits = objectives.logits_fn(config, label_prior=dataset.label_prior)
   eval_step = watchdog.excluding_first_call(
     evaluator.make_eval_step(
-      setup.model,
-      config_lib.preprocessing(config),
-      logits_fn=objectives.logits_fn(config, label_prior=dataset.label_prior),
+      setup.model, config_lib.preprocessing(config), logits_fn=to_logits
     )
   )
   uncalibrated = calibration_fit.uncalibrated(
     dataset.genres, counts=dataset.label_sets
   )
+
+  def logits_fn(logits):
+    return logits if to_logits is None else np.asarray(to_logits(logits))
+
+  def calibrate(logits, labels):
+    return calibration_fit.fit(
+      logits, labels, genres=dataset.genres, counts=dataset.label_sets
+    ).to_dict()
 
   def validate(state):
     started = time.monotonic()
@@ -269,18 +284,25 @@ def _make_validator(config, dataset, setup, split):
       inputs.loader_options(config, setup.sizes.global_eval_batch_size),
     )
     if not np.isfinite(predictions.logits).all():
-      return {'loss': float('nan')}, uncalibrated  # `Progress` reports it.
+      return {'loss': float('nan')}, {}, None  # `Progress` reports it.
+    meta, fusion, labels = {}, None, predictions.labels
+    if predictions.branches is not None:
+      images = logits_fn(predictions.branches[:, 0])
+      meta['calibration_without_text'] = calibrate(images, labels)
+      fusion = late_fusion.fit(
+        predictions.branches,
+        labels,
+        prior_logits=initialization.prior_logits(dataset.label_prior),
+        loss_fn=setup.objective.losses,
+      )
+      logits = late_fusion.fuse(predictions.branches, fusion)
+      predictions = evaluator.Predictions(logits_fn(logits), labels, logits)
     results = metrics.compute(
-      uncalibrated.to_scores(predictions.logits), predictions.labels
+      uncalibrated.to_scores(predictions.logits), labels
     )
-    calibration = calibration_fit.fit(
-      predictions.logits,
-      predictions.labels,
-      genres=dataset.genres,
-      counts=dataset.label_sets,
-    )
+    meta['calibration'] = calibrate(predictions.logits, labels)
     results = {**objectives.mean_loss(setup.objective, predictions), **results}
-    return {**results, 'seconds': time.monotonic() - started}, calibration
+    return {**results, 'seconds': time.monotonic() - started}, meta, fusion
 
   return validate
 
@@ -299,9 +321,12 @@ def checkpoint_meta(
       dataset.label_sets, num_genres=len(dataset.genres)
     ),
     'dataset_fingerprint': dataset.card['fingerprint'],
-    'calibration': calibration_fit.uncalibrated(
-      dataset.genres, counts=dataset.label_sets
-    ).to_dict(),
+    **dict.fromkeys(
+      ('calibration', 'calibration_without_text'),
+      calibration_fit.uncalibrated(
+        dataset.genres, counts=dataset.label_sets
+      ).to_dict(),
+    ),
     'extra_columns': [
       dataclasses.asdict(column) for column in dataset.extra_columns
     ],

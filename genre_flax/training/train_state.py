@@ -10,6 +10,7 @@ import ml_collections
 import optax
 
 from genre_flax.models import params as params_lib
+from genre_flax.runtime import parallel
 from genre_flax.runtime import target
 
 
@@ -35,6 +36,12 @@ class TrainState:
     """Variables for evaluation: with the EMA where there is one."""
     params = self.params if self.ema_params is None else self.ema_params
     return {'params': params, 'batch_stats': self.batch_stats}
+
+  def with_statistics(self, values: dict[str, Any]) -> 'TrainState':
+    """The state with some other entries of `batch_stats`, on the devices."""
+    return self.replace(
+      batch_stats={**self.batch_stats, **parallel.replicate(values)}
+    )
 
   def to_items(self) -> dict[str, Any]:
     """The items of a checkpoint, 'model' and 'optimizer'."""

@@ -5,6 +5,7 @@ An engine is a callable object, the default `RapidOcr` or one of your own, named
 """
 
 from collections.abc import Sequence
+import importlib.util
 import threading
 from typing import NamedTuple, Protocol
 import unicodedata
@@ -117,6 +118,11 @@ class RapidOcr:
         found.txts, found.scores, found.boxes, strict=True
       )
     ]
+
+
+def is_installed() -> bool:
+  """Whether the packages of the default engine are installed."""
+  return all(map(importlib.util.find_spec, ('rapidocr', 'onnxruntime')))
 
 
 def load_engine(text_reader: str = '', *, num_threads: int = 1) -> Engine:

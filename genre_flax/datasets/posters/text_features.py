@@ -92,9 +92,7 @@ class TextFeatures:
     pairs += layout_statistics(lines).items() if lines else ()
     for counts in self._count(lines):
       norm = math.sqrt(sum((1 + math.log(n)) ** 2 for n in counts.values()))
-      pairs += [
-        (i, (1 + math.log(n)) / norm) for i, n in counts.most_common()
-      ]
+      pairs += [(i, (1 + math.log(n)) / norm) for i, n in counts.most_common()]
     pairs = pairs[: self.max_ngrams]
     ids[: len(pairs)], weights[: len(pairs)] = zip(*pairs, strict=True)
     return {'text_ids': ids, 'text_weights': weights}
