@@ -97,28 +97,58 @@ class TextFeatures:
     ids[: len(pairs)], weights[: len(pairs)] = zip(*pairs, strict=True)
     return {'text_ids': ids, 'text_weights': weights}
 
+  def by_word(
+    self, lines: Sequence[poster_text.Line]
+  ) -> dict[str, dict[int, float]]:
+    """The weights of `__call__` by word, which add up to them.
+
+    The weight of an n-gram is divided equally among its words and occurrences.
+
+    Returns:
+      {word: {id: weight}}, in the order of the text.
+    """
+    values = self(lines)
+    weights = dict(
+      zip(values['text_ids'].tolist(), values['text_weights'], strict=True)
+    )
+    counts = sum(self._count(lines), collections.Counter())
+    shares: dict[str, dict[int, float]] = {}
+    for line in lines:
+      tokens = tokenize(line.text)
+      ngrams = [*self._word_ngrams(tokens), *self._character_ngrams(tokens)]
+      for ngram, words in ngrams:
+        share = weights.get(ngram, 0.0) / counts[ngram] / len(words)
+        for word in words:
+          of_word = shares.setdefault(word, {})
+          of_word[ngram] = of_word.get(ngram, 0.0) + float(share)
+    return shares
+
   def _count(self, lines):
     """Counts of the ids of word n-grams, and of character n-grams."""
     words, characters = collections.Counter(), collections.Counter()
     for line in lines:
       tokens = tokenize(line.text)
-      words.update(self._word_ids(tokens))
-      for token in tokens:
-        characters.update(self._character_ids(token))
+      words.update(i for i, _ in self._word_ngrams(tokens))
+      characters.update(i for i, _ in self._character_ngrams(tokens))
     return words, characters
 
-  def _word_ids(self, tokens: Sequence[str]) -> Iterator[int]:
+  def _word_ngrams(self, tokens: Sequence[str]) -> Iterator[tuple[int, list]]:
+    """Ids and words of the word n-grams of a line."""
     for length in range(1, self.max_word_ngram + 1):
       for start in range(len(tokens) - length + 1):
-        yield self._hash(' '.join(tokens[start : start + length]))
+        words = tokens[start : start + length]
+        yield self._hash(' '.join(words)), words
 
-  def _character_ids(self, token: str) -> Iterator[int]:
+  def _character_ngrams(
+    self, tokens: Sequence[str]
+  ) -> Iterator[tuple[int, list]]:
+    """Ids and words of the character n-grams of a line."""
     shortest, longest = self.char_ngrams
-    if longest:
+    for token in tokens if longest else ():
       padded = f'<{token}>'
       for length in range(shortest, longest + 1):
         for start in range(len(padded) - length + 1):
-          yield self._hash('#' + padded[start : start + length])
+          yield self._hash('#' + padded[start : start + length]), [token]
 
   def _hash(self, ngram: str) -> int:
     buckets = self.num_buckets - _FIRST_ID
