@@ -196,7 +196,7 @@ def test_unknown_keys_are_refused():
     config.num_epoch = 3
   with pytest.raises(errors.InputError) as e:
     config_validation.validate(config)
-  assert 'mirror: renamed to config.augment.horizontal_flip' in str(e.value)
+  assert 'config.augment.mirror: no such key' in str(e.value)
   assert 'num_epoch: no such key; the nearest is config.num_epochs' in str(
     e.value
   )
@@ -215,11 +215,10 @@ def test_names_equal_the_tables_of_the_packages():
   assert len(config_validation.PIP_WEIGHTS) == efficientnet_lite.NUM_VARIANTS
 
 
-def test_a_stored_config_of_an_earlier_version():
+def test_a_stored_config_with_other_keys():
   config = make_config(eval_crops=(1.0, 0.9))
   config.loss.options = {'weights': {'Drama': 2.0}}
   stored = config_lib.to_dict(config)
-  stored['eval_zooms'] = stored.pop('eval_crops')
   del stored['model']['tiny']['dropout_rate']
   stored['former'] = 3
   got = config_lib.from_dict(stored)
@@ -227,4 +226,3 @@ def test_a_stored_config_of_an_earlier_version():
   assert got.model.tiny.dropout_rate == 0.1
   assert got.loss.options.weights.Drama == 2.0
   assert got.former == 3
-  assert 'eval_zooms' not in got

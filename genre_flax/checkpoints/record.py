@@ -76,8 +76,7 @@ def read(folder: epath.Path) -> Record:
     record = json.loads(path.read_bytes())
     is_intact = record.pop('checksum') == checksums.of_json(record)
     step, metrics = record['step'], record['metrics']
-    # Missing in checkpoints of version 0.1.
-    name, higher_is_better = record.get('best_metric', selection.BestMetric())
+    name, higher_is_better = record['best_metric']
     record['best_metric'] = selection.BestMetric(
       str(name), bool(higher_is_better)
     )

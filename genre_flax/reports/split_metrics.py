@@ -238,16 +238,17 @@ def _parse(stored: Mapping[str, Any], genres) -> dict[str, Any]:
       genre: {
         **{
           key: _parse_number(stored['genres'][genre][key])
-          for key in ('average_precision', 'roc_auc', 'threshold')
+          for key in (
+            'average_precision',
+            'roc_auc',
+            'train_share',
+            'threshold',
+          )
         },
         **{
           key: int(stored['genres'][genre][key])
           for key in ('support', 'num_in_top3', 'num_predicted')
         },
-        # Missing in files of earlier versions.
-        'train_share': _parse_number(
-          stored['genres'][genre].get('train_share')
-        ),
       }
       for genre in genres
     },
