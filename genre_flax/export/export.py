@@ -52,18 +52,16 @@ def run(
   format: str,
   step: str = 'best',
   output: pathlib.Path | None = None,
-  push: str | None = None,
   ort_web: pathlib.Path | None = None,
   allow_custom_code: bool = False,
 ) -> int:
-  """Exports a checkpoint, prints a summary, and uploads the export if asked to.
+  """Exports a checkpoint and prints a summary.
 
   Args:
     workdir: of the training run.
     format: 'onnx', 'release', 'stablehlo', 'timm' or 'web'.
     step: 'best', 'latest' or a number.
     output: folder to write; None for WORKDIR/export/FORMAT_STEP.
-    push: repository of the Hugging Face Hub, USER/NAME; None for no upload.
     ort_web: of `export`.
     allow_custom_code: of `predictor_lib.restore`.
 
@@ -71,12 +69,8 @@ def run(
     The exit status.
 
   Raises:
-    UserError: see `export` and `hub.push`.
+    UserError: of `export`.
   """
-  if push is not None:
-    with _require_extra():
-      from genre_flax.export import hub
-    hub.validate_repo(push)
   predictor = predictor_lib.restore(
     workdir, step=step, allow_custom_code=allow_custom_code
   )
@@ -99,8 +93,6 @@ def run(
   print(f'Wrote {output}')
   if format == 'web':
     print(f'To view it: python -m http.server --directory {output}')
-  if push is not None:
-    print(f'Uploaded to {hub.push(output, push, is_page=format == "web")}')
   return 0
 
 
