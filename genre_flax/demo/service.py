@@ -8,8 +8,8 @@ from PIL import Image
 
 from genre_flax.attribution import map_images
 from genre_flax.attribution import methods
-from genre_flax.data import image_decoding
 from genre_flax.datasets.posters import images
+from genre_flax.inference import image_files
 from genre_flax.inference import predictor as predictor_lib
 from genre_flax.retrieval import embedder as embedder_lib
 from genre_flax.retrieval import neighbors
@@ -47,7 +47,7 @@ class Service:
     self._max_bytes = max_bytes
     blank = np.zeros((*predictor.image_shape, 3), np.uint8)
     for size in (1, _BATCH_SIZE):
-      self._score([blank] * size)
+      self._predict([blank] * size)
     self.explainer.maps(blank[None], np.array([[0]]))
     if embedder is not None:
       embedder.embed(blank[None])
@@ -63,21 +63,11 @@ class Service:
     Returns:
       Per file, calibrated probabilities, float64 [num_genres], or the error.
     """
-    results = []
-    for start in range(0, len(paths), _BATCH_SIZE):
-      decoded = []
-      for path in paths[start : start + _BATCH_SIZE]:
-        try:
-          decoded.append(self._decode(self._read(path)))
-        except images.BadImageError as e:
-          decoded.append(e)
-      pixels = [each for each in decoded if isinstance(each, np.ndarray)]
-      scores = iter(self._score(pixels) if pixels else ())
-      results += [
-        next(scores) if isinstance(each, np.ndarray) else each
-        for each in decoded
-      ]
-    return results
+    return [
+      each if isinstance(each, images.BadImageError) else each[1]
+      for batch in image_files.batched(paths, _BATCH_SIZE)
+      for each in self._predict([self._decode(path) for path in batch])
+    ]
 
   def attribution_map(self, path: epath.Path, genre: int) -> np.ndarray:
     """The poster with the attribution map of a genre laid over it.
@@ -92,7 +82,7 @@ class Service:
     Raises:
       BadImageError: the file cannot be read.
     """
-    content = self._read(path)
+    content = images.read(path, max_bytes=self._max_bytes)
     image, _ = images.open_rgb(content, at_least=(_MAX_SIDE, _MAX_SIDE))
     image.thumbnail((_MAX_SIDE, _MAX_SIDE), Image.Resampling.LANCZOS)
     pixels = self._decode(content)
@@ -113,20 +103,23 @@ class Service:
     """
     if self._embedder is None or self._index is None:
       return []
-    pixels = self._decode(self._read(path))
+    pixels = self._decode(path)
+    if isinstance(pixels, images.BadImageError):
+      raise pixels
     [embedding] = self._embedder.embed(pixels[None])
     return self._index.nearest(embedding, number=NUM_NEIGHBORS)
 
-  def _read(self, path) -> bytes:
-    return images.read(path, max_bytes=self._max_bytes)
+  def _decode(self, image) -> np.ndarray | images.BadImageError:
+    """An image of the input size, or the error."""
+    return image_files.decode(
+      image, self.predictor.image_shape, max_bytes=self._max_bytes
+    )
 
-  def _decode(self, content) -> np.ndarray:
-    height, width = self.predictor.image_shape
-    return image_decoding.decode_and_resize(content, height=height, width=width)
-
-  def _score(self, pixels) -> np.ndarray:
-    """Scores of 1 to _BATCH_SIZE images, by one of two compiled programs."""
-    batch_size = 1 if len(pixels) == 1 else _BATCH_SIZE
-    return self.predictor.predict(
-      np.stack(pixels), batch_size=self.predictor.fit_batch_size(batch_size)
+  def _predict(self, decoded):
+    """Results of 1 to _BATCH_SIZE images, by one of two compiled programs."""
+    batch_size = 1 if len(decoded) == 1 else _BATCH_SIZE
+    return image_files.predict_batch(
+      self.predictor,
+      decoded,
+      batch_size=self.predictor.fit_batch_size(batch_size),
     )

@@ -103,38 +103,52 @@ def _predict_by_one(predictor, files, batch_size):
   )
   files = iter(files)
   for batch in batched(decoded, batch_size):
-    readable = [image for image in batch if isinstance(image, np.ndarray)]
-    scores = iter(())
-    if readable:
-      scores = iter(
-        predictor.predict(np.stack(readable), batch_size=batch_size)
-      )
-    for image in batch:
-      if isinstance(image, np.ndarray):
-        yield Result(next(files), image, next(scores), None)
-      else:
+    for image in predict_batch(predictor, batch, batch_size=batch_size):
+      if isinstance(image, images.BadImageError):
         yield Result(next(files), None, None, str(image))
+      else:
+        yield Result(next(files), *image, None)
+
+
+def predict_batch(
+  predictor: predictor_lib.Predictor,
+  decoded: Sequence[np.ndarray | images.BadImageError],
+  *,
+  batch_size: int,
+) -> list[tuple[np.ndarray, np.ndarray] | images.BadImageError]:
+  """(image, scores) per result of `decode`, or its error."""
+  readable = [image for image in decoded if isinstance(image, np.ndarray)]
+  if readable:
+    scores = predictor.predict(np.stack(readable), batch_size=batch_size)
+    scored = zip(readable, scores, strict=True)
+  return [
+    next(scored) if isinstance(image, np.ndarray) else image
+    for image in decoded
+  ]
 
 
 def decode(
-  image: Image, image_shape: tuple[int, int]
+  image: Image,
+  image_shape: tuple[int, int],
+  *,
+  max_bytes: int = images.MAX_BYTES,
 ) -> np.ndarray | images.BadImageError:
   """An image as uint8 [H, W, 3], resized to (H, W), or the error."""
   height, width = image_shape
   try:
     return image_decoding.decode_and_resize(
-      _content(image), height=height, width=width
+      _content(image, max_bytes), height=height, width=width
     )
   except images.BadImageError as e:
     return e
 
 
-def _content(image: Image) -> bytes:
+def _content(image: Image, max_bytes: int) -> bytes:
   """The bytes of an image file."""
   if isinstance(image, bytes):
     return image
   if isinstance(image, (str, os.PathLike)):
-    return images.read(epath.Path(image))
+    return images.read(epath.Path(image), max_bytes=max_bytes)
   if isinstance(image, np.ndarray):
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
       raise images.BadImageError(
