@@ -90,11 +90,6 @@ class MapWriter:
   ):
     """Prepares the method and creates the folder.
 
-    Args:
-      predictor: of `predictor_lib.restore`.
-      folder: for the images.
-      method: as in `methods.Explainer`.
-
     Raises:
       InputError: the network does not support the method.
       StorageError: the folder cannot be created.

@@ -41,15 +41,7 @@ def make(
   metrics: Metrics,
   best_metric: selection.BestMetric,
 ) -> Record:
-  """Creates the record of a checkpoint, for JSON.
-
-  Args:
-    step: Number of updates.
-    items: Trees of arrays on the host, by item.
-    meta: Values for JSON.
-    metrics: From `finite_metrics`.
-    best_metric: The metric that ranks the checkpoints of the run.
-  """
+  """Creates the record of a checkpoint, for JSON."""
   record = {
     'algorithm': checksums.ALGORITHM,
     'step': step,
@@ -63,9 +55,6 @@ def make(
 
 def read(folder: epath.Path) -> Record:
   """Reads and verifies the record of a checkpoint.
-
-  Args:
-    folder: Folder of the checkpoint, named by its step.
 
   Raises:
     DamageError: The record is damaged or missing.

@@ -145,13 +145,7 @@ def _warn(error) -> None:
 def build(
   handlers: Handlers, *, examples: pathlib.Path, about: str
 ) -> gr.Blocks:
-  """Lays out the interface.
-
-  Args:
-    handlers: of the events.
-    examples: folder to write example posters to.
-    about: Markdown on the network.
-  """
+  """Lays out the interface."""
   keep = (60, limits.KEEP_SECONDS)
   with gr.Blocks(
     title=TITLE, analytics_enabled=False, delete_cache=keep
@@ -239,13 +233,7 @@ def _draw_examples(folder: pathlib.Path) -> list[list[str]]:
 def describe(
   service: service_lib.Service, *, name: str, metrics: dict[str, Any] | None
 ) -> str:
-  """A network, its metrics and its limits, as Markdown.
-
-  Args:
-    service: with the network.
-    name: of the run.
-    metrics: of `split_metrics.read_any`, or None.
-  """
+  """A network, its metrics and its limits, as Markdown."""
   predictor = service.predictor
   model = text.for_markdown(predictor.config.model.name)
   height, width = predictor.image_shape

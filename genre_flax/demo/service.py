@@ -31,14 +31,7 @@ class Service:
     embedder: embedder_lib.Embedder | None = None,
     index: neighbors.Index | None = None,
   ):
-    """Compiles all programs, so that the first request is fast.
-
-    Args:
-      predictor: of `predictor_lib.restore`.
-      max_bytes: largest file that is read.
-      embedder: of the same network; None disables nearest posters.
-      index: posters to search; None disables nearest posters.
-    """
+    """Compiles all programs, so that the first request is fast."""
     predictor.require_images_only('The demo')
     self.predictor = predictor
     self._embedder = embedder
@@ -57,9 +50,6 @@ class Service:
   ) -> list[np.ndarray | images.BadImageError]:
     """Scores image files; an unreadable one does not affect the others.
 
-    Args:
-      paths: any number of files.
-
     Returns:
       Per file, calibrated probabilities, float64 [num_genres], or the error.
     """
@@ -71,10 +61,6 @@ class Service:
 
   def attribution_map(self, path: epath.Path, genre: int) -> np.ndarray:
     """The poster with the attribution map of a genre laid over it.
-
-    Args:
-      path: of the poster.
-      genre: index of the genre.
 
     Returns:
       uint8 [h, w, 3], in the proportions of the poster.
@@ -91,9 +77,6 @@ class Service:
 
   def nearest(self, path: epath.Path) -> list[neighbors.Neighbor]:
     """The most similar training posters, by cosine similarity of embeddings.
-
-    Args:
-      path: of the poster.
 
     Returns:
       NUM_NEIGHBORS at most, the most similar first; [] without an index.

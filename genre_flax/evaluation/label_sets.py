@@ -72,10 +72,7 @@ class LabelSets:
     return xp.where(varies, log_odds, logits)
 
   def most_probable(self, scores: np.ndarray) -> np.ndarray:
-    """The most probable label set of each poster, given its scores.
-
-    Args:
-      scores: [N, L], probabilities.
+    """The most probable label set of each poster, given scores [N, L].
 
     Returns:
       bool [N, L]; each row is one of `members`.

@@ -56,12 +56,9 @@ class Ranked:
 def _thresholds(
   ranked: Ranked, genre: int, weights: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
-  """Weighted true and false positives at each distinct score, in blocks.
+  """True and false positives at each distinct score, in blocks.
 
-  Args:
-    ranked: of a split.
-    genre: index.
-    weights: [R, N], R weightings of the examples.
+  `weights` are [R, N], R weightings of the examples.
 
   Yields:
     Four arrays [R, T] for the next T distinct scores, descending: the true and

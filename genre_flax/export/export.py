@@ -57,14 +57,6 @@ def run(
 ) -> int:
   """Exports a checkpoint and prints a summary.
 
-  Args:
-    workdir: of the training run.
-    format: 'onnx', 'release', 'stablehlo', 'timm' or 'web'.
-    step: 'best', 'latest' or a number.
-    output: folder to write; None for WORKDIR/export/FORMAT_STEP.
-    ort_web: of `export`.
-    allow_custom_code: of `predictor_lib.restore`.
-
   Returns:
     The exit status.
 
@@ -104,14 +96,7 @@ def export(
   output: pathlib.Path,
   ort_web: pathlib.Path | None = None,
 ) -> dict[str, Any]:
-  """Writes and verifies an export.
-
-  Args:
-    predictor: of `predictor_lib.restore`.
-    workdir: of the run, for its metrics and its dataset.
-    format: 'onnx', 'release', 'stablehlo', 'timm' or 'web'.
-    output: folder to write; an existing export is replaced.
-    ort_web: for 'web', of `web_export.write`.
+  """Writes and verifies an export; an existing one is replaced.
 
   Returns:
     The content of config.json.

@@ -19,13 +19,7 @@ def write(
   folder: pathlib.Path,
   config: dict[str, Any],
 ) -> verification.Runner:
-  """Writes the function as ONNX.
-
-  Args:
-    predictor: of the network.
-    folder: to write to.
-    config: of `config_json.make`, stored as the metadata of the file; the
-      versions of ONNX and ONNX Runtime are added to it.
+  """Writes the function as ONNX, with `config` and versions as metadata.
 
   Returns:
     Runs the written file.

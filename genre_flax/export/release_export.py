@@ -30,11 +30,6 @@ def write(
 ) -> verification.Runner:
   """Writes the arrays, and adds the values that `released.read` reads.
 
-  Args:
-    predictor: of `predictor.restore`.
-    folder: to write to.
-    config: of `config_json.make`, which is extended.
-
   Returns:
     Runs the written model.
   """

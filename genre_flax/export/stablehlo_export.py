@@ -31,11 +31,6 @@ def write(
 ) -> verification.Runner:
   """Writes the function and the versions of its format.
 
-  Args:
-    predictor: of the network.
-    folder: to write to.
-    config: of `config_json.make`; unchanged.
-
   Returns:
     Runs the written file.
   """

@@ -141,13 +141,6 @@ def new_checkpoints(
 ) -> Iterator[int]:
   """Yields the steps of new checkpoints until the end of the training.
 
-  Args:
-    workdir: of the run; it may not exist yet.
-    last_step: checkpoints up to this step are skipped.
-    timeout_seconds: maximum time without a new checkpoint.
-    sleep: waits for a number of seconds.
-    clock: the time in seconds.
-
   Yields:
     The steps, ascending.
 

@@ -72,11 +72,6 @@ def predict_files(
 ) -> Iterator[Result]:
   """Scores files in batches; the result of an unreadable one has an error.
 
-  Args:
-    predictor: a network, or an ensemble, each member of which reads the files.
-    files: paths, or images.
-    batch_size: files per step.
-
   Yields:
     A result per file, in order.
   """

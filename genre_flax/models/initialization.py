@@ -77,13 +77,9 @@ def merge_pretrained(
 
 
 def with_prior_bias(params: Any, label_prior: np.ndarray) -> Any:
-  """Sets the head's bias to the logits of the label prior.
+  """Sets the bias of the head to the logits of the label prior, [num_genres].
 
   Lin et al., 2017, section 3.3. The prior is clipped to [1e-4, 1 - 1e-4].
-
-  Args:
-    params: with 'head/bias', [num_genres].
-    label_prior: [num_genres], shares of the training split.
 
   Returns:
     A tree like `params`.

@@ -139,11 +139,6 @@ def from_variables(
   BatchNorm before the head into the head, and the patches' bias in a network
   with `pre_norm` into the positions.
 
-  Args:
-    variables: {'params'} and, if it has BatchNorm, 'batch_stats'; trees.
-    network: one of `config_validation.BACKBONES`.
-    options: of the network, `config.model.NETWORK`.
-
   Returns:
     float32 arrays by timm's names, for a network with `no_embed_class`.
   """

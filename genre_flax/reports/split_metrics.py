@@ -42,10 +42,6 @@ def make_report(
   as scores to every poster. For metrics at 3 it predicts the best three genres
   of the training split, for fitted metrics the best set of most frequent ones.
 
-  Args:
-    scored: the split.
-    bootstrap_samples: number of resamples; 0 for no intervals.
-
   Returns:
     {'split', 'step', 'num_examples', 'metrics': {name: {'value', 'low', 'high',
     'constant_baseline'}}, 'expected_calibration_error': {'network',
@@ -150,11 +146,6 @@ def read(
   workdir: epath.PathLike, *, step: int, genres: tuple[str, ...]
 ) -> dict[str, Any] | None:
   """Reads the metrics of a checkpoint, written by a training or by `top3`.
-
-  Args:
-    workdir: of the run.
-    step: of the checkpoint.
-    genres: of the network.
 
   Returns:
     As of `make_report`; None if there are none.
@@ -328,15 +319,7 @@ def format_top3(
   top: int = metrics.TOP_K,
   threshold: float = 0.0,
 ) -> str:
-  """A line with the name of a poster and its top predictions.
-
-  Args:
-    name: of the poster.
-    scores: [num_genres].
-    genres: the label names.
-    top: number of predictions.
-    threshold: least score of a prediction.
-  """
+  """A line with the name of a poster and its top predictions."""
   found = [
     i for i in metrics.top_k(scores[None], top)[0] if scores[i] >= threshold
   ]

@@ -35,11 +35,6 @@ def write(
 ) -> dict[str, Any]:
   """Writes the metrics, the predictions and the contact sheet of a split.
 
-  Args:
-    scored: the split.
-    output: folder to write to; created if missing.
-    bootstrap_samples: number of resamples for the intervals.
-
   Returns:
     The content of metrics.json, of `split_metrics.make_report`.
 
@@ -89,16 +84,6 @@ def evaluate(
   """Scores a split, writes its report, and prints a summary.
 
   All hosts call it; the main one writes and prints.
-
-  Args:
-    predictor: of `ensemble.combine`.
-    split: its name.
-    data_dir: of the dataset.
-    output: folder to write to.
-    batch_size: posters per step over all hosts.
-    bootstrap_samples: number of resamples for the intervals.
-    explain: whether to write attribution maps of some posters.
-    explain_by: the method, as in `attribution.methods.Explainer`.
 
   Raises:
     InputError: there is no such dataset or split, or its genres differ.

@@ -76,10 +76,6 @@ class Index:
   def nearest(self, embedding: np.ndarray, *, number: int) -> list[Neighbor]:
     """Finds the most similar posters.
 
-    Args:
-      embedding: float32 [num_features] of `embedder.Embedder.embed`.
-      number: of posters to return, at most.
-
     Returns:
       The posters, in order of decreasing similarity.
     """

@@ -37,10 +37,6 @@ def names(values: Mapping[str, Any]) -> dict[str, str]:
 def load(name: str, *, key: str) -> Callable[..., Any]:
   """Imports a class or function.
 
-  Args:
-    name: 'module:attribute'.
-    key: Config key of the name, for error messages.
-
   Raises:
     InputError: It cannot be imported, or is not a class or a function.
   """

@@ -115,12 +115,6 @@ class WeightsAndBiases:
   ):
     """Starts or continues the run.
 
-    Args:
-      project: Name of the project.
-      folder: Local folder, in which wandb creates the folder `wandb`.
-      workdir: Folder of the training, which stores the id of the run.
-      config: Config to show with the run.
-
     Raises:
       InputError: wandb is not installed.
     """

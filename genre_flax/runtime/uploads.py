@@ -25,12 +25,7 @@ class Uploader:
   def __init__(
     self, target: epath.PathLike, *, interval_seconds: float | None = None
   ):
-    """Creates the local folder and starts the thread.
-
-    Args:
-      target: Folder on cloud storage.
-      interval_seconds: Time between two uploads; by default INTERVAL_SECONDS.
-    """
+    """Creates the local folder and starts the thread."""
     self.folder = pathlib.Path(tempfile.mkdtemp(prefix='genre_flax_'))
     self._target = epath.Path(target)
     self._interval = interval_seconds or INTERVAL_SECONDS

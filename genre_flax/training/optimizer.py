@@ -26,11 +26,6 @@ def make_learning_rate_fn(
 ) -> Schedule:
   """The learning rate: linear warm-up, then `config.schedule`; or a custom one.
 
-  Args:
-    config: `config.optimizer`.
-    num_train_steps: updates of the whole run.
-    num_warmup_steps: of these, with a rising learning rate.
-
   Returns:
     Maps the number of updates done so far to the next update's learning rate.
 

@@ -281,12 +281,7 @@ def describe_run(
 
 
 def describe_parameters(params: dict, *, trainable: str) -> str:
-  """The modules of the parameters, one per line, with their sizes.
-
-  Args:
-    params: a tree.
-    trainable: pattern of the trained parameters, of `params.split`.
-  """
+  """The modules of the parameters, one per line, with their sizes."""
   trained, _ = params_lib.split(params, trainable)
   sizes = collections.Counter()
   for path, value in params_lib.flatten(params, sep='/').items():

@@ -137,11 +137,6 @@ def check_resumable(
 ) -> None:
   """Refuses to resume a run with a config that changes its results.
 
-  Args:
-    saved: as in `changed_keys`.
-    config: of this start.
-    allow_change: keys that may differ.
-
   Raises:
     InputError: lists the keys that differ.
   """

@@ -56,10 +56,6 @@ def set_up(
 ) -> tuple[storage.PosterDataset, Setup]:
   """Validates the config and the dataset, builds the run, and describes it.
 
-  Args:
-    config: with every key of configs/default.py.
-    workdir: of the run; a synthetic dataset is written into it.
-
   Raises:
     InputError: the config or the dataset does not fit.
     DamageError: the dataset is damaged.

@@ -139,15 +139,6 @@ def open_run(
 ) -> Run:
   """Restores a checkpoint and scores a split.
 
-  Args:
-    workdir: of the run.
-    split: its name.
-    step: of the checkpoint, as in `predictor_lib.restore`.
-    data_dir: the dataset; '' for that of the training.
-    batch_size: posters per step.
-    bootstrap_samples: number of resamples; 0 for no intervals.
-    allow_custom_code: as in `predictor_lib.restore`.
-
   Returns:
     The run. If the dataset of the training is missing, it has no scored split,
     and the metrics that are stored in the workdir.
