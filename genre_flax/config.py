@@ -58,9 +58,6 @@ def key_faults(
   Args:
     keys: dotted, of a config or of overrides.
     expected: a config with all keys; None for configs/default.py.
-
-  Returns:
-    Descriptions by key.
   """
   known = flatten(expected.to_dict()) if expected else default_values()
   options = () if expected else tuple(custom.OPTIONS.values())

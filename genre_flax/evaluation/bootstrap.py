@@ -76,9 +76,6 @@ def intervals(
     inputs: of the split.
     num_samples: number of resamples; 0 for no intervals.
     names: of the metrics; None for `inputs.names`.
-
-  Returns:
-    An estimate per metric.
   """
   values = samples(inputs, num_samples=num_samples, names=names)
   return {

@@ -168,9 +168,6 @@ def evaluate_split(
 ) -> Predictions:
   """Scores a whole split; all hosts call it.
 
-  Returns:
-    The predictions, the same on all hosts.
-
   Raises:
     RuntimeError: an example is missing or repeated.
   """

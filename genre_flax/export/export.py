@@ -57,9 +57,6 @@ def run(
 ) -> int:
   """Exports a checkpoint and prints a summary.
 
-  Returns:
-    The exit status.
-
   Raises:
     UserError: of `export`.
   """

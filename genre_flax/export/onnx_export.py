@@ -21,9 +21,6 @@ def write(
 ) -> verification.Runner:
   """Writes the function as ONNX, with `config` and versions as metadata.
 
-  Returns:
-    Runs the written file.
-
   Raises:
     InputError: the network has an operation that cannot be converted.
   """

@@ -28,11 +28,7 @@ def write(
   folder: pathlib.Path,
   config: dict[str, Any],
 ) -> verification.Runner:
-  """Writes the arrays, and adds the values that `released.read` reads.
-
-  Returns:
-    Runs the written model.
-  """
+  """Writes the arrays, and adds the values that `released.read` reads."""
   meta = predictor.to_dict()
   for key in _PATHS:
     *sections, name = key.split('.')

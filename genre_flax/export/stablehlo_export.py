@@ -29,11 +29,7 @@ def write(
   folder: pathlib.Path,
   config: dict[str, Any],
 ) -> verification.Runner:
-  """Writes the function and the versions of its format.
-
-  Returns:
-    Runs the written file.
-  """
+  """Writes the function and the versions of its format."""
   del config
   exported = export.export(
     jax.jit(prediction_function.make(predictor)),

@@ -26,9 +26,6 @@ def merge_pretrained(
     origin: of the pretrained network, for messages.
     with_head: whether to replace the head too.
 
-  Returns:
-    {'params', 'batch_stats'}.
-
   Raises:
     InputError: a variable is missing or left over, has another shape, or is not
       finite.
@@ -80,9 +77,6 @@ def with_prior_bias(params: Any, label_prior: np.ndarray) -> Any:
   """Sets the bias of the head to the logits of the label prior, [num_genres].
 
   Lin et al., 2017, section 3.3. The prior is clipped to [1e-4, 1 - 1e-4].
-
-  Returns:
-    A tree like `params`.
   """
   prior = np.clip(label_prior, 1e-4, 1 - 1e-4)
   bias = np.log(prior / (1 - prior)).astype(np.float32)

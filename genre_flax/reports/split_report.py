@@ -35,9 +35,6 @@ def write(
 ) -> dict[str, Any]:
   """Writes the metrics, the predictions and the contact sheet of a split.
 
-  Returns:
-    The content of metrics.json, of `split_metrics.make_report`.
-
   Raises:
     StorageError: `output` cannot be written to.
   """

@@ -16,11 +16,7 @@ INTERVAL_SECONDS = 30.0
 
 
 class Uploader:
-  """Copies the changed files of a local folder to another, now and then.
-
-  Attributes:
-    folder: Local folder to write to.
-  """
+  """Copies the changed files of a local folder to another, now and then."""
 
   def __init__(
     self, target: epath.PathLike, *, interval_seconds: float | None = None

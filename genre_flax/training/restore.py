@@ -165,9 +165,6 @@ def initial_variables(
   head's bias, with `config.head_bias_from_prior`; the variables of another run,
   of `config.init_from`.
 
-  Returns:
-    {'params', 'batch_stats'}.
-
   Raises:
     InputError: a source is missing, or does not fit the network.
   """

@@ -50,9 +50,6 @@ def write(
     path: of the file; its folder is created if missing.
     bootstrap_samples: number of resamples; 0 for no intervals.
 
-  Returns:
-    The path.
-
   Raises:
     InputError: the runs cannot be compared.
     StorageError: the file cannot be written.
