@@ -166,7 +166,7 @@ def evaluate_split(
   split: input_pipeline.Examples,
   options: input_pipeline.LoaderOptions,
 ) -> Predictions:
-  """Scores a whole split; all hosts call it.
+  """Scores a whole split; all hosts call it and get the predictions.
 
   Raises:
     RuntimeError: an example is missing or repeated.

@@ -27,6 +27,8 @@ with epy.lazy_imports():
 
 FILE_NAME = 'metrics.json'
 _ENTRY_KEYS = ('value', 'low', 'high', 'constant_baseline')
+_GENRE_VALUES = ('average_precision', 'roc_auc', 'train_share', 'threshold')
+_GENRE_COUNTS = ('support', 'num_in_top3', 'num_predicted')
 _MAX_BYTES = 1 << 26
 
 
@@ -226,22 +228,9 @@ def _parse(stored: Mapping[str, Any], genres) -> dict[str, Any]:
       key: float(error[key]) for key in ('network', 'calibrated')
     },
     'genres': {
-      genre: {
-        **{
-          key: _parse_number(stored['genres'][genre][key])
-          for key in (
-            'average_precision',
-            'roc_auc',
-            'train_share',
-            'threshold',
-          )
-        },
-        **{
-          key: int(stored['genres'][genre][key])
-          for key in ('support', 'num_in_top3', 'num_predicted')
-        },
-      }
-      for genre in genres
+      genre: {key: _parse_number(values[key]) for key in _GENRE_VALUES}
+      | {key: int(values[key]) for key in _GENRE_COUNTS}
+      for genre, values in ((g, stored['genres'][g]) for g in genres)
     },
   }
 
