@@ -20,6 +20,7 @@ from genre_flax.models import params
 from genre_flax.reports import split_metrics
 from genre_flax.runtime import errors
 from genre_flax.runtime import files
+from genre_flax.training import train_state
 
 # Packages of the extra `export`, by their import names.
 _PACKAGES = (
@@ -149,10 +150,8 @@ def export(
 def _write_card(folder, config, predictor, metrics):
   from genre_flax.export import model_card
 
-  leaves = jax.tree.leaves(predictor.variables['params'])
-  card = model_card.make(
-    config, num_params=sum(leaf.size for leaf in leaves), metrics=metrics
-  )
+  num_params = train_state.count_parameters(predictor.variables['params'])
+  card = model_card.make(config, num_params=num_params, metrics=metrics)
   (folder / model_card.FILE_NAME).write_text(card, encoding='utf-8')
 
 

@@ -7,8 +7,6 @@ from typing import Any
 
 from absl import logging
 from etils import epath
-import jax
-import numpy as np
 
 from configs import default
 from genre_flax import config as config_lib
@@ -19,6 +17,7 @@ from genre_flax.reports import split_metrics
 from genre_flax.runtime import errors
 from genre_flax.runtime import metric_writer
 from genre_flax.training import run_history
+from genre_flax.training import train_state
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,8 +80,7 @@ class Run:
   @property
   def num_params(self) -> int:
     """The number of parameters of the network."""
-    params = self.predictor.variables['params']
-    return sum(np.size(leaf) for leaf in jax.tree.leaves(params))
+    return train_state.count_parameters(self.predictor.variables['params'])
 
   @property
   def num_steps(self) -> int:
