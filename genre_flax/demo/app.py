@@ -262,11 +262,7 @@ def launch(
 ) -> None:
   """Starts the server; `demo.block_thread()` waits for its end.
 
-  Args:
-    demo: of `build`.
-    upload_dir: of uploaded files, the value of GRADIO_TEMP_DIR.
-    max_queue: largest number of waiting requests.
-    **options: of `gr.Blocks.launch`: address, login and `max_file_size`.
+  `options` are those of `gr.Blocks.launch`: address, login, `max_file_size`.
 
   Raises:
     BusyError: the address is in use, or not one of this machine.

@@ -70,12 +70,8 @@ def intervals(
   """Percentile bootstrap over examples (Efron and Tibshirani, 1993, ch. 13).
 
   The percentiles are corrected for the estimated bias (ibid., ch. 10): repeated
-  examples mostly increase the average precision of rare genres.
-
-  Args:
-    inputs: of the split.
-    num_samples: number of resamples; 0 for no intervals.
-    names: of the metrics; None for `inputs.names`.
+  examples mostly increase the average precision of rare genres. Without
+  resamples there are no intervals.
   """
   values = samples(inputs, num_samples=num_samples, names=names)
   return {
@@ -130,12 +126,7 @@ def per_genre(
   *,
   num_samples: int,
 ) -> dict[str, list[Estimate]]:
-  """Average precision and ROC-AUC of each genre, with intervals.
-
-  Args:
-    scores: [N, L], probabilities.
-    labels: [N, L] of 0 and 1.
-    num_samples: number of resamples; 0 for no intervals.
+  """Average precision and ROC-AUC by genre, of scores and labels [N, L].
 
   Returns:
     {'average_precision', 'roc_auc'}: an estimate per genre.

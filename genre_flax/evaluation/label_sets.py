@@ -133,15 +133,7 @@ def from_counts(
   sharpness: float,
   weight: float,
 ) -> LabelSets:
-  """Label sets of a training split.
-
-  Args:
-    counts: at least one, the most frequent first; the first MAX_LABEL_SETS are
-      used.
-    num_genres: L.
-    sharpness: as in `LabelSets`.
-    weight: as in `LabelSets`.
-  """
+  """Label sets of a training split; of `counts`, the first are used."""
   counts = counts[:MAX_LABEL_SETS]
   members = to_members([genres for genres, _ in counts], num_genres=num_genres)
   films = np.array([count for _, count in counts], float)

@@ -86,9 +86,7 @@ def _thresholds(
 def average_precision(ranked: Ranked, weights: np.ndarray) -> np.ndarray:
   """Average precision of each genre: sum of (R_n - R_{n-1}) P_n.
 
-  Args:
-    ranked: of a split of N examples.
-    weights: [R, N], R weightings of the examples.
+  `weights` are [R, N], R weightings of the examples.
 
   Returns:
     [R, G]; NaN for a genre without positives.
@@ -104,9 +102,7 @@ def average_precision(ranked: Ranked, weights: np.ndarray) -> np.ndarray:
 def roc_auc(ranked: Ranked, weights: np.ndarray) -> np.ndarray:
   """Area under the ROC curve of each genre, by the trapezoidal rule.
 
-  Args:
-    ranked: of a split of N examples.
-    weights: [R, N], R weightings of the examples.
+  `weights` are [R, N], R weightings of the examples.
 
   Returns:
     [R, G]; NaN for a genre without positives or without negatives.

@@ -20,12 +20,6 @@ def merge_pretrained(
 ) -> dict[str, Any]:
   """Replaces variables by those of a pretrained network.
 
-  Args:
-    variables: {'params', 'batch_stats'} of the network to be trained.
-    pretrained: the same of the pretrained network.
-    origin: of the pretrained network, for messages.
-    with_head: whether to replace the head too.
-
   Raises:
     InputError: a variable is missing or left over, has another shape, or is not
       finite.

@@ -56,14 +56,8 @@ def to_variables(
 ) -> ConversionResult:
   """Converts timm's arrays to the variables of a network.
 
-  Args:
-    arrays: by timm's names.
-    network: one of `config_validation.BACKBONES`.
-    options: of the network, `config.model.NETWORK`.
-    image_shape: (height, width) of the network's input, in pixels.
-    origin: of the arrays, for messages.
-    published_shape: (height, width) of the input they were trained with; None
-      if unknown.
+  `published_shape` is that of the input the arrays were trained with; None if
+  unknown. Shapes are (height, width) in pixels.
 
   Raises:
     InputError: arrays are missing or left over, or have other shapes than the

@@ -132,12 +132,8 @@ def evaluate_best(
   """Evaluates the best checkpoint of a training on the test split.
 
   All hosts call it; the main one writes the reports of the split and of the
-  training into the workdir, and prints a summary.
-
-  Args:
-    config: of the training.
-    workdir: of the training.
-    again: whether to do so even if the workdir has these reports.
+  training into the workdir, and prints a summary. Without `again`, a workdir
+  that has these reports is left as it is.
   """
   # The checkpoint may name other code than the config that was just trained.
   own = custom.names(config_lib.flatten(config.to_dict()))

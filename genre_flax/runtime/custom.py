@@ -60,12 +60,6 @@ def call(
 ) -> Any:
   """Imports a class or function, and returns the result of calling it.
 
-  Args:
-    name: 'module:attribute'.
-    key: Config key of the name, of OPTIONS.
-    options: Keyword arguments from the config.
-    **arguments: Keyword arguments from this program.
-
   Raises:
     InputError: It cannot be imported, or does not accept the arguments.
   """

@@ -54,16 +54,9 @@ class Progress:
   ):
     """Starts the clock.
 
-    Args:
-      sizes: of the run.
-      writer: of metrics by step.
-      start_step: updates done so far.
-      log_every: steps between two log lines.
-      is_active: whether to log; True on the main host only.
-      sums: `sums` of the checkpoint of a resumed run, so that its next log line
-        covers all steps since the last one.
-      batch_examples: maps updates done to the next batch, for errors; see
-        `inputs.batch_examples`.
+    With the `sums` of the checkpoint of a resumed run, its next log line covers
+    all steps since the last one. `batch_examples` maps updates done to the next
+    batch, for errors.
     """
     self._sizes = sizes
     self._writer = writer

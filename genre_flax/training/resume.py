@@ -107,10 +107,8 @@ def changed_keys(
 ) -> dict[str, tuple[Any, Any]]:
   """Config keys that differ, and change the results of a run.
 
-  Args:
-    saved: `config.to_dict` of the run; keys of later versions count as their
-      default.
-    config: of this start; options of networks that it does not use are ignored.
+  Saved keys that a later version added count as their default, and options of
+  networks that are not used are ignored.
 
   Returns:
     (before, now) by key.

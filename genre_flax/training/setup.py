@@ -96,13 +96,8 @@ def build(
 ) -> Setup:
   """Builds the network, the loss and the optimizer, and checks that they fit.
 
-  Args:
-    config: validated.
-    num_train_examples: posters of the training split.
-    label_prior: [num_genres], shares of positives in the training split.
-    num_devices: of all hosts together.
-    platform: of the devices, such as 'cpu'.
-    extra_columns: of the dataset.
+  The label prior is the share of each genre in the training split, and the
+  devices are those of all hosts.
 
   Raises:
     InputError: the batch does not divide among the devices, no parameter is
