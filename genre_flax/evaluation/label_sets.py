@@ -133,7 +133,7 @@ def from_counts(
   sharpness: float,
   weight: float,
 ) -> LabelSets:
-  """Label sets of a training split; of `counts`, the first are used."""
+  """Label sets of a training split, the first of `counts`."""
   counts = counts[:MAX_LABEL_SETS]
   members = to_members([genres for genres, _ in counts], num_genres=num_genres)
   films = np.array([count for _, count in counts], float)
