@@ -5,7 +5,6 @@ Configs are `ml_collections.ConfigDict`s with the keys of `configs/default.py`.
 
 from collections.abc import Iterable, Mapping
 import contextlib
-import copy
 import dataclasses
 import difflib
 import functools
@@ -16,7 +15,6 @@ from typing import Any
 import ml_collections
 
 from configs import default
-from genre_flax.runtime import command_line
 from genre_flax.runtime import custom
 from genre_flax.runtime import errors
 
@@ -60,9 +58,6 @@ def key_faults(
   Args:
     keys: dotted, of a config or of overrides.
     expected: a config with all keys; None for configs/default.py.
-
-  Returns:
-    Descriptions by key.
   """
   known = flatten(expected.to_dict()) if expected else default_values()
   options = () if expected else tuple(custom.OPTIONS.values())
@@ -72,9 +67,7 @@ def key_faults(
     # The names of options are those of custom code.
     if key in known or f'{key}.'.startswith(tuple(f'{o}.' for o in options)):
       continue
-    if new := not expected and command_line.RENAMED_KEYS.get(key):
-      faults[key] = f'config.{key}: renamed to config.{new}'
-    elif inside:
+    if inside:
       near = f'{key}.name' if f'{key}.name' in inside else inside[0]
       faults[key] = f'config.{key}: a section; set a key such as config.{near}'
     else:
@@ -91,22 +84,13 @@ def _similarity(key: str, other: str) -> float:
 
 
 def from_dict(stored: Mapping[str, Any], *, strict: bool = False) -> ConfigDict:
-  """The config of `to_dict`, perhaps stored by an earlier version.
+  """The config of `to_dict`; keys that it does not have are the defaults.
 
-  Renamed keys have their present name, and keys that a later version added have
-  their default. With `strict`, values of other types raise an error.
+  With `strict`, values of other types raise an error.
   """
   config = default.get_config()
-  values = copy.deepcopy(dict(stored))
-  if values.get('accumulate_steps') == 1:
-    del values['accumulate_steps']  # Equivalent to an unset micro_batch_size.
-  for old, new in command_line.RENAMED_KEYS.items():
-    *sections, name = old.split('.')
-    section = functools.reduce(lambda d, k: d.get(k, {}), sections, values)
-    if name in section and name != 'accumulate_steps':  # The unit differs.
-      section[new.rpartition('.')[2]] = section.pop(name)
   with contextlib.nullcontext() if strict else config.ignore_type():
-    config.update(values)
+    config.update(dict(stored))
   return config
 
 

@@ -220,9 +220,6 @@ def is_published_weights(source: Any) -> bool:
 def validate(config: ConfigDict) -> None:
   """Checks every value against its range, and values against each other.
 
-  Args:
-    config: with every key of configs/default.py.
-
   Raises:
     InputError: lists all faults.
   """

@@ -77,10 +77,6 @@ def check_trials(
   """Checks the trials of a sweep on this machine; see `check`.
 
   The devices of its workers are unknown here.
-
-  Args:
-    trials: flags of each training.
-    sweep_dir: folder of their workdirs.
   """
   args = (*trials[0], f'--workdir={sweep_dir}/trials/0')
   job = job_lib.Job('trial', 'train', args)

@@ -127,14 +127,6 @@ def make(
 ) -> Job:
   """Makes a job of the values of flags.
 
-  Args:
-    name: of the job.
-    program: a key of PROGRAMS.
-    args: flags of the program.
-    env: of the form NAME=VALUE.
-    mounts: of the form PATH=gs://BUCKET.
-    **machines: further attributes of the job.
-
   Raises:
     InputError: a value is invalid, or values do not go together.
   """

@@ -28,9 +28,6 @@ _GIB = 2**30
 def make_plan(facts: Facts) -> Facts:
   """Adds peak rates and the bound to the facts of a compiled step.
 
-  Args:
-    facts: of `genre_flax.lower`.
-
   Returns:
     The facts with 'peak', the rates of a device, None if none are published,
     and 'bound', None without rates and if the step does not fit.

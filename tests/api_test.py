@@ -23,7 +23,6 @@ from genre_flax.data import image_decoding
 from genre_flax.datasets.posters import images as images_lib
 from genre_flax.datasets.posters import synthetic
 from genre_flax.export import export
-from genre_flax.export import hub
 from genre_flax.models import params
 from genre_flax.reports import split_metrics
 from genre_flax.runtime import errors
@@ -202,32 +201,18 @@ def damage(path):
   path.write_bytes(content)
 
 
-class LocalHub:
-  """A client that uploads to the cache of the hub's own library."""
-
-  def __init__(self, folder):
-    self.folder = folder
-
-  def create_repo(self, repo, **options):
-    del options
-    return f'local/{repo}'
-
-  def upload_folder(self, *, repo_id, folder_path, **options):
-    del options
-    repo = self.folder / f'models--{repo_id.replace("/", "--")}'
-    (repo / 'refs').mkdir(parents=True)
-    (repo / 'refs' / 'main').write_text('0' * 40)
-    shutil.copytree(folder_path, repo / 'snapshots' / ('0' * 40))
-
-
-def test_a_pushed_release_is_loaded_from_the_hub(
+def test_an_uploaded_release_is_loaded_from_the_hub(
   model, release, tmp_path, monkeypatch
 ):
   monkeypatch.setattr(huggingface_hub.constants, 'HF_HUB_CACHE', str(tmp_path))
   monkeypatch.setattr(huggingface_hub.constants, 'HF_HUB_OFFLINE', True)
   with pytest.raises(errors.InputError, match='cannot be downloaded'):
     genre_flax.load('hf:owner/posters')
-  hub.push(release, 'owner/posters', is_page=False, client=LocalHub(tmp_path))
+  # The cache of the hub's own library.
+  repo = tmp_path / 'models--owner--posters'
+  (repo / 'refs').mkdir(parents=True)
+  (repo / 'refs' / 'main').write_text('0' * 40)
+  shutil.copytree(release, repo / 'snapshots' / ('0' * 40))
   [expected] = model.predict([poster()])
   [found] = genre_flax.load('hf:owner/posters').predict([poster()])
   assert found.scores == pytest.approx(expected.scores, abs=1e-6)

@@ -75,11 +75,7 @@ def overlay(image: np.ndarray, map_: np.ndarray) -> np.ndarray:
 
 
 class MapWriter:
-  """Writes an image per poster: maps of its top-3 predictions, side by side.
-
-  Attributes:
-    folder: of the images.
-  """
+  """Writes an image per poster: maps of its top-3 predictions, side by side."""
 
   def __init__(
     self,
@@ -89,11 +85,6 @@ class MapWriter:
     method: str | None,
   ):
     """Prepares the method and creates the folder.
-
-    Args:
-      predictor: of `predictor_lib.restore`.
-      folder: for the images.
-      method: as in `methods.Explainer`.
 
     Raises:
       InputError: the network does not support the method.

@@ -46,10 +46,8 @@ class Explainer:
   ):
     """Selects a method.
 
-    Args:
-      predictor: of `predictor_lib.restore`.
-      method: one of METHODS; None for Grad-CAM if the network marks its last
-        feature map, as all built-in networks do, else occlusion.
+    By default Grad-CAM if the network marks its last feature map, as all
+    built-in networks do, else occlusion.
 
     Raises:
       InputError: the method is Grad-CAM, and the network marks no feature map.

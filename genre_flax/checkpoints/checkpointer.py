@@ -216,10 +216,6 @@ class Checkpointer:
   def restore(self, step: int, template: Items) -> Items:
     """Restores the arrays of a checkpoint, on the host.
 
-    Args:
-      step: Step of an existing checkpoint.
-      template: Items of the expected shapes, on the host.
-
     Raises:
       DamageError: The checkpoint is damaged.
       OtherNetworkError: It is not, and its network has other shapes.

@@ -41,15 +41,7 @@ def make(
   metrics: Metrics,
   best_metric: selection.BestMetric,
 ) -> Record:
-  """Creates the record of a checkpoint, for JSON.
-
-  Args:
-    step: Number of updates.
-    items: Trees of arrays on the host, by item.
-    meta: Values for JSON.
-    metrics: From `finite_metrics`.
-    best_metric: The metric that ranks the checkpoints of the run.
-  """
+  """Creates the record of a checkpoint, for JSON."""
   record = {
     'algorithm': checksums.ALGORITHM,
     'step': step,
@@ -64,9 +56,6 @@ def make(
 def read(folder: epath.Path) -> Record:
   """Reads and verifies the record of a checkpoint.
 
-  Args:
-    folder: Folder of the checkpoint, named by its step.
-
   Raises:
     DamageError: The record is damaged or missing.
     InputError: The checkpoint was saved without a record.
@@ -76,8 +65,7 @@ def read(folder: epath.Path) -> Record:
     record = json.loads(path.read_bytes())
     is_intact = record.pop('checksum') == checksums.of_json(record)
     step, metrics = record['step'], record['metrics']
-    # Missing in checkpoints of version 0.1.
-    name, higher_is_better = record.get('best_metric', selection.BestMetric())
+    name, higher_is_better = record['best_metric']
     record['best_metric'] = selection.BestMetric(
       str(name), bool(higher_is_better)
     )

@@ -22,13 +22,7 @@ def restore_latest(
 
   Damaged ones after it are reported and moved to the workdir's folder
   'corrupt', unless the checkpointer is read-only. If none can be restored, none
-  is moved.
-
-  Args:
-    checkpointer: Checkpoints of the workdir.
-    template: Items of the expected shapes, on the host.
-    check_meta: Function of the newest readable meta that raises InputError for
-      a checkpoint of another run.
+  is moved. `check_meta` raises InputError for the meta of another run.
 
   Returns:
     The items on the host and the meta; None if there is no checkpoint.

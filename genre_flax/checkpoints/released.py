@@ -114,9 +114,6 @@ def describe() -> str:
 def read(folder: epath.Path) -> tuple[int, dict[str, Any], dict[str, Any]]:
   """Reads and verifies a released model.
 
-  Args:
-    folder: of `find`.
-
   Returns:
     The step, the meta, and the variables {'params', 'batch_stats'}, as of
     `checkpointer.read_model`.

@@ -7,7 +7,6 @@ runs on a machine share.
 from collections.abc import Callable
 import os
 import shutil
-from typing import Protocol
 import zlib
 
 from absl import logging
@@ -35,15 +34,8 @@ def check_fields(example: Example, blank: Example) -> None:
     )
 
 
-class Cache(Protocol):
-  """Examples by index; safe to use from threads."""
-
-  def get(self, index: int, decode: Callable[[int], Example]) -> Example:
-    """The example at `index`; `decode(index)` if it is not cached yet."""
-
-
 class MemoryCache:
-  """Decoded examples in one array per field, filled on access."""
+  """Decoded examples in one array per field; safe to use from threads."""
 
   def __init__(self, num_examples: int, blank: Example):
     """Allocates an empty cache.
@@ -72,7 +64,7 @@ class MemoryCache:
     self._is_complete = np.zeros(num_examples, bool)
 
   def get(self, index: int, decode: Callable[[int], Example]) -> Example:
-    """See `Cache.get`."""
+    """The example at `index`; `decode(index)` if it is not cached yet."""
     # Two threads may decode the same poster once; they write the same values.
     if not self._is_complete[index]:
       example = decode(index)
@@ -84,7 +76,7 @@ class MemoryCache:
 
 
 class DiskCache:
-  """Decoded examples in a file that processes share.
+  """Decoded examples in a file that processes and threads share.
 
   Each row has a checksum, which each process verifies once. Rows that are
   missing or incomplete are decoded.
@@ -128,7 +120,7 @@ class DiskCache:
     self._is_verified = np.zeros(num_examples, bool)
 
   def get(self, index: int, decode: Callable[[int], Example]) -> Example:
-    """See `Cache.get`."""
+    """The example at `index`; `decode(index)` if it is not cached yet."""
     row = self._rows[index]
     if not self._is_verified[index]:
       if row['checksum'] != self._checksum(row):
@@ -146,6 +138,9 @@ class DiskCache:
     for name in self._blank:
       checksum = zlib.crc32(row[name], checksum)
     return checksum
+
+
+Cache = MemoryCache | DiskCache
 
 
 def disk_cache_name(

@@ -53,6 +53,8 @@ _MAX_FILES = flags.DEFINE_integer(
 _MAX_QUEUE = flags.DEFINE_integer(
   'max_queue', 32, 'Largest number of waiting requests.', lower_bound=1
 )
+_NO_TEXT = shared_flags.no_text()
+_TEXT_READER = shared_flags.text_reader()
 _ALLOW_CUSTOM_CODE = shared_flags.allow_custom_code()
 
 
@@ -117,8 +119,14 @@ def _serve(folder: pathlib.Path, auth: tuple[str, str] | None) -> None:
 
   platform.use_compilation_cache(on_cpu=not onednn.is_available())
   workdir = epath.Path(os.path.expanduser(_MODEL.value))
-  predictor = predictor_lib.restore(
-    workdir, step=_STEP.value, allow_custom_code=_ALLOW_CUSTOM_CODE.value
+  [predictor] = predictor_lib.with_text_reader(
+    [
+      predictor_lib.restore(
+        workdir, step=_STEP.value, allow_custom_code=_ALLOW_CUSTOM_CODE.value
+      )
+    ],
+    use_text=False if _NO_TEXT.value else None,
+    text_reader=_TEXT_READER.value,
   )
   max_bytes = int(_MAX_FILE_MB.value * 1e6)
   embedder, index = _open_index(predictor, workdir)

@@ -52,16 +52,18 @@ class Handlers:
     self._max_files = max_files
     self._upload_dir = upload_dir
     self.genres = [text.printable(g) for g in service.predictor.genres]
+    self.has_words = service.predictor.text is not None
 
   def show_poster(self, file: File | None) -> tuple[Any, ...]:
-    """Top-3 predictions, all scores, best genre, its map, and neighbors."""
+    """Top-3 predictions, all scores, best genre, map, words and neighbors."""
     if file is None:
-      return (None,) * 5
+      return (None,) * 6
     path = epath.Path(file['path'])
-    [scores] = self._service.predict([path])
-    if isinstance(scores, images.BadImageError):
-      _warn(scores)
-      return (None,) * 5
+    [result] = self._service.predict([path])
+    if result.error is not None:
+      _warn(result.error)
+      return (None,) * 6
+    scores = result.scores
     neighbors = []
     for each in self._service.nearest(path):
       genres = ', '.join(self.genres[i] for i in each.genres) or 'no genre'
@@ -69,31 +71,34 @@ class Handlers:
       neighbors.append((images.open_rgb(each.thumbnail)[0], caption))
     by_genre = dict(zip(self.genres, scores, strict=True))
     best = int(scores.argmax())
-    map_ = self._service.attribution_map(path, best)
-    return by_genre, by_genre, best, map_, neighbors
+    map_, words = self.show_map(file, best)
+    return by_genre, by_genre, best, map_, words, neighbors
 
-  def show_map(self, file: File | None, genre: Any) -> np.ndarray | None:
-    """The attribution map of a genre."""
+  def show_map(self, file: File | None, genre: Any) -> tuple[Any, Any]:
+    """The attribution map of a genre, and the words for and against it."""
     if file is None or genre not in range(len(self.genres)):
-      return None
+      return None, None
+    path = epath.Path(file['path'])
     try:
-      return self._service.attribution_map(epath.Path(file['path']), genre)
+      map_ = self._service.attribution_map(path, genre)
+      return map_, self._service.words(path, genre)
     except images.BadImageError as e:
-      return _warn(e)
+      return _warn(e), None
 
   def show_batch(self, files: Sequence[File] | None) -> tuple[Any, Any]:
     """A table of top-3 predictions, and a CSV file of all scores."""
     if not files:
       return (gr.update(value=None, visible=False),) * 2
     rows, scored = [], []
-    for name, scores in self._predict(files):
-      if isinstance(scores, images.BadImageError):
-        result = f'Error: {text.printable(str(scores))}'
+    for name, result in self._predict(files):
+      if result.error is not None:
+        shown = f'Error: {text.printable(result.error)}'
       else:
+        scores = result.scores
         scored.append((name, scores))
         top = _rank(scores)[:3]
-        result = ', '.join(f'{self.genres[i]} {scores[i]:.2f}' for i in top)
-      rows.append([text.printable(name), result])
+        shown = ', '.join(f'{self.genres[i]} {scores[i]:.2f}' for i in top)
+      rows.append([text.printable(name), shown])
     folder = pathlib.Path(tempfile.mkdtemp(dir=self._upload_dir))
     path = folder / predictions_csv.FILE_NAME
     calibration = self._service.predictor.calibration
@@ -107,20 +112,20 @@ class Handlers:
     list of {'genre', 'score'} by descending score; or 'error'.
     """
     genres, results = self._service.predictor.genres, []
-    for name, scores in self._predict(posters or []):
-      result = {'poster': name}
-      if isinstance(scores, images.BadImageError):
-        result['error'] = str(scores)
+    for name, result in self._predict(posters or []):
+      values = {'poster': name}
+      if result.error is not None:
+        values['error'] = result.error
       else:
-        result['genres'] = [
-          {'genre': genres[i], 'score': round(float(scores[i]), 6)}
-          for i in _rank(scores)
+        values['genres'] = [
+          {'genre': genres[i], 'score': round(float(result.scores[i]), 6)}
+          for i in _rank(result.scores)
         ]
-      results.append(result)
+      results.append(values)
     return results
 
   def _predict(self, files) -> list[tuple[str, Any]]:
-    """Pairs of a file name and its scores or error."""
+    """Pairs of a file name and its result."""
     if len(files) > self._max_files:
       raise gr.Error(
         f'{len(files)} posters; at most {self._max_files} per request.',
@@ -145,13 +150,7 @@ def _warn(error) -> None:
 def build(
   handlers: Handlers, *, examples: pathlib.Path, about: str
 ) -> gr.Blocks:
-  """Lays out the interface.
-
-  Args:
-    handlers: of the events.
-    examples: folder to write example posters to.
-    about: Markdown on the network.
-  """
+  """Lays out the interface."""
   keep = (60, limits.KEEP_SECONDS)
   with gr.Blocks(
     title=TITLE, analytics_enabled=False, delete_cache=keep
@@ -193,6 +192,11 @@ def _add_poster_tab(handlers, examples) -> None:
       )
       choices = [(name, i) for i, name in enumerate(handlers.genres)]
       genre = gr.Dropdown(choices, value=None, label='Genre of the map')
+      words = gr.HighlightedText(
+        label='Words for (red) and against (blue) the genre',
+        visible=handlers.has_words,
+        interactive=False,
+      )
     with gr.Column():
       top = gr.Label(num_top_classes=3, label='Top-3 predictions')
       with gr.Accordion('All scores', open=False):
@@ -205,9 +209,9 @@ def _add_poster_tab(handlers, examples) -> None:
     buttons=[],
     elem_classes='nearest',
   )
-  outputs = [top, scores, genre, map_, neighbors]
+  outputs = [top, scores, genre, map_, words, neighbors]
   poster.change(handlers.show_poster, poster, outputs, **_PRIVATE)
-  genre.input(handlers.show_map, [poster, genre], map_, **_PRIVATE)
+  genre.input(handlers.show_map, [poster, genre], [map_, words], **_PRIVATE)
 
 
 def _add_batch_tab(handlers) -> None:
@@ -239,22 +243,17 @@ def _draw_examples(folder: pathlib.Path) -> list[list[str]]:
 def describe(
   service: service_lib.Service, *, name: str, metrics: dict[str, Any] | None
 ) -> str:
-  """A network, its metrics and its limits, as Markdown.
-
-  Args:
-    service: with the network.
-    name: of the run.
-    metrics: of `split_metrics.read_any`, or None.
-  """
+  """A network, its metrics and its limits, as Markdown."""
   predictor = service.predictor
   model = text.for_markdown(predictor.config.model.name)
   height, width = predictor.image_shape
+  has_text = predictor.text is not None
   genres = ', '.join(text.for_markdown(genre) for genre in predictor.genres)
   parts = [
     f'**{text.for_markdown(name)}**: {model}, images of {height} × {width}'
     f' pixels, checkpoint of step {predictor.step:,}. Genres: {genres}.',
-    'The network sees the image alone, and is often wrong, mostly on rare'
-    ' genres. Scores are calibrated on posters like those of the training, and'
+    f'The input is the image{" and the text on it" * has_text}. Predictions are'
+    ' often wrong, mostly for rare genres. Scores are calibrated on posters like those of the training, and'
     ' mean little for other images. Attribution maps'
     f' ({service.explainer.method.replace("_", "-")}) are coarse, and do not'
     ' explain a prediction.',
@@ -274,11 +273,7 @@ def launch(
 ) -> None:
   """Starts the server; `demo.block_thread()` waits for its end.
 
-  Args:
-    demo: of `build`.
-    upload_dir: of uploaded files, the value of GRADIO_TEMP_DIR.
-    max_queue: largest number of waiting requests.
-    **options: of `gr.Blocks.launch`: address, login and `max_file_size`.
+  `options` are those of `gr.Blocks.launch`: address, login, `max_file_size`.
 
   Raises:
     BusyError: the address is in use, or not one of this machine.

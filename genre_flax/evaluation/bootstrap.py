@@ -28,11 +28,6 @@ def resample_weights(
 ) -> Iterator[np.ndarray]:
   """The number of times that each example is in each resample.
 
-  Args:
-    num_examples: of the split.
-    num_samples: number of resamples.
-    seed: of the random numbers.
-
   Yields:
     [R, num_examples], at most 50 resamples per block, and fewer of a large
     split. The resamples do not depend on the size of the blocks.
@@ -56,11 +51,6 @@ def samples(
   Splits of the same size have the same resamples, so that the values of several
   predictors are paired.
 
-  Args:
-    inputs: of the split.
-    num_samples: number of resamples.
-    names: of the metrics; None for `inputs.names`.
-
   Returns:
     [1 + num_samples] per metric; the first value is that of the split.
   """
@@ -80,15 +70,8 @@ def intervals(
   """Percentile bootstrap over examples (Efron and Tibshirani, 1993, ch. 13).
 
   The percentiles are corrected for the estimated bias (ibid., ch. 10): repeated
-  examples mostly increase the average precision of rare genres.
-
-  Args:
-    inputs: of the split.
-    num_samples: number of resamples; 0 for no intervals.
-    names: of the metrics; None for `inputs.names`.
-
-  Returns:
-    An estimate per metric.
+  examples mostly increase the average precision of rare genres. Without
+  resamples there are no intervals.
   """
   values = samples(inputs, num_samples=num_samples, names=names)
   return {
@@ -109,12 +92,8 @@ def differences(
   each group, such as seeds, are resampled as well, with weights that keep the
   variance of their mean unbiased (Rao and Wu, 1988).
 
-  Args:
-    runs: `samples` of each run.
-    other_runs: of the other group, with the same metrics.
-
   Returns:
-    The mean metric of `runs` minus that of `other_runs`, per metric.
+    The mean metric of `runs`, of `samples` each, minus that of `other_runs`.
   """
   rng = np.random.default_rng(0)
   result = {}
@@ -147,12 +126,7 @@ def per_genre(
   *,
   num_samples: int,
 ) -> dict[str, list[Estimate]]:
-  """Average precision and ROC-AUC of each genre, with intervals.
-
-  Args:
-    scores: [N, L], probabilities.
-    labels: [N, L] of 0 and 1.
-    num_samples: number of resamples; 0 for no intervals.
+  """Average precision and ROC-AUC by genre, of scores and labels [N, L].
 
   Returns:
     {'average_precision', 'roc_auc'}: an estimate per genre.

@@ -26,12 +26,8 @@ def find(
   three are tried or, if these are too many, genres are added greedily, which
   covers at least 1 - 1/e of the maximum (Nemhauser et al., 1978).
 
-  Args:
-    counts: the label sets of the split.
-    num_genres: L.
-
   Returns:
-    Indices of min(3, L) genres for 'hit_at_3', 'recall_at_3' and
+    Indices of min(3, num_genres) genres for 'hit_at_3', 'recall_at_3' and
     'precision_at_3'; of ties the first.
   """
   members = label_sets_lib.to_members(

@@ -181,16 +181,7 @@ def evaluate_split(
   split: input_pipeline.Examples,
   options: input_pipeline.LoaderOptions,
 ) -> Predictions:
-  """Scores a whole split; all hosts call it.
-
-  Args:
-    eval_step: of `make_eval_step`.
-    variables: 'params' and 'batch_stats', replicated by `parallel.replicate`.
-    split: with at least one example.
-    options: of the loader; the batch size is a multiple of the devices.
-
-  Returns:
-    The predictions, the same on all hosts.
+  """Scores a whole split; all hosts call it and get the predictions.
 
   Raises:
     RuntimeError: an example is missing or repeated.

@@ -72,10 +72,7 @@ class LabelSets:
     return xp.where(varies, log_odds, logits)
 
   def most_probable(self, scores: np.ndarray) -> np.ndarray:
-    """The most probable label set of each poster, given its scores.
-
-    Args:
-      scores: [N, L], probabilities.
+    """The most probable label set of each poster, given scores [N, L].
 
     Returns:
       bool [N, L]; each row is one of `members`.
@@ -136,15 +133,7 @@ def from_counts(
   sharpness: float,
   weight: float,
 ) -> LabelSets:
-  """Label sets of a training split.
-
-  Args:
-    counts: at least one, the most frequent first; the first MAX_LABEL_SETS are
-      used.
-    num_genres: L.
-    sharpness: as in `LabelSets`.
-    weight: as in `LabelSets`.
-  """
+  """Label sets of a training split, the first of `counts`."""
   counts = counts[:MAX_LABEL_SETS]
   members = to_members([genres for genres, _ in counts], num_genres=num_genres)
   films = np.array([count for _, count in counts], float)

@@ -28,11 +28,7 @@ _LOGGED = ('mean_average_precision', 'hit_at_3', 'micro_f1')
 
 
 def top_k(scores: np.ndarray, k: int = TOP_K) -> np.ndarray:
-  """The k genres with the highest scores of each example, the best first.
-
-  Args:
-    scores: [N, L].
-    k: at most L are returned.
+  """The k genres with the highest of the scores [N, L], the best first.
 
   Returns:
     int [N, min(k, L)]; of ties the first genre.

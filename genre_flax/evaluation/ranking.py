@@ -56,12 +56,9 @@ class Ranked:
 def _thresholds(
   ranked: Ranked, genre: int, weights: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
-  """Weighted true and false positives at each distinct score, in blocks.
+  """True and false positives at each distinct score, in blocks.
 
-  Args:
-    ranked: of a split.
-    genre: index.
-    weights: [R, N], R weightings of the examples.
+  `weights` are [R, N], R weightings of the examples.
 
   Yields:
     Four arrays [R, T] for the next T distinct scores, descending: the true and
@@ -89,9 +86,7 @@ def _thresholds(
 def average_precision(ranked: Ranked, weights: np.ndarray) -> np.ndarray:
   """Average precision of each genre: sum of (R_n - R_{n-1}) P_n.
 
-  Args:
-    ranked: of a split of N examples.
-    weights: [R, N], R weightings of the examples.
+  `weights` are [R, N], R weightings of the examples.
 
   Returns:
     [R, G]; NaN for a genre without positives.
@@ -107,9 +102,7 @@ def average_precision(ranked: Ranked, weights: np.ndarray) -> np.ndarray:
 def roc_auc(ranked: Ranked, weights: np.ndarray) -> np.ndarray:
   """Area under the ROC curve of each genre, by the trapezoidal rule.
 
-  Args:
-    ranked: of a split of N examples.
-    weights: [R, N], R weightings of the examples.
+  `weights` are [R, N], R weightings of the examples.
 
   Returns:
     [R, G]; NaN for a genre without positives or without negatives.

@@ -37,12 +37,6 @@ _OUTPUT = flags.DEFINE_string(
   'Folder to write. An existing export is replaced; any other folder is an'
   ' error. Default: WORKDIR/export/FORMAT_STEP.',
 )
-_PUSH = flags.DEFINE_string(
-  'push',
-  None,
-  'Upload the export to this repository of the Hugging Face Hub, USER/NAME. A'
-  ' new repository is private.',
-)
 _ORT_WEB = flags.DEFINE_string(
   'ort_web',
   None,
@@ -66,7 +60,6 @@ def main(argv: list[str]) -> int:
     format=_FORMAT.value,
     step=_STEP.value,
     output=_path(_OUTPUT.value),
-    push=_PUSH.value,
     ort_web=_path(_ORT_WEB.value),
     allow_custom_code=_ALLOW_CUSTOM_CODE.value,
   )

@@ -20,6 +20,7 @@ from genre_flax.models import params
 from genre_flax.reports import split_metrics
 from genre_flax.runtime import errors
 from genre_flax.runtime import files
+from genre_flax.training import train_state
 
 # Packages of the extra `export`, by their import names.
 _PACKAGES = (
@@ -52,31 +53,14 @@ def run(
   format: str,
   step: str = 'best',
   output: pathlib.Path | None = None,
-  push: str | None = None,
   ort_web: pathlib.Path | None = None,
   allow_custom_code: bool = False,
 ) -> int:
-  """Exports a checkpoint, prints a summary, and uploads the export if asked to.
-
-  Args:
-    workdir: of the training run.
-    format: 'onnx', 'release', 'stablehlo', 'timm' or 'web'.
-    step: 'best', 'latest' or a number.
-    output: folder to write; None for WORKDIR/export/FORMAT_STEP.
-    push: repository of the Hugging Face Hub, USER/NAME; None for no upload.
-    ort_web: of `export`.
-    allow_custom_code: of `predictor_lib.restore`.
-
-  Returns:
-    The exit status.
+  """Exports a checkpoint and prints a summary.
 
   Raises:
-    UserError: see `export` and `hub.push`.
+    UserError: of `export`.
   """
-  if push is not None:
-    with _require_extra():
-      from genre_flax.export import hub
-    hub.validate_repo(push)
   predictor = predictor_lib.restore(
     workdir, step=step, allow_custom_code=allow_custom_code
   )
@@ -99,8 +83,6 @@ def run(
   print(f'Wrote {output}')
   if format == 'web':
     print(f'To view it: python -m http.server --directory {output}')
-  if push is not None:
-    print(f'Uploaded to {hub.push(output, push, is_page=format == "web")}')
   return 0
 
 
@@ -112,14 +94,7 @@ def export(
   output: pathlib.Path,
   ort_web: pathlib.Path | None = None,
 ) -> dict[str, Any]:
-  """Writes and verifies an export.
-
-  Args:
-    predictor: of `predictor_lib.restore`.
-    workdir: of the run, for its metrics and its dataset.
-    format: 'onnx', 'release', 'stablehlo', 'timm' or 'web'.
-    output: folder to write; an existing export is replaced.
-    ort_web: for 'web', of `web_export.write`.
+  """Writes and verifies an export; an existing one is replaced.
 
   Returns:
     The content of config.json.
@@ -175,10 +150,8 @@ def export(
 def _write_card(folder, config, predictor, metrics):
   from genre_flax.export import model_card
 
-  leaves = jax.tree.leaves(predictor.variables['params'])
-  card = model_card.make(
-    config, num_params=sum(leaf.size for leaf in leaves), metrics=metrics
-  )
+  num_params = train_state.count_parameters(predictor.variables['params'])
+  card = model_card.make(config, num_params=num_params, metrics=metrics)
   (folder / model_card.FILE_NAME).write_text(card, encoding='utf-8')
 
 

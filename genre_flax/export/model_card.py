@@ -28,13 +28,7 @@ def make(
   num_params: int,
   metrics: Mapping[str, Any] | None,
 ) -> str:
-  """The content of README.md.
-
-  Args:
-    config: the content of config.json.
-    num_params: number of parameters of the network.
-    metrics: of `split_metrics.read`; None if the checkpoint was not evaluated.
-  """
+  """The content of README.md."""
   is_lite = config['network']['pretrained'].startswith('efficientnet_lite')
   metadata = huggingface_hub.ModelCardData(
     model_name=text.printable(f'{config["network"]["name"]} on film posters'),

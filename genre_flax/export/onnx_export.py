@@ -19,16 +19,7 @@ def write(
   folder: pathlib.Path,
   config: dict[str, Any],
 ) -> verification.Runner:
-  """Writes the function as ONNX.
-
-  Args:
-    predictor: of the network.
-    folder: to write to.
-    config: of `config_json.make`, stored as the metadata of the file; the
-      versions of ONNX and ONNX Runtime are added to it.
-
-  Returns:
-    Runs the written file.
+  """Writes the function as ONNX, with `config` and versions as metadata.
 
   Raises:
     InputError: the network has an operation that cannot be converted.

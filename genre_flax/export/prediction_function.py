@@ -25,9 +25,6 @@ def make(predictor: predictor_lib.Predictor) -> PredictionFunction:
   The function computes in float32, by the reference implementation of each
   operation, on every platform.
 
-  Args:
-    predictor: of the network.
-
   Returns:
     Maps uint8 [N, H, W, 3] to scores and logits, float32 [N, num_genres]. The
     scores are calibrated probabilities. The logits are their log-odds, which

@@ -28,16 +28,7 @@ def write(
   folder: pathlib.Path,
   config: dict[str, Any],
 ) -> verification.Runner:
-  """Writes the arrays, and adds the values that `released.read` reads.
-
-  Args:
-    predictor: of `predictor.restore`.
-    folder: to write to.
-    config: of `config_json.make`, which is extended.
-
-  Returns:
-    Runs the written model.
-  """
+  """Writes the arrays, and adds the values that `released.read` reads."""
   meta = predictor.to_dict()
   for key in _PATHS:
     *sections, name = key.split('.')

@@ -29,16 +29,7 @@ def write(
   folder: pathlib.Path,
   config: dict[str, Any],
 ) -> verification.Runner:
-  """Writes the function and the versions of its format.
-
-  Args:
-    predictor: of the network.
-    folder: to write to.
-    config: of `config_json.make`; unchanged.
-
-  Returns:
-    Runs the written file.
-  """
+  """Writes the function and the versions of its format."""
   del config
   exported = export.export(
     jax.jit(prediction_function.make(predictor)),

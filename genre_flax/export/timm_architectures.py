@@ -19,11 +19,6 @@ def describe(
 ) -> tuple[str, dict[str, Any]]:
   """The network of timm that computes the same function.
 
-  Args:
-    network: `config.model.name`.
-    options: of the network, `config.model.NETWORK`.
-    image_shape: (height, width) of the input, in pixels.
-
   Returns:
     The name and the keyword arguments for `timm.create_model`; JSON values.
 

@@ -45,14 +45,6 @@ def write(
   The head of the written network includes the calibration: the sigmoids of
   timm's logits are the calibrated scores without test-time augmentation.
 
-  Args:
-    predictor: of `without_label_sets`.
-    folder: to write to.
-    config: of `config_json.make`.
-
-  Returns:
-    Runs the written weights in the network of this package.
-
   Raises:
     InputError: timm has no such network.
   """

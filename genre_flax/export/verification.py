@@ -29,10 +29,6 @@ def load_images(
 ) -> tuple[np.ndarray, str]:
   """Posters of the test split, or synthetic ones if there is no dataset.
 
-  Args:
-    predictor: of the network.
-    workdir: of the run.
-
   Returns:
     Images, uint8 [N, H, W, 3], and a description of their source.
   """
@@ -63,11 +59,6 @@ def verify(
   runner: Runner, predictor: predictor_lib.Predictor, workdir: epath.PathLike
 ) -> dict[str, Any]:
   """Verifies the scores of an export.
-
-  Args:
-    runner: runs the files of the export.
-    predictor: with the expected scores.
-    workdir: of the run.
 
   Returns:
     {'posters', 'num_posters', 'tolerance', 'max_difference', 'num_same_top_3'}

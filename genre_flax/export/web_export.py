@@ -47,11 +47,7 @@ def write(
 ) -> None:
   """Writes ONNX Runtime Web and README.md, which describes a Space to hubs.
 
-  Args:
-    folder: to write to, beside the page.
-    config: of `config_json.make`; the metrics that the page shows are added.
-    metrics: of the checkpoint; None if it was not evaluated.
-    ort_web: of `runtime_files`.
+  The metrics that the page shows are added to `config`.
 
   Raises:
     UserError: see `runtime_files`.

@@ -75,11 +75,7 @@ def parse(
 ) -> Meta:
   """Parses and validates the metadata of a checkpoint.
 
-  Args:
-    stored: of `Checkpointer.read_meta`.
-    origin: the workdir, for messages.
-    allow_custom_code: whether a custom network, which the config names as
-      'module:attribute', may be imported, which runs its code.
+  Code that the config names as 'module:attribute' runs when it is imported.
 
   Raises:
     InputError: a value is invalid, or the network is custom code and that is

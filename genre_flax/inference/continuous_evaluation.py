@@ -42,17 +42,8 @@ def evaluate_checkpoints(
   """Evaluates all checkpoints of a run, or each new one.
 
   The report of a checkpoint is written to WORKDIR/eval/SPLIT_STEP, and its
-  metrics are appended to WORKDIR/eval/SPLIT.
-
-  Args:
-    workdir: of the run.
-    split: its name.
-    watch_seconds: maximum wait for a new checkpoint; None to evaluate the
-      existing ones.
-    write_report: called for each checkpoint.
-    data_dir: of the split; '' for that of the training.
-    batch_size: posters per step.
-    allow_custom_code: as in `predictor_lib.restore`.
+  metrics are appended to WORKDIR/eval/SPLIT. `watch_seconds` is the limit of the
+  wait for a new checkpoint; with None, only existing ones are evaluated.
 
   Returns:
     The steps of checkpoints that are damaged, or were deleted meanwhile.
@@ -140,13 +131,6 @@ def new_checkpoints(
   clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[int]:
   """Yields the steps of new checkpoints until the end of the training.
-
-  Args:
-    workdir: of the run; it may not exist yet.
-    last_step: checkpoints up to this step are skipped.
-    timeout_seconds: maximum time without a new checkpoint.
-    sleep: waits for a number of seconds.
-    clock: the time in seconds.
 
   Yields:
     The steps, ascending.

@@ -77,11 +77,6 @@ def predict_files(
 ) -> Iterator[Result]:
   """Scores files in batches; the result of an unreadable one has an error.
 
-  Args:
-    predictor: a network, or an ensemble, each member of which reads the files.
-    files: paths, or images.
-    batch_size: files per step.
-
   Yields:
     A result per file, in order.
   """
@@ -107,39 +102,66 @@ def _predict_by_one(predictor, files, batch_size):
   cores = os.cpu_count() or 1
   num_threads = max(1, cores // max(1, len(files)))
   decoded = threads.map_in_order(
-    functools.partial(_read, predictor, num_threads=num_threads), files
+    functools.partial(read, predictor, num_threads=num_threads), files
   )
   for batch in batched(decoded, batch_size):
-    readable = [each for each in batch if each.error is None]
-    scores = iter(())
-    if readable:
-      scores = iter(
-        predictor.predict(
-          np.stack([each.pixels for each in readable]),
-          batch_size=batch_size,
-          text=predictor.text and [predictor.text(e.lines) for e in readable],
-        )
-      )
-    for each in batch:
-      yield dataclasses.replace(
-        each, scores=None if each.error else next(scores)
-      )
+    yield from score(predictor, batch, batch_size=batch_size)
 
 
-def _read(predictor, file, *, num_threads) -> Result:
-  """The result of a file without its scores."""
+def score(
+  predictor: predictor_lib.Predictor,
+  results: Sequence[Result],
+  *,
+  batch_size: int,
+) -> list[Result]:
+  """The results of `read`, at most `batch_size`, with their scores."""
+  readable = [each for each in results if each.error is None]
+  scores = iter(())
+  if readable:
+    text = predictor.text
+    scores = iter(
+      predictor.predict(
+        np.stack([each.pixels for each in readable]),
+        batch_size=batch_size,
+        text=text and [text(each.lines) for each in readable],
+      )
+    )
+  return [
+    each if each.error else dataclasses.replace(each, scores=next(scores))
+    for each in results
+  ]
+
+
+def read(
+  predictor: predictor_lib.Predictor,
+  image: Image,
+  *,
+  max_bytes: int = images.MAX_BYTES,
+  num_threads: int = 1,
+) -> Result:
+  """Reads an image, and the text on it for a network that takes text.
+
+  Args:
+    predictor: of the network.
+    image: a path, or an image.
+    max_bytes: largest file.
+    num_threads: of the reader of text.
+
+  Returns:
+    The result without scores.
+  """
   height, width = predictor.image_shape
   try:
-    content = _content(file)
+    content = _content(image, max_bytes)
     pixels = image_decoding.decode_and_resize(
       content, height=height, width=width
     )
   except images.BadImageError as e:
-    return Result(file, None, None, str(e))
+    return Result(image, None, None, str(e))
   lines = ()
   if predictor.text is not None:
     lines = _read_text(content, predictor.text_reader, num_threads)
-  return Result(file, pixels, None, None, lines)
+  return Result(image, pixels, None, None, lines)
 
 
 # Members of an ensemble, and the pages of a demo, read the same files.
@@ -154,24 +176,27 @@ def _read_text(content, text_reader, num_threads):
 
 
 def decode(
-  image: Image, image_shape: tuple[int, int]
+  image: Image,
+  image_shape: tuple[int, int],
+  *,
+  max_bytes: int = images.MAX_BYTES,
 ) -> np.ndarray | images.BadImageError:
   """An image as uint8 [H, W, 3], resized to (H, W), or the error."""
   height, width = image_shape
   try:
     return image_decoding.decode_and_resize(
-      _content(image), height=height, width=width
+      _content(image, max_bytes), height=height, width=width
     )
   except images.BadImageError as e:
     return e
 
 
-def _content(image: Image) -> bytes:
+def _content(image: Image, max_bytes: int) -> bytes:
   """The bytes of an image file."""
   if isinstance(image, bytes):
     return image
   if isinstance(image, (str, os.PathLike)):
-    return images.read(epath.Path(image))
+    return images.read(epath.Path(image), max_bytes=max_bytes)
   if isinstance(image, np.ndarray):
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
       raise images.BadImageError(

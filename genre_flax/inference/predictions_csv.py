@@ -9,7 +9,6 @@ the genres at the operating point of micro-F1, by descending score, separated by
 from collections.abc import Iterable, Sequence
 import csv
 import io
-import types
 
 from absl import logging
 from etils import epath
@@ -62,12 +61,7 @@ class Writer:
   def __enter__(self) -> 'Writer':
     return self
 
-  def __exit__(
-    self,
-    kind: type[BaseException] | None,
-    error: BaseException | None,
-    traceback: types.TracebackType | None,
-  ) -> None:
+  def __exit__(self, kind: type[BaseException] | None, *exc_info) -> None:
     with files.storage_errors(self.path):
       self._file.close()
       if kind is None:

@@ -39,7 +39,6 @@ _STAGES = (
 )
 # (width, depth) of Lite 0, 1 and 2.
 _SCALES = ((1.0, 1.0), (1.0, 1.1), (1.1, 1.2))
-NUM_VARIANTS = len(_SCALES)
 _STEM_FEATURES = 32
 _TOP_FEATURES = 1280
 

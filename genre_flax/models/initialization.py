@@ -21,15 +21,6 @@ def merge_pretrained(
 ) -> dict[str, Any]:
   """Replaces variables by those of a pretrained network.
 
-  Args:
-    variables: {'params', 'batch_stats'} of the network to be trained.
-    pretrained: the same of the pretrained network.
-    origin: of the pretrained network, for messages.
-    with_head: whether to replace the head too.
-
-  Returns:
-    {'params', 'batch_stats'}.
-
   Raises:
     InputError: a variable is missing or left over, has another shape, or is not
       finite.
@@ -84,12 +75,7 @@ def with_prior_bias(
 
   Lin et al., 2017, section 3.3.
 
-  Args:
-    variables: {'params', 'batch_stats'}, with 'head/bias', [num_genres].
-    label_prior: [num_genres], shares of the training split.
-
-  Returns:
-    A tree like `variables`.
+  The variables are {'params', 'batch_stats'}, with 'head/bias' [num_genres].
   """
   bias = prior_logits(label_prior)
   params, statistics = dict(variables['params']), dict(variables['batch_stats'])

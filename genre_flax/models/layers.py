@@ -36,10 +36,7 @@ def feature_map(module: nn.Module, x: jax.Array) -> jax.Array:
 
 
 def channel_statistics(x: jax.Array) -> jax.Array:
-  """Mean and standard deviation of each channel of each image.
-
-  Args:
-    x: [B, H, W, C].
+  """Mean and standard deviation of each channel of images [B, H, W, C].
 
   Returns:
     float32 [B, 2 C]: all means, then all standard deviations.

@@ -71,12 +71,11 @@ def create_from_config(
     options=options,
     axis_name=axis_name,
   )
-  if config.get('use_text') and name != 'text':
+  if config['use_text'] and name != 'text':
     model = text_branch.ImageAndText(
       model, num_genres, **_branch_options(config)
     )
-  # Configs of earlier versions do not have the key.
-  return with_reference_ops(model) if config.get('reference_ops') else model
+  return with_reference_ops(model) if config['reference_ops'] else model
 
 
 def _branch_options(config):

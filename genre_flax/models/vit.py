@@ -31,7 +31,6 @@ SIZES = {
   'B': Size(768, 12, 12),
   'L': Size(1024, 24, 16),
 }
-POOLS = ('token', 'mean', 'attention')
 
 
 class ViT(nn.Module):

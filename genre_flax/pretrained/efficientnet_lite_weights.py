@@ -33,9 +33,6 @@ _LAYERS = {
 def read(source: str) -> dict[str, np.ndarray]:
   """Reads the weights of a pip package, by timm's names.
 
-  Args:
-    source: a key of `config_validation.PIP_WEIGHTS`.
-
   Raises:
     InputError: the package is not installed, or its file is damaged.
   """
@@ -54,12 +51,7 @@ def read(source: str) -> dict[str, np.ndarray]:
 def to_timm(
   arrays: Mapping[str, np.ndarray], *, variant: int
 ) -> dict[str, np.ndarray]:
-  """Renames the arrays of a package to timm's names; unknown names stay.
-
-  Args:
-    arrays: by the names of efficientnet_pytorch.
-    variant: 0, 1 or 2.
-  """
+  """Renames the arrays of a package to timm's names; unknown names stay."""
   names = {}
   for entry in timm_names.efficientnet_lite_entries({'variant': variant}):
     *block, layer, _ = entry.path.removeprefix('backbone/').split('/')

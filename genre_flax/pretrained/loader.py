@@ -28,12 +28,6 @@ def load(
 ) -> dict[str, Any]:
   """Loads the variables of a published network and logs every change to them.
 
-  Args:
-    source: see `sources.read`.
-    network: one of `config_validation.BACKBONES`, whose names the result has.
-    model: `config.model`.
-    preprocessing: of the network's input.
-
   Returns:
     {'params', 'batch_stats'}, as NumPy arrays.
 

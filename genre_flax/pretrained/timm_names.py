@@ -91,11 +91,7 @@ def _conv_norm(path: str, timm_name: str, norm: str) -> Iterator[Entry]:
 
 
 def efficientnet_lite_entries(options: Mapping[str, Any]) -> Iterator[Entry]:
-  """The parameters and statistics of an EfficientNet-Lite but for `head_norm`.
-
-  Args:
-    options: `config.model.efficientnet_lite`.
-  """
+  """Parameters and statistics of an EfficientNet-Lite but for `head_norm`."""
   yield from _conv_norm('backbone/stem', 'conv_stem', 'bn1')
   number = 0
   stages = efficientnet_lite.make_stages(options['variant'])
@@ -116,11 +112,7 @@ def efficientnet_lite_entries(options: Mapping[str, Any]) -> Iterator[Entry]:
 
 
 def vit_entries(options: Mapping[str, Any]) -> Iterator[Entry]:
-  """The parameters of a ViT but for its positions and tokens.
-
-  Args:
-    options: `config.model.vit`.
-  """
+  """The parameters of a ViT but for its positions and tokens."""
   yield from _dense(
     'backbone/embed/dense', 'patch_embed.proj', patches(options['patch'], 3)
   )
@@ -147,11 +139,7 @@ def vit_entries(options: Mapping[str, Any]) -> Iterator[Entry]:
 
 
 def convnext_entries(options: Mapping[str, Any]) -> Iterator[Entry]:
-  """The parameters of a ConvNeXt.
-
-  Args:
-    options: `config.model.convnext`.
-  """
+  """The parameters of a ConvNeXt."""
   yield from _dense('backbone/stem/dense', 'stem.0', patches(convnext.STEM, 3))
   yield from _norm('backbone/stem_norm', 'stem.1')
   # timm builds the small networks with convolutions of 1 x 1.

@@ -56,14 +56,8 @@ def to_variables(
 ) -> ConversionResult:
   """Converts timm's arrays to the variables of a network.
 
-  Args:
-    arrays: by timm's names.
-    network: one of `config_validation.BACKBONES`.
-    options: of the network, `config.model.NETWORK`.
-    image_shape: (height, width) of the network's input, in pixels.
-    origin: of the arrays, for messages.
-    published_shape: (height, width) of the input they were trained with; None
-      if unknown.
+  `published_shape` is that of the input the arrays were trained with; None if
+  unknown. Shapes are (height, width) in pixels.
 
   Raises:
     InputError: arrays are missing or left over, or have other shapes than the
@@ -138,11 +132,6 @@ def from_variables(
   Two layers that timm's networks lack are merged into others exactly: a
   BatchNorm before the head into the head, and the patches' bias in a network
   with `pre_norm` into the positions.
-
-  Args:
-    variables: {'params'} and, if it has BatchNorm, 'batch_stats'; trees.
-    network: one of `config_validation.BACKBONES`.
-    options: of the network, `config.model.NETWORK`.
 
   Returns:
     float32 arrays by timm's names, for a network with `no_embed_class`.

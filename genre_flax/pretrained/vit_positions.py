@@ -34,13 +34,6 @@ def pop_params(
   Without a published shape, the patches are a square if the network's patches
   can be one, else the network's grid.
 
-  Args:
-    arrays: by timm's names; the converted ones are removed.
-    options: `config.model.vit`.
-    image_shape: (height, width) of the network's input, in pixels.
-    published_shape: (height, width) of the published network's input, or None.
-    origin: of the arrays, for messages.
-
   Returns:
     Parameters by flat paths: positions [rows, columns, C], and tokens [tokens,
     C] if there are any; and a description of the resampling, if any.
@@ -130,10 +123,7 @@ def to_timm(
 ) -> timm_names.Arrays:
   """The inverse of `pop_params`, without positions of tokens.
 
-  Args:
-    params: by flat paths.
-    pool: `config.model.vit.pool`.
-    bias: [C], added to the positions of patches.
+  The `bias` is added to the positions of patches.
 
   Returns:
     float32 arrays by timm's names.

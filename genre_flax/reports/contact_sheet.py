@@ -32,15 +32,6 @@ def write(
 
   A prediction is green if it is correct, red if it is wrong, and black if the
   labels are unknown. The length of the bar behind it is the score.
-
-  Args:
-    folder: for the file.
-    posters: at least one.
-    genres: the label names.
-    file_name: of the PNG file.
-
-  Returns:
-    The path of the file.
   """
   columns = min(_NUM_COLUMNS, len(posters))
   rows = -(-len(posters) // columns)

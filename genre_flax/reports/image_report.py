@@ -82,15 +82,8 @@ def predict(
 ) -> int:
   """Prints the top-3 predictions of image files.
 
-  Args:
-    predictor: of `ensemble.combine`.
-    paths: image files, and folders of them.
-    output: folder for predictions.csv, a contact sheet, and unreadable.csv if
-      there are unreadable files; None to write no files.
-    batch_size: files per step.
-    explain: whether to write attribution maps into the folder maps of `output`.
-    explain_by: the method, as in `attribution.methods.Explainer`.
-    line_format: of the printed lines.
+  With `output`, predictions.csv, a contact sheet and, if there are unreadable
+  files, unreadable.csv are written there; with `explain`, also the folder maps.
 
   Returns:
     The exit status: 0, or 1 if a file is unreadable.

@@ -132,7 +132,6 @@ def _find_workdirs(folder: epath.Path) -> Iterator[epath.Path]:
 
 def _describe(workdir: epath.Path) -> dict[str, Any]:
   config = comparison.read_config(workdir)
-  # Earlier versions have no such key.
   metric = config.get('best_metric', 'mean_average_precision')
   with checkpointer_lib.Checkpointer(workdir, read_only=True) as checkpointer:
     _, best = (checkpointer.ranked() or [(0, {})])[-1]

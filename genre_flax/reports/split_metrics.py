@@ -27,6 +27,8 @@ with epy.lazy_imports():
 
 FILE_NAME = 'metrics.json'
 _ENTRY_KEYS = ('value', 'low', 'high', 'constant_baseline')
+_GENRE_VALUES = ('average_precision', 'roc_auc', 'train_share', 'threshold')
+_GENRE_COUNTS = ('support', 'num_in_top3', 'num_predicted')
 _MAX_BYTES = 1 << 26
 
 
@@ -41,10 +43,6 @@ def make_report(
   The constant baseline assigns the shares of the genres in the training split
   as scores to every poster. For metrics at 3 it predicts the best three genres
   of the training split, for fitted metrics the best set of most frequent ones.
-
-  Args:
-    scored: the split.
-    bootstrap_samples: number of resamples; 0 for no intervals.
 
   Returns:
     {'split', 'step', 'num_examples', 'metrics': {name: {'value', 'low', 'high',
@@ -151,11 +149,6 @@ def read(
 ) -> dict[str, Any] | None:
   """Reads the metrics of a checkpoint, written by a training or by `top3`.
 
-  Args:
-    workdir: of the run.
-    step: of the checkpoint.
-    genres: of the network.
-
   Returns:
     As of `make_report`; None if there are none.
 
@@ -235,21 +228,9 @@ def _parse(stored: Mapping[str, Any], genres) -> dict[str, Any]:
       key: float(error[key]) for key in ('network', 'calibrated')
     },
     'genres': {
-      genre: {
-        **{
-          key: _parse_number(stored['genres'][genre][key])
-          for key in ('average_precision', 'roc_auc', 'threshold')
-        },
-        **{
-          key: int(stored['genres'][genre][key])
-          for key in ('support', 'num_in_top3', 'num_predicted')
-        },
-        # Missing in files of earlier versions.
-        'train_share': _parse_number(
-          stored['genres'][genre].get('train_share')
-        ),
-      }
-      for genre in genres
+      genre: {key: _parse_number(values[key]) for key in _GENRE_VALUES}
+      | {key: int(values[key]) for key in _GENRE_COUNTS}
+      for genre, values in ((g, stored['genres'][g]) for g in genres)
     },
   }
 
@@ -327,15 +308,7 @@ def format_top3(
   top: int = metrics.TOP_K,
   threshold: float = 0.0,
 ) -> str:
-  """A line with the name of a poster and its top predictions.
-
-  Args:
-    name: of the poster.
-    scores: [num_genres].
-    genres: the label names.
-    top: number of predictions.
-    threshold: least score of a prediction.
-  """
+  """A line with the name of a poster and its top predictions."""
   found = [
     i for i in metrics.top_k(scores[None], top)[0] if scores[i] >= threshold
   ]

@@ -35,14 +35,6 @@ def write(
 ) -> dict[str, Any]:
   """Writes the metrics, the predictions and the contact sheet of a split.
 
-  Args:
-    scored: the split.
-    output: folder to write to; created if missing.
-    bootstrap_samples: number of resamples for the intervals.
-
-  Returns:
-    The content of metrics.json, of `split_metrics.make_report`.
-
   Raises:
     StorageError: `output` cannot be written to.
   """
@@ -89,16 +81,6 @@ def evaluate(
   """Scores a split, writes its report, and prints a summary.
 
   All hosts call it; the main one writes and prints.
-
-  Args:
-    predictor: of `ensemble.combine`.
-    split: its name.
-    data_dir: of the dataset.
-    output: folder to write to.
-    batch_size: posters per step over all hosts.
-    bootstrap_samples: number of resamples for the intervals.
-    explain: whether to write attribution maps of some posters.
-    explain_by: the method, as in `attribution.methods.Explainer`.
 
   Raises:
     InputError: there is no such dataset or split, or its genres differ.
@@ -150,12 +132,8 @@ def evaluate_best(
   """Evaluates the best checkpoint of a training on the test split.
 
   All hosts call it; the main one writes the reports of the split and of the
-  training into the workdir, and prints a summary.
-
-  Args:
-    config: of the training.
-    workdir: of the training.
-    again: whether to do so even if the workdir has these reports.
+  training into the workdir, and prints a summary. Without `again`, a workdir
+  that has these reports is left as it is.
   """
   # The checkpoint may name other code than the config that was just trained.
   own = custom.names(config_lib.flatten(config.to_dict()))

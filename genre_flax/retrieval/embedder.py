@@ -15,9 +15,6 @@ class Embedder:
 
   The embedding is the output of the method `embed` of the network; of a network
   without that method, the spatial mean of its last feature map.
-
-  Attributes:
-    num_features: length of an embedding.
   """
 
   def __init__(self, predictor: predictor_lib.Predictor):

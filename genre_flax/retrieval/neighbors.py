@@ -74,15 +74,7 @@ class Index:
     return len(self.ids)
 
   def nearest(self, embedding: np.ndarray, *, number: int) -> list[Neighbor]:
-    """Finds the most similar posters.
-
-    Args:
-      embedding: float32 [num_features] of `embedder.Embedder.embed`.
-      number: of posters to return, at most.
-
-    Returns:
-      The posters, in order of decreasing similarity.
-    """
+    """The most similar posters, in order of decreasing similarity."""
     [query] = _unit_vectors(embedding[None] - self.mean)
     similarities = np.concatenate(
       [
@@ -115,17 +107,10 @@ def open_index(
   workdir: epath.Path,
   data_dir: str,
 ) -> Index:
-  """Reads the index of a checkpoint; computes and stores it if necessary.
+  """Reads the index of a training split; computes and stores it if necessary.
 
-  Args:
-    predictor: of `predictor_lib.restore`.
-    embedder: of the predictor.
-    workdir: of the run; the index is WORKDIR/index/STEP.npz, or in the user's
-      cache for a released model.
-    data_dir: the dataset, to compute the index; '' for that of the training.
-
-  Returns:
-    The index of the training split.
+  It is WORKDIR/index/STEP.npz, or in the user's cache for a released model. An
+  empty `data_dir` is that of the training.
 
   Raises:
     InputError: there is no valid index, and the dataset is missing, damaged, or

@@ -24,14 +24,6 @@ PARSE_ERRORS = (
   *(flags.Error, AttributeError, KeyError, OverflowError),
   *(TypeError, ValueError),
 )
-# Config keys by their former names.
-RENAMED_KEYS = {
-  'accumulate_steps': 'micro_batch_size',
-  'eval_zooms': 'eval_crops',
-  'augment.erase': 'augment.random_erasing',
-  'augment.mirror': 'augment.horizontal_flip',
-  'augment.shift': 'augment.translation',
-}
 # Modules of JAX that read its variables and start its backends.
 _JAX_START = ('jax._src.config', 'jax._src.xla_bridge')
 _NO_PLUGIN = re.compile('known backends|cannot open shared object')

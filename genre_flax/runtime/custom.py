@@ -37,10 +37,6 @@ def names(values: Mapping[str, Any]) -> dict[str, str]:
 def load(name: str, *, key: str) -> Callable[..., Any]:
   """Imports a class or function.
 
-  Args:
-    name: 'module:attribute'.
-    key: Config key or --flag of the name, for error messages.
-
   Raises:
     InputError: It cannot be imported, or is not a class or a function.
   """
@@ -66,12 +62,6 @@ def call(
   name: str, *, key: str, options: Mapping[str, Any], **arguments: Any
 ) -> Any:
   """Imports a class or function, and returns the result of calling it.
-
-  Args:
-    name: 'module:attribute'.
-    key: Config key of the name, of OPTIONS.
-    options: Keyword arguments from the config.
-    **arguments: Keyword arguments from this program.
 
   Raises:
     InputError: It cannot be imported, or does not accept the arguments.

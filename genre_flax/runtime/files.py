@@ -60,10 +60,6 @@ def walk(
 
   Hidden files and those that macOS adds to archives are left out.
 
-  Args:
-    folder: the folder.
-    visited: folders to leave out; those below `folder` are added.
-
   Raises:
     InputError: a folder cannot be read.
   """

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import contextlib
 import pathlib
 import time
-from typing import Any, Protocol
+from typing import Any
 import uuid
 
 from absl import logging
@@ -19,22 +19,14 @@ from genre_flax.runtime import errors
 _WANDB_ID = 'wandb_id'
 
 
-class Logger(Protocol):
-  """Writes scalars by step."""
-
-  def write(self, step: int, values: Mapping[str, float]) -> None:
-    """Writes the values of a step."""
-
-  def close(self) -> None:
-    """Writes everything that is buffered."""
-
-
 class Guarded:
   """A logger that is closed with a warning when it fails."""
 
-  def __init__(self, name: str, make: Callable[[], Logger]):
+  def __init__(
+    self, name: str, make: Callable[[], 'TensorBoard | WeightsAndBiases']
+  ):
     self._name = name
-    self._logger: Logger | None = None
+    self._logger = None
     with self._warning():
       self._logger = make()
 
@@ -114,12 +106,6 @@ class WeightsAndBiases:
     config: Mapping[str, Any] | None = None,
   ):
     """Starts or continues the run.
-
-    Args:
-      project: Name of the project.
-      folder: Local folder, in which wandb creates the folder `wandb`.
-      workdir: Folder of the training, which stores the id of the run.
-      config: Config to show with the run.
 
     Raises:
       InputError: wandb is not installed.

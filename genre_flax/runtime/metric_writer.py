@@ -83,13 +83,8 @@ class MetricWriter:
   ):
     """Opens the files.
 
-    Args:
-      workdir: Folder of the run.
-      start_step: Number of updates so far. Lines of later steps are dropped.
-      tensorboard: Whether to write TensorBoard events.
-      wandb: Project of Weights & Biases; '' for none.
-      config: Config to show in Weights & Biases.
-      is_active: Whether to write at all. False on all hosts but one.
+    Lines of steps after `start_step` are dropped. Only the main host writes: on
+    others, `is_active` is False.
 
     Raises:
       InputError: wandb is not installed.

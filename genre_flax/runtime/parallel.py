@@ -118,9 +118,6 @@ def replicate(tree: Any) -> Any:
 def shard_batch(batch: Batch) -> Batch:
   """Places a host's batch on its devices, an equal slice on each.
 
-  Args:
-    batch: Arrays of shape [per_host_batch_size, ...].
-
   Returns:
     Arrays of shape [num_local_devices, per_device_batch_size, ...].
   """

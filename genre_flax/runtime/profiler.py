@@ -17,7 +17,10 @@ import jax
 from genre_flax.runtime import errors
 from genre_flax.runtime import files
 
-FOLDER_NAME = 'profile'
+# The steps of the trace, and its context once it has started.
+_steps: tuple[int, int] | None = None
+_folder = epath.Path()
+_running: contextlib.ExitStack | None = None
 
 
 def parse_steps(values: Sequence[str]) -> tuple[int, int] | None:
@@ -40,70 +43,50 @@ def parse_steps(values: Sequence[str]) -> tuple[int, int] | None:
   return first, last
 
 
-class _Trace:
-  """A trace that was requested."""
-
-  def __init__(self, folder: epath.PathLike, first: int, last: int):
-    self.first, self.last = first, last
-    self.has_started = self.is_running = False
-    self._folder = epath.Path(folder)
-    self._local = pathlib.Path(folder)
-
-  def start(self) -> None:
-    if files.is_remote(self._folder):
-      # The profiler is C++ code, which cannot write to cloud storage.
-      self._local = pathlib.Path(tempfile.mkdtemp(prefix='genre_flax_'))
-    jax.profiler.start_trace(str(self._local))
-    self.has_started = self.is_running = True
-
-  def stop(self) -> None:
-    jax.profiler.stop_trace()
-    self.is_running = False
-    if files.is_remote(self._folder):
-      for path in self._local.rglob('*'):
-        if path.is_file():
-          target = self._folder / path.relative_to(self._local)
-          target.write_bytes(path.read_bytes())
-    logging.info(
-      'A trace of steps %d to %d is in %s.', self.first, self.last, self._folder
-    )
-
-
-_trace: _Trace | None = None
-
-
 @contextlib.contextmanager
 def trace_steps(
   folder: epath.PathLike, steps: tuple[int, int] | None
 ) -> Iterator[None]:
-  """Traces steps of the training in the block.
-
-  Args:
-    folder: Folder for the trace.
-    steps: The first and the last step; None for no trace.
-  """
-  global _trace
-  _trace = trace = _Trace(folder, *steps) if steps else None
+  """Traces the first to the last of `steps`, trained in the block, if given."""
+  global _steps, _folder, _running
+  _steps, _folder, _running = steps, epath.Path(folder), None
   try:
     yield
   finally:
-    _trace = None
-    if trace and trace.is_running:
-      trace.stop()
-    elif trace and not trace.has_started:
-      logging.warning(
-        'Step %d was not trained: there is no trace.', trace.first
-      )
+    _steps = None
+    if _running:
+      _running.close()
+    elif steps:
+      logging.warning('Step %d was not trained: there is no trace.', steps[0])
 
 
 def before_step(step: int) -> None:
   """Starts the trace if `step` is the first to trace."""
-  if _trace and step == _trace.first:
-    _trace.start()
+  global _running
+  if _steps and step == _steps[0]:
+    _running = contextlib.ExitStack()
+    _running.enter_context(_trace(_folder, *_steps))
 
 
 def after_step(step: int, outputs: Any) -> None:
   """Waits for the outputs and stops the trace if `step` is the last one."""
-  if _trace and _trace.is_running and step == _trace.last:
+  if _steps and _running and step == _steps[1]:
     jax.block_until_ready(outputs)
-    _trace.stop()
+    _running.close()
+
+
+@contextlib.contextmanager
+def _trace(folder: epath.Path, first: int, last: int) -> Iterator[None]:
+  with contextlib.ExitStack() as stack:
+    local = pathlib.Path(folder)
+    if files.is_remote(folder):
+      # The profiler is C++ code, which cannot write to cloud storage.
+      scratch = tempfile.TemporaryDirectory(prefix='genre_flax_')
+      local = pathlib.Path(stack.enter_context(scratch))
+    with jax.profiler.trace(str(local)):
+      yield
+    if files.is_remote(folder):
+      for path in local.rglob('*'):
+        if path.is_file():
+          (folder / path.relative_to(local)).write_bytes(path.read_bytes())
+  logging.info('A trace of steps %d to %d is in %s.', first, last, folder)

@@ -16,21 +16,12 @@ INTERVAL_SECONDS = 30.0
 
 
 class Uploader:
-  """Copies the changed files of a local folder to another, now and then.
-
-  Attributes:
-    folder: Local folder to write to.
-  """
+  """Copies the changed files of a local folder to another, now and then."""
 
   def __init__(
     self, target: epath.PathLike, *, interval_seconds: float | None = None
   ):
-    """Creates the local folder and starts the thread.
-
-    Args:
-      target: Folder on cloud storage.
-      interval_seconds: Time between two uploads; by default INTERVAL_SECONDS.
-    """
+    """Creates the local folder and starts the thread."""
     self.folder = pathlib.Path(tempfile.mkdtemp(prefix='genre_flax_'))
     self._target = epath.Path(target)
     self._interval = interval_seconds or INTERVAL_SECONDS

@@ -21,14 +21,8 @@ from genre_flax.runtime import errors
 _Result = TypeVar('_Result')
 
 
-class _Watchdog:
-  """The time of the last progress; None while it is not expected."""
-
-  def __init__(self):
-    self.last_progress: float | None = None
-
-
-_watchdog = _Watchdog()
+# The time of the last progress; None while it is not expected.
+_last_progress: float | None = None
 
 
 @contextlib.contextmanager
@@ -59,17 +53,19 @@ def watch(timeout_seconds: float) -> Iterator[None]:
   finally:
     is_over.set()
     thread.join()
-    _watchdog.last_progress = None
+    expect_no_progress()
 
 
 def report_progress() -> None:
   """Restarts the clock; to be called after each step."""
-  _watchdog.last_progress = time.monotonic()
+  global _last_progress
+  _last_progress = time.monotonic()
 
 
 def expect_no_progress() -> None:
   """Stops the clock until the next `report_progress`."""
-  _watchdog.last_progress = None
+  global _last_progress
+  _last_progress = None
 
 
 def excluding_first_call(
@@ -94,7 +90,7 @@ def excluding_first_call(
 
 def _watch(timeout_seconds: float, is_over: threading.Event) -> None:
   while not is_over.wait(min(1.0, timeout_seconds / 4)):
-    last = _watchdog.last_progress
+    last = _last_progress
     if last is not None and time.monotonic() - last > timeout_seconds:
       _end(timeout_seconds)
 

@@ -31,16 +31,7 @@ def batch_shapes(
   leading: tuple[int, ...],
   extra_inputs: Sequence[text_features.SideInput] = (),
 ) -> Shapes:
-  """Shapes of a batch of `input_pipeline.train_batches`.
-
-  Args:
-    config: of the run.
-    model: of `registry.create_model`.
-    variable_shapes: of the network.
-    num_genres: of the dataset.
-    leading: first dimensions: devices, and examples of each.
-    extra_inputs: of `text_features.side_inputs`.
-  """
+  """Shapes of a batch for devices, of `leading` (devices, examples of each)."""
   height, width = config_lib.image_shape(config)
 
   def make(shape, dtype):
@@ -71,11 +62,6 @@ def check_train_step(
   train_step: Callable[..., Any], state: train_state.TrainState, batch: Shapes
 ) -> None:
   """Traces the whole training step, update included, for its shapes.
-
-  Args:
-    train_step: of `setup.make_train_step`.
-    state: of `train_state.state_shapes`.
-    batch: of `batch_shapes`, for all local devices.
 
   Raises:
     InputError: a custom part fails, or the step changes shapes of the state.
@@ -122,15 +108,6 @@ def mixes_examples(
 
   The losses of two random examples, each with the other one masked, are
   compared with their loss together, with the same random keys.
-
-  Args:
-    config: of the run.
-    objective: a custom one, without the attribute `mixes_examples`.
-    model: of `registry.create_model`.
-    variable_shapes: of the network.
-    num_genres: of the dataset.
-    num_devices: of all hosts together.
-    extra_inputs: of `text_features.side_inputs`.
 
   Raises:
     InputError: it does, and there are several devices, so that the loss would

@@ -51,12 +51,6 @@ def inspect(
   Posters are decoded without a cache. The images are the argument of the first
   call of the network by the objective, which gets the batch of all devices at
   once; random choices of an own objective are those of a single device.
-
-  Args:
-    config: of the run.
-    dataset: to train on.
-    setup: of `setup.set_up`.
-    step: updates done before the batch.
   """
   config = config.copy_and_resolve_references()
   config.dataset.cache = 'none'

@@ -180,11 +180,6 @@ def create(
 ) -> MultiLabel:
   """Creates the objective of a config.
 
-  Args:
-    config: of the run.
-    label_prior: [L], the share of each genre in the training split.
-    num_examples: of the training split; not needed for `predict`.
-
   Raises:
     InputError: custom code cannot be imported, or lacks the methods.
   """
@@ -215,10 +210,6 @@ def logits_fn(
 
   Evaluation, calibration and exports compute sigmoids of logits. None where
   the network's logits are these already.
-
-  Args:
-    config: of the run.
-    label_prior: [L], the share of each genre in the training split.
 
   Raises:
     InputError: of `create`.

@@ -1,18 +1,21 @@
 """The learning rate schedule and the optax chain."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+import inspect
 import re
 import types
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 import optax
 
 from genre_flax.models import params as params_lib
 from genre_flax.runtime import custom
 from genre_flax.runtime import errors
-from genre_flax.training import custom_optimizer
+
+Schedule = Callable[[jax.Array | int], jax.Array]
 
 
 def make_learning_rate_fn(
@@ -20,21 +23,18 @@ def make_learning_rate_fn(
   *,
   num_train_steps: int,
   num_warmup_steps: int,
-) -> Callable[[jax.Array | int], jax.Array]:
+) -> Schedule:
   """The learning rate: linear warm-up, then `config.schedule`; or a custom one.
-
-  Args:
-    config: `config.optimizer`.
-    num_train_steps: updates of the whole run.
-    num_warmup_steps: of these, with a rising learning rate.
 
   Returns:
     Maps the number of updates done so far to the next update's learning rate.
+
+  Raises:
+    InputError: a custom schedule cannot be imported, or a rate at the first or
+      the last update is negative or not finite.
   """
   if custom.is_custom(config.schedule):
-    return custom_optimizer.make_schedule(
-      config, num_train_steps=num_train_steps, num_warmup_steps=num_warmup_steps
-    )
+    return _custom_schedule(config, num_train_steps, num_warmup_steps)
   peak = config.learning_rate
   final = peak * config.final_learning_rate_factor
   decay_steps = max(1, num_train_steps - num_warmup_steps)
@@ -55,10 +55,29 @@ def make_learning_rate_fn(
   return optax.join_schedules([warmup, after], [num_warmup_steps])
 
 
+def _custom_schedule(config, num_train_steps, num_warmup_steps):
+  schedule = custom.call(
+    config.schedule,
+    key='optimizer.schedule',
+    options=config.schedule_options,
+    learning_rate=config.learning_rate,
+    num_train_steps=num_train_steps,
+    num_warmup_steps=num_warmup_steps,
+  )
+  for step in (0, num_train_steps - 1):
+    rate = jax.jit(schedule)(step)
+    if jnp.shape(rate) or not 0 <= rate < jnp.inf:
+      raise errors.InputError(
+        f'config.optimizer.schedule={config.schedule!r} is {rate} after {step}'
+        ' updates; expected a finite number of at least 0.'
+      )
+  return schedule
+
+
 def make_optimizer(
   config: ml_collections.ConfigDict,
   *,
-  learning_rate_fn: Callable[[jax.Array | int], jax.Array],
+  learning_rate_fn: Schedule,
   layer_order: Sequence[str] | None = None,
   param_shapes: Mapping[str, Any] = types.MappingProxyType({}),
   text: ml_collections.ConfigDict | None = None,
@@ -107,9 +126,7 @@ def make_optimizer(
     parts.append(optax.clip_by_global_norm(config.clip_norm))
   has_rate = False
   if custom.is_custom(config.name):
-    base, has_rate = custom_optimizer.make_optimizer(
-      config, learning_rate_fn=learning_rate_fn, param_shapes=param_shapes
-    )
+    base, has_rate = _custom_optimizer(config, learning_rate_fn, param_shapes)
   elif config.name == 'adamw':
     base = optax.scale_by_adam(
       b1=config.beta1, b2=config.beta2, eps=config.epsilon
@@ -130,6 +147,61 @@ def make_optimizer(
   if config.layer_decay != 1:
     parts.append(_scale_by_layer(config.layer_decay, layer_order, param_shapes))
   return optax.chain(*parts)
+
+
+def _custom_optimizer(config, learning_rate_fn, param_shapes):
+  """The custom transformation, and whether it is a full optimizer.
+
+  A function with a parameter `learning_rate` makes a full optimizer, which adds
+  its update to the parameters. Any other makes a direction, which is multiplied
+  by minus the learning rate.
+  """
+  key, given = 'optimizer.name', f'config.optimizer.name={config.name!r}'
+  signature = inspect.signature(custom.load(config.name, key=key))
+  is_full = 'learning_rate' in signature.parameters
+  if 'learning_rate' in config.options or (is_full and config.weight_decay):
+    raise errors.InputError(
+      f'{given}: the learning rate is config.optimizer.learning_rate, and not'
+      ' an option. The weight decay of a function with the parameter'
+      ' `learning_rate` is an option; set config.optimizer.weight_decay to 0.0.'
+    )
+
+  def make(rate_fn):
+    rate = {'learning_rate': rate_fn} if is_full else {}
+    return custom.call(config.name, key=key, options=config.options, **rate)
+
+  # With a rate of 1, since a schedule may start at 0.
+  slope = _slope(make(optax.constant_schedule(1.0)), param_shapes, given)
+  if not 0 < (-slope if is_full else slope) < jnp.inf:
+    raise errors.InputError(
+      f'{given}: the dot product of a gradient and its first update is {slope};'
+      ' expected a negative one for an optimizer with the parameter'
+      ' `learning_rate`, such as optax.lion, and a positive one for a direction'
+      ' without it, such as optax.scale_by_lion.'
+    )
+  return make(learning_rate_fn), is_full
+
+
+def _slope(made, param_shapes, given):
+  """The product of a gradient and the first update."""
+  if not isinstance(made, optax.GradientTransformation):
+    raise errors.InputError(
+      f'{given} returns a {type(made).__name__}; expected an'
+      ' optax.GradientTransformation, such as that of optax.lion.'
+    )
+  params = {
+    path: jnp.ones((2,) * leaf.ndim) for path, leaf in param_shapes.items()
+  }
+  # Not equal within an array, since some optimizers subtract the mean.
+  gradients = {
+    path: jnp.arange(1.0, leaf.size + 1).reshape(leaf.shape)
+    for path, leaf in params.items()
+  }
+  try:
+    updates, _ = made.update(gradients, made.init(params), params)
+  except (TypeError, ValueError) as e:
+    raise errors.InputError(f'{given} cannot make an update: {e}') from e
+  return float(optax.tree.vdot(gradients, updates))
 
 
 def _scale_by_layer(decay, layer_order, paths):

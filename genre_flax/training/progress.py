@@ -54,16 +54,9 @@ class Progress:
   ):
     """Starts the clock.
 
-    Args:
-      sizes: of the run.
-      writer: of metrics by step.
-      start_step: updates done so far.
-      log_every: steps between two log lines.
-      is_active: whether to log; True on the main host only.
-      sums: `sums` of the checkpoint of a resumed run, so that its next log line
-        covers all steps since the last one.
-      batch_examples: maps updates done to the next batch, for errors; see
-        `inputs.batch_examples`.
+    With the `sums` of the checkpoint of a resumed run, its next log line covers
+    all steps since the last one. `batch_examples` maps updates done to the next
+    batch, for errors.
     """
     self._sizes = sizes
     self._writer = writer
@@ -281,12 +274,7 @@ def describe_run(
 
 
 def describe_parameters(params: dict, *, trainable: str) -> str:
-  """The modules of the parameters, one per line, with their sizes.
-
-  Args:
-    params: a tree.
-    trainable: pattern of the trained parameters, of `params.split`.
-  """
+  """The modules of the parameters, one per line, with their sizes."""
   trained, _ = params_lib.split(params, trainable)
   sizes = collections.Counter()
   for path, value in params_lib.flatten(params, sep='/').items():

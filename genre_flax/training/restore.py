@@ -44,13 +44,6 @@ def restore_or_initialize(
   All hosts call it. The main one writes config.json, the run's history and
   copies of its own modules.
 
-  Args:
-    checkpointer: of the workdir.
-    config: of the run.
-    dataset: to train on.
-    setup: of `setup.set_up`.
-    allow_change: as in `resume.check_resumable`.
-
   Returns:
     The state on the devices, and `Progress.sums` of the checkpoint.
 
@@ -172,14 +165,6 @@ def initial_variables(
   weights of `config.pretrained`, without their head; the label prior as the
   head's bias, with `config.head_bias_from_prior`; the variables of another run,
   of `config.init_from`.
-
-  Args:
-    config: of the run.
-    dataset: to train on.
-    model: of `registry.create_model`.
-
-  Returns:
-    {'params', 'batch_stats'}.
 
   Raises:
     InputError: a source is missing, or does not fit the network.

@@ -37,13 +37,12 @@ _FREE_KEYS = (
   'bootstrap_samples',
   'report',
 )
-# Settings of JAX that change the numbers of a run, and their defaults, which a
-# checkpoint of an earlier version does not have.
-_JAX_SETTINGS = {
-  'jax_enable_x64': False,
-  'jax_default_prng_impl': 'threefry2x32',
-  'jax_threefry_partitionable': True,
-}
+# Settings of JAX that change the numbers of a run.
+_JAX_SETTINGS = (
+  'jax_enable_x64',
+  'jax_default_prng_impl',
+  'jax_threefry_partitionable',
+)
 # Keys that may change on resume where the learning rate is constant.
 _LENGTH_KEYS = ('num_epochs', 'num_train_steps')
 
@@ -68,7 +67,7 @@ def check_same_run(
       network.
   """
   check_resumable(meta['config'], config, allow_change)
-  saved = {**_JAX_SETTINGS, **meta.get('jax_settings', {})}
+  saved = meta['jax_settings']
   changed = [
     f'{name.upper()} was {saved[name]} and is now {now}'
     for name, now in jax_settings().items()
@@ -88,13 +87,13 @@ def check_same_run(
       ' --workdir.'
     )
   code = run_code.describe(config, setup.model)
-  run_code.warn_of_changes(meta.get('code'), code, workdir=workdir)
+  run_code.warn_of_changes(meta['code'], code, workdir=workdir)
   state = train_state.state_shapes(
     config, setup.variable_shapes, setup.optimizer
   )
   # Otherwise checkpoints of other shapes would count as damaged.
   structure = shapes.checksum(state.to_items())
-  if meta.get('structure', structure) != structure:
+  if meta['structure'] != structure:
     raise errors.InputError(
       f'The run in {workdir} has other parameters, or another state of the'
       ' optimizer. Resume it with its own config, code and versions of'
@@ -108,10 +107,8 @@ def changed_keys(
 ) -> dict[str, tuple[Any, Any]]:
   """Config keys that differ, and change the results of a run.
 
-  Args:
-    saved: `config.to_dict` of the run; keys of later versions count as their
-      default.
-    config: of this start; options of networks that it does not use are ignored.
+  Saved keys that a later version added count as their default, and options of
+  networks that are not used are ignored.
 
   Returns:
     (before, now) by key.
@@ -137,11 +134,6 @@ def check_resumable(
   allow_change: Sequence[str] = (),
 ) -> None:
   """Refuses to resume a run with a config that changes its results.
-
-  Args:
-    saved: as in `changed_keys`.
-    config: of this start.
-    allow_change: keys that may differ.
 
   Raises:
     InputError: lists the keys that differ.

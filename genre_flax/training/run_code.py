@@ -61,7 +61,7 @@ def warn_of_changes(
   """Warns if code differs from that of a checkpoint, and lists the files.
 
   Args:
-    stored: of `describe`, with the checkpoint; None of an earlier version.
+    stored: of `describe`, with the checkpoint; None of a released model.
     current: of `describe`. Modules that only one of them has are not compared:
       evaluation imports no losses.
     workdir: of the checkpoint.

@@ -56,10 +56,6 @@ def set_up(
 ) -> tuple[storage.PosterDataset, Setup]:
   """Validates the config and the dataset, builds the run, and describes it.
 
-  Args:
-    config: with every key of configs/default.py.
-    workdir: of the run; a synthetic dataset is written into it.
-
   Raises:
     InputError: the config or the dataset does not fit.
     DamageError: the dataset is damaged.
@@ -107,13 +103,8 @@ def build(
 ) -> Setup:
   """Builds the network, the loss and the optimizer, and checks that they fit.
 
-  Args:
-    config: validated.
-    num_train_examples: posters of the training split.
-    label_prior: [num_genres], shares of positives in the training split.
-    num_devices: of all hosts together.
-    platform: of the devices, such as 'cpu'.
-    extra_inputs: of `text_features.side_inputs`.
+  The label prior is the share of each genre in the training split, and the
+  devices are those of all hosts.
 
   Raises:
     InputError: the batch does not divide among the devices, no parameter is

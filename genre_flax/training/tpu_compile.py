@@ -95,11 +95,6 @@ def compile_train_step(
 ) -> tuple[dict[str, Any], str]:
   """Compiles the training step of a run for a slice, without a dataset.
 
-  Args:
-    config: with every key of configs/default.py.
-    topology: of `slice_devices`.
-    num_genres: of the dataset.
-
   Returns:
     The facts that `genre_flax.lower` prints, with sizes in bytes per device and
     costs per device and step, and the HLO text. If the step does not fit into
@@ -159,9 +154,6 @@ def compile_train_step(
 
 def parse_out_of_memory(message: str) -> tuple[int, int]:
   """Parses the error of the compiler for a program that does not fit.
-
-  Args:
-    message: of the error.
 
   Returns:
     Bytes needed, and bytes of memory of a device.

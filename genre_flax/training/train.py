@@ -54,16 +54,12 @@ class Outcome:
     exit_status: 0, or the shell's status of the signal that interrupted it.
     num_trained: updates of this start.
     metrics: of the last validation, by name; empty where there was none.
-    best_metrics: of the best checkpoint's validation.
   """
 
   step: int
   exit_status: int
   num_trained: int = dataclasses.field(default=0, compare=False)
   metrics: Mapping[str, float] = dataclasses.field(
-    default_factory=dict, compare=False
-  )
-  best_metrics: Mapping[str, float] = dataclasses.field(
     default_factory=dict, compare=False
   )
 
@@ -137,12 +133,10 @@ def train(
           raise errors.DivergedError(
             f'{e}\nThe last checkpoint: {last[0]}, in {workdir}.'
           ) from e
-        ranked = checkpointer.ranked() or [(step, {})]
         return dataclasses.replace(
           outcome,
           num_trained=outcome.step - step,
-          metrics=max(ranked)[1],
-          best_metrics=ranked[-1][1],
+          metrics=max(checkpointer.ranked(), default=(step, {}))[1],
         )
 
 

@@ -96,11 +96,6 @@ def read(
 ) -> Sweep:
   """Reads and validates a sweep file, except for the configs of its trials.
 
-  Args:
-    path: the file, with GRID or `suggest`.
-    config: of the file, with overrides.
-    extra_flags: of all trainings, after those of the file.
-
   Raises:
     InputError: it is invalid, or its function fails.
   """

@@ -83,13 +83,13 @@ def test_keys_of_the_training_alone_are_not_checked(changes):
   parse(config=STORED['config'] | changes)
 
 
-def test_keys_of_evaluation_are_checked_also_of_an_earlier_version():
-  stored = {**STORED['config'], 'eval_zooms': [1.0, 0.9]}
-  del stored['eval_crops'], stored['pixel_mean']
+def test_keys_of_evaluation_are_checked_and_missing_ones_are_defaults():
+  stored = {**STORED['config'], 'eval_crops': [1.0, 0.9]}
+  del stored['pixel_mean']
   config = parse(config=stored).config
   assert tuple(config.eval_crops) == (1.0, 0.9)
   assert config.pixel_mean == 127.5
   with pytest.raises(errors.InputError, match=r'config\.eval_crops=.*must be'):
-    parse(config={**stored, 'eval_zooms': [2.0]})
+    parse(config={**stored, 'eval_crops': [2.0]})
   with pytest.raises(errors.InputError, match=r'config\.model\.vit\.size'):
     parse(config=stored | {'model': {'name': 'vit', 'vit': {'size': 'G'}}})

@@ -54,7 +54,6 @@ def test_export_of_a_custom_network(workdir):
       ['--format=web', '--ort_web=missing.tgz', '--allow_custom_code'],
       'missing.tgz cannot be read',
     ),
-    (['--format=onnx', '--push=name'], 'expected USER/NAME'),
   ],
 )
 def test_invalid_arguments_are_refused(workdir, arguments, message):

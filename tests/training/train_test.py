@@ -71,7 +71,6 @@ def test_training_in_a_thread_returns_the_metrics(config, tmp_path):
   validation = lines_of(tmp_path, 'validation')
   values = [line['mean_average_precision'] for line in validation]
   assert outcome.metrics['mean_average_precision'] == values[-1]
-  assert outcome.best_metrics['mean_average_precision'] == max(values)
   # Also where nothing is left to train.
   assert train.train(config, tmp_path).metrics == outcome.metrics
 

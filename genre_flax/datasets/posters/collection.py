@@ -177,14 +177,8 @@ def collect(
 ) -> Collection:
   """Reads the label tables, decodes every image once, and assigns the splits.
 
-  Args:
-    sources: label tables and image folders.
-    spool: an existing folder for converted images.
-    shares: percent of each split; they sum up to 100.
-    exclude_genres: genres to drop.
-    genre_names: new names of genres.
-    max_side: larger images are scaled down to this longer side, in pixels.
-    progress: shows the progress over the images.
+  Converted images are written to the folder `spool`. Images whose longer side
+  exceeds `max_side` pixels are scaled down. `shares` are percent of each split.
 
   Returns:
     The valid examples, and the problems of the other rows.

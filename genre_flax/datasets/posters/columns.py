@@ -110,9 +110,6 @@ def find(
     columns: names that the user gave.
     genre_names: new names of genres, to compare one-hot columns with lists.
 
-  Returns:
-    The roles of the columns.
-
   Raises:
     InputError: a given or required column is missing.
   """

@@ -20,9 +20,6 @@ from genre_flax.runtime import text as text_lib
 def make(collection: collection_lib.Collection) -> dict[str, Any]:
   """Summarizes a collection.
 
-  Args:
-    collection: a collection with at least one example.
-
   Returns:
     A JSON-serializable card. `label_prior` is each genre's share of positives
     in the training split, in the order of `genres`; `label_sets` are the sets

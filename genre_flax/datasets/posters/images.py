@@ -162,10 +162,6 @@ def find(folder: epath.PathLike) -> list[epath.Path]:
 def read(path: epath.Path, *, max_bytes: int = MAX_BYTES) -> bytes:
   """The bytes of an image file.
 
-  Args:
-    path: the image file.
-    max_bytes: limit of the file's size.
-
   Raises:
     BadImageError: the file is missing, unreadable, larger than `max_bytes`, or
       not a regular file.

@@ -41,9 +41,6 @@ def read_genre_names(path: epath.PathLike) -> dict[str, str]:
     path: a text file with one line per genre to rename, such as `Sci-Fi =
       Science Fiction`. Empty lines and comments after # are ignored.
 
-  Returns:
-    The new names by old name.
-
   Raises:
     InputError: the file cannot be read, or a line is invalid.
   """

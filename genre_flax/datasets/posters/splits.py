@@ -41,9 +41,6 @@ def by_hash(name: str, shares: Mapping[str, int]) -> str:
   Args:
     name: id of a film.
     shares: percent of each split; they sum up to 100.
-
-  Returns:
-    The split's name.
   """
   percent = 100 * fraction(name)
   end = 0
@@ -72,9 +69,6 @@ def assign(
     rows: rows of the CSV files, in order; the splits of a film's rows agree.
     content_hashes: hashes of the rows' image files.
     shares: percent of each split; they sum up to 100.
-
-  Returns:
-    A split for each row.
   """
   split_of_film: dict[str, str] = {}
   split_of_content: dict[str, str] = {}

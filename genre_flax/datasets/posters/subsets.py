@@ -30,8 +30,7 @@ def select(
 
   Args:
     dataset: the stored one.
-    options: `config.dataset`; of an earlier version without these keys, the
-      whole dataset.
+    options: `config.dataset`; without a share and a fold, the whole dataset.
 
   Raises:
     InputError: the training or validation split would be empty.

@@ -48,10 +48,6 @@ def draw_poster(
 ) -> tuple[Image.Image, tuple[str, ...]]:
   """Draws one poster; depends only on its arguments and the Pillow version.
 
-  Args:
-    index: index of the poster.
-    seed: seed of the collection.
-
   Returns:
     An RGB image of 160 x 240 pixels, and its sorted genres.
   """
@@ -84,11 +80,6 @@ def write_posters(
   folder: epath.PathLike, *, num_posters: int, seed: int = 0
 ) -> tuple[epath.Path, epath.Path]:
   """Writes a collection as a CSV file and a folder of JPEG files.
-
-  Args:
-    folder: the folder to write to; created if it does not exist.
-    num_posters: number of posters.
-    seed: seed of the collection.
 
   Returns:
     The paths of the CSV file and of the image folder.

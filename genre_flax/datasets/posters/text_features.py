@@ -157,7 +157,7 @@ class TextFeatures:
 
 def from_config(config: Mapping[str, Any]) -> TextFeatures | None:
   """The features of `config.model`; None for a network of images alone."""
-  if not (config.get('use_text') or config['name'] == 'text'):
+  if not (config['use_text'] or config['name'] == 'text'):
     return None
   options = config['text']
   return TextFeatures(

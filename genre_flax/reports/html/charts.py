@@ -106,18 +106,11 @@ def precision_recall(
 
 
 def reliability(scores: np.ndarray, labels: np.ndarray) -> str:
-  """The reliability diagram of all (poster, genre) pairs.
+  """The reliability diagram of scores and labels [N, L], as SVG.
 
   Guo et al., 2017, figure 1: the share of positives by score, in bins of equal
   width, with 95 % intervals. The size of a dot grows with the logarithm of the
   number of pairs in the bin.
-
-  Args:
-    scores: [N, L].
-    labels: [N, L] of 0 and 1.
-
-  Returns:
-    An SVG.
   """
   scores, labels = scores.ravel(), labels.ravel()
   bins = np.minimum((scores * _NUM_BINS).astype(int), _NUM_BINS - 1)
@@ -163,11 +156,6 @@ def score_ranges(
   names: Sequence[str], scores: np.ndarray, labels: np.ndarray
 ) -> str:
   """The ranges of the scores of each genre, for posters with and without it.
-
-  Args:
-    names: of the genres.
-    scores: [N, L], in the order of the names.
-    labels: [N, L] of 0 and 1.
 
   Returns:
     An SVG; lines from the 5th to the 95th percentile, dots at the median.

@@ -15,11 +15,7 @@ def differences(
   *,
   bootstrap_samples: int,
 ) -> dict[str, bootstrap.Estimate]:
-  """The metrics of a run minus those of the first run.
-
-  Returns:
-    An estimate per metric of `split_metrics.make_report`.
-  """
+  """The metrics of a run minus those of the first run."""
   samples = [
     [
       bootstrap.samples(

@@ -105,10 +105,6 @@ def make_cards(
 ) -> tuple[list[dict[str, list[dict[str, Any]]]], str]:
   """Makes the cards of all choices, with their attribution maps.
 
-  Args:
-    scored: the split.
-    groups: the choices by title.
-
   Returns:
     The cards in the structure of `groups`, and the attribution method.
   """

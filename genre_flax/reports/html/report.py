@@ -43,15 +43,7 @@ _TEMPLATES = pathlib.Path(__file__).parent / 'templates'
 def write(
   runs: Sequence[runs_lib.Run], path: epath.Path, *, bootstrap_samples: int
 ) -> epath.Path:
-  """Writes the report of some runs as one self-contained file.
-
-  Args:
-    runs: at least one; the others are compared with the first.
-    path: of the file; its folder is created if missing.
-    bootstrap_samples: number of resamples; 0 for no intervals.
-
-  Returns:
-    The path.
+  """Writes one self-contained file; other runs are compared with the first.
 
   Raises:
     InputError: the runs cannot be compared.

@@ -7,8 +7,6 @@ from typing import Any
 
 from absl import logging
 from etils import epath
-import jax
-import numpy as np
 
 from configs import default
 from genre_flax import config as config_lib
@@ -19,6 +17,7 @@ from genre_flax.reports import split_metrics
 from genre_flax.runtime import errors
 from genre_flax.runtime import metric_writer
 from genre_flax.training import run_history
+from genre_flax.training import train_state
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,8 +80,7 @@ class Run:
   @property
   def num_params(self) -> int:
     """The number of parameters of the network."""
-    params = self.predictor.variables['params']
-    return sum(np.size(leaf) for leaf in jax.tree.leaves(params))
+    return train_state.count_parameters(self.predictor.variables['params'])
 
   @property
   def num_steps(self) -> int:
@@ -138,15 +136,6 @@ def open_run(
   allow_custom_code: bool,
 ) -> Run:
   """Restores a checkpoint and scores a split.
-
-  Args:
-    workdir: of the run.
-    split: its name.
-    step: of the checkpoint, as in `predictor_lib.restore`.
-    data_dir: the dataset; '' for that of the training.
-    batch_size: posters per step.
-    bootstrap_samples: number of resamples; 0 for no intervals.
-    allow_custom_code: as in `predictor_lib.restore`.
 
   Returns:
     The run. If the dataset of the training is missing, it has no scored split,
