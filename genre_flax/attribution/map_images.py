@@ -11,7 +11,9 @@ from PIL import ImageDraw
 from PIL import ImageFont
 
 from genre_flax.attribution import methods
+from genre_flax.attribution import words
 from genre_flax.data import drawing
+from genre_flax.datasets.posters import poster_text
 from genre_flax.evaluation import metrics
 from genre_flax.inference import predictor as predictor_lib
 from genre_flax.runtime import files
@@ -36,6 +38,7 @@ class Poster:
     pixels: uint8 [H, W, 3] of the network's input size; None without maps.
     scores: [num_genres]; None without predictions.
     labels: [num_genres] in [0, 1], or None where they are unknown.
+    lines: the text on the poster, of a network that takes text.
   """
 
   name: str
@@ -43,6 +46,7 @@ class Poster:
   pixels: np.ndarray | None
   scores: np.ndarray | None
   labels: np.ndarray | None = None
+  lines: tuple[poster_text.Line, ...] = ()
 
 
 def resize(map_: np.ndarray, *, height: int, width: int) -> np.ndarray:
@@ -92,6 +96,9 @@ class MapWriter:
     """
     self._explainer = methods.Explainer(predictor, method=method)
     self._genres = predictor.genres
+    self._words = None
+    if predictor.text is not None:
+      self._words = words.WordExplainer(predictor)
     self.folder = folder
     with files.storage_errors(folder):
       folder.mkdir(parents=True, exist_ok=True)
@@ -125,20 +132,38 @@ class MapWriter:
       poster.name,
       *(f'{self._genres[i]} {poster.scores[i]:.2f}' for i in chosen),
     ]
+    notes = ['', *(self._describe_words(poster, genre) for genre in chosen)]
+    num_lines = 2 if self._words else 1
     panel = Image.new(
       'RGB',
-      (_GAP + len(images) * (width + _GAP), height + 2 * _GAP + _LINE),
+      (
+        _GAP + len(images) * (width + _GAP),
+        height + 2 * _GAP + num_lines * _LINE,
+      ),
       drawing.BACKGROUND,
     )
     pen, font = ImageDraw.Draw(panel), ImageFont.load_default(14)
-    for column, (image, caption) in enumerate(
-      zip(images, captions, strict=True)
+    for column, (image, caption, note) in enumerate(
+      zip(images, captions, notes, strict=True)
     ):
       left = _GAP + column * (width + _GAP)
       resized = Image.fromarray(image).resize(
         (width, height), Image.Resampling.LANCZOS
       )
       panel.paste(resized, (left, _GAP))
-      caption = drawing.shorten(pen, caption, font)
-      pen.text((left, _GAP + height + 4), caption, drawing.INK, font)
+      for line, text in enumerate((caption, note)):
+        top = _GAP + height + 4 + line * _LINE
+        text = drawing.shorten(pen, text, font)
+        pen.text((left, top), text, drawing.INK, font)
     return drawing.to_png(panel)
+
+  def _describe_words(self, poster, genre) -> str:
+    """The words for and against a genre, such as '+ murder, dark  - love'."""
+    if self._words is None:
+      return ''
+    parts = zip('+-', self._words.strongest(poster.lines, genre), strict=True)
+    return '  '.join(
+      f'{sign} {", ".join(word for word, _ in found)}'
+      for sign, found in parts
+      if found
+    )

@@ -4,6 +4,7 @@ The text branch is linear: the logits are sums over n-grams, and the share of a
 word is the sum of those of its n-grams. No approximation is needed.
 """
 
+import collections
 from collections.abc import Sequence
 
 import jax
@@ -51,6 +52,42 @@ class WordExplainer:
     ]
     shape = (0, len(self.genres))
     return list(by_word), np.stack(rows) if rows else np.zeros(shape)
+
+  def strongest_by_genre(
+    self,
+    texts: Sequence[Sequence[poster_text.Line]],
+    *,
+    number: int = 8,
+    min_posters: int = 3,
+  ) -> list[list[tuple[str, float, int]]]:
+    """The words with the largest mean contributions to each genre.
+
+    Args:
+      texts: of some posters.
+      number: of words per genre, at most.
+      min_posters: posters that have a word, at least.
+
+    Returns:
+      Per genre, words with the mean of their contributions over the posters
+      that have them, above 0, and the number of these posters.
+    """
+    sums, counts = {}, collections.Counter()
+    for lines in texts:
+      for word, values in zip(*self.contributions(lines), strict=True):
+        sums[word] = sums.get(word, 0.0) + values
+        counts[word] += 1
+    words = [word for word in sums if counts[word] >= min_posters]
+    if not words:
+      return [[] for _ in self.genres]
+    means = np.stack([sums[word] / counts[word] for word in words])
+    return [
+      [
+        (words[i], float(means[i, genre]), counts[words[i]])
+        for i in np.argsort(-means[:, genre], kind='stable')[:number]
+        if means[i, genre] > 0
+      ]
+      for genre in range(len(self.genres))
+    ]
 
   def strongest(
     self, lines: Sequence[poster_text.Line], genre: int, *, number: int = 3

@@ -253,8 +253,8 @@ def describe(
     f'**{text.for_markdown(name)}**: {model}, images of {height} × {width}'
     f' pixels, checkpoint of step {predictor.step:,}. Genres: {genres}.',
     f'The input is the image{" and the text on it" * has_text}. Predictions are'
-    ' often wrong, mostly for rare genres. Scores are calibrated on posters like those of the training, and'
-    ' mean little for other images. Attribution maps'
+    ' often wrong, mostly for rare genres. Scores are calibrated on posters'
+    ' like those of the training, and mean little for others. Attribution maps'
     f' ({service.explainer.method.replace("_", "-")}) are coarse, and do not'
     ' explain a prediction.',
   ]

@@ -12,6 +12,7 @@ from genre_flax.evaluation import evaluator
 from genre_flax.inference import ensemble
 from genre_flax.inference import predictor as predictor_lib
 from genre_flax.runtime import parallel
+from genre_flax.training import objectives
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +55,24 @@ class ScoredSplit:
   def ids(self) -> tuple[str, ...]:
     """The ids of the posters."""
     return tuple(self.records[i].id for i in range(len(self)))
+
+  @functools.cached_property
+  def without_text(self) -> 'ScoredSplit | None':
+    """The split scored without the text; None without a text branch."""
+    branches = self.predictions.branches
+    if branches is None:
+      return None
+    predictor = self.predictor.without_text()
+    to_logits = objectives.logits_fn(
+      predictor.config, label_prior=predictor.label_prior
+    )
+    logits = branches[:, 0]
+    if to_logits is not None:
+      logits = np.asarray(to_logits(logits))
+    predictions = evaluator.Predictions(logits, self.labels)
+    return dataclasses.replace(
+      self, predictor=predictor, predictions=predictions
+    )
 
   def spread(self, number: int) -> list[int]:
     """At most `number` indices, evenly spaced over the split."""

@@ -114,7 +114,9 @@ def predict(
       if writer is not None:
         num_missing = _NUM_SHOWN - len(shown)
         posters = [
-          map_images.Poster(r.path.name, _image(r), r.pixels, r.scores)
+          map_images.Poster(
+            r.path.name, _image(r), r.pixels, r.scores, lines=r.lines
+          )
           for r in readable[: None if maps else num_missing]
         ]
         if maps is not None:

@@ -27,6 +27,7 @@ with epy.lazy_imports():
 
 FILE_NAME = 'metrics.json'
 _ENTRY_KEYS = ('value', 'low', 'high', 'constant_baseline')
+_GAIN_KEYS = ('value', 'difference', 'low', 'high')
 _GENRE_VALUES = ('average_precision', 'roc_auc', 'train_share', 'threshold')
 _GENRE_COUNTS = ('support', 'num_in_top3', 'num_predicted')
 _MAX_BYTES = 1 << 26
@@ -50,7 +51,10 @@ def make_report(
     'calibrated'}, 'genres': {name: {'average_precision', 'roc_auc', 'support',
     'train_share', 'threshold', 'num_in_top3', 'num_predicted'}}}; undefined
     values are None. The last two count the posters whose top-3 predictions
-    contain the genre, and those where its score reaches its threshold.
+    contain the genre, and those where its score reaches its threshold. Of a
+    network with a text branch also 'without_text', the metrics of the image
+    alone: {name: {'value', 'difference', 'low', 'high'}}, the gain by the text
+    with its paired interval.
   """
   scores, labels = scored.scores, scored.labels
   estimates = bootstrap.intervals(
@@ -60,6 +64,7 @@ def make_report(
     labels, scored.predictor.label_prior, scored.predictor.constant_baseline
   )
   error = calibration_lib.expected_calibration_error
+  without_text = _without_text(scored, bootstrap_samples)
   return {
     'split': scored.name,
     'step': scored.predictor.step,
@@ -77,6 +82,27 @@ def make_report(
       'calibrated': error(scores, labels),
     },
     'genres': _by_genre(scores, labels, scored.predictor),
+    **({'without_text': without_text} if without_text else {}),
+  }
+
+
+def _without_text(scored, bootstrap_samples):
+  if scored.without_text is None:
+    return None
+  ours, others = (
+    bootstrap.samples(metric_inputs(each), num_samples=bootstrap_samples)
+    for each in (scored, scored.without_text)
+  )
+  gains = bootstrap.differences([ours], [others])
+  return {
+    name: dict(
+      zip(
+        _GAIN_KEYS,
+        map(_to_json, (others[name][0], gain.value, gain.low, gain.high)),
+        strict=True,
+      )
+    )
+    for name, gain in gains.items()
   }
 
 
@@ -216,7 +242,14 @@ def _parse(stored: Mapping[str, Any], genres) -> dict[str, Any]:
   if set(stored['genres']) != set(genres):
     raise ValueError('its genres differ from those of the network')
   error = stored['expected_calibration_error']
+  optional = {}
+  if 'without_text' in stored:
+    optional['without_text'] = {
+      str(name): {key: _parse_number(entry[key]) for key in _GAIN_KEYS}
+      for name, entry in stored['without_text'].items()
+    }
   return {
+    **optional,
     'split': str(stored['split']),
     'step': int(stored['step']),
     'num_examples': int(stored['num_examples']),
@@ -256,6 +289,18 @@ def format_metrics(report: dict[str, Any]) -> str:
       f'{name:<24}{_show(entry["value"]):>8}  {interval:^18}'
       f'{_show(entry["constant_baseline"]):>9}'
     )
+  if gains := report.get('without_text'):
+    lines += [
+      '',
+      f'{"metric":<24}{"image":>8}{"+ text":>9}  {"95 % interval":^18}',
+      '-' * 61,
+    ]
+    lines += [
+      f'{name:<24}{_show(each["value"]):>8}{_show_gain(each["difference"]):>9}'
+      f'  {_show_gain(each["low"])} to {_show_gain(each["high"])}'
+      for name, each in gains.items()
+    ]
+    lines += ['(image: without the text on the posters)', '']
   error = report['expected_calibration_error']
   lines += [
     '(baseline: the constant baseline, the same for every poster; _fitted: at'
@@ -318,6 +363,10 @@ def format_top3(
 
 def _show_share(value: float | None) -> str:
   return '-' if value is None else f'{value:.2%}' if value else 'none'
+
+
+def _show_gain(value: float | None) -> str:
+  return '-' if value is None else f'{value:+.4f}'
 
 
 def _show(value: float | None) -> str:

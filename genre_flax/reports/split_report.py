@@ -116,6 +116,7 @@ def _some_posters(scored, input_shape) -> list[map_images.Poster]:
       pixels=scored.decode(i, input_shape) if input_shape else None,
       scores=scored.scores[i],
       labels=scored.labels[i],
+      lines=scored.records[i].text,
     )
     for i in scored.spread(_NUM_SHOWN)
   ]

@@ -68,7 +68,7 @@ def test_api_predictions_equal_the_service(client, service, posters, tmp_path):
   assert good['poster'] == posters[0].name
   scores = {each['genre']: each['score'] for each in good['genres']}
   assert list(scores.values()) == sorted(scores.values(), reverse=True)
-  [expected] = service.predict([posters[0]])
+  expected = service.predict([posters[0]])[0].scores
   assert scores == pytest.approx(
     dict(zip(service.predictor.genres, expected.tolist(), strict=True)),
     abs=1e-5,

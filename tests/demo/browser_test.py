@@ -55,7 +55,7 @@ def give_batch(page, *paths):
 
 def ranked(service, path):
   """The displayed names of all genres by descending score."""
-  [scores] = service.predict([path])
+  scores = service.predict([path])[0].scores
   order = np.argsort(-scores, kind='stable')
   return [text.printable(service.predictor.genres[i]) for i in order]
 
@@ -112,7 +112,7 @@ def test_a_batch(page, service, posters, tmp_path):
   assert [row[0] for row in rows] == [p.name for p in (*posters[:3], hostile)]
   np.testing.assert_allclose(
     [[float(cell) for cell in row[1 : 1 + len(genres)]] for row in rows],
-    service.predict(posters[:4]),
+    [each.scores for each in service.predict(posters[:4])],
     atol=1e-5,
   )
   assert page.locator('img[src="x"]').count() == 0

@@ -2,17 +2,20 @@
 
 import json
 
+from etils import epath
 import numpy as np
 from PIL import Image
 import pytest
 
 from genre_flax import api
+from genre_flax import config as config_lib
 from genre_flax.attribution import words
 from genre_flax.datasets.posters import build
 from genre_flax.datasets.posters import sources
 from genre_flax.datasets.posters import storage
 from genre_flax.inference import predictor as predictor_lib
 from genre_flax.inference import scored_split
+from genre_flax.reports import split_report
 from genre_flax.runtime import errors
 from genre_flax.training import train
 from tests.support import helpers
@@ -141,6 +144,31 @@ def test_a_dataset_without_text_is_refused(posters, tmp_path):
   config = helpers.tiny_config(tmp_path / 'data', **{'model.use_text': True})
   with pytest.raises(errors.InputError, match='prepare --read_text'):
     train.train(config, tmp_path / 'run')
+
+
+def test_reports_show_the_words_and_the_gain_by_the_text(workdir, capsys):
+  config = config_lib.from_dict(
+    json.loads((workdir / 'config.json').read_text())
+  )
+  split_report.evaluate_best(config, epath.Path(workdir))
+  printed = capsys.readouterr().out
+  assert '(image: without the text on the posters)' in printed
+  stored = json.loads((workdir / 'metrics.json').read_text())
+  gain = stored['without_text']['mean_average_precision']
+  together = stored['metrics']['mean_average_precision']['value']
+  assert gain['value'] + gain['difference'] == pytest.approx(together)
+  assert gain['difference'] > 0
+  page = (workdir / 'report.html').read_text()
+  assert 'Words for Day: bright' in page
+  assert 'id="r0-words"' in page
+
+
+def test_report_of_the_text_alone(data_dir, tmp_path):
+  config = helpers.tiny_config(data_dir, **TEXT, **{'model.name': 'text'})
+  train.train(config, tmp_path)
+  split_report.evaluate_best(config, epath.Path(tmp_path))
+  stored = json.loads((tmp_path / 'metrics.json').read_text())
+  assert 'without_text' not in stored
 
 
 def test_metrics_of_training_are_those_of_top3(data_dir, workdir):

@@ -9,6 +9,7 @@ import numpy as np
 
 from genre_flax.attribution import map_images
 from genre_flax.attribution import methods
+from genre_flax.attribution import words as words_lib
 from genre_flax.data import drawing
 from genre_flax.evaluation import metrics
 from genre_flax.evaluation import ranking
@@ -119,9 +120,14 @@ def make_cards(
       np.array([[genre] for _, genre in keys]),
     )
     maps = dict(zip(keys, values[:, 0], strict=True))
+  words = None
+  if scored.predictor.text is not None:
+    words = words_lib.WordExplainer(scored.predictor)
   cards = [
     {
-      title: [_make_card(scored, c, maps[c.index, c.genre]) for c in chosen]
+      title: [
+        _make_card(scored, c, maps[c.index, c.genre], words) for c in chosen
+      ]
       for title, chosen in each.items()
     }
     for each in groups
@@ -129,10 +135,16 @@ def make_cards(
   return cards, explainer.method
 
 
-def _make_card(scored, choice, map_) -> dict[str, Any]:
+def _make_card(scored, choice, map_, words) -> dict[str, Any]:
   scores, labels = scored.scores[choice.index], scored.labels[choice.index] > 0
   image = scored.decode(choice.index, drawing.POSTER_SHAPE)
+  for_, against = [], []
+  if words is not None:
+    lines = scored.records[choice.index].text
+    for_, against = words.strongest(lines, choice.genre)
   return {
+    'words_for': [word for word, _ in for_],
+    'words_against': [word for word, _ in against],
     'id': scored.ids[choice.index],
     'labels': [scored.genres[i] for i in np.flatnonzero(labels)],
     'top3': [

@@ -13,6 +13,7 @@ from etils import epath
 import jinja2
 import markupsafe
 
+from genre_flax.attribution import words
 from genre_flax.evaluation import bootstrap
 from genre_flax.evaluation import calibration
 from genre_flax.evaluation import comparison as comparison_lib
@@ -107,6 +108,7 @@ def _view_split(
       }
       for each, groups in zip(by_support, genre_cards, strict=True)
     ],
+    'words': _strongest_words(scored, order),
     'confusions': genres.find_confusions(scored),
     'charts': {
       'reliability': charts.reliability(scores, labels),
@@ -122,6 +124,16 @@ def _view_split(
     'cards': cards,
     'method': method,
   }
+
+
+def _strongest_words(scored, order):
+  """Words per genre, of `strongest_by_genre`; None for images alone."""
+  if scored.predictor.text is None:
+    return None
+  found = words.WordExplainer(scored.predictor).strongest_by_genre(
+    [scored.records[i].text for i in range(len(scored))]
+  )
+  return [(scored.genres[i], found[i]) for i in order]
 
 
 def _view_comparison(first, run, *, bootstrap_samples) -> dict[str, Any]:
