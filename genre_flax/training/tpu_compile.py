@@ -18,6 +18,7 @@ import ml_collections
 
 from genre_flax import config as config_lib
 from genre_flax import config_validation
+from genre_flax.datasets.posters import text_features
 from genre_flax.runtime import accelerators
 from genre_flax.runtime import errors
 from genre_flax.training import checks
@@ -108,6 +109,7 @@ def compile_train_step(
   if not config.dataset.synthetic_posters and not config.dataset.data_dir:
     config.dataset.data_dir = 'not read'
   config_validation.validate(config)
+  extra_inputs = text_features.side_inputs(config.model, ())
   setup = setup_lib.build(
     config,
     # Only constants of the learning rate depend on the number of posters.
@@ -115,6 +117,7 @@ def compile_train_step(
     label_prior=[1 / num_genres] * num_genres,
     num_devices=len(devices),
     platform='tpu',
+    extra_inputs=extra_inputs,
   )
   num_micro_batches = (
     setup.sizes.per_device_batch_size // setup.micro_batch_size
@@ -127,6 +130,7 @@ def compile_train_step(
       setup.variable_shapes,
       num_genres=num_genres,
       leading=(len(devices), setup.sizes.per_device_batch_size),
+      extra_inputs=extra_inputs,
     ),
   )
   facts = _describe(config, setup, topology, devices)
