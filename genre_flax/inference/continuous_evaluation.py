@@ -42,7 +42,7 @@ def evaluate_checkpoints(
   """Evaluates all checkpoints of a run, or each new one.
 
   The report of a checkpoint is written to WORKDIR/eval/SPLIT_STEP, and its
-  metrics are appended to WORKDIR/eval/SPLIT. `watch_seconds` is the limit of the
+  metrics are appended to WORKDIR/eval/SPLIT. `watch_seconds` is the maximum
   wait for a new checkpoint; with None, only existing ones are evaluated.
 
   Returns:
