@@ -65,7 +65,8 @@ def create_from_config(
     options=config['options' if custom.is_custom(name) else name],
     axis_name=axis_name,
   )
-  return with_reference_ops(model) if config['reference_ops'] else model
+  # Configs of earlier versions do not have the key.
+  return with_reference_ops(model) if config.get('reference_ops') else model
 
 
 def with_reference_ops(model: nn.Module) -> nn.Module:
