@@ -72,14 +72,8 @@ def train(
 ) -> Outcome:
   """Trains to the end; resumes the run in the workdir where there is one.
 
-  Args:
-    config: with every key of configs/default.py.
-    workdir: for checkpoints, metrics and the resolved config.
-    allow_change: config keys that may differ from those of the run in the
-      workdir, such as 'optimizer.learning_rate'.
-
-  Returns:
-    The outcome; the workdir has the best checkpoint.
+  The config has every key of configs/default.py. Keys of `allow_change`, such
+  as 'optimizer.learning_rate', may differ from those of the run.
 
   Raises:
     InputError: the config, the dataset or the workdir does not fit.

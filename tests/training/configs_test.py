@@ -118,7 +118,7 @@ def test_the_config_file_of_a_run(parse, tmp_path):
     ('optimizer.lr=1', 'optimizer.learning_rate'),
     ('dataset.batch_size=3', 'batch_size'),
     ('model=tiny', 'model.name'),
-    ('augment.erase=0.5', 'augment.random_erasing'),
+    ('augment.erasing=0.5', 'augment.random_erasing'),
   ],
 )
 def test_unknown_keys_are_listed_with_the_nearest(parse, override, nearest):

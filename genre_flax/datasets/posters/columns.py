@@ -105,10 +105,7 @@ def find(
 ) -> ColumnRoles:
   """Finds each column by its given or default name, or by its contents.
 
-  Args:
-    table: the rows.
-    columns: names that the user gave.
-    genre_names: new names of genres, to compare one-hot columns with lists.
+  One-hot columns are compared with genre lists by their new `genre_names`.
 
   Raises:
     InputError: a given or required column is missing.
@@ -142,11 +139,8 @@ def find(
   split = named_column(columns.split, _SPLIT_COLUMNS)
   for name in columns.extra:
     named_column(name, ())
-  others = [
-    name
-    for name in named
-    if name not in (id_column, genre, image, split, *columns.extra)
-  ]
+  with_role = (id_column, genre, image, split, *columns.extra)
+  others = [name for name in named if name not in with_role]
   lists, one_hot = _read_contents(table, genre, others, columns.genre_separator)
   listed = frozenset(name for names in lists for name in names)
   labels, notes = tuple(one_hot), ()
