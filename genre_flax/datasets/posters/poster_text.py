@@ -205,7 +205,8 @@ def _clean_text(text: str) -> str:
   # Bounded first, since normalization of a long text takes long.
   text = ' '.join(text[: 4 * MAX_CHARACTERS].split())
   text = ''.join(c for c in text if unicodedata.category(c) not in ('Cc', 'Cs'))
-  return unicodedata.normalize('NFC', text)[:MAX_CHARACTERS].strip()
+  text = unicodedata.normalize('NFC', ' '.join(text.split()))
+  return text[:MAX_CHARACTERS].strip()
 
 
 def _clip(value: float, *, digits: int) -> float:
