@@ -272,7 +272,11 @@ def test_posters_on_which_the_engine_fails_have_no_text(
   ('cls', 'error', 'words'),
   [
     (text_engines.Fails, errors.InputError, 'on 12 of 12 .*SystemExit: no mo'),
-    (text_engines.Dies, errors.ResourceError, "ended while .* 'p0' or one of"),
+    (
+      text_engines.Dies,
+      errors.ResourceError,
+      "ended or .* while .* 'p\\d+' or one",
+    ),
   ],
 )
 def test_an_engine_that_never_works_is_an_error(

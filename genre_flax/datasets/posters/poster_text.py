@@ -5,6 +5,7 @@ An engine is a callable object, the default `RapidOcr` or one of your own, named
 """
 
 from collections.abc import Sequence
+from importlib import metadata
 import threading
 from typing import NamedTuple, Protocol
 import unicodedata
@@ -78,8 +79,6 @@ class RapidOcr:
         " with `pip install 'genre_flax[ocr]'`, or name one of your own with"
         ' --text_reader=module:attribute.'
       ) from e
-    from importlib import metadata
-
     self.name = (
       f'rapidocr {metadata.version("rapidocr")} PP-OCRv6 small, sides 480 to'
       f' {_MAX_SIDE}, ratio {_MAX_RATIO}, 200 candidates'
