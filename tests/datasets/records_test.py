@@ -39,3 +39,8 @@ def test_a_damaged_record_raises(record, num_genres, reason):
     errors.DamageError, match=f'Record 0 cannot be read: {reason}'
   ):
     records.Split([record], num_genres)[0]
+
+
+def test_a_record_without_the_expected_text_raises():
+  with pytest.raises(errors.DamageError, match="cannot be read: 'text/line'"):
+    records.Split([serialize()], 4, has_text=True)[0]

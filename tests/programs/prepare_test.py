@@ -1,9 +1,12 @@
 """Tests of the program prepare."""
 
 import re
+import signal
+import time
 
 from etils import epath
 from PIL import Image
+import psutil
 import pytest
 
 from genre_flax.datasets.posters import images
@@ -11,7 +14,9 @@ from genre_flax.datasets.posters import storage
 from tests.support import paths
 from tests.support import pictures
 from tests.support import programs
+from tests.support import text_engines
 
+COLORS = 'tests.support.text_engines:Colors'
 CSV = '--data_dir=new --csv=a --images=.'
 
 
@@ -170,6 +175,20 @@ def test_flags_apply_to_synthetic_posters(tmp_path):
     (f'{CSV} --synthetic=3', 'either --synthetic, or --csv and --images'),
     (f'{CSV} --csv=b', 'Got 2 --csv and 1 --images'),
     (f'{CSV} --image_pattern=a.jpg', '--image_pattern=a.jpg: expected {id}'),
+    ('--data_dir=new --text_reader=a:B', '--text_reader needs --read_text'),
+    ('--data_dir=new --read_text --verify', 'omit --read_text'),
+    (
+      '--data_dir=new --read_text --text_reader=a:B',
+      "--text_reader='a:B' cannot be imported",
+    ),
+    (
+      f'--data_dir=new --read_text --text_reader={COLORS} --max_side=90',
+      'in new, whose posters stay; omit --max_side, or give --csv and --images',
+    ),
+    (
+      f'--data_dir=new --read_text --text_reader={COLORS}',
+      'new contains no prepared dataset',
+    ),
     (
       '--data_dir=new --verify --synthetic=3',
       '--verify reads the dataset in --data_dir; omit --synthetic',
@@ -205,3 +224,58 @@ def test_several_csv_files_become_one_dataset(folder):
   assert dataset.genres == ('Comedy', 'Drama')
   train = dataset.open_split('train')
   assert {train[i].id for i in range(len(train))} == {'x1', 'x1#2'}
+
+
+def test_text_is_read_and_added(folder, tmp_path):
+  variables = {'XDG_CACHE_HOME': tmp_path / 'cache'}
+  text = ['--read_text', f'--text_reader={COLORS}']
+  flags = _flags(folder, 'good.csv')
+  new = tmp_path / 'new'
+  whole = programs.run(
+    'prepare', *flags, *text, f'--data_dir={new}', **variables
+  )
+  assert whole.returncode == 0, whole.stderr
+  assert '- Engine: colors 1\n' in whole.stdout
+  assert 'Reading text: 100%' in whole.stderr
+  assert programs.run('prepare', *flags).returncode == 0
+  data_dir = f'--data_dir={folder / "my data"}'
+  dry = programs.run('prepare', *text, data_dir, '--dry_run', **variables)
+  assert '0 posters would be read; that on 3 others is cached' in dry.stderr
+  assert 'Dry run: no dataset was written.' in dry.stdout
+  added = programs.run('prepare', *text, data_dir, **variables)
+  assert added.returncode == 0, added.stderr
+  cards = [storage.open_dataset(d).card for d in (new, folder / 'my data')]
+  assert cards[0] == cards[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_reader_ends_its_processes_and_resumes(tmp_path, number):
+  calls = tmp_path / 'calls'
+  flags = ['--synthetic=40', '--read_text', f'--data_dir={tmp_path / "new"}']
+  flags += ['--text_reader=tests.support.text_engines:Slow']
+  variables = {
+    'XDG_CACHE_HOME': tmp_path / 'cache',
+    text_engines.CALLS: calls,
+  }
+  with programs.start('prepare', *flags, **variables) as process:
+    end = time.monotonic() + 60
+    while not calls.exists() or calls.stat().st_size < 30:
+      assert process.poll() is None and time.monotonic() < end
+      time.sleep(0.05)
+    children = psutil.Process(process.pid).children()
+    assert children
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=30)
+  is_interrupt = number == signal.SIGINT
+  assert process.returncode == (130 if is_interrupt else -number)
+  assert ('Stopped.' in output) == is_interrupt
+  assert 'Traceback' not in output
+  _, alive = psutil.wait_procs(children, timeout=20)
+  assert not alive
+  num_before = calls.stat().st_size
+  result = programs.run('prepare', *flags, **variables)
+  assert result.returncode == 0, result.stderr
+  # After a kill, the posters of the last group are read again.
+  assert calls.stat().st_size - num_before < 40
+  assert storage.open_dataset(tmp_path / 'new').card['text']['failed'] == []

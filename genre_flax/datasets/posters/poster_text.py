@@ -5,7 +5,8 @@ An engine is a callable object, the default `RapidOcr` or one of your own, named
 """
 
 from collections.abc import Sequence
-import importlib.util
+from importlib import metadata
+from importlib import util
 import threading
 from typing import NamedTuple, Protocol
 import unicodedata
@@ -79,8 +80,6 @@ class RapidOcr:
         " with `pip install 'genre_flax[ocr]'`, or name one of your own with"
         ' --text_reader=module:attribute.'
       ) from e
-    from importlib import metadata
-
     self.name = (
       f'rapidocr {metadata.version("rapidocr")} PP-OCRv6 small, sides 480 to'
       f' {_MAX_SIDE}, ratio {_MAX_RATIO}, 200 candidates'
@@ -122,7 +121,7 @@ class RapidOcr:
 
 def is_installed() -> bool:
   """Whether the packages of the default engine are installed."""
-  return all(map(importlib.util.find_spec, ('rapidocr', 'onnxruntime')))
+  return all(map(util.find_spec, ('rapidocr', 'onnxruntime')))
 
 
 def load_engine(text_reader: str = '', *, num_threads: int = 1) -> Engine:
@@ -211,7 +210,8 @@ def _clean_text(text: str) -> str:
   # Bounded first, since normalization of a long text takes long.
   text = ' '.join(text[: 4 * MAX_CHARACTERS].split())
   text = ''.join(c for c in text if unicodedata.category(c) not in ('Cc', 'Cs'))
-  return unicodedata.normalize('NFC', text)[:MAX_CHARACTERS].strip()
+  text = unicodedata.normalize('NFC', ' '.join(text.split()))
+  return text[:MAX_CHARACTERS].strip()
 
 
 def _clip(value: float, *, digits: int) -> float:

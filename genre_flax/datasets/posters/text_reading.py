@@ -173,20 +173,26 @@ class TextReader:
       initializer=text_worker.initialize,
     )
     pending = collections.deque()
-    examples = iter(examples)
+    waiting = iter(examples)
     try:
       while True:
         limit = num_processes * _PENDING_PER_PROCESS - len(pending)
-        for example in itertools.islice(examples, limit):
+        for example in itertools.islice(waiting, limit):
           pending.append((example, *self._submit(pool, example)))
         if not pending:
           break
         example, key, result = pending.popleft()
         if isinstance(result, futures.Future):
-          result = _wait(result, example.id)
+          result = result.result()
           if result[0] is not None:
             self._cache.put(self.name, key, result[0])
         yield result
+    except (process.BrokenProcessPool, MemoryError) as e:
+      raise errors.ResourceError(
+        'A process ended or had not enough memory while it read the text on'
+        f' the poster {example.id!r} or one near it. Run the same command'
+        ' again; it resumes.'
+      ) from e
     finally:
       pool.shutdown(cancel_futures=True)
       self._cache.flush()
@@ -199,34 +205,8 @@ class TextReader:
     if cached is not None:
       return key, (cached, '')
     arguments = (self._text_reader, example.id, content)
-    try:
-      return key, pool.submit(text_worker.read, *arguments)
-    except process.BrokenProcessPool as e:
-      raise _ended(example.id) from e
+    return key, pool.submit(text_worker.read, *arguments)
 
 
 def _key(content: bytes) -> str:
   return hashlib.sha256(content).hexdigest()
-
-
-def _wait(future, poster_id):
-  """The result for a poster; errors name it."""
-  try:
-    return future.result()
-  except process.BrokenProcessPool as e:
-    raise _ended(poster_id) from e
-  except errors.UserError:
-    raise
-  except Exception as e:
-    raise errors.ResourceError(
-      f'The text on the poster {poster_id!r} cannot be read: {e!r}. Run the'
-      ' same command again; it resumes.'
-    ) from e
-
-
-def _ended(poster_id):
-  return errors.ResourceError(
-    f'A process ended while it read the text on the poster {poster_id!r} or one'
-    ' of the next, maybe for lack of memory. Run the same command again; it'
-    ' resumes.'
-  )
