@@ -165,7 +165,7 @@ def get_config() -> config_dict.ConfigDict:
   # schedule is that of config.optimizer.
   config.model.text.learning_rate = 1.0
   # Decoupled weight decay of the table. >= 0.
-  config.model.text.weight_decay = 2e-4
+  config.model.text.weight_decay = 1e-4
 
   config.model.tiny = config_dict.ConfigDict()
   config.model.tiny.features = (16, 32, 64)

@@ -82,7 +82,7 @@ class RapidOcr:
       ) from e
     self.name = (
       f'rapidocr {metadata.version("rapidocr")} PP-OCRv6 small, sides 480 to'
-      f' {_MAX_SIDE}, ratio {_MAX_RATIO}, 200 candidates'
+      f' {_MAX_SIDE}, ratio {_MAX_RATIO}, {MAX_LINES} candidates'
     )
     runtime = 'EngineConfig.onnxruntime'
     self._reader = rapidocr.RapidOCR(
@@ -90,7 +90,7 @@ class RapidOcr:
         'Global.log_level': 'error',
         'Global.use_cls': False,
         'Det.limit_side_len': 480,
-        'Det.max_candidates': 200,
+        'Det.max_candidates': MAX_LINES,
         f'{runtime}.intra_op_num_threads': num_threads,
         f'{runtime}.inter_op_num_threads': 1,
       }
