@@ -157,6 +157,7 @@ def check_attributes(config: Mapping[str, Any], model: nn.Module) -> None:
   needed = ['published_network'] if config['pretrained'] else []
   if config['dataset']['cache'] == 'features':
     needed += ['embed', 'classify']
+  model = text_branch.image_network(model)
   missing = [attribute for attribute in needed if not hasattr(model, attribute)]
   if missing:
     raise errors.InputError(

@@ -109,20 +109,10 @@ class ImageAndText(nn.Module):
     return self.image_network.mixes_examples
 
   @property
-  def layer_order(self) -> tuple[str, ...]:
-    """See `registry`."""
-    return self.image_network.layer_order
-
-  @property
   def rng_streams(self) -> tuple[str, ...]:
     """See `registry`."""
     streams = getattr(self.image_network, 'rng_streams', ('dropout',))
     return tuple(dict.fromkeys((*streams, 'dropout')))
-
-  @property
-  def published_network(self) -> str:
-    """See `registry`."""
-    return self.image_network.published_network
 
   @property
   def backbone(self) -> nn.Module:
@@ -186,6 +176,11 @@ class ImageAndText(nn.Module):
       return branches
     fusion = {SCALES: self.fusion_scales.value, BIAS: self.fusion_bias.value}
     return fuse(branches, fusion, has_text=has_text(text_weights))
+
+
+def image_network(model: nn.Module) -> nn.Module:
+  """The image network of one with a text branch, or `model` itself."""
+  return model.image_network if isinstance(model, ImageAndText) else model
 
 
 def has_text(text_weights: jax.Array) -> jax.Array:

@@ -1,6 +1,7 @@
 """Embeddings of a frozen backbone, computed once for all runs of a machine."""
 
 from collections.abc import Mapping
+import dataclasses
 import pathlib
 import re
 from typing import Any
@@ -75,10 +76,11 @@ def open_split(
   folder = config.dataset.cache_dir or files.cache_dir() / 'features'
   key = _key(config, dataset, name, model=model, variables=variables)
   path = epath.Path(folder).expanduser() / f'{key}.npz'
+  split = inputs.open_split(config, dataset, name)
   stored = _read(path)
   if parallel.all_hosts_agree(stored is not None):
     logging.info('Reading the features of the split %s from %s.', name, path)
-    return stored
+    return _with_text(stored, split)
   logging.info('Computing the features of the split %s: %s.', name, path)
   preprocessing = config_lib.preprocessing(config)
 
@@ -96,12 +98,11 @@ def open_split(
     features = features.astype(np.float32)  # .npz has no bfloat16.
     return {'features': features, **{name: batch[name] for name in others}}
 
-  split = inputs.open_split(config, dataset, name)
   outputs = evaluator.run_over_split(
     evaluator.gather_outputs(embed),
     variables,
     input_pipeline.eval_batches(
-      split,
+      dataclasses.replace(split, text=None),
       inputs.loader_options(
         config,
         config_lib.global_eval_batch_size(config, parallel.num_devices()),
@@ -114,17 +115,30 @@ def open_split(
     path.parent.mkdir(parents=True, exist_ok=True)
   with files.replace_file(path) as beside, beside.open('wb') as file:
     np.savez(file, **outputs)
-  return FeatureSplit(outputs)
+  return _with_text(outputs, split)
 
 
-def _read(path: epath.Path) -> FeatureSplit | None:
-  """The features of a file; None where missing or damaged."""
+def _with_text(
+  arrays: dict[str, np.ndarray], split: input_pipeline.DecodedSplit
+) -> FeatureSplit:
+  """Adds the text, so that its options do not belong to the cached file."""
+  if split.text is None:
+    return FeatureSplit(arrays)
+  texts = [split.text(split.split[i].text) for i in range(len(split))]
+  columns = {
+    name: np.stack([each[name] for each in texts]) for name in texts[0]
+  }
+  return FeatureSplit(arrays | columns)
+
+
+def _read(path: epath.Path) -> dict[str, np.ndarray] | None:
+  """The arrays of a file; None where missing or damaged."""
   if not path.exists():
     return None
   try:
     # The zip format has a checksum per array.
     with path.open('rb') as file, np.load(file) as stored:
-      return FeatureSplit({name: stored[name] for name in stored.files})
+      return {name: stored[name] for name in stored.files}
   except Exception as e:  # Damaged bytes raise any exception.
     logging.warning('%s is damaged and will be recomputed: %s', path, e)
   return None

@@ -19,6 +19,7 @@ from genre_flax.datasets.posters import storage
 from genre_flax.datasets.posters import text_features
 from genre_flax.models import initialization
 from genre_flax.models import side_inputs
+from genre_flax.models import text_branch
 from genre_flax.pretrained import loader
 from genre_flax.runtime import errors
 from genre_flax.runtime import files
@@ -184,7 +185,11 @@ def initial_variables(
       variables,
       loader.load(
         config.pretrained,
-        network=getattr(model, 'published_network', config.model.name),
+        network=getattr(
+          text_branch.image_network(model),
+          'published_network',
+          config.model.name,
+        ),
         model=config.model,
         preprocessing=preprocessing,
       ),

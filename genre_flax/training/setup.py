@@ -17,6 +17,7 @@ from genre_flax.datasets.posters import text_features
 from genre_flax.models import params as params_lib
 from genre_flax.models import registry
 from genre_flax.models import side_inputs
+from genre_flax.models import text_branch
 from genre_flax.runtime import custom
 from genre_flax.runtime import errors
 from genre_flax.runtime import parallel
@@ -168,7 +169,7 @@ def _make_optimizer(config, sizes, model, params):
   optimizer = optimizer_lib.make_optimizer(
     config.optimizer,
     learning_rate_fn=learning_rate_fn,
-    layer_order=getattr(model, 'layer_order', None),
+    layer_order=getattr(text_branch.image_network(model), 'layer_order', None),
     param_shapes=params_lib.flatten(params, sep='/'),
     text=config.model.text if params_lib.TEXT in params else None,
   )
