@@ -96,6 +96,7 @@ def test_metrics_are_those_with_the_text():
     card = make_card(metrics=make_metrics(), **change)
     assert 'split test, with the text on the posters,\nwith 95 %' in card
   assert 'predicts from the image alone, without the text branch' in card
+  assert huggingface_hub.ModelCard(card).data.eval_results is None
   card = make_card(metrics=make_metrics())
   assert 'split test,\nwith 95 %' in card and 'the text' not in card
 
