@@ -5,9 +5,12 @@ import os
 import tempfile
 
 import jax
+import numpy as np
+from PIL import Image
 import pytest
 
 from genre_flax.datasets.posters import build
+from genre_flax.datasets.posters import sources
 from genre_flax.datasets.posters import storage
 from genre_flax.inference import predictor as predictor_lib
 from genre_flax.models import convnext
@@ -17,6 +20,7 @@ from genre_flax.runtime import platform
 from genre_flax.training import train
 from tests.support import helpers
 from tests.support import programs
+from tests.support import text_readers
 
 NUM_DEVICES = 8
 
@@ -86,3 +90,42 @@ def trained_workdir(data_dir, tmp_path_factory):
 @pytest.fixture(scope='session')
 def trained_predictor(trained_workdir):
   return predictor_lib.restore(trained_workdir)
+
+
+@pytest.fixture(scope='session')
+def text_posters(tmp_path_factory):
+  """Posters of noise: their brightness is a word, which is their genre."""
+  folder = tmp_path_factory.mktemp('posters')
+  random, rows = np.random.default_rng(0), ['Id,Genre']
+  for i in range(120):
+    genre = ('Night', 'Day')[i % 2]
+    low = 100 * (genre == 'Day')
+    pixels = random.integers(low, low + 150, (30, 20, 3), np.uint8)
+    Image.fromarray(pixels).save(folder / f'{i}.jpg')
+    rows.append(f'{i},{genre}' + '|Other' * (random.random() < 0.5))
+  (folder / 'train.csv').write_text('\n'.join(rows))
+  return folder
+
+
+@pytest.fixture(scope='session')
+def text_data_dir(text_posters, tmp_path_factory):
+  folder = tmp_path_factory.mktemp('data')
+  build.build(
+    sources.Source(text_posters / 'train.csv', text_posters),
+    data_dir=folder,
+    text_reader=text_readers.READER,
+  )
+  return folder
+
+
+@pytest.fixture(scope='session')
+def text_workdir(text_data_dir, tmp_path_factory):
+  """A training of a network of images, frozen, and of the text branch."""
+  folder = tmp_path_factory.mktemp('run')
+  config = helpers.tiny_config(
+    text_data_dir,
+    **text_readers.OPTIONS,
+    **{'model.use_text': True, 'trainable': 'text/.*', 'num_train_steps': 60},
+  )
+  train.train(config, folder)
+  return folder

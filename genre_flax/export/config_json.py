@@ -1,8 +1,10 @@
 """config.json of an export: how to use the network, and its origin."""
 
+import dataclasses
 from typing import Any
 
 from genre_flax import config as config_lib
+from genre_flax.datasets.posters import text_features
 from genre_flax.evaluation import calibration as calibration_lib
 from genre_flax.export import prediction_function
 from genre_flax.inference import predictor as predictor_lib
@@ -21,7 +23,7 @@ def make(predictor: predictor_lib.Predictor) -> dict[str, Any]:
   calibration = predictor.calibration.to_dict()
   model = config_lib.to_dict(config.model)
   name = model['name']
-  return {
+  values = {
     'made_by': PROGRAM,
     'step': predictor.step,
     'dataset_fingerprint': predictor.fingerprint,
@@ -42,10 +44,19 @@ def make(predictor: predictor_lib.Predictor) -> dict[str, Any]:
     'calibration': scaling(predictor.calibration),
     'label_sets': calibration['label_sets'],
     'thresholds': calibration['thresholds'],
-    'input': prediction_function.INPUT,
+    'inputs': list(prediction_function.arguments(predictor)),
     'outputs': list(prediction_function.OUTPUTS),
     'versions': machine.versions((PROGRAM, 'jax', 'flax')),
   }
+  if predictor.text is not None:
+    features = dataclasses.asdict(predictor.text)
+    values['text'] = features | {'hashing': text_features.HASHING}
+  if (alone := predictor.calibration_without_text) is not None:
+    stored = alone.to_dict()
+    values['calibration_without_text'] = scaling(alone)
+    values['label_sets_without_text'] = stored['label_sets']
+    values['thresholds_without_text'] = stored['thresholds']
+  return values
 
 
 def scaling(

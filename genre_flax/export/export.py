@@ -30,6 +30,8 @@ _PACKAGES = (
   'onnxruntime',
   'safetensors',
 )
+# Formats of networks without their text branch.
+_IMAGE_ALONE = ('stablehlo', 'timm', 'web')
 # Files of the folder templates that are copied into an export.
 _STATIC_FILES = {
   'onnx': ('predict.py',),
@@ -108,6 +110,9 @@ def export(
   _validate_output(output)
   with _require_extra(), files.replace_folder(output) as folder:
     folder = pathlib.Path(folder)
+    is_image_alone = format in _IMAGE_ALONE and predictor.text is not None
+    if is_image_alone:
+      predictor = _without_text(predictor, format)
     if format == 'timm':
       from genre_flax.export import timm_export as writer
 
@@ -116,9 +121,13 @@ def export(
       from genre_flax.export import stablehlo_export as writer
     elif format == 'release':
       from genre_flax.export import release_export as writer
+
+      predictor = writer.with_rounded_text(predictor)
     else:
       from genre_flax.export import onnx_export as writer
     config = config_json.make(predictor) | {'format': format}
+    if is_image_alone:
+      config['is_image_alone'] = True
     metrics = split_metrics.read(
       workdir, step=predictor.step, genres=predictor.genres
     )
@@ -140,11 +149,26 @@ def export(
     if format != 'web':
       _write_card(folder, config, predictor, metrics)
     templates = importlib.resources.files(__package__) / 'templates'
-    for name in _STATIC_FILES[format]:
+    is_text_alone = predictor.config.model.name == params.TEXT
+    for name in () if is_text_alone else _STATIC_FILES[format]:
       (folder / name).write_bytes((templates / name).read_bytes())
     content = json.dumps(config, indent=2)
     (folder / config_json.FILE_NAME).write_text(f'{content}\n')
   return config
+
+
+def _without_text(predictor, format):
+  if predictor.calibration_without_text is None:
+    raise errors.InputError(
+      f'--format={format} exports the branch of the image, which the network'
+      f' {predictor.config.model.name!r} lacks; --format=onnx exports the text'
+      ' branch.'
+    )
+  logging.info(
+    'The export is of the image alone; --format=onnx exports the text branch'
+    ' as well.'
+  )
+  return predictor.without_text()
 
 
 def _write_card(folder, config, predictor, metrics):

@@ -37,7 +37,12 @@ def make(
     license='apache-2.0' if is_lite else None,
     tags=[config['format'], 'film-posters', 'multi-label-classification'],
     metrics=list(metrics['metrics']) if metrics else None,
-    eval_results=_eval_results(config, metrics) if metrics else None,
+    # Those of a network with text are not those of its image branch alone.
+    eval_results=(
+      _eval_results(config, metrics)
+      if metrics and not config.get('is_image_alone')
+      else None
+    ),
   )
   body = _template().render(
     config, num_params=num_params, metrics=metrics, is_lite=is_lite

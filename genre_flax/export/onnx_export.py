@@ -25,10 +25,10 @@ def write(
     InputError: the network has an operation that cannot be converted.
   """
   config['versions'] |= machine.versions(('onnx', 'onnxruntime'))
+  arguments = prediction_function.arguments(predictor)
   model = converter.convert(
     prediction_function.make(predictor),
-    prediction_function.images_spec(predictor),
-    input_name=prediction_function.INPUT,
+    arguments,
     output_names=prediction_function.OUTPUTS,
     metadata=config,
   )
@@ -37,6 +37,7 @@ def write(
   session = onnxruntime.InferenceSession(
     path, providers=['CPUExecutionProvider']
   )
-  return lambda images: session.run(
-    list(prediction_function.OUTPUTS), {prediction_function.INPUT: images}
+  return lambda *arrays: session.run(
+    list(prediction_function.OUTPUTS),
+    dict(zip(arguments, arrays, strict=True)),
   )

@@ -34,7 +34,7 @@ def write(
   exported = export.export(
     jax.jit(prediction_function.make(predictor)),
     platforms=PLATFORMS,
-  )(prediction_function.images_spec(predictor))
+  )(*prediction_function.arguments(predictor).values())
   path = folder / FILE_NAME
   path.write_bytes(exported.serialize())
   # The module starts with its version: b'ML\xefR\rStableHLO_v1.15.0'.

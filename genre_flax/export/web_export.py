@@ -55,7 +55,7 @@ def write(
   config['metrics'] = metrics and {
     'split': metrics['split'],
     'num_examples': metrics['num_examples'],
-    'hit_at_3': metrics['metrics'].get('hit_at_3'),
+    'hit_at_3': _hit_at_3(metrics),
   }
   runtime = folder / 'onnxruntime'
   runtime.mkdir()
@@ -65,14 +65,25 @@ def write(
     title='Film genres from a poster', sdk='static'
   )
   network = text.for_markdown(config['network']['name'])
+  is_image_alone = config.get('is_image_alone')
+  note = ' It predicts from the image alone.' if is_image_alone else ''
   (folder / 'README.md').write_text(
     f'---\n{card.to_yaml()}\n---\n\n'
     f'A web page that predicts the genres of a film from its poster with the'
-    f' network {network}. It runs in the browser; nothing is uploaded. Serve'
-    ' this folder with any static web server, such as'
+    f' network {network}.{note} It runs in the browser; nothing is uploaded.'
+    ' Serve this folder with any static web server, such as'
     ' `python -m http.server`.\n',
     encoding='utf-8',
   )
+
+
+def _hit_at_3(metrics):
+  """The metric, of the image alone where the network has a text branch."""
+  entry = metrics['metrics'].get('hit_at_3')
+  if entry and 'without_text' in metrics:
+    value = metrics['without_text']['hit_at_3']['value']
+    return entry | {'value': value, 'low': None, 'high': None}
+  return entry
 
 
 def runtime_files(tarball: pathlib.Path | None = None) -> dict[str, bytes]:

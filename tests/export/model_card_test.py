@@ -90,6 +90,17 @@ def test_text_is_escaped_and_numbers_are_rounded():
     assert words in card
 
 
+def test_metrics_are_those_with_the_text():
+  changes = {'text': {'max_ngrams': 4}}, {'is_image_alone': True}
+  for change in changes:
+    card = make_card(metrics=make_metrics(), **change)
+    assert 'split test, with the text on the posters,\nwith 95 %' in card
+  assert 'predicts from the image alone, without the text branch' in card
+  assert huggingface_hub.ModelCard(card).data.eval_results is None
+  card = make_card(metrics=make_metrics())
+  assert 'split test,\nwith 95 %' in card and 'the text' not in card
+
+
 @pytest.mark.parametrize(
   'network, license, words',
   [

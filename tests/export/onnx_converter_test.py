@@ -22,10 +22,10 @@ from genre_flax.runtime import target  # noqa: E402
 
 def convert(function, shape, dtype=jnp.uint8):
   sizes = ', '.join(map(str, shape))
+  spec = jax.ShapeDtypeStruct(export.symbolic_shape(f'batch, {sizes}'), dtype)
   return converter.convert(
     function,
-    jax.ShapeDtypeStruct(export.symbolic_shape(f'batch, {sizes}'), dtype),
-    input_name='images',
+    {'images': spec},
     output_names=('scores', 'logits'),
     metadata={},
   )
@@ -145,3 +145,33 @@ def test_many_primitives_compute_the_same():
 def test_unsupported_primitives_are_named(function, message):
   with pytest.raises(errors.InputError, match=f'{message}.*stablehlo'):
     convert(lambda x: (function(x), x), (4,), jnp.float32)
+
+
+def test_rows_are_gathered_at_indices_of_an_input():
+  random = np.random.default_rng(0)
+  table = random.normal(size=(7, 5)).astype(np.float32)
+  ids = random.integers(-3, 12, (4, 6)).astype(np.int32)  # Some out of range.
+  weights = random.normal(size=(4, 6)).astype(np.float32)
+  weights[1] = 0
+
+  def function(ids, weights):
+    rows = jnp.take(table, ids, axis=0, mode='clip')
+    bags = jnp.einsum('bk,bkg->bg', weights, rows)
+    return jnp.where((weights != 0).any(axis=-1)[:, None], bags, -1.0)
+
+  [batch] = export.symbolic_shape('batch')
+  model = converter.convert(
+    lambda *arrays: [function(*arrays)],
+    {
+      'ids': jax.ShapeDtypeStruct((batch, 6), jnp.int32),
+      'weights': jax.ShapeDtypeStruct((batch, 6), jnp.float32),
+    },
+    output_names=('bags',),
+    metadata={},
+  )
+  session = onnxruntime.InferenceSession(model.SerializeToString())
+  [bags] = session.run(None, {'ids': ids, 'weights': weights})
+  rows = table[np.clip(ids, 0, 6)]
+  expected = (weights[:, :, None] * rows).sum(axis=1)
+  expected[1] = -1
+  np.testing.assert_allclose(bags, expected, atol=1e-5)

@@ -4,6 +4,10 @@ import numpy as np
 
 from genre_flax.datasets.posters import poster_text
 
+READER = 'tests.support.text_readers:ColorReader'
+# Options of a small text branch.
+OPTIONS = {'model.text.num_buckets': 512, 'model.text.max_ngrams': 64}
+
 
 class ColorReader:
   """Reads 'bright' or 'dark', for the mean of a poster, and a filler."""

@@ -21,52 +21,10 @@ from genre_flax.training import train
 from tests.support import helpers
 from tests.support import text_readers
 
-READER = 'tests.support.text_readers:ColorReader'
-TEXT = {'model.text.num_buckets': 512, 'model.text.max_ngrams': 64}
 
-
-@pytest.fixture(scope='module')
-def posters(tmp_path_factory):
-  """Posters of noise: their brightness is a word, which is their genre."""
-  folder = tmp_path_factory.mktemp('posters')
-  random, rows = np.random.default_rng(0), ['Id,Genre']
-  for i in range(120):
-    genre = ('Night', 'Day')[i % 2]
-    low = 100 * (genre == 'Day')
-    pixels = random.integers(low, low + 150, (30, 20, 3), np.uint8)
-    Image.fromarray(pixels).save(folder / f'{i}.jpg')
-    rows.append(f'{i},{genre}' + '|Other' * (random.random() < 0.5))
-  (folder / 'train.csv').write_text('\n'.join(rows))
-  return folder
-
-
-@pytest.fixture(scope='module')
-def data_dir(posters, tmp_path_factory):
-  folder = tmp_path_factory.mktemp('data')
-  build.build(
-    sources.Source(posters / 'train.csv', posters),
-    data_dir=folder,
-    text_reader=READER,
-  )
-  return folder
-
-
-@pytest.fixture(scope='module')
-def workdir(data_dir, tmp_path_factory):
-  """A training of a network of images, frozen, and of the text branch."""
-  folder = tmp_path_factory.mktemp('run')
-  config = helpers.tiny_config(
-    data_dir,
-    **TEXT,
-    **{'model.use_text': True, 'trainable': 'text/.*', 'num_train_steps': 60},
-  )
-  train.train(config, folder)
-  return folder
-
-
-def test_a_genre_that_a_word_decides_is_learned(data_dir, workdir):
-  predictor = predictor_lib.restore(workdir, step='latest')
-  dataset = storage.open_dataset(data_dir)
+def test_a_genre_that_a_word_decides_is_learned(text_data_dir, text_workdir):
+  predictor = predictor_lib.restore(text_workdir, step='latest')
+  dataset = storage.open_dataset(text_data_dir)
   index = dataset.genres.index('Day')
   scored = scored_split.score_split(predictor, dataset, 'test', batch_size=8)
   is_day = scored.labels[:, index] > 0
@@ -80,17 +38,17 @@ def test_a_genre_that_a_word_decides_is_learned(data_dir, workdir):
   assert scales[1] > 1
 
 
-def test_text_is_read_at_prediction_time(posters, workdir):
-  model = api.load(workdir, text_reader=READER)
-  paths = [posters / '0.jpg', posters / '1.jpg']
+def test_text_is_read_at_prediction_time(text_posters, text_workdir):
+  model = api.load(text_workdir, text_reader=text_readers.READER)
+  paths = [text_posters / '0.jpg', text_posters / '1.jpg']
   night, day = model.predict(paths)
   assert night.scores['Night'] > 0.8 > 0.2 > day.scores['Night']
-  image_only = api.load(workdir, use_text=False).predict(paths)
+  image_only = api.load(text_workdir, use_text=False).predict(paths)
   assert image_only[0].scores['Night'] < 0.8
 
 
-def test_words_explain_the_predictions(workdir):
-  predictor = predictor_lib.restore(workdir)
+def test_words_explain_the_predictions(text_workdir):
+  predictor = predictor_lib.restore(text_workdir)
   explainer = words.WordExplainer(predictor)
   [line] = text_readers.ColorReader()(Image.new('RGB', (8, 8), 'white'))
   index = predictor.genres.index('Day')
@@ -109,8 +67,10 @@ def test_words_explain_the_predictions(workdir):
   np.testing.assert_allclose(values.sum(axis=0), expected, atol=1e-5)
 
 
-def test_resuming_is_exact(data_dir, tmp_path, monkeypatch):
-  config = helpers.tiny_config(data_dir, **TEXT, **{'model.use_text': True})
+def test_resuming_is_exact(text_data_dir, tmp_path, monkeypatch):
+  config = helpers.tiny_config(
+    text_data_dir, **text_readers.OPTIONS, **{'model.use_text': True}
+  )
   config.model.text.dropout_rate = 0.3
   train.train(config, tmp_path / 'whole')
   with monkeypatch.context() as patch:
@@ -125,9 +85,11 @@ def test_resuming_is_exact(data_dir, tmp_path, monkeypatch):
   )
 
 
-def test_the_text_alone(data_dir, tmp_path):
+def test_the_text_alone(text_data_dir, tmp_path):
   config = helpers.tiny_config(
-    data_dir, **TEXT, **{'model.name': 'text', 'optimizer.name': 'sgd'}
+    text_data_dir,
+    **text_readers.OPTIONS,
+    **{'model.name': 'text', 'optimizer.name': 'sgd'},
   )
   config.optimizer.learning_rate = 1.0
   config.num_train_steps = 30
@@ -137,51 +99,54 @@ def test_the_text_alone(data_dir, tmp_path):
     predictor_lib.restore(tmp_path).without_text()
 
 
-def test_a_dataset_without_text_is_refused(posters, tmp_path):
+def test_a_dataset_without_text_is_refused(text_posters, tmp_path):
   build.build(
-    sources.Source(posters / 'train.csv', posters), data_dir=tmp_path / 'data'
+    sources.Source(text_posters / 'train.csv', text_posters),
+    data_dir=tmp_path / 'data',
   )
   config = helpers.tiny_config(tmp_path / 'data', **{'model.use_text': True})
   with pytest.raises(errors.InputError, match='prepare --read_text'):
     train.train(config, tmp_path / 'run')
 
 
-def test_reports_show_the_words_and_the_gain_by_the_text(workdir, capsys):
+def test_reports_show_the_words_and_the_gain_by_the_text(text_workdir, capsys):
   config = config_lib.from_dict(
-    json.loads((workdir / 'config.json').read_text())
+    json.loads((text_workdir / 'config.json').read_text())
   )
-  split_report.evaluate_best(config, epath.Path(workdir))
+  split_report.evaluate_best(config, epath.Path(text_workdir))
   printed = capsys.readouterr().out
   assert '(image: without the text on the posters)' in printed
-  stored = json.loads((workdir / 'metrics.json').read_text())
+  stored = json.loads((text_workdir / 'metrics.json').read_text())
   gain = stored['without_text']['mean_average_precision']
   together = stored['metrics']['mean_average_precision']['value']
   assert gain['value'] + gain['difference'] == pytest.approx(together)
   assert gain['difference'] > 0
-  page = (workdir / 'report.html').read_text()
+  page = (text_workdir / 'report.html').read_text()
   assert 'Words for Day: bright' in page
   assert 'id="r0-words"' in page
 
 
-def test_report_of_the_text_alone(data_dir, tmp_path):
-  config = helpers.tiny_config(data_dir, **TEXT, **{'model.name': 'text'})
+def test_report_of_the_text_alone(text_data_dir, tmp_path):
+  config = helpers.tiny_config(
+    text_data_dir, **text_readers.OPTIONS, **{'model.name': 'text'}
+  )
   train.train(config, tmp_path)
   split_report.evaluate_best(config, epath.Path(tmp_path))
   stored = json.loads((tmp_path / 'metrics.json').read_text())
   assert 'without_text' not in stored
 
 
-def test_metrics_of_training_are_those_of_top3(data_dir, workdir):
-  predictor = predictor_lib.restore(workdir, step='latest')
+def test_metrics_of_training_are_those_of_top3(text_data_dir, text_workdir):
+  predictor = predictor_lib.restore(text_workdir, step='latest')
   found = api.evaluate(
-    api.load(workdir, step='latest', use_text=True),
-    data_dir,
+    api.load(text_workdir, step='latest', use_text=True),
+    text_data_dir,
     split='validation',
     bootstrap_samples=0,
   )
   lines = [
     json.loads(line)
-    for line in (workdir / 'metrics.jsonl').read_text().splitlines()
+    for line in (text_workdir / 'metrics.jsonl').read_text().splitlines()
   ]
   [last] = [
     line

@@ -24,6 +24,8 @@ from genre_flax.datasets.posters import poster_text
 _READ_ID = 1
 _LAYOUT_IDS = range(2, 6)
 _FIRST_ID = 8
+# The version of the hashing, for readers of an export.
+HASHING = 'crc32-utf8'
 _WORD = re.compile(r'[^\W_]+')
 
 
@@ -52,6 +54,10 @@ SideInput = extra_columns.ExtraColumn | TextInput
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TextFeatures:
   """Maps the text of a poster to ids and weights, both [K].
+
+  The id of an n-gram is 8 + h % (num_buckets - 8), where h is the CRC-32 of the
+  n-gram in UTF-8. Words are joined by a space; n-grams of characters follow
+  '#', and the boundaries of a word are '<' and '>'.
 
   Attributes:
     num_buckets: number of ids, of which the first 8 are reserved.

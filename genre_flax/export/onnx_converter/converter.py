@@ -40,18 +40,17 @@ _CALLS = (
 
 def convert(
   function: Callable[..., Sequence[jax.Array]],
-  argument: jax.ShapeDtypeStruct,
+  arguments: Mapping[str, jax.ShapeDtypeStruct],
   *,
-  input_name: str,
   output_names: Sequence[str],
   metadata: Mapping[str, Any],
 ) -> onnx.ModelProto:
-  """Converts a function of one array.
+  """Converts a function of arrays.
 
   Args:
     function: returns one array per output name.
-    argument: of the function; its first axis may be symbolic.
-    input_name: of the model's input.
+    arguments: of the function, in order, by the names of the model's inputs;
+      their first axis may be symbolic, and is then the same.
     output_names: of the model's outputs.
     metadata: stored in the model, each value as JSON.
 
@@ -61,9 +60,9 @@ def convert(
   Raises:
     InputError: the function has a primitive that cannot be converted.
   """
-  closed = jax.make_jaxpr(function)(argument)
-  graph = graph_lib.Graph(input_name, argument.shape, argument.dtype)
-  outputs = _add_jaxpr(graph, closed.jaxpr, closed.consts, [graph.input])
+  closed = jax.make_jaxpr(function)(*arguments.values())
+  graph = graph_lib.Graph(arguments)
+  outputs = _add_jaxpr(graph, closed.jaxpr, closed.consts, graph.inputs)
   model = graph.to_model(
     dict(zip(output_names, outputs, strict=True)), batch='batch'
   )

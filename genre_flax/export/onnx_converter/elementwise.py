@@ -5,11 +5,13 @@ a jaxpr), adds nodes to the graph, and returns the value of the output.
 """
 
 from collections.abc import Callable, Sequence
+import dataclasses
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from onnx import helper
+from onnx import TensorProto
 
 from genre_flax.export.onnx_converter import graph as graph_lib
 
@@ -162,6 +164,18 @@ def _reduction(operator):
   return rule
 
 
+def _any(graph, values, equation):
+  # ReduceMax takes booleans from opset 20 on only.
+  numbers = dataclasses.replace(
+    values[0],
+    array=None,
+    name=graph.add_node('Cast', [graph.name(values[0])], to=TensorProto.INT32),
+    channels_first=False,
+  )
+  result = _reduction('ReduceMax')(graph, [numbers], equation)
+  return add(graph, 'Cast', [result], equation, to=TensorProto.BOOL)
+
+
 _OPERATORS = {
   'abs': 'Abs',
   'add': 'Add',
@@ -206,6 +220,7 @@ RULES: dict[str, Rule] = {
   'min': _minimum,
   'ne': _not_equal,
   'reduce_max': _reduction('ReduceMax'),
+  'reduce_or': _any,
   'reduce_min': _reduction('ReduceMin'),
   'reduce_prod': _reduction('ReduceProd'),
   'reduce_sum': _reduction('ReduceSum'),

@@ -5,7 +5,7 @@ keeps the layout in which it was computed and is transposed only where another
 layout is needed. A network thus transposes its input once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import dataclasses
 from typing import Any
 
@@ -90,15 +90,17 @@ def axis_index(axis: int, *, channels_first: bool) -> int:
 class Graph:
   """Nodes and constants, in topological order."""
 
-  def __init__(self, name: str, shape: Shape, dtype: Any):
-    """Creates a graph with one input.
+  def __init__(self, arguments: Mapping[str, Any]):
+    """Creates a graph.
 
     Args:
-      name: of the input.
-      shape: of the input, with a symbolic or constant first axis.
-      dtype: of the input.
+      arguments: the shape and the dtype of each input, by name; a symbolic
+        first axis is the same for all.
     """
-    self.input = Value(tuple(shape), tuple(shape), np.dtype(dtype), name=name)
+    self.inputs = [
+      Value(tuple(each.shape), tuple(each.shape), np.dtype(each.dtype), name=n)
+      for n, each in arguments.items()
+    ]
     # Inputs of ReLU nodes, by the name of the output.
     self.relu_inputs: dict[str, Value] = {}
     self._nodes: list[onnx.NodeProto] = []
@@ -187,7 +189,7 @@ class Graph:
     """The name of a shape; a symbolic size is that of the batch."""
     if all(isinstance(size, int) for size in shape):
       return self.int64(shape)
-    batch = self.add_node('Shape', [self.input.name], start=0, end=1)
+    batch = self.add_node('Shape', [self.inputs[0].name], start=0, end=1)
     sizes = [
       self.int64([size]) if isinstance(size, int) else batch for size in shape
     ]
@@ -230,7 +232,7 @@ class Graph:
     graph = helper.make_graph(
       nodes,
       'genre_flax',
-      [value_info(self.input.name, self.input)],
+      [value_info(value.name, value) for value in self.inputs],
       [value_info(name, value) for name, value in outputs.items()],
       [c for name, c in self._constants.items() if name in used],
     )

@@ -63,6 +63,17 @@ def _concatenate(graph, values, equation):
   )
 
 
+def _stack(graph, values, equation):
+  axis = equation.params['axis']
+  names = [
+    graph.add_node(
+      'Unsqueeze', [graph.name(graph.broadcast(value)), graph.int64([axis])]
+    )
+    for value in values
+  ]
+  return graph.add('Concat', names, like=equation.outvars[0].aval, axis=axis)
+
+
 def _slice(graph, values, equation):
   params, value = equation.params, graph.broadcast(values[0])
   strides = params['strides'] or (1,) * value.rank
@@ -111,13 +122,14 @@ def _add_slice(graph, value, slices, equation):
 
 def _gather(graph, values, equation):
   """Gathers at constant indices, the same for each example: x[:, ::2]."""
+  if not values[1].is_constant:
+    return _gather_rows(graph, values, equation)
   value, indices = graph.broadcast(values[0]), values[1]
   params = equation.params
   dimensions = params['dimension_numbers']
   example_shape = value.shape[1:]
   if not (
-    indices.is_constant
-    and params['slice_sizes'][:1] == value.shape[:1]
+    params['slice_sizes'][:1] == value.shape[:1]
     and dimensions.offset_dims[:1] == (0,)
     and 0 not in dimensions.start_index_map
     and all(isinstance(size, int) for size in example_shape)
@@ -136,6 +148,32 @@ def _gather(graph, values, equation):
   positions = graph.constant(np.asarray(positions, np.int64)[0])
   like = equation.outvars[0].aval
   return graph.add('Gather', [flat, positions], like=like, axis=1)
+
+
+def _gather_rows(graph, values, equation):
+  """Gathers rows of a table: jnp.take(table, x, axis=0, mode='clip')."""
+  table, indices = map(graph.broadcast, values)
+  params, like = equation.params, equation.outvars[0].aval
+  first = len(like.shape) - table.rank + 1  # The axes of a row are the last.
+  rows = lax.GatherDimensionNumbers(
+    offset_dims=tuple(range(first, len(like.shape))),
+    collapsed_slice_dims=(0,),
+    start_index_map=(0,),
+  )
+  if not (
+    table.is_constant
+    and params['dimension_numbers'] == rows
+    and params['slice_sizes'] == (1, *table.shape[1:])
+    and params['mode'] == lax.GatherScatterMode.CLIP
+  ):
+    raise elementwise.UnsupportedError('indices that are not constant')
+  positions = graph.add_node(
+    'Squeeze', [graph.name(indices), graph.int64([-1])]
+  )
+  for operator, bound in (('Max', 0), ('Min', table.shape[0] - 1)):
+    bound = graph.constant(np.asarray(bound, indices.dtype))
+    positions = graph.add_node(operator, [positions, bound])
+  return graph.add('Gather', [graph.name(table), positions], like=like)
 
 
 def _pad(graph, values, equation):
@@ -168,5 +206,6 @@ RULES: dict[str, elementwise.Rule] = {
   'rev': _reverse,
   'slice': _slice,
   'squeeze': _reshape,
+  'stack': _stack,
   'transpose': _transpose,
 }

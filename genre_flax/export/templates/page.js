@@ -144,9 +144,10 @@ function addListeners(model) {
 }
 
 // A summary of the network and its metrics.
-function describe({network, step, genres, metrics}) {
+function describe({network, step, genres, metrics, is_image_alone: isAlone}) {
   const parts = [
     `Network ${network.name}, step ${step}, ${genres.length} genres.`];
+  if (isAlone) parts.push('The text on the poster is not read.');
   const hit = metrics?.hit_at_3;
   if (Number.isFinite(hit?.value)) {
     const interval = hit.low === null

@@ -1,6 +1,9 @@
 """Predicts film genres from posters; needs ONNX Runtime, NumPy and Pillow.
 
 python predict.py poster.jpg another.png
+
+The text on a poster is not read: a network with a text branch predicts from the
+image alone.
 """
 
 import json
@@ -54,9 +57,12 @@ class Model:
       height=self.config['image_height'],
       width=self.config['image_width'],
     )
-    scores, logits = self._session.run(
-      ['scores', 'logits'], {'images': image[None]}
-    )
+    inputs = {'images': image[None]}
+    if 'text' in self.config:  # Zeros: the text was not read.
+      shape = (1, self.config['text']['max_ngrams'])
+      inputs['text_ids'] = np.zeros(shape, np.int32)
+      inputs['text_weights'] = np.zeros(shape, np.float32)
+    scores, logits = self._session.run(['scores', 'logits'], inputs)
     # Sorted by logits: scores close to 1 are equal in float32.
     order = np.argsort(-logits[0], kind='stable')
     return [(self.config['genres'][i], float(scores[0, i])) for i in order]
@@ -116,8 +122,9 @@ def _to_rgb(image):
 
 def main(paths):
   """Prints a line per file; returns 1 if a file is not readable."""
-  if not paths:
-    sys.exit('Usage: python predict.py poster.jpg ...')
+  if not paths or paths[0] in ('-h', '--help'):
+    print(__doc__)
+    return 0 if paths else 1
   # Pillow only warns about images that are up to twice too large.
   warnings.simplefilter('error', Image.DecompressionBombWarning)
   model = Model(pathlib.Path(__file__).parent)
