@@ -163,7 +163,7 @@ def get_config() -> config_dict.ConfigDict:
   config.model.text.dropout_rate = 0.0
   # Of SGD with momentum, which trains the branch beside a network. > 0. The
   # schedule is that of config.optimizer.
-  config.model.text.learning_rate = 1.0
+  config.model.text.learning_rate = 2.0
   # Decoupled weight decay of the table. >= 0.
   config.model.text.weight_decay = 1e-4
 

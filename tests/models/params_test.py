@@ -79,6 +79,9 @@ def test_errors_list_missing_extra_and_mismatched_variables():
 
 def test_the_bias_of_the_head_gives_the_prior():
   prior = np.array([0.5, 0.1, 0.0, 1.0])
-  bias = initialization.with_prior_bias(TREE, prior)['head']['bias']
+  variables = {'params': {**TREE, 'text': TREE['head']}, 'batch_stats': {}}
+  params = initialization.with_prior_bias(variables, prior)['params']
+  bias = params['head']['bias']
+  np.testing.assert_array_equal(params['text']['bias'], bias)
   scores = 1 / (1 + np.exp(-bias))
   np.testing.assert_allclose(scores, [0.5, 0.1, 1e-4, 1 - 1e-4], rtol=1e-4)

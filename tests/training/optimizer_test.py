@@ -139,7 +139,7 @@ def test_layer_decay_without_layer_order_is_refused():
     one_update(config, params, params, layer_order=('head',))
 
 
-@pytest.mark.parametrize('name', registry.MODELS)
+@pytest.mark.parametrize('name', sorted({*registry.MODELS} - {'text'}))
 def test_layer_order_of_every_network(name):
   options = default.get_config().model[name]
   if name == 'efficientnet_lite':
