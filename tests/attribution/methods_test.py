@@ -190,7 +190,7 @@ def test_occlusion_by_hand():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', registry.MODELS)
+@pytest.mark.parametrize('name', helpers.IMAGE_NETWORKS)
 def test_all_networks_mark_last_feature_map(name, short_networks):
   model = registry.create_model(name, num_genres=3)
   images = np.random.default_rng(0).uniform(0, 255, (2, 96, 96, 3))

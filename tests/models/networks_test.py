@@ -66,7 +66,7 @@ def test_unsuitable_image_sizes_are_refused(name, height, width, message):
 
 
 @pytest.mark.usefixtures('short_networks')
-@pytest.mark.parametrize('name', registry.MODELS)
+@pytest.mark.parametrize('name', helpers.IMAGE_NETWORKS)
 @pytest.mark.parametrize('dtype', registry.DTYPES)
 def test_logits_and_parameters_are_float32(name, dtype):
   images = jax.ShapeDtypeStruct((2, 96, 80, 3), jnp.float32)

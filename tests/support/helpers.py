@@ -7,9 +7,13 @@ import numpy as np
 from configs import default
 from genre_flax.checkpoints import checkpointer as checkpointer_lib
 from genre_flax.checkpoints import recovery
+from genre_flax.models import registry
 from genre_flax.training import restore
 from genre_flax.training import setup as setup_lib
 from genre_flax.training import train_state
+
+# Built-in networks whose input is an image.
+IMAGE_NETWORKS = sorted({*registry.MODELS} - {'text'})
 
 
 def tiny_config(data_dir, **changes):

@@ -12,6 +12,7 @@ from genre_flax.models import params as params_lib
 from genre_flax.models import registry
 from genre_flax.runtime import errors
 from genre_flax.training import optimizer
+from tests.support import helpers
 
 HERE = __name__
 
@@ -139,7 +140,7 @@ def test_layer_decay_without_layer_order_is_refused():
     one_update(config, params, params, layer_order=('head',))
 
 
-@pytest.mark.parametrize('name', sorted({*registry.MODELS} - {'text'}))
+@pytest.mark.parametrize('name', helpers.IMAGE_NETWORKS)
 def test_layer_order_of_every_network(name):
   options = default.get_config().model[name]
   if name == 'efficientnet_lite':

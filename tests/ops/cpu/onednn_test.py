@@ -12,6 +12,7 @@ from genre_flax.models import registry
 from genre_flax.ops import ops
 from genre_flax.ops.cpu import onednn
 from genre_flax.ops.cpu import onednn_check
+from tests.support import helpers
 
 
 @pytest.fixture
@@ -144,7 +145,7 @@ def loss_and_gradients(name):
   'name',
   [
     pytest.param(name, marks=[pytest.mark.slow] * (name != 'tiny'))
-    for name in registry.MODELS
+    for name in helpers.IMAGE_NETWORKS
   ],
 )
 def test_networks_compute_the_same_with_xla(name, monkeypatch):
