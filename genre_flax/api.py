@@ -27,6 +27,7 @@ from genre_flax.runtime import platform
 
 with epy.lazy_imports():
   from genre_flax.attribution import methods
+  from genre_flax.attribution import words as words_lib
   from genre_flax.inference import scored_split
   from genre_flax.reports import split_metrics
   from genre_flax.reports import split_report
@@ -47,11 +48,13 @@ class Prediction:
     genres: the predicted genres: those that reach the thresholds that maximize
       micro-F1 on the validation split of the training; at least one.
     error: None, or the reason why the image is unreadable.
+    text: the lines of text on the poster, of a model that takes text.
   """
 
   scores: Mapping[str, float]
   genres: tuple[str, ...]
   error: str | None = None
+  text: tuple[str, ...] = ()
 
   def top(self, number: int = 3) -> list[tuple[str, float]]:
     """The genres with the highest scores and these scores, the highest first.
@@ -112,7 +115,8 @@ class Model:
       [chosen] = calibration.predict_genres(result.scores[None], _POINT)
       scores = dict(zip(self.genres, result.scores.tolist(), strict=True))
       genres = tuple(self.genres[i] for i in np.flatnonzero(chosen))
-      predictions.append(Prediction(scores, genres))
+      text = tuple(line.text for line in result.lines)
+      predictions.append(Prediction(scores, genres, text=text))
     return predictions
 
   def embed(self, images: Sequence[image_files.Image]) -> np.ndarray:
@@ -157,22 +161,53 @@ class Model:
         is an ensemble.
     """
     pixels = self._pixels(image)[None]
-    if genre is None:
-      batch_size = self.predictor.fit_batch_size(1)
-      [scores] = self.predictor.predict(pixels, batch_size=batch_size)
-      index = int(scores.argmax())
-    elif genre in self.genres:
-      index = self.genres.index(genre)
-    else:
-      raise errors.InputError(
-        f'The model has no genre {genre!r}; expected one of {self.genres}.'
-      )
+    index = self._index(image, genre)
     if method not in self._explainers:
       self._explainers[method] = methods.Explainer(
         self._single(), method=method
       )
     maps = self._explainers[method].maps(pixels, np.array([[index]]))
     return maps[0, 0]
+
+  def explain_words(
+    self, image: image_files.Image, genre: str | None = None
+  ) -> list[tuple[str, float]]:
+    """Computes the contributions of the words on a poster to a genre.
+
+    Args:
+      image: as in `predict`.
+      genre: as in `explain`.
+
+    Returns:
+      The words, in the order of the text, with their contributions to the logit
+      of the genre; [] for a poster without text.
+
+    Raises:
+      InputError: the image is unreadable, there is no such genre, or the model
+        takes no text.
+    """
+    predictor = self._single()
+    if predictor.text is None:
+      raise errors.InputError('The model takes no text.')
+    index = self._index(image, genre)
+    result = image_files.read(predictor, image)
+    words, values = words_lib.WordExplainer(predictor).contributions(
+      result.lines
+    )
+    return list(zip(words, values[:, index].tolist(), strict=True))
+
+  def _index(self, image, genre) -> int:
+    """The index of a genre; for None, of that with the highest score."""
+    if genre is None:
+      [prediction] = self.predict([image])
+      if prediction.error is not None:
+        raise errors.InputError(f'The image is unreadable: {prediction.error}')
+      genre = prediction.top(1)[0][0]
+    if genre not in self.genres:
+      raise errors.InputError(
+        f'The model has no genre {genre!r}; expected one of {self.genres}.'
+      )
+    return self.genres.index(genre)
 
   @functools.cached_property
   def _embedder(self):

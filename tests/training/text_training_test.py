@@ -43,6 +43,12 @@ def test_text_is_read_at_prediction_time(text_posters, text_workdir):
   paths = [text_posters / '0.jpg', text_posters / '1.jpg']
   night, day = model.predict(paths)
   assert night.scores['Night'] > 0.8 > 0.2 > day.scores['Night']
+  assert night.text == ('THE dark FILM',)
+  (_, best), *_ = sorted(
+    (-value, word) for word, value in model.explain_words(paths[0], 'Night')
+  )
+  assert best == 'dark'
+  assert model.explain(paths[0]).shape == model.explain(paths[0], 'Night').shape
   image_only = api.load(text_workdir, use_text=False).predict(paths)
   assert image_only[0].scores['Night'] < 0.8
 
