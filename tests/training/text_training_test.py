@@ -1,16 +1,21 @@
 """Trainings of networks with a text branch, from posters to predictions."""
 
 import json
+import pathlib
 
 from etils import epath
+import matplotlib
 import numpy as np
 from PIL import Image
+from PIL import ImageDraw
+from PIL import ImageFont
 import pytest
 
 from genre_flax import api
 from genre_flax import config as config_lib
 from genre_flax.attribution import words
 from genre_flax.datasets.posters import build
+from genre_flax.datasets.posters import poster_text
 from genre_flax.datasets.posters import sources
 from genre_flax.datasets.posters import storage
 from genre_flax.inference import predictor as predictor_lib
@@ -162,3 +167,53 @@ def test_metrics_of_training_are_those_of_top3(text_data_dir, text_workdir):
   assert found['metrics']['recall_at_3']['value'] == pytest.approx(
     last['recall_at_3']
   )
+
+
+# Fonts of Matplotlib.
+FONTS = ('DejaVuSans-Bold', 'DejaVuSerif', 'DejaVuSansMono', 'STIXGeneral')
+WORDS = {'Crime': ('MURDER', 'DETECTIVE'), 'Romance': ('WEDDING', 'KISSES')}
+
+
+def draw(word, *, font, seed):
+  """A poster of the word, on a background of a random color."""
+  random = np.random.default_rng(seed)
+  paper = tuple(random.integers(150, 256, 3).tolist())
+  image = Image.new('RGB', (300, 440), paper)
+  path = pathlib.Path(matplotlib.get_data_path(), 'fonts', 'ttf', f'{font}.ttf')
+  font = ImageFont.truetype(path, int(random.integers(28, 44)))
+  place = (20, int(random.integers(20, 380)))
+  ImageDraw.Draw(image).text(place, word, 'black', font)
+  return image
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+  not poster_text.is_installed(), reason="needs: pip install -e '.[ocr]'"
+)
+def test_rendered_words_decide_genres(tmp_path):
+  """From images to predictions with RapidOCR; the network is the text alone."""
+  rows = ['Id,Genre']
+  for i in range(64):
+    genre = list(WORDS)[i % 2]
+    word = WORDS[genre][i // 2 % 2]
+    draw(word, font=FONTS[i % 3], seed=i).save(tmp_path / f'{i}.jpg')
+    rows.append(f'{i},{genre}')
+  table = tmp_path / 'train.csv'
+  table.write_text('\n'.join(rows))
+  build.build(
+    sources.Source(table, tmp_path), data_dir=tmp_path / 'data', text_reader=''
+  )
+  config = helpers.tiny_config(
+    tmp_path / 'data',
+    **text_readers.OPTIONS,
+    **{'model.use_text': True, 'num_train_steps': 60},
+  )
+  train.train(config, tmp_path / 'run')
+  model = api.load(tmp_path / 'run')
+  for number, (genre, words_) in enumerate(WORDS.items()):
+    # Another font, another place, and lower case.
+    image = draw(words_[0].lower(), font=FONTS[3], seed=100 + number)
+    [prediction] = model.predict([image])
+    assert prediction.text[0].lower() == words_[0].lower()
+    assert prediction.top(1)[0][0] == genre
+    assert prediction.scores[genre] > 0.7
