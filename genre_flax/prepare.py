@@ -150,7 +150,7 @@ _TEXT_READER = flags.DEFINE_string(
   'text_reader',
   None,
   'Engine of your own for --read_text, module:attribute; default: RapidOCR,'
-  " which needs pip install 'genre_flax[ocr]'.",
+  " which needs pip install -e '.[ocr]'.",
 )
 _OVERWRITE = flags.DEFINE_bool(
   'overwrite', False, 'Replace another dataset in --data_dir.'

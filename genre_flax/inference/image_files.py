@@ -104,7 +104,18 @@ def _predict_by_one(predictor, files, batch_size):
   decoded = threads.map_in_order(
     functools.partial(read, predictor, num_threads=num_threads), files
   )
+  compilation = None
+  if predictor.text is not None:
+    # The network is compiled while the first text is read.
+    compilation = threading.Thread(
+      target=predictor.predict,
+      args=[np.zeros((1, *predictor.image_shape, 3), np.uint8)],
+      kwargs={'batch_size': batch_size},
+    )
+    compilation.start()
   for batch in batched(decoded, batch_size):
+    if compilation is not None:
+      compilation.join()
     yield from score(predictor, batch, batch_size=batch_size)
 
 

@@ -402,7 +402,7 @@ def with_text_reader(
       logging.warning(
         'The text on posters is not read, since the package rapidocr is not'
         ' installed: predictions are of the image alone, and less accurate.'
-        " Install it with `pip install 'genre_flax[ocr]'`, or pass --no_text."
+        " Install it with `pip install -e '.[ocr]'`, or pass --no_text."
       )
   if not use_text:
     return [each.without_text() for each in predictors]

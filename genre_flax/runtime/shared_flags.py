@@ -7,7 +7,7 @@ from absl import flags
 from etils import epath
 
 # Folders of genre_flax/released, the default one first.
-RELEASED_MODELS = ('poster-probe', 'poster-probe-small')
+RELEASED_MODELS = ('poster-probe', 'poster-probe-text', 'poster-probe-small')
 _MODEL = (
   'Workdir of a training run, name of a released model, or hf:OWNER/NAME of a'
   ' repository on the Hugging Face hub; --workdir is another name of the flag.'

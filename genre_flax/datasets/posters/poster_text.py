@@ -77,7 +77,7 @@ class RapidOcr:
     except ImportError as e:
       raise errors.InputError(
         f'The text on posters cannot be read: {e}. Install the default reader'
-        " with `pip install 'genre_flax[ocr]'`, or name one of your own with"
+        " with `pip install -e '.[ocr]'`, or name one of your own with"
         ' --text_reader=module:attribute.'
       ) from e
     self.name = (
