@@ -153,7 +153,8 @@ def get_config() -> config_dict.ConfigDict:
   config.model.text = config_dict.ConfigDict()
   # Rows of the table of hashed n-grams. 64 to 2**24.
   config.model.text.num_buckets = 2**15
-  # N-grams of a poster; the rarest of a longer text are dropped. 8 to 8192.
+  # N-grams of a poster, 8 to 8192. Of a longer text, n-grams of words are kept
+  # before those of characters, and frequent ones before rare ones.
   config.model.text.max_ngrams = 512
   # Longest sequence of words. 0 to 5; 0: no words.
   config.model.text.max_word_ngram = 2

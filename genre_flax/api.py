@@ -75,15 +75,18 @@ class Model:
   Attributes:
     genres: the label names, in the order of scores in arrays.
     predictor: the network, or the ensemble, for other modules of this package.
+    restored: the same with its text branch, even if no text can be read.
   """
 
   def __init__(
     self,
     predictor: predictor_lib.Predictor | ensemble_lib.Ensemble,
     source: str,
+    restored: predictor_lib.Predictor | ensemble_lib.Ensemble,
   ):
     """Use `load`."""
     self.predictor, self._source = predictor, source
+    self.restored = restored
     self._explainers: dict[str | None, Any] = {}
     self.genres = predictor.genres
 
@@ -115,7 +118,7 @@ class Model:
       [chosen] = calibration.predict_genres(result.scores[None], _POINT)
       scores = dict(zip(self.genres, result.scores.tolist(), strict=True))
       genres = tuple(self.genres[i] for i in np.flatnonzero(chosen))
-      text = tuple(line.text for line in result.lines)
+      text = tuple(line.text for line in result.lines or ())
       predictions.append(Prediction(scores, genres, text=text))
     return predictions
 
@@ -192,7 +195,7 @@ class Model:
     index = self._index(image, genre)
     result = image_files.read(predictor, image)
     words, values = words_lib.WordExplainer(predictor).contributions(
-      result.lines
+      result.lines or ()
     )
     return list(zip(words, values[:, index].tolist(), strict=True))
 
@@ -270,12 +273,15 @@ def load(
     )
     for source in sources
   ]
-  predictors = predictor_lib.with_text_reader(
+  predictors = predictor_lib.with_extra_values(predictors, extra_columns)
+  readers = predictor_lib.with_text_reader(
     predictors, use_text=use_text, text_reader=text_reader
   )
-  predictors = predictor_lib.with_extra_values(predictors, extra_columns)
-  predictor = ensemble_lib.combine(predictors, origins=sources)
-  return Model(predictor, ' + '.join(sources))
+  predictor, restored = (
+    ensemble_lib.combine(members, origins=sources)
+    for members in (readers, readers if use_text is False else predictors)
+  )
+  return Model(predictor, ' + '.join(sources), restored)
 
 
 def evaluate(
@@ -304,7 +310,7 @@ def evaluate(
   Raises:
     InputError: there is no such dataset or split, or its genres differ.
   """
-  predictor = model.predictor
+  predictor = model.restored
   scored = scored_split.score_split(
     predictor,
     predictor.open_dataset(os.path.expanduser(data_dir)),

@@ -314,6 +314,8 @@ def _conflicts(config):
       f'config.pretrained={config.pretrained!r} needs config.model.name'
       f' {_one_of(*BACKBONES).text}; got {name!r}'
     )
+  if config.model.use_text or name == 'text':
+    yield from _text_conflicts(config)
   if config.dataset.cache == 'features':
     yield from _feature_cache_conflicts(config, is_backbone)
   for key, options_key in custom.OPTIONS.items():
@@ -327,6 +329,33 @@ def _conflicts(config):
     yield (
       f'config.loss.class_balanced_beta={config.loss.class_balanced_beta} is'
       f' for the built-in losses; set it to 0.0 with {config.loss.name!r}'
+    )
+
+
+def _text_conflicts(config):
+  text = config.model.text
+  if config.model.use_text and config.model.name == 'text':
+    yield (
+      'config.model.use_text=True adds the text to a network of images;'
+      " config.model.name='text' is the text alone: choose one"
+    )
+  if not text.max_word_ngram and not any(text.char_ngrams):
+    yield (
+      'config.model.text.max_word_ngram=0 and char_ngrams=(0, 0) leave no'
+      ' n-grams'
+    )
+  if config.augment.mixup_alpha:
+    yield (
+      f'config.augment.mixup_alpha={config.augment.mixup_alpha} blends images'
+      ' and labels, but no text; set it to 0.0'
+    )
+  is_trained = re.fullmatch(config.trainable, 'text/kernel')
+  is_initialized = config.init_from and config.init_from_parts == 'all'
+  if config.model.use_text and not (is_trained or is_initialized):
+    yield (
+      f'config.trainable={config.trainable!r} freezes the text branch, so it'
+      " needs config.init_from of a run with text and init_from_parts='all'; or"
+      " train it, as with '(head|text)/.*'"
     )
 
 

@@ -151,13 +151,18 @@ def main(argv: list[str]) -> int:
     predictor,
     _SPLIT.value,
     data_dir=data_dir or predictor.data_dir(models[0]),
-    output=output or folder / 'eval' / f'{_SPLIT.value}_{predictor.step}',
+    output=output or folder / 'eval' / _folder_name(predictor.step),
     batch_size=_BATCH_SIZE.value,
     bootstrap_samples=_BOOTSTRAP_SAMPLES.value,
     explain=_EXPLAIN.value,
     explain_by=_EXPLAIN_BY.value,
   )
   return 0
+
+
+def _folder_name(step: int) -> str:
+  suffix = '_no_text' if _NO_TEXT.value else ''
+  return f'{_SPLIT.value}_{step}{suffix}'
 
 
 def _evaluate_checkpoints(workdir: epath.Path, data_dir: str) -> int:
@@ -213,8 +218,9 @@ def _check_all_steps(all_steps: bool) -> None:
     raise errors.InputError(
       f'{flag} writes to WORKDIR/eval; remove --output={_OUTPUT.value}.'
     )
-  if _EXPLAIN.value:
-    raise errors.InputError(f'{flag} does not support --explain.')
+  if _EXPLAIN.value or _NO_TEXT.value:
+    other = '--explain' if _EXPLAIN.value else '--no_text'
+    raise errors.InputError(f'{flag} does not support {other}.')
   if _DISTRIBUTED.value:
     raise errors.InputError(f'{flag} does not support --distributed.')
   if _WATCH.value and _STEP.value not in ('best', 'all'):

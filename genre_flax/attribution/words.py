@@ -1,4 +1,4 @@
-"""The words on a poster that speak for and against its genres.
+"""The contributions of the words on a poster to the scores of its genres.
 
 The text branch is linear: the logits are sums over n-grams, and the share of a
 word is the sum of those of its n-grams. No approximation is needed.
@@ -14,6 +14,8 @@ from genre_flax.datasets.posters import poster_text
 from genre_flax.inference import predictor as predictor_lib
 from genre_flax.models import params
 from genre_flax.models import text_branch
+
+_MAX_LETTERS = 40  # Lines without spaces may be read as one word.
 
 
 class WordExplainer:
@@ -51,7 +53,8 @@ class WordExplainer:
       for weights in by_word.values()
     ]
     shape = (0, len(self.genres))
-    return list(by_word), np.stack(rows) if rows else np.zeros(shape)
+    words = [word[:_MAX_LETTERS] for word in by_word]
+    return words, np.stack(rows) if rows else np.zeros(shape)
 
   def strongest_by_genre(
     self,

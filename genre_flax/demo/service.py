@@ -69,7 +69,7 @@ class Service:
     """
     if self._words is None:
       return None
-    words, values = self._words.contributions(self._read(path).lines)
+    words, values = self._words.contributions(self._read(path).lines or ())
     values = values[:, genre] / max(np.abs(values[:, genre]), default=1.0)
     return list(zip(words, values.tolist(), strict=True))
 

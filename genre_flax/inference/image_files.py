@@ -1,8 +1,10 @@
 """Image files: finding them in folders, and scoring them in batches."""
 
+import collections
 from collections.abc import Iterable, Iterator, Sequence
 import dataclasses
 import functools
+import hashlib
 import io
 import itertools
 import os
@@ -24,6 +26,7 @@ from genre_flax.runtime import threads
 
 _PNG_MODES = ('1', 'L', 'LA', 'P', 'RGB', 'RGBA', 'I;16')
 _LOCK = threading.Lock()
+_MAX_TEXTS = 256  # In memory.
 _T = TypeVar('_T')
 # A path, the bytes of a file, or pixels.
 Image = str | os.PathLike | bytes | PIL.Image.Image | np.ndarray
@@ -39,14 +42,14 @@ class Result:
       member of an ensemble; None if the file is unreadable.
     scores: float64 [num_genres], probabilities; None if it is unreadable.
     error: the reason, or None.
-    lines: the text on the poster, of a network that takes text.
+    lines: the text on the poster; None if it was not read.
   """
 
   path: Image
   pixels: np.ndarray | None
   scores: np.ndarray | None
   error: str | None
-  lines: tuple[poster_text.Line, ...] = ()
+  lines: tuple[poster_text.Line, ...] | None = None
 
 
 def find(paths: Sequence[str]) -> list[epath.Path]:
@@ -91,7 +94,10 @@ def predict_files(
     scores = None
     if unreadable is None:
       scores = ensemble.mean_scores([r.scores for r in results])
-    yield dataclasses.replace(unreadable or results[0], scores=scores)
+    lines = next((r.lines for r in results if r.lines is not None), None)
+    yield dataclasses.replace(
+      unreadable or results[0], scores=scores, lines=lines
+    )
 
 
 def _predict_by_one(predictor, files, batch_size):
@@ -134,7 +140,10 @@ def score(
       predictor.predict(
         np.stack([each.pixels for each in readable]),
         batch_size=batch_size,
-        text=text and [text(each.lines) for each in readable],
+        text=text
+        and [
+          None if each.lines is None else text(each.lines) for each in readable
+        ],
       )
     )
   return [
@@ -169,21 +178,34 @@ def read(
     )
   except images.BadImageError as e:
     return Result(image, None, None, str(e))
-  lines = ()
+  lines = None
   if predictor.text is not None:
     lines = _read_text(content, predictor.text_reader, num_threads)
   return Result(image, pixels, None, None, lines)
 
 
-# Members of an ensemble, and the pages of a demo, read the same files.
-@functools.lru_cache(maxsize=256)
+# Members of an ensemble, and the views of a demo, read the same files.
+_texts: collections.OrderedDict[tuple, tuple] = collections.OrderedDict()
+
+
 def _read_text(content, text_reader, num_threads):
-  engine = poster_text.engine_for_thread(text_reader, num_threads=num_threads)
-  try:
-    return poster_text.read(content, engine)
-  except Exception as e:  # Depends on the engine.
-    logging.warning('The text on a poster cannot be read: %r', e)
-    return ()
+  """The text on a poster; None, which is logged, if the engine fails."""
+  key = (text_reader, hashlib.sha256(content).digest())
+  lines = _texts.get(key)
+  if lines is None:
+    with poster_text.borrow_engine(
+      text_reader, num_threads=num_threads
+    ) as engine:
+      try:
+        lines = poster_text.read(content, engine)
+      except Exception as e:  # Depends on the engine.
+        logging.warning('The text on a poster cannot be read: %r', e)
+        return None
+    with _LOCK:
+      _texts[key] = lines
+      if len(_texts) > _MAX_TEXTS:
+        _texts.popitem(last=False)
+  return lines
 
 
 def decode(

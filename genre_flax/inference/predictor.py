@@ -50,7 +50,7 @@ class Predictor(checkpoint_meta.Meta):
     which: the requested step: 'best', 'latest' or a number.
     variables: of the network, replicated on the devices.
     eval_step: of `evaluator.make_eval_step`.
-    text_reader: of image files, for `poster_text.engine_for_thread`.
+    text_reader: of image files, for `poster_text.borrow_engine`.
   """
 
   step: int
@@ -80,6 +80,11 @@ class Predictor(checkpoint_meta.Meta):
     """The features of the text; None for a network of images alone."""
     return text_features.from_config(self.config.model)
 
+  @property
+  def is_text_alone(self) -> bool:
+    """Whether the network ignores images."""
+    return self.text is not None and self.calibration_without_text is None
+
   def without_text(self) -> Predictor:
     """The network of images alone, with a calibration of its own.
 
@@ -88,7 +93,7 @@ class Predictor(checkpoint_meta.Meta):
     """
     if self.text is None:
       return self
-    if self.calibration_without_text is None:
+    if self.is_text_alone:
       raise errors.InputError(
         f'The network {self.config.model.name!r} takes the text on posters'
         ' alone.'
@@ -150,8 +155,7 @@ class Predictor(checkpoint_meta.Meta):
   def open_dataset(self, data_dir: str) -> storage.PosterDataset:
     """Opens a dataset; of that of the training, the part that the run used."""
     dataset = storage.open_dataset(data_dir)
-    stored = storage.whole_fingerprint(self.fingerprint)
-    if dataset.card['fingerprint'] != stored:
+    if not storage.has_posters_of(dataset.card, self.fingerprint):
       return dataset
     return subsets.select(dataset, self.config.dataset)
 
@@ -175,11 +179,14 @@ class Predictor(checkpoint_meta.Meta):
       images: uint8 [N, H, W, 3].
       batch_size: images per step, of `fit_batch_size`; N is padded to a
         multiple of it.
-      text: of `TextFeatures`, per image; for a network that takes text.
+      text: of `TextFeatures`, per image, or None for an image whose text was
+        not read; for a network that takes text.
 
     Returns:
-      float64 [N, num_genres], calibrated probabilities.
+      float64 [N, num_genres], calibrated probabilities. Images without text
+      have the calibration without text.
     """
+    text = text or [None] * len(images)
     logits = []
     for start in range(0, len(images), batch_size):
       chunk = images[start : start + batch_size]
@@ -196,12 +203,18 @@ class Predictor(checkpoint_meta.Meta):
           for each in self.side_inputs
         },
       }
-      for row, values in enumerate((text or ())[start : start + batch_size]):
-        for name, value in values.items():
+      for row, values in enumerate(text[start : start + batch_size]):
+        for name, value in (values or {}).items():
           batch[name][row] = value
       output = self.eval_step(self.variables, parallel.shard_batch(batch))
       logits.append(jax.device_get(output['logits'])[: len(chunk)])
-    return self.calibration.to_scores(np.concatenate(logits))
+    logits = np.concatenate(logits)
+    scores = self.calibration.to_scores(logits)
+    if self.calibration_without_text is not None:
+      is_read = np.array([values is not None for values in text])[:, None]
+      without = self.calibration_without_text.to_scores(logits)
+      scores = np.where(is_read, scores, without)
+    return scores
 
   def evaluate_split(
     self, dataset: storage.PosterDataset, split: str, *, batch_size: int
@@ -396,17 +409,22 @@ def with_text_reader(
   Raises:
     InputError: a reader is missing, or a network takes text alone.
   """
+  is_read = use_text
   if use_text is None and any(each.text for each in predictors):
-    use_text = bool(text_reader) or poster_text.is_installed()
-    if not use_text:
+    is_read = bool(text_reader) or poster_text.is_installed()
+    if not is_read:
       logging.warning(
         'The text on posters is not read, since the package rapidocr is not'
         ' installed: predictions are of the image alone, and less accurate.'
         " Install it with `pip install -e '.[ocr]'`, or pass --no_text."
       )
-  if not use_text:
-    return [each.without_text() for each in predictors]
-  return [dataclasses.replace(e, text_reader=text_reader) for e in predictors]
+  if is_read:
+    return [dataclasses.replace(e, text_reader=text_reader) for e in predictors]
+  return [
+    # A network of text alone stays: its evaluation needs no reader.
+    each if use_text is None and each.is_text_alone else each.without_text()
+    for each in predictors
+  ]
 
 
 def make_model(

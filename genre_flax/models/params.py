@@ -63,4 +63,6 @@ def check_head_bias(params: Any, *, model_name: str) -> None:
 
 def is_head(path: str) -> bool:
   """Whether a path is above the embedding: head, head_norm, text, fusion."""
-  return path.split('/')[0].split('_')[0] in (HEAD, TEXT, 'fusion')
+  name = path.split('/')[0]
+  above = (TEXT, 'fusion_scales', 'fusion_bias')
+  return name.split('_')[0] == HEAD or name in above

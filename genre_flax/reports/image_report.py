@@ -115,7 +115,7 @@ def predict(
         num_missing = _NUM_SHOWN - len(shown)
         posters = [
           map_images.Poster(
-            r.path.name, _image(r), r.pixels, r.scores, lines=r.lines
+            r.path.name, _image(r), r.pixels, r.scores, lines=r.lines or ()
           )
           for r in readable[: None if maps else num_missing]
         ]

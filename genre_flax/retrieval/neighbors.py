@@ -19,6 +19,7 @@ import tqdm
 from genre_flax.checkpoints import released
 from genre_flax.data import drawing
 from genre_flax.data import image_decoding
+from genre_flax.datasets.posters import storage
 from genre_flax.inference import predictor as predictor_lib
 from genre_flax.retrieval import embedder as embedder_lib
 from genre_flax.runtime import checksums
@@ -127,7 +128,7 @@ def open_index(
   if index is not None:
     return index
   dataset = predictor.open_dataset(data_dir or predictor.data_dir(workdir))
-  if dataset.card['fingerprint'] != predictor.fingerprint:
+  if not storage.has_posters_of(dataset.card, predictor.fingerprint):
     raise errors.InputError(
       f'The dataset in {dataset.data_dir} has the fingerprint'
       f' {dataset.card["fingerprint"]}; the network was trained on'

@@ -13,6 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import ml_collections
+import optax
 
 from genre_flax import config as config_lib
 from genre_flax.evaluation import evaluator
@@ -227,6 +228,17 @@ def logits_fn(
     return jnp.log(scores) - jnp.log1p(-scores)
 
   return convert
+
+
+def losses_of(
+  objective: MultiLabel,
+) -> Callable[[jax.Array, jax.Array], jax.Array]:
+  """The losses [B] of logits and labels [B, L]; cross-entropy by default."""
+
+  def cross_entropy(logits, labels):
+    return optax.sigmoid_binary_cross_entropy(logits, labels).sum(axis=-1)
+
+  return getattr(objective, 'losses', cross_entropy)
 
 
 def mean_loss(

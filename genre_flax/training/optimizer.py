@@ -216,7 +216,9 @@ def _scale_by_layer(decay, layer_order, paths):
   below = layers_below_head(paths, layer_order)
   return optax.stateless(
     lambda updates, _: {
-      path: decay ** below[path] * update for path, update in updates.items()
+      # Entries of other optimizers are masked.
+      path: decay ** below[path] * update if path in below else update
+      for path, update in updates.items()
     }
   )
 

@@ -171,7 +171,7 @@ def _make_optimizer(config, sizes, model, params):
     learning_rate_fn=learning_rate_fn,
     layer_order=getattr(text_branch.image_network(model), 'layer_order', None),
     param_shapes=params_lib.flatten(params, sep='/'),
-    text=config.model.text if params_lib.TEXT in params else None,
+    text=config.model.text if config.model.use_text else None,
   )
   return learning_rate_fn, optimizer
 

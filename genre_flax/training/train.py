@@ -281,7 +281,7 @@ def _make_validator(config, dataset, setup, split):
         predictions.branches,
         labels,
         prior_logits=initialization.prior_logits(dataset.label_prior),
-        loss_fn=setup.objective.losses,
+        loss_fn=objectives.losses_of(setup.objective),
       )
       logits = late_fusion.fuse(predictions.branches, fusion)
       predictions = evaluator.Predictions(logits_fn(logits), labels, logits)

@@ -13,8 +13,10 @@ import pytest
 
 from genre_flax import api
 from genre_flax import config as config_lib
+from genre_flax import config_validation
 from genre_flax.attribution import words
 from genre_flax.datasets.posters import build
+from genre_flax.datasets.posters import extension
 from genre_flax.datasets.posters import poster_text
 from genre_flax.datasets.posters import sources
 from genre_flax.datasets.posters import storage
@@ -56,6 +58,33 @@ def test_text_is_read_at_prediction_time(text_posters, text_workdir):
   assert model.explain(paths[0]).shape == model.explain(paths[0], 'Night').shape
   image_only = api.load(text_workdir, use_text=False).predict(paths)
   assert image_only[0].scores['Night'] < 0.8
+
+
+def test_posters_whose_text_cannot_be_read(
+  text_posters, text_workdir, monkeypatch
+):
+  def fail(self, image):
+    raise RuntimeError('no text')
+
+  monkeypatch.setattr(text_readers.ColorReader, '__call__', fail)
+  content = (text_posters / '2.jpg').read_bytes()
+  model = api.load(text_workdir, text_reader=text_readers.READER)
+  [failed] = model.predict([content])
+  [expected] = api.load(text_workdir, use_text=False).predict([content])
+  assert failed.text == ()
+  assert failed.scores == pytest.approx(expected.scores, abs=1e-6)
+
+
+def test_without_a_reader_splits_are_scored_with_their_text(
+  text_posters, text_data_dir, text_workdir, monkeypatch, caplog
+):
+  monkeypatch.setattr(poster_text, 'is_installed', lambda: False)
+  model = api.load(text_workdir)
+  assert "pip install -e '.[ocr]'" in caplog.text
+  [prediction] = model.predict([text_posters / '0.jpg'])
+  assert prediction.text == ()
+  report = api.evaluate(model, text_data_dir, bootstrap_samples=0)
+  assert report['without_text']['mean_average_precision']['difference'] > 0
 
 
 def test_words_explain_the_predictions(text_workdir):
@@ -217,3 +246,44 @@ def test_rendered_words_decide_genres(tmp_path):
     assert prediction.text[0].lower() == words_[0].lower()
     assert prediction.top(1)[0][0] == genre
     assert prediction.scores[genre] > 0.7
+
+
+def test_layer_decay_leaves_the_text_branch(text_data_dir, tmp_path):
+  options = {'model.use_text': True, 'optimizer.layer_decay': 0.5}
+  config = helpers.tiny_config(text_data_dir, **text_readers.OPTIONS, **options)
+  train.train(config, tmp_path)
+  kernel = helpers.final_state(config, tmp_path).params['text']['kernel']
+  assert np.abs(kernel).max() > 0
+
+
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    ({'model.name': 'text'}, 'choose one'),
+    ({'trainable': 'head/.*'}, 'freezes the text branch'),
+    ({'augment.mixup_alpha': 0.2}, 'no text'),
+    (
+      {'model.text.max_word_ngram': 0, 'model.text.char_ngrams': (0, 0)},
+      'leave no n-grams',
+    ),
+  ],
+)
+def test_conflicts_of_text_are_refused(changes, message):
+  config = helpers.tiny_config('data', **{'model.use_text': True, **changes})
+  with pytest.raises(errors.InputError, match=message):
+    config_validation.validate(config)
+
+
+def test_a_fold_is_found_after_text_is_added(text_posters, tmp_path):
+  folder = tmp_path / 'data'
+  build.build(
+    sources.Source(text_posters / 'train.csv', text_posters),
+    data_dir=folder,
+  )
+  config = helpers.tiny_config(folder, **{'dataset.fold': '2/5'})
+  train.train(config, tmp_path / 'run')
+  predictor = predictor_lib.restore(tmp_path / 'run')
+  before = predictor.open_dataset(str(folder)).open_split('validation')
+  extension.extend(folder, text_reader=text_readers.READER)
+  after = predictor.open_dataset(str(folder)).open_split('validation')
+  assert [each.id for each in after] == [each.id for each in before]

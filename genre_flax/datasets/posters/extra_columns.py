@@ -22,6 +22,7 @@ RESERVED = (
   *('mask', 'index', 'checksum', 'key', 'file', 'self', 'train', 'model'),
   *('variables', 'preprocessing', 'method', 'rngs', 'mutable', 'extra'),
 )
+_TEXT_INPUTS = ('text_ids', 'text_weights')  # Of `text_features`.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +85,8 @@ class ExtraColumn:
 def check_names(names: Sequence[str]) -> None:
   """Raises InputError for names that no parameter of a network can have."""
   for name in names:
-    if not name.isidentifier() or name in RESERVED or names.count(name) > 1:
+    is_taken = name in (*RESERVED, *_TEXT_INPUTS) or names.count(name) > 1
+    if not name.isidentifier() or is_taken:
       raise errors.InputError(
         f'--extra_columns={",".join(names)}: {name!r} cannot be a parameter of'
         ' a network. Expected different names of letters, digits and'

@@ -4,10 +4,11 @@ An engine is a callable object, the default `RapidOcr` or one of your own, named
 'module:attribute' and called without arguments.
 """
 
-from collections.abc import Sequence
+import collections
+from collections.abc import Iterator, Sequence
+import contextlib
 from importlib import metadata
 from importlib import util
-import threading
 from typing import NamedTuple, Protocol
 import unicodedata
 
@@ -147,11 +148,14 @@ def load_engine(text_reader: str = '', *, num_threads: int = 1) -> Engine:
   return engine
 
 
-_of_thread = threading.local()
+_idle: dict[str, list[Engine]] = collections.defaultdict(list)
 
 
-def engine_for_thread(text_reader: str = '', *, num_threads: int = 1) -> Engine:
-  """The engine of the current thread, loaded at its first use.
+@contextlib.contextmanager
+def borrow_engine(
+  text_reader: str = '', *, num_threads: int = 1
+) -> Iterator[Engine]:
+  """An engine that no other thread uses; loaded if there is none.
 
   Args:
     text_reader: as in `load_engine`.
@@ -160,10 +164,14 @@ def engine_for_thread(text_reader: str = '', *, num_threads: int = 1) -> Engine:
   Raises:
     InputError: as `load_engine`.
   """
-  engines = _of_thread.__dict__.setdefault('engines', {})
-  if text_reader not in engines:
-    engines[text_reader] = load_engine(text_reader, num_threads=num_threads)
-  return engines[text_reader]
+  try:
+    engine = _idle[text_reader].pop()
+  except IndexError:
+    engine = load_engine(text_reader, num_threads=num_threads)
+  try:
+    yield engine
+  finally:
+    _idle[text_reader].append(engine)
 
 
 def read(content: bytes, engine: Engine) -> tuple[Line, ...]:
@@ -171,7 +179,7 @@ def read(content: bytes, engine: Engine) -> tuple[Line, ...]:
 
   Args:
     content: the bytes of the file.
-    engine: of this thread.
+    engine: of `borrow_engine`.
 
   Returns:
     At most MAX_LINES lines, in the engine's order.

@@ -38,6 +38,15 @@ def whole_fingerprint(fingerprint: str) -> str:
   return fingerprint.partition('-')[0]
 
 
+def has_posters_of(card: Mapping[str, Any], fingerprint: str) -> bool:
+  """Whether a dataset has the posters of a fingerprint, or of the whole of it.
+
+  Text that was added later does not matter.
+  """
+  known = card['fingerprint'], card.get('base_fingerprint', '')
+  return whole_fingerprint(fingerprint) in map(whole_fingerprint, known)
+
+
 def read_card(data_dir: epath.PathLike) -> dict[str, Any]:
   """Reads the data card of the dataset in `data_dir`.
 

@@ -85,7 +85,7 @@ class TextCache:
         self.flush()
 
   def flush(self) -> None:
-    """Writes what is not yet written.
+    """Writes the pending entries.
 
     Raises:
       StorageError: the cache cannot be written.

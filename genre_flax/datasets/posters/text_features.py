@@ -61,7 +61,8 @@ class TextFeatures:
 
   Attributes:
     num_buckets: number of ids, of which the first 8 are reserved.
-    max_ngrams: K; of a longer text, the most frequent n-grams are kept.
+    max_ngrams: K; of a longer text, n-grams of words are kept before those of
+      characters, and frequent ones before rare ones.
     max_word_ngram: longest sequence of words of a line; 0: no words.
     char_ngrams: shortest and longest sequence of characters of a word with its
       boundaries; (0, 0): no characters.
@@ -114,9 +115,12 @@ class TextFeatures:
       {word: {id: weight}}, in the order of the text.
     """
     values = self(lines)
-    weights = dict(
-      zip(values['text_ids'].tolist(), values['text_weights'], strict=True)
-    )
+    # A word and a sequence of characters may have the same id.
+    weights = collections.Counter()
+    for i, weight in zip(
+      values['text_ids'].tolist(), values['text_weights'].tolist(), strict=True
+    ):
+      weights[i] += weight
     counts = sum(self._count(lines), collections.Counter())
     shares: dict[str, dict[int, float]] = {}
     for line in lines:

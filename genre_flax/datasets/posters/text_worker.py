@@ -13,7 +13,7 @@ _Lines = tuple[poster_text.Line, ...]
 
 
 def initialize() -> None:
-  """Leaves Ctrl-C to the parent process, and ends with it."""
+  """Leaves Ctrl-C to the parent process, and exits when it exits."""
   signal.signal(signal.SIGINT, signal.SIG_IGN)
 
   def exit_with_parent():
@@ -40,7 +40,11 @@ def read(
     InputError: the engine cannot be loaded, or the image does not decode.
     MemoryError: there is not enough memory.
   """
-  engine = poster_text.engine_for_thread(text_reader)
+  with poster_text.borrow_engine(text_reader) as engine:
+    return _read(engine, poster_id, content)
+
+
+def _read(engine, poster_id, content):
   try:
     return poster_text.read(content, engine), ''
   except MemoryError:
