@@ -32,10 +32,11 @@ def fit(
   Returns:
     The variables of `text_branch.fuse`; the scales are not negative.
   """
+  is_read = np.ones(len(branches), bool)
 
   def cost(scales):
     fusion = text_branch.make_fusion(scales, prior_logits=prior_logits)
-    logits = fuse(branches, fusion)
+    logits = text_branch.fuse(branches, fusion, has_text=is_read, xp=np)
     penalty = 0.5 * _PRECISION * np.square(np.asarray(scales) - 1).sum()
     return float(np.sum(loss_fn(logits, labels)) + penalty)
 
@@ -47,10 +48,3 @@ def fit(
     options={'xatol': 1e-3, 'fatol': 1e-3, 'maxfev': 200},
   )
   return text_branch.make_fusion(result.x, prior_logits=prior_logits)
-
-
-def fuse(branches: np.ndarray, fusion: dict[str, np.ndarray]) -> np.ndarray:
-  """`text_branch.fuse` on the host, for posters whose text was read."""
-  scales = fusion[text_branch.SCALES]
-  fused = np.einsum('nbl,b->nl', branches, scales) + fusion[text_branch.BIAS]
-  return fused.astype(np.float32)

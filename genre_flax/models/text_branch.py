@@ -189,14 +189,15 @@ def has_text(text_weights: jax.Array) -> jax.Array:
 
 
 def fuse(
-  branches: jax.Array, fusion: Mapping[str, jax.Array], *, has_text: jax.Array
-) -> jax.Array:
+  branches: Any, fusion: Mapping[str, Any], *, has_text: Any, xp: Any = jnp
+) -> Any:
   """The logits of both branches together.
 
   Args:
     branches: [B, 2, L], of the image and of the text.
     fusion: of `make_fusion`.
     has_text: [B]; the logits of other posters are those of the image.
+    xp: jax.numpy, or numpy for arrays of NumPy.
 
   Returns:
     [B, L].
@@ -204,7 +205,7 @@ def fuse(
   scales = fusion[SCALES]
   image, text = branches[:, 0], branches[:, 1]
   both = scales[0] * image + scales[1] * text + fusion[BIAS]
-  return jnp.where(has_text[:, None], both, image)
+  return xp.where(has_text[:, None], both, image)
 
 
 def make_fusion(

@@ -23,6 +23,7 @@ from genre_flax.evaluation import evaluator
 from genre_flax.evaluation import late_fusion
 from genre_flax.evaluation import metrics
 from genre_flax.models import initialization
+from genre_flax.models import text_branch
 from genre_flax.runtime import errors
 from genre_flax.runtime import lock
 from genre_flax.runtime import metric_writer
@@ -283,7 +284,12 @@ def _make_validator(config, dataset, setup, split):
         prior_logits=initialization.prior_logits(dataset.label_prior),
         loss_fn=objectives.losses_of(setup.objective),
       )
-      logits = late_fusion.fuse(predictions.branches, fusion)
+      logits = text_branch.fuse(
+        predictions.branches,
+        fusion,
+        has_text=np.ones(len(labels), bool),
+        xp=np,
+      )
       predictions = evaluator.Predictions(logits_fn(logits), labels, logits)
     results = metrics.compute(
       uncalibrated.to_scores(predictions.logits), labels
