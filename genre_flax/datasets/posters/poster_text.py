@@ -22,7 +22,7 @@ from genre_flax.runtime import errors
 MAX_LINES = 100
 MAX_CHARACTERS = 200  # Per line.
 # Limits of the images that RapidOCR reads, in pixels and as a ratio of sides.
-_MAX_SIDE = 1600
+_MAX_SIDE = 1000
 _MAX_RATIO = 4
 
 
