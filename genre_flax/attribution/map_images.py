@@ -132,8 +132,8 @@ class MapWriter:
       poster.name,
       *(f'{self._genres[i]} {poster.scores[i]:.2f}' for i in chosen),
     ]
-    notes = ['', *(self._describe_words(poster, genre) for genre in chosen)]
-    num_lines = 2 if self._words else 1
+    notes = [(), *(self._describe_words(poster, genre) for genre in chosen)]
+    num_lines = 3 if self._words else 1
     panel = Image.new(
       'RGB',
       (
@@ -151,19 +151,19 @@ class MapWriter:
         (width, height), Image.Resampling.LANCZOS
       )
       panel.paste(resized, (left, _GAP))
-      for line, text in enumerate((caption, note)):
+      for line, text in enumerate((caption, *note)):
         top = _GAP + height + 4 + line * _LINE
         text = drawing.shorten(pen, text, font)
         pen.text((left, top), text, drawing.INK, font)
     return drawing.to_png(panel)
 
-  def _describe_words(self, poster, genre) -> str:
-    """The words for and against a genre, such as '+ murder, dark  - love'."""
+  def _describe_words(self, poster, genre) -> list[str]:
+    """Lines of the words for and against a genre: '+ murder', '- love'."""
     if self._words is None:
-      return ''
+      return []
     parts = zip('+-', self._words.strongest(poster.lines, genre), strict=True)
-    return '  '.join(
+    return [
       f'{sign} {", ".join(word for word, _ in found)}'
       for sign, found in parts
       if found
-    )
+    ]

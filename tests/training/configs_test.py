@@ -53,6 +53,10 @@ def test_config_is_valid_and_has_the_keys_of_the_default(name):
   )
   if not config.dataset.synthetic_posters:
     config.dataset.data_dir = 'data'
+  if name == 'finetune_text':
+    with pytest.raises(errors.InputError, match='init_from'):
+      config_validation.validate(config)
+    config.init_from = 'runs/probe_text'
   config_validation.validate(config)
 
 
