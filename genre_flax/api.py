@@ -20,6 +20,7 @@ from genre_flax import config as config_lib
 from genre_flax.checkpoints import released
 from genre_flax.inference import ensemble as ensemble_lib
 from genre_flax.inference import image_files
+from genre_flax.inference import image_inputs
 from genre_flax.inference import predictor as predictor_lib
 from genre_flax.runtime import custom
 from genre_flax.runtime import errors
@@ -273,8 +274,8 @@ def load(
     )
     for source in sources
   ]
-  predictors = predictor_lib.with_extra_values(predictors, extra_columns)
-  readers = predictor_lib.with_text_reader(
+  predictors = image_inputs.with_extra_values(predictors, extra_columns)
+  readers = image_inputs.with_text_reader(
     predictors, use_text=use_text, text_reader=text_reader
   )
   predictor, restored = (

@@ -149,7 +149,7 @@ _READ_TEXT = flags.DEFINE_bool(
 _TEXT_READER = flags.DEFINE_string(
   'text_reader',
   None,
-  'Engine of your own for --read_text, module:attribute; default: RapidOCR,'
+  'Custom engine for --read_text, module:attribute; default: RapidOCR,'
   " which needs pip install -e '.[ocr]'.",
 )
 _OVERWRITE = flags.DEFINE_bool(

@@ -113,13 +113,14 @@ def _serve(folder: pathlib.Path, auth: tuple[str, str] | None) -> None:
   # Imported here: jax after platform.configure, Gradio after its variables.
   from genre_flax.demo import app
   from genre_flax.demo import service as service_lib
+  from genre_flax.inference import image_inputs
   from genre_flax.inference import predictor as predictor_lib
   from genre_flax.ops.cpu import onednn
   from genre_flax.reports import split_metrics
 
   platform.use_compilation_cache(on_cpu=not onednn.is_available())
   workdir = epath.Path(os.path.expanduser(_MODEL.value))
-  [predictor] = predictor_lib.with_text_reader(
+  [predictor] = image_inputs.with_text_reader(
     [
       predictor_lib.restore(
         workdir, step=_STEP.value, allow_custom_code=_ALLOW_CUSTOM_CODE.value

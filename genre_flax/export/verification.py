@@ -27,16 +27,18 @@ Runner = Callable[..., tuple[Any, Any]]
 
 def load_images(
   predictor: predictor_lib.Predictor, workdir: epath.PathLike
-) -> tuple[np.ndarray, str]:
+) -> tuple[np.ndarray, str, list[np.ndarray]]:
   """Posters of the test split, or synthetic ones if there is no dataset.
 
   Returns:
-    Images, uint8 [N, H, W, 3], and a description of their source.
+    Images, uint8 [N, H, W, 3]; a description of their source; and the arrays of
+    `predictor.text.inputs`, none for posters without text.
   """
   height, width = predictor.image_shape
+  records = _load_records(predictor, workdir)
+  contents = [record.image for record in records]
   source = f'posters of {predictor.config.dataset.test_split}'
-  contents = [record.image for record in _load_records(predictor, workdir)]
-  if not contents:
+  if not records:
     source = 'synthetic posters'
     contents = [
       images_lib.to_jpeg(synthetic.draw_poster(index)[0])
@@ -46,7 +48,15 @@ def load_images(
     image_decoding.decode_and_resize(content, height=height, width=width)
     for content in contents
   ]
-  return np.stack(images), source
+  text = []
+  # A dataset without text has records without lines.
+  if predictor.text is not None and any(record.text for record in records):
+    features = [predictor.text(record.text) for record in records]
+    text = [
+      np.stack([values[each.name] for values in features])
+      for each in predictor.text.inputs
+    ]
+  return np.stack(images), source, text
 
 
 def _load_records(predictor, workdir):
@@ -57,21 +67,6 @@ def _load_records(predictor, workdir):
     return [split[i] for i in range(min(NUM_POSTERS, len(split)))]
   except (errors.UserError, OSError, ValueError):
     return []
-
-
-def _load_text(predictor, workdir):
-  """The inputs of `load_images` from their text; none without such text."""
-  if predictor.text is None:
-    return []
-  records = _load_records(predictor, workdir)
-  # A dataset without text has records without lines.
-  if not any(record.text for record in records):
-    return []
-  features = [predictor.text(record.text) for record in records]
-  return [
-    np.stack([values[each.name] for values in features])
-    for each in predictor.text.inputs
-  ]
 
 
 def verify(
@@ -87,8 +82,8 @@ def verify(
   Raises:
     UserError: the scores differ by more than TOLERANCE or are not finite.
   """
-  images, source = load_images(predictor, workdir)
-  text, inputs = _load_text(predictor, workdir), []
+  images, source, text = load_images(predictor, workdir)
+  inputs = []
   if predictor.text is not None:
     shapes = [((len(images), *i.shape), i.dtype) for i in predictor.text.inputs]
     inputs = [np.zeros(*each) for each in shapes]

@@ -7,7 +7,6 @@ import dataclasses
 import math
 from typing import Any
 
-from absl import logging
 from etils import epath
 from etils import epy
 import flax.linen as nn
@@ -17,7 +16,6 @@ import numpy as np
 from genre_flax import config as config_lib
 from genre_flax.checkpoints import released
 from genre_flax.datasets.posters import extra_columns
-from genre_flax.datasets.posters import poster_text
 from genre_flax.datasets.posters import text_features
 from genre_flax.evaluation import evaluator
 from genre_flax.inference import checkpoint_meta
@@ -173,7 +171,7 @@ class Predictor(checkpoint_meta.Meta):
   ) -> np.ndarray:
     """Scores images of `image_decoding.decode_and_resize`.
 
-    Extra columns have their defaults, see `with_extra_values`.
+    Extra columns have their defaults, see `image_inputs.with_extra_values`.
 
     Args:
       images: uint8 [N, H, W, 3].
@@ -353,78 +351,6 @@ def _check_network(meta, stored, *, workdir, is_new):
       f'The network {meta.config.model.name!r} of {workdir} cannot be created'
       f' from its config: {e}'
     ) from e
-
-
-def with_extra_values(
-  predictors: Sequence[Predictor], assignments: Sequence[str]
-) -> list[Predictor]:
-  """Sets the values of extra inputs for images; the assumed ones are logged.
-
-  Args:
-    predictors: of `restore`.
-    assignments: numbers and categories, such as 'year=1994'.
-
-  Raises:
-    InputError: a value is invalid, or no network takes the column.
-  """
-  values = dict(each.partition('=')[::2] for each in assignments)
-  inputs = {c.name: c for each in predictors for c in each.extra_inputs}
-  if values.keys() - inputs.keys():
-    raise errors.InputError(
-      f'--extra_columns={",".join(assignments)}: expected NAME=VALUE, with a'
-      f' NAME that the network takes: {sorted(inputs)}.'
-    )
-  for name in sorted(inputs.keys() - values.keys()):
-    logging.warning(
-      'Assuming %s=%g for all images; give another value with --extra_columns.',
-      name,
-      inputs[name].default,
-    )
-
-  def change(column):
-    text = values.get(column.name)
-    return column if text is None else column.with_default(text)
-
-  return [
-    dataclasses.replace(
-      each, extra_columns=tuple(map(change, each.extra_columns))
-    )
-    for each in predictors
-  ]
-
-
-def with_text_reader(
-  predictors: Sequence[Predictor],
-  *,
-  use_text: bool | None = None,
-  text_reader: str = '',
-) -> list[Predictor]:
-  """Chooses whether networks with a text branch read the text on images.
-
-  Args:
-    predictors: of `restore`.
-    use_text: None: if a reader is installed; a warning is logged otherwise.
-    text_reader: 'module:attribute' of another reader, '' for RapidOCR.
-
-  Raises:
-    InputError: a reader is missing, or a network takes text alone.
-  """
-  is_read = use_text
-  if use_text is None and any(each.text for each in predictors):
-    is_read = bool(text_reader) or poster_text.is_installed()
-    if not is_read:
-      logging.warning(
-        'The text on posters is not read, since the package rapidocr is not'
-        ' installed: predictions are of the image alone, and less accurate.'
-        " Install it with `pip install -e '.[ocr]'`, or pass --no_text."
-      )
-  if is_read:
-    return [dataclasses.replace(e, text_reader=text_reader) for e in predictors]
-  return [
-    # A network of text alone stays: its evaluation needs no reader.
-    each if use_text is None and each.is_text_alone else each.without_text()
-    for each in predictors
-  ]
 
 
 def make_model(

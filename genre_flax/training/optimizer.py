@@ -111,14 +111,8 @@ def make_optimizer(
       layer_order=layer_order,
       param_shapes={k: v for k, v in param_shapes.items() if not _is_text(k)},
     )
-    factor = text.learning_rate / config.learning_rate
-    branch = optax.chain(
-      optax.trace(decay=0.9, nesterov=True),
-      optax.add_decayed_weights(text.weight_decay, mask=_is_decayed),
-      optax.scale_by_learning_rate(lambda s: factor * learning_rate_fn(s)),
-    )
     return optax.partition(
-      {True: branch, False: image},
+      {True: _text_optimizer(text, config, learning_rate_fn), False: image},
       lambda params: {path: _is_text(path) for path in params},
     )
   parts = []
@@ -147,6 +141,15 @@ def make_optimizer(
   if config.layer_decay != 1:
     parts.append(_scale_by_layer(config.layer_decay, layer_order, param_shapes))
   return optax.chain(*parts)
+
+
+def _text_optimizer(text, config, learning_rate_fn):
+  factor = text.learning_rate / config.learning_rate
+  return optax.chain(
+    optax.trace(decay=0.9, nesterov=True),
+    optax.add_decayed_weights(text.weight_decay, mask=_is_decayed),
+    optax.scale_by_learning_rate(lambda s: factor * learning_rate_fn(s)),
+  )
 
 
 def _custom_optimizer(config, learning_rate_fn, param_shapes):

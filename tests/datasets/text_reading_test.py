@@ -223,7 +223,7 @@ def test_a_damaged_cache_is_replaced(source, data_dir, tmp_path, caplog):
   examples = _collect(source, data_dir)
   texts = _read(examples)
   [cache] = (tmp_path / 'cache').rglob('*.sqlite')
-  # Valid for SQLite, but not what was stored.
+  # Valid for SQLite, with another content than the stored one.
   with sqlite3.connect(cache) as connection:
     connection.execute(
       "UPDATE texts SET lines = replace(lines, 'dark red 0', 'dark red 1')"

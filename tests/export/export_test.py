@@ -130,7 +130,7 @@ def test_failed_verification_leaves_no_folder(
 def test_synthetic_posters_replace_a_missing_dataset(predictor, tmp_path):
   config = predictor.config.copy_and_resolve_references()
   config.dataset.data_dir = str(tmp_path / 'missing')
-  images, source = verification.load_images(
+  images, source, _ = verification.load_images(
     dataclasses.replace(predictor, config=config), tmp_path
   )
   assert images.shape == (100, 32, 24, 3)

@@ -11,6 +11,7 @@ from genre_flax import api
 from genre_flax.datasets.posters import text_features
 from genre_flax.evaluation import calibration as calibration_lib
 from genre_flax.inference import image_files
+from genre_flax.inference import image_inputs
 from genre_flax.inference import predictor as predictor_lib
 from genre_flax.runtime import errors
 from genre_flax.training import train
@@ -74,8 +75,7 @@ def read_config(folder):
 
 def load(predictor, workdir):
   """Images, and their text as a list and as arrays."""
-  images, _ = verification.load_images(predictor, workdir)
-  arrays = verification._load_text(predictor, workdir)
+  images, _, arrays = verification.load_images(predictor, workdir)
   names = ('text_ids', 'text_weights')
   text = [
     dict(zip(names, each, strict=True)) for each in zip(*arrays, strict=True)
@@ -124,7 +124,7 @@ def test_predict_script_predicts_from_the_image_alone(
   )
   run = predict_script_test.run
   result = run(onnx_folder, '-c', code, *paths, tmp_path=tmp_path)
-  [alone] = predictor_lib.with_text_reader([predictor], use_text=False)
+  [alone] = image_inputs.with_text_reader([predictor], use_text=False)
   expected = image_files.predict_files(alone, paths, batch_size=8)
   for actual, one in zip(json.loads(result.stdout), expected, strict=True):
     scores = [dict(actual)[genre] for genre in predictor.genres]
@@ -209,7 +209,7 @@ def test_release_stores_the_text_kernel_in_float16(
   paths = [text_posters / '0.jpg', text_posters / '1.jpg']
   options = {'use_text': True, 'text_reader': text_readers.READER}
   for keywords in (options, {'use_text': False}):
-    [expected] = predictor_lib.with_text_reader([predictor], **keywords)
+    [expected] = image_inputs.with_text_reader([predictor], **keywords)
     expected = image_files.predict_files(
       expected, [epath.Path(path) for path in paths], batch_size=8
     )

@@ -17,6 +17,7 @@ from genre_flax.datasets.posters import storage
 from genre_flax.datasets.posters import synthetic
 from genre_flax.evaluation import constant_baseline
 from genre_flax.inference import ensemble
+from genre_flax.inference import image_inputs
 from genre_flax.inference import predictor as predictor_lib
 from genre_flax.inference import scored_split
 from genre_flax.models import side_inputs
@@ -134,7 +135,7 @@ def test_images_have_given_values_or_logged_defaults(predictor, caplog):
   images = np.full((1, 32, 24, 3), 255, np.uint8)
 
   def scores(*assignments):
-    [changed] = predictor_lib.with_extra_values([predictor], assignments)
+    [changed] = image_inputs.with_extra_values([predictor], assignments)
     return changed.predict(images, batch_size=8)
 
   def expected(year, country):

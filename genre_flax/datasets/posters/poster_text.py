@@ -1,6 +1,6 @@
 """The text on posters: lines with confidence and box, and engines to read it.
 
-An engine is a callable object, the default `RapidOcr` or one of your own, named
+An engine is a callable object, the default `RapidOcr` or a custom one, named
 'module:attribute' and called without arguments.
 """
 
@@ -78,7 +78,7 @@ class RapidOcr:
     except ImportError as e:
       raise errors.InputError(
         f'The text on posters cannot be read: {e}. Install the default reader'
-        " with `pip install -e '.[ocr]'`, or name one of your own with"
+        " with `pip install -e '.[ocr]'`, or name a custom one with"
         ' --text_reader=module:attribute.'
       ) from e
     self.name = (
